@@ -1,0 +1,1 @@
+//! Client of the podnet agent's control socket

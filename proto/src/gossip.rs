@@ -1,0 +1,272 @@
+//! The records that nodes publish by gossip: one fixed set of keys, the same on every node.
+//!
+//! Every value is JSON with a version, or empty for "nothing". Unknown fields are ignored, a
+//! version above one's own is not read. A value is at most [`MAX_VALUE_LEN`] bytes: chitchat never
+//! replicates a value above some 65 KB, and says nothing.
+
+use std::net::SocketAddrV4;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Boot, NodeId};
+use crate::ledger::{Acceptor, Ballot, Batch, Ledger, Slot};
+use crate::name::NodeName;
+use crate::network::BlockIndex;
+
+/// The longest value of a key, in bytes.
+pub const MAX_VALUE_LEN: usize = 32 * 1024;
+
+/// The version of the records that this program writes.
+pub const RECORD_VERSION: u32 = 1;
+
+/// The keys that every node publishes, also the empty ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// [`NodeRecord`].
+    Node,
+    /// [`UseRecord`].
+    Use,
+    /// [`Want`].
+    Want,
+    /// [`AccRecord`], of voters.
+    Acc,
+    /// [`PropRecord`], of proposing voters.
+    Prop,
+    /// [`SnapRecord`], of voters.
+    Snap,
+}
+
+impl Key {
+    /// All keys.
+    pub const ALL: [Self; 6] = [
+        Self::Node,
+        Self::Use,
+        Self::Want,
+        Self::Acc,
+        Self::Prop,
+        Self::Snap,
+    ];
+
+    /// The key's name in gossip.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Use => "use",
+            Self::Want => "want",
+            Self::Acc => "acc",
+            Self::Prop => "prop",
+            Self::Snap => "snap",
+        }
+    }
+}
+
+/// Why a record cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// Longer than [`MAX_VALUE_LEN`].
+    #[error("a record of {len} bytes is longer than {MAX_VALUE_LEN}")]
+    TooLong {
+        /// Its length in bytes.
+        len: usize,
+    },
+    /// Of a later version.
+    #[error("a record of version {version}, newer than {RECORD_VERSION}")]
+    Newer {
+        /// Its version.
+        version: u32,
+    },
+    /// Not JSON, or not this record.
+    #[error("a malformed record")]
+    Malformed(#[source] serde_json::Error),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Versioned<T> {
+    v: u32,
+    #[serde(flatten)]
+    record: T,
+}
+
+#[derive(Deserialize)]
+struct VersionOnly {
+    v: u32,
+}
+
+/// Writes a record as a gossip value.
+///
+/// # Errors
+/// When it is longer than [`MAX_VALUE_LEN`].
+pub fn encode<T: Serialize>(record: &T) -> Result<String, RecordError> {
+    let text = serde_json::to_string(&Versioned {
+        v: RECORD_VERSION,
+        record,
+    })
+    .map_err(RecordError::Malformed)?;
+    if text.len() > MAX_VALUE_LEN {
+        return Err(RecordError::TooLong { len: text.len() });
+    }
+    Ok(text)
+}
+
+/// Reads a gossip value; an empty one is `None`.
+///
+/// # Errors
+/// When it is too long, of a later version, or not this record.
+pub fn decode<T: DeserializeOwned>(text: &str) -> Result<Option<T>, RecordError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if text.len() > MAX_VALUE_LEN {
+        return Err(RecordError::TooLong { len: text.len() });
+    }
+    let VersionOnly { v: version } = serde_json::from_str(text).map_err(RecordError::Malformed)?;
+    if version > RECORD_VERSION {
+        return Err(RecordError::Newer { version });
+    }
+    serde_json::from_str::<Versioned<T>>(text)
+        .map(|versioned| Some(versioned.record))
+        .map_err(RecordError::Malformed)
+}
+
+/// `node`: what a node says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// Its label.
+    pub name: NodeName,
+    /// Its ed25519 public key, in base64.
+    pub public_key: String,
+    /// Where the other nodes reach it, the best first.
+    pub endpoints: Vec<SocketAddrV4>,
+    /// Which of two records of one node is newer: the start counter of the agent.
+    pub counter: u64,
+    /// The agent's version.
+    pub agent_version: String,
+}
+
+/// `use`: what a node's data path carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UseRecord {
+    /// The slot of its ledger.
+    pub slot: Slot,
+    /// Its boot.
+    pub boot: Boot,
+    /// Its block, where it uses one.
+    pub block: Option<BlockIndex>,
+}
+
+/// What a node asks the voters for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WantKind {
+    /// To become a member with this boot.
+    Join,
+    /// To give its blocks back; this boot never uses them again.
+    Release,
+}
+
+/// `want`: what a node asks the voters for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Want {
+    /// Its boot.
+    pub boot: Boot,
+    /// What it asks for.
+    pub want: WantKind,
+}
+
+/// `acc`: a voter's acceptor state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccRecord {
+    /// What it has promised and accepted, on its disk by now.
+    #[serde(flatten)]
+    pub acceptor: Acceptor,
+}
+
+/// `prop`: a voter's open proposal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PropRecord {
+    /// The slot that it would decide.
+    pub slot: Slot,
+    /// Its number.
+    pub ballot: Ballot,
+    /// What it would decide; `None` while it asks for promises.
+    pub batch: Option<Batch>,
+}
+
+/// `snap`: the ledger as a voter knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapRecord {
+    /// The ledger.
+    pub ledger: Ledger,
+}
+
+/// The question that a joining node puts to a member, before it has any state of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Who asks.
+    pub node: NodeId,
+    /// The name that it would bear.
+    pub name: NodeName,
+}
+
+/// A member's answer to [`Hello`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// Who answers.
+    pub node: NodeId,
+    /// The member that bears the asked name already, if another does.
+    pub name_taken_by: Option<NodeId>,
+    /// The ledger's slot.
+    pub slot: Slot,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> NodeRecord {
+        NodeRecord {
+            name: "node1".parse().unwrap(),
+            public_key: String::new(),
+            endpoints: vec!["192.0.2.1:7846".parse().unwrap()],
+            counter: 3,
+            agent_version: "0.1.0".to_owned(),
+        }
+    }
+
+    #[test]
+    fn records_read_back() {
+        let text = encode(&record()).unwrap();
+        assert_eq!(decode::<NodeRecord>(&text).unwrap(), Some(record()));
+        assert_eq!(decode::<NodeRecord>("").unwrap(), None);
+    }
+
+    #[test]
+    fn unknown_fields_are_ignored_and_later_versions_are_not_read() {
+        let text = encode(&record()).unwrap();
+        let more = text.replacen('{', r#"{"later":{"x":1},"#, 1);
+        assert_eq!(decode::<NodeRecord>(&more).unwrap(), Some(record()));
+        let newer = text.replacen("\"v\":1", "\"v\":2", 1);
+        assert!(matches!(
+            decode::<NodeRecord>(&newer),
+            Err(RecordError::Newer { version: 2 })
+        ));
+    }
+
+    #[test]
+    fn long_and_malformed_records_are_refused() {
+        let long = "x".repeat(MAX_VALUE_LEN + 1);
+        assert!(matches!(
+            encode(&(long.clone(),)),
+            Err(RecordError::TooLong { .. }) | Err(RecordError::Malformed(_))
+        ));
+        assert!(matches!(
+            decode::<Want>(&long),
+            Err(RecordError::TooLong { .. })
+        ));
+        for bad in ["x", "{}", "[]", r#"{"v":1}"#, r#"{"v":-1}"#] {
+            assert!(decode::<Want>(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! A testbed for podnet on one host
