@@ -1,1 +1,7 @@
-//! The decisions of podnet, without side effects
+//! The decisions of podnet: pure functions and state machines.
+//!
+//! This crate has no runtime, no netlink, no clock and no files, and depends on no crate that has:
+//! time and randomness come in as arguments, effects go out as data.
+
+pub mod time;
+pub mod view;
