@@ -82,11 +82,11 @@ pub enum RecordError {
     Malformed(#[source] serde_json::Error),
 }
 
-#[derive(Serialize, Deserialize)]
-struct Versioned<T> {
+#[derive(Serialize)]
+struct Versioned<'a, T> {
     v: u32,
     #[serde(flatten)]
-    record: T,
+    record: &'a T,
 }
 
 #[derive(Deserialize)]
@@ -125,8 +125,10 @@ pub fn decode<T: DeserializeOwned>(text: &str) -> Result<Option<T>, RecordError>
     if version > RECORD_VERSION {
         return Err(RecordError::Newer { version });
     }
-    serde_json::from_str::<Versioned<T>>(text)
-        .map(|versioned| Some(versioned.record))
+    // Not by way of a flattened `Versioned`: serde buffers that, and a buffered map cannot have
+    // numbers as keys, which the ledger's have. The record ignores `v` as an unknown field.
+    serde_json::from_str(text)
+        .map(Some)
         .map_err(RecordError::Malformed)
 }
 
@@ -173,6 +175,11 @@ pub struct Want {
     pub boot: Boot,
     /// What it asks for.
     pub want: WantKind,
+    /// The boot that the ledger registers for it, as far as it knows. A voter heeds a wish to join
+    /// only while this is so: a voter that has not seen the newest wish yet would else put an
+    /// earlier boot back, and the node would take itself for a duplicate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<Boot>,
 }
 
 /// `acc`: a voter's acceptor state.
@@ -224,6 +231,9 @@ pub struct Welcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::ClusterId;
+    use crate::ledger::Settings;
+    use crate::network::PodNetwork;
 
     fn record() -> NodeRecord {
         NodeRecord {
@@ -240,6 +250,24 @@ mod tests {
         let text = encode(&record()).unwrap();
         assert_eq!(decode::<NodeRecord>(&text).unwrap(), Some(record()));
         assert_eq!(decode::<NodeRecord>("").unwrap(), None);
+    }
+
+    #[test]
+    fn the_ledger_of_a_full_cluster_fits_and_reads_back() {
+        let network = PodNetwork::parse("10.244.0.0/16", 24).unwrap();
+        let node = |n: u8| NodeId::of_public_key(&[n; 32]);
+        let cluster = ClusterId::from_bytes([1; 16]);
+        let boot = Boot(u64::MAX);
+        let mut ledger =
+            Ledger::genesis(cluster, vec![network], Settings::default(), node(0), boot);
+        for n in 0..=255 {
+            ledger.blocks.insert(BlockIndex(n.into()), node(n));
+            ledger.boots.insert(node(n), boot);
+        }
+        ledger.voters = (0..5).map(node).collect();
+        let snap = SnapRecord { ledger };
+        let text = encode(&snap).unwrap();
+        assert_eq!(decode::<SnapRecord>(&text).unwrap(), Some(snap));
     }
 
     #[test]
