@@ -1,1 +1,3 @@
-//! The podnet agent
+//! The podnet agent: everything around the decisions of `podnet_core`.
+
+pub mod dataplane;

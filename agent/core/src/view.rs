@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
+use std::sync::Arc;
 
 use podnet_proto::NodeId;
-use podnet_proto::gossip::Key;
+use podnet_proto::gossip::{
+    AccRecord, Key, NodeRecord, PropRecord, SnapRecord, UseRecord, Want, decode,
+};
+use serde::de::DeserializeOwned;
 
 use crate::time::Moment;
 
@@ -23,4 +27,341 @@ pub struct RawEntry {
     pub last_seen: Option<Moment>,
     /// Its values, as they were published.
     pub values: BTreeMap<Key, String>,
+}
+
+/// One entry of the gossip state, read. A record that is empty, missing or malformed is `None`.
+///
+/// The big records are shared, so that a clone of an entry is cheap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The node.
+    pub node: NodeId,
+    /// Where it gossips.
+    pub address: SocketAddrV4,
+    /// [`RawEntry::live`].
+    pub live: bool,
+    /// [`RawEntry::last_seen`].
+    pub last_seen: Option<Moment>,
+    /// When this agent first saw the entry; again, when gossip had forgotten it in between.
+    pub first_seen: Moment,
+    /// What it says of itself.
+    pub record: Option<Arc<NodeRecord>>,
+    /// What its data path carries.
+    pub usage: Option<UseRecord>,
+    /// What it asks the voters for.
+    pub want: Option<Want>,
+    /// When this agent first saw the present value of `want`, also if that is empty.
+    pub want_first_seen: Moment,
+    /// Its acceptor.
+    pub acc: Option<Arc<AccRecord>>,
+    /// Its proposal.
+    pub prop: Option<Arc<PropRecord>>,
+    /// The ledger as it knows it.
+    pub snap: Option<Arc<SnapRecord>>,
+}
+
+/// All that gossip tells at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct View {
+    entries: Vec<Entry>,
+    /// How many values cannot be read, and count as absent.
+    pub malformed: usize,
+    /// How many values changed since the last read, one's own included.
+    pub changed: usize,
+}
+
+impl View {
+    /// All entries, sorted by node and address.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The entries of a node: several, if its address changed.
+    #[must_use]
+    pub fn of(&self, node: NodeId) -> &[Entry] {
+        let start = self.entries.partition_point(|entry| entry.node < node);
+        let len = self.entries[start..].partition_point(|entry| entry.node == node);
+        &self.entries[start..start + len]
+    }
+
+    /// The entry of a node to route to and to show: that with the newest record, a live one before
+    /// a dead one, the one seen last.
+    #[must_use]
+    pub fn best(&self, node: NodeId) -> Option<&Entry> {
+        self.of(node).iter().max_by_key(|entry| {
+            let counter = entry.record.as_ref().map(|record| record.counter);
+            (counter, entry.live, entry.last_seen, entry.first_seen)
+        })
+    }
+
+    /// Whether one of the node's entries is live.
+    #[must_use]
+    pub fn is_live(&self, node: NodeId) -> bool {
+        self.of(node).iter().any(|entry| entry.live)
+    }
+}
+
+/// Reads the gossip state again and again; what did not change in between is not parsed again.
+#[derive(Debug, Default)]
+pub struct Reader {
+    cache: BTreeMap<(NodeId, SocketAddrV4), Cached>,
+}
+
+#[derive(Debug)]
+struct Cached {
+    first_seen: Moment,
+    want_first_seen: Moment,
+    record: Value<Arc<NodeRecord>>,
+    usage: Value<UseRecord>,
+    want: Value<Want>,
+    acc: Value<Arc<AccRecord>>,
+    prop: Value<Arc<PropRecord>>,
+    snap: Value<Arc<SnapRecord>>,
+}
+
+impl Cached {
+    fn new(now: Moment) -> Self {
+        Self {
+            first_seen: now,
+            want_first_seen: now,
+            record: Value::default(),
+            usage: Value::default(),
+            want: Value::default(),
+            acc: Value::default(),
+            prop: Value::default(),
+            snap: Value::default(),
+        }
+    }
+
+    /// Takes new values over; returns how many differ from the last ones.
+    fn update(&mut self, now: Moment, mut values: BTreeMap<Key, String>) -> usize {
+        let mut take = |key| values.remove(&key).unwrap_or_default();
+        let want_changed = self.want.update(take(Key::Want));
+        if want_changed {
+            self.want_first_seen = now;
+        }
+        [
+            want_changed,
+            self.record.update_shared(take(Key::Node)),
+            self.usage.update(take(Key::Use)),
+            self.acc.update_shared(take(Key::Acc)),
+            self.prop.update_shared(take(Key::Prop)),
+            self.snap.update_shared(take(Key::Snap)),
+        ]
+        .into_iter()
+        .filter(|changed| *changed)
+        .count()
+    }
+
+    fn malformed(&self) -> usize {
+        [
+            self.record.malformed,
+            self.usage.malformed,
+            self.want.malformed,
+            self.acc.malformed,
+            self.prop.malformed,
+            self.snap.malformed,
+        ]
+        .into_iter()
+        .filter(|malformed| *malformed)
+        .count()
+    }
+}
+
+/// A value as text, and what it says.
+#[derive(Debug)]
+struct Value<T> {
+    text: String,
+    parsed: Option<T>,
+    malformed: bool,
+}
+
+impl<T> Default for Value<T> {
+    fn default() -> Self {
+        Self {
+            text: String::new(),
+            parsed: None,
+            malformed: false,
+        }
+    }
+}
+
+impl<T: DeserializeOwned> Value<T> {
+    fn update(&mut self, text: String) -> bool {
+        self.update_with(text, |record: T| record)
+    }
+}
+
+impl<T: DeserializeOwned> Value<Arc<T>> {
+    fn update_shared(&mut self, text: String) -> bool {
+        self.update_with(text, Arc::new)
+    }
+}
+
+impl<T> Value<T> {
+    /// Takes a value over, unless it is the same; returns whether it differs.
+    fn update_with<R: DeserializeOwned>(&mut self, text: String, wrap: fn(R) -> T) -> bool {
+        if self.text == text {
+            return false;
+        }
+        let parsed = decode::<R>(&text);
+        self.malformed = parsed.is_err();
+        self.parsed = parsed.ok().flatten().map(wrap);
+        self.text = text;
+        true
+    }
+}
+
+impl Reader {
+    /// Reads the gossip state as it is now. Of two entries of the same node and address the last
+    /// counts.
+    pub fn read(&mut self, now: Moment, raw: Vec<RawEntry>) -> View {
+        let mut last = std::mem::take(&mut self.cache);
+        let mut entries = BTreeMap::new();
+        let mut changed = 0;
+        for entry in raw {
+            let at = (entry.node, entry.address);
+            let mut cached = last
+                .remove(&at)
+                .or_else(|| self.cache.remove(&at))
+                .unwrap_or_else(|| Cached::new(now));
+            changed += cached.update(now, entry.values);
+            entries.insert(
+                at,
+                Entry {
+                    node: entry.node,
+                    address: entry.address,
+                    live: entry.live,
+                    last_seen: entry.last_seen,
+                    first_seen: cached.first_seen,
+                    record: cached.record.parsed.clone(),
+                    usage: cached.usage.parsed,
+                    want: cached.want.parsed,
+                    want_first_seen: cached.want_first_seen,
+                    acc: cached.acc.parsed.clone(),
+                    prop: cached.prop.parsed.clone(),
+                    snap: cached.snap.parsed.clone(),
+                },
+            );
+            self.cache.insert(at, cached);
+        }
+        View {
+            entries: entries.into_values().collect(),
+            malformed: self.cache.values().map(Cached::malformed).sum(),
+            changed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use podnet_proto::Boot;
+    use podnet_proto::gossip::{WantKind, encode};
+
+    use super::*;
+
+    fn at(seconds: u64) -> Moment {
+        Moment::after_start(Duration::from_secs(seconds))
+    }
+
+    fn node(n: u8) -> NodeId {
+        NodeId::from_bytes([n; 16])
+    }
+
+    fn raw(n: u8, port: u16, live: bool, values: &[(Key, String)]) -> RawEntry {
+        RawEntry {
+            node: node(n),
+            address: SocketAddrV4::new([192, 0, 2, n].into(), port),
+            live,
+            last_seen: None,
+            values: values.iter().cloned().collect(),
+        }
+    }
+
+    fn want(boot: u64) -> String {
+        encode(&Want {
+            boot: Boot(boot),
+            want: WantKind::Join,
+            replaces: None,
+        })
+        .unwrap()
+    }
+
+    fn record(counter: u64) -> String {
+        encode(&NodeRecord {
+            name: "node1".parse().unwrap(),
+            public_key: String::new(),
+            endpoints: Vec::new(),
+            counter,
+            agent_version: String::new(),
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn first_seen_is_kept_per_entry_and_per_want() {
+        let mut reader = Reader::default();
+        let view = reader.read(at(1), vec![raw(1, 1, false, &[(Key::Want, want(1))])]);
+        assert_eq!(view.changed, 1);
+        let view = reader.read(at(5), vec![raw(1, 1, true, &[(Key::Want, want(2))])]);
+        let entry = &view.entries()[0];
+        assert_eq!((entry.first_seen, entry.want_first_seen), (at(1), at(5)));
+        let view = reader.read(at(9), vec![raw(1, 1, true, &[(Key::Want, want(2))])]);
+        assert_eq!(view.changed, 0);
+        assert_eq!(view.entries()[0].want_first_seen, at(5));
+        assert_eq!(reader.read(at(10), Vec::new()).entries(), []);
+        let view = reader.read(at(11), vec![raw(1, 1, true, &[(Key::Want, want(2))])]);
+        assert_eq!(view.entries()[0].first_seen, at(11));
+    }
+
+    #[test]
+    fn an_unchanged_value_is_not_parsed_again() {
+        let mut reader = Reader::default();
+        let values = [(Key::Node, record(1))];
+        let first = reader.read(at(1), vec![raw(1, 1, true, &values)]);
+        let second = reader.read(at(2), vec![raw(1, 1, true, &values)]);
+        let record = |view: &View| view.entries()[0].record.clone().unwrap();
+        assert!(Arc::ptr_eq(&record(&first), &record(&second)));
+    }
+
+    #[test]
+    fn malformed_values_are_counted_and_absent() {
+        let mut reader = Reader::default();
+        let bad = [
+            (Key::Want, "{".to_owned()),
+            (Key::Snap, "[]".to_owned()),
+            (Key::Use, String::new()),
+        ];
+        for _ in 0..2 {
+            let view = reader.read(at(1), vec![raw(1, 1, true, &bad)]);
+            assert_eq!(view.malformed, 2);
+            assert_eq!(view.entries()[0].want, None);
+        }
+        let good = [(Key::Want, want(1))];
+        let view = reader.read(at(2), vec![raw(1, 1, true, &good)]);
+        assert_eq!(view.malformed, 0);
+        assert!(view.entries()[0].want.is_some());
+    }
+
+    #[test]
+    fn the_best_entry_has_the_newest_record_then_life() {
+        let mut reader = Reader::default();
+        let view = reader.read(
+            at(1),
+            vec![
+                raw(2, 1, true, &[]),
+                raw(1, 1, true, &[(Key::Node, record(1))]),
+                raw(1, 2, false, &[(Key::Node, record(2))]),
+                raw(1, 3, true, &[(Key::Node, record(2))]),
+                raw(1, 4, false, &[]),
+            ],
+        );
+        assert_eq!(view.of(node(1)).len(), 4);
+        assert_eq!(view.best(node(1)).unwrap().address.port(), 3);
+        assert_eq!(view.best(node(3)), None);
+        assert!(view.is_live(node(2)) && !view.is_live(node(3)));
+    }
 }

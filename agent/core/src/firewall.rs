@@ -1,0 +1,161 @@
+//! Firewall rules as data. A back end writes them down for the kernel and reads them back.
+
+use std::collections::BTreeMap;
+
+use ipnetwork::IpNetwork;
+
+/// A chain of podnet's own. Each is jumped to from one built-in chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Chain {
+    /// What leaves the host: source NAT.
+    Postrouting,
+    /// What the host forwards.
+    Forward,
+}
+
+impl Chain {
+    /// All chains.
+    pub const ALL: [Self; 2] = [Self::Postrouting, Self::Forward];
+
+    /// The chain's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Postrouting => "PODNET-POSTROUTING",
+            Self::Forward => "PODNET-FORWARD",
+        }
+    }
+
+    /// The built-in chain that jumps to it.
+    #[must_use]
+    pub const fn hook(self) -> &'static str {
+        match self {
+            Self::Postrouting => "POSTROUTING",
+            Self::Forward => "FORWARD",
+        }
+    }
+
+    /// The table that holds it, as iptables(8) names them.
+    #[must_use]
+    pub const fn table(self) -> &'static str {
+        match self {
+            Self::Postrouting => "nat",
+            Self::Forward => "filter",
+        }
+    }
+}
+
+/// What happens to a packet that matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// Back to the built-in chain.
+    Return,
+    /// It passes.
+    Accept,
+    /// It leaves with the address of the device that it leaves by, and with a port that is chosen
+    /// wholly at random: two connections at once never race for one.
+    Masquerade,
+}
+
+/// A rule: a packet from `source` to `destination` meets the verdict. `None` matches all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rule {
+    /// Where the packet comes from.
+    pub source: Option<IpNetwork>,
+    /// Where it goes.
+    pub destination: Option<IpNetwork>,
+    /// What happens to it.
+    pub verdict: Verdict,
+}
+
+/// All of podnet's rules; an empty set has no chains.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RuleSet {
+    /// The rules of each chain, in order.
+    pub chains: BTreeMap<Chain, Vec<Rule>>,
+}
+
+impl RuleSet {
+    /// The part that a back end must hold which only has to let forwarded packets pass, beside the
+    /// primary one that holds all.
+    #[must_use]
+    pub fn forwarding(&self) -> Self {
+        let chains = &self.chains;
+        Self {
+            chains: chains
+                .get(&Chain::Forward)
+                .map(|rules| (Chain::Forward, rules.clone()))
+                .into_iter()
+                .collect(),
+        }
+    }
+}
+
+/// The multicast range, which is never translated (RFC 5771).
+const MULTICAST: &str = "224.0.0.0/4";
+
+/// The rules of a node whose pods are in `pod_networks`.
+///
+/// Forwarded pod traffic passes whatever the policy of the built-in chain is. What pods send out of
+/// the pod networks gets the node's address, unless it goes to one of the `excluded` ranges.
+#[must_use]
+pub fn rules(pod_networks: &[IpNetwork], excluded: &[IpNetwork]) -> RuleSet {
+    let mut postrouting = Vec::new();
+    let mut forward = Vec::new();
+    let multicast: Option<IpNetwork> = MULTICAST.parse().ok();
+    for &source in pod_networks {
+        let same_family = |network: &&IpNetwork| network.is_ipv4() == source.is_ipv4();
+        let untouched = pod_networks.iter().chain(excluded).chain(&multicast).filter(same_family);
+        postrouting.extend(untouched.map(|&destination| Rule {
+            source: Some(source),
+            destination: Some(destination),
+            verdict: Verdict::Return,
+        }));
+        postrouting.push(Rule {
+            source: Some(source),
+            destination: None,
+            verdict: Verdict::Masquerade,
+        });
+        let accept = |source, destination| Rule { source, destination, verdict: Verdict::Accept };
+        forward.extend([accept(Some(source), None), accept(None, Some(source))]);
+    }
+    if pod_networks.is_empty() {
+        return RuleSet::default();
+    }
+    RuleSet {
+        chains: BTreeMap::from([(Chain::Postrouting, postrouting), (Chain::Forward, forward)]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(text: &str) -> IpNetwork {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn pods_keep_their_address_inside_and_lose_it_outside() {
+        let pods = network("10.244.0.0/16");
+        let excluded = network("10.9.0.0/16");
+        let rules = rules(&[pods], &[excluded]);
+        let rule = |destination, verdict| Rule { source: Some(pods), destination, verdict };
+        assert_eq!(
+            rules.chains[&Chain::Postrouting],
+            [
+                rule(Some(pods), Verdict::Return),
+                rule(Some(excluded), Verdict::Return),
+                rule(Some(network("224.0.0.0/4")), Verdict::Return),
+                rule(None, Verdict::Masquerade),
+            ]
+        );
+        assert_eq!(rules.chains[&Chain::Forward].len(), 2);
+        assert_eq!(rules.forwarding().chains.len(), 1);
+    }
+
+    #[test]
+    fn no_networks_no_rules() {
+        assert_eq!(rules(&[], &[network("10.9.0.0/16")]), RuleSet::default());
+    }
+}

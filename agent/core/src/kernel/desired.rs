@@ -1,0 +1,202 @@
+//! Everything that the kernel should hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnetwork::{IpNetwork, Ipv4Network};
+use podnet_proto::{NodeId, PodNetwork, network};
+
+use super::link::{Bridge, IfName, MacAddr, Mtu, PodLink};
+use super::observed::UnderlayPath;
+use super::route::{NextHop, Route, RouteKey};
+use super::sysctl::{Sysctl, SysctlValue};
+use crate::firewall::{self, RuleSet};
+
+/// A block of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerBlock {
+    /// Its owner.
+    pub node: NodeId,
+    /// The block.
+    pub block: Ipv4Network,
+    /// The owner's address on the underlay, if anything was ever heard of it.
+    pub address: Option<IpAddr>,
+}
+
+/// What [`desired`] is computed from, for a node that uses a block.
+#[derive(Debug, Clone)]
+pub struct Input<'a> {
+    /// The cluster's pod networks.
+    pub networks: &'a [PodNetwork],
+    /// Destinations outside of them whose traffic keeps the pod's source address.
+    pub excluded: &'a [Ipv4Network],
+    /// The node's own block.
+    pub block: Ipv4Network,
+    /// The MTU of the underlay device.
+    pub mtu: Mtu,
+    /// The blocks of all other members.
+    pub peers: &'a [PeerBlock],
+    /// How their addresses are reached.
+    pub underlay: &'a BTreeMap<IpAddr, UnderlayPath>,
+    /// The pods that are attached.
+    pub pods: &'a [PodLink],
+    /// The pods that are being attached or detached right now, with their addresses: to be left
+    /// alone.
+    pub in_flight: &'a BTreeMap<IfName, BTreeSet<IpAddr>>,
+}
+
+/// Everything that the kernel should hold. The default is nothing: what a node that is no member
+/// any more should have.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Desired {
+    /// The bridge.
+    pub bridge: Option<Bridge>,
+    /// The attached pods, by host end.
+    pub pods: BTreeMap<IfName, PodLink>,
+    /// The pods that are being attached or detached right now, with their addresses: to be left
+    /// alone.
+    pub in_flight: BTreeMap<IfName, BTreeSet<IpAddr>>,
+    /// The routes.
+    pub routes: BTreeMap<RouteKey, Route>,
+    /// The firewall rules.
+    pub firewall: RuleSet,
+    /// The kernel parameters.
+    pub sysctls: BTreeMap<Sysctl, SysctlValue>,
+}
+
+/// Computes everything that the kernel should hold.
+///
+/// A peer's block has a route by way of the peer's address where that is on the link. All other
+/// addresses of the pod networks are unreachable: traffic to a free block, to an unknown one, or to
+/// that of a peer which cannot be reached fails at once, and never leaks to the default gateway.
+#[must_use]
+pub fn desired(input: &Input<'_>) -> Desired {
+    let gateway = network::gateway(input.block);
+    let address = IpNetwork::new(gateway.into(), input.block.prefix()).ok();
+    let bridge = Bridge {
+        name: IfName::bridge(),
+        mac: MacAddr::of_address(gateway),
+        mtu: input.mtu,
+        addresses: address.into_iter().collect(),
+    };
+    let pod_networks: Vec<IpNetwork> =
+        input.networks.iter().map(|network| IpNetwork::V4(network.cidr())).collect();
+    let excluded: Vec<IpNetwork> = input.excluded.iter().copied().map(IpNetwork::V4).collect();
+
+    Desired {
+        bridge: Some(bridge),
+        pods: input.pods.iter().map(|pod| (pod.host_ifname.clone(), pod.clone())).collect(),
+        in_flight: input.in_flight.clone(),
+        routes: unreachable_networks(input)
+            .chain(input.peers.iter().filter_map(|peer| peer_route(input, peer, gateway.into())))
+            .map(|route| (route.key(), route))
+            .collect(),
+        firewall: firewall::rules(&pod_networks, &excluded),
+        sysctls: BTreeMap::from([(Sysctl::Ipv4Forward, "1".to_owned())]),
+    }
+}
+
+/// The pod networks, refused as a whole: more specific routes make the exceptions. A network of a
+/// single block is all the node's own, which the bridge's address has a route for.
+fn unreachable_networks(input: &Input<'_>) -> impl Iterator<Item = Route> {
+    let cidrs = input.networks.iter().map(PodNetwork::cidr);
+    cidrs.filter(|cidr| *cidr != input.block).map(|cidr| Route {
+        destination: IpNetwork::V4(cidr),
+        next_hop: NextHop::Unreachable,
+    })
+}
+
+fn peer_route(input: &Input<'_>, peer: &PeerBlock, source: IpAddr) -> Option<Route> {
+    let via = peer.address?;
+    match input.underlay.get(&via)? {
+        UnderlayPath::OnLink { device, mtu, .. } => Some(Route {
+            destination: IpNetwork::V4(peer.block),
+            next_hop: NextHop::Gateway { via, device: *device, source, mtu: *mtu },
+        }),
+        UnderlayPath::Routed { .. } | UnderlayPath::Local | UnderlayPath::None(_) => None,
+    }
+}
+
+/// Why no direct route can lead to a peer at `address`, in words; `None` where one can.
+#[must_use]
+pub fn path_problem(address: Option<IpAddr>, path: Option<&UnderlayPath>) -> Option<String> {
+    let Some(address) = address else {
+        return Some("its address is not known yet".to_owned());
+    };
+    match path {
+        None => Some(format!("the way to {address} is not known yet")),
+        Some(UnderlayPath::OnLink { .. }) => None,
+        Some(UnderlayPath::Routed { via, .. }) => Some(format!(
+            "{address} is not on the link but behind the router {via}, which knows no pod addresses"
+        )),
+        Some(UnderlayPath::Local) => Some(format!("{address} is an address of this host too")),
+        Some(UnderlayPath::None(reason)) => Some(format!("no route to {address}: {reason}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::kernel::IfIndex;
+
+    const ETH0: IfIndex = IfIndex(2);
+
+    fn peer(number: u8) -> PeerBlock {
+        PeerBlock {
+            node: NodeId::from_bytes([number; 16]),
+            block: Ipv4Network::new(Ipv4Addr::new(10, 244, number, 0), 24).unwrap(),
+            address: Some(Ipv4Addr::new(192, 0, 2, number).into()),
+        }
+    }
+
+    fn desired_with(peers: &[PeerBlock], underlay: &BTreeMap<IpAddr, UnderlayPath>) -> Desired {
+        desired(&Input {
+            networks: &[PodNetwork::parse("10.244.0.0/16", 24).unwrap()],
+            excluded: &[],
+            block: "10.244.0.0/24".parse().unwrap(),
+            mtu: Mtu(1500),
+            peers,
+            underlay,
+            pods: &[],
+            in_flight: &BTreeMap::new(),
+        })
+    }
+
+    #[test]
+    fn a_peer_on_the_link_gets_a_route_and_the_rest_is_unreachable() {
+        let on_link = UnderlayPath::OnLink {
+            device: ETH0,
+            ifname: "eth0".parse().unwrap(),
+            mtu: Mtu(1500),
+            source: Ipv4Addr::new(192, 0, 2, 9).into(),
+        };
+        let routed = UnderlayPath::Routed {
+            via: Ipv4Addr::new(192, 0, 2, 254).into(),
+            source: Ipv4Addr::new(192, 0, 2, 9).into(),
+        };
+        let underlay = BTreeMap::from([
+            (peer(1).address.unwrap(), on_link),
+            (peer(2).address.unwrap(), routed),
+        ]);
+        let desired = desired_with(&[peer(1), peer(2), peer(3)], &underlay);
+        let text: Vec<_> = desired.routes.values().map(ToString::to_string).collect();
+        assert_eq!(text, ["unreachable 10.244.0.0/16", "10.244.1.0/24 via 192.0.2.1"]);
+        let bridge = desired.bridge.unwrap();
+        assert_eq!(bridge.addresses[0].to_string(), "10.244.0.1/24");
+        assert_eq!(bridge.mac.to_string(), "0a:70:0a:f4:00:01");
+    }
+
+    #[test]
+    fn a_peer_without_a_way_has_a_reason() {
+        let address = Some(Ipv4Addr::new(192, 0, 2, 1).into());
+        assert!(path_problem(None, None).is_some());
+        assert!(path_problem(address, None).is_some());
+        let routed = UnderlayPath::Routed {
+            via: Ipv4Addr::new(192, 0, 2, 254).into(),
+            source: Ipv4Addr::new(192, 0, 2, 9).into(),
+        };
+        assert!(path_problem(address, Some(&routed)).unwrap().contains("192.0.2.254"));
+    }
+}

@@ -1,0 +1,31 @@
+//! The words for what the kernel holds, and the decisions about it.
+//!
+//! ```text
+//! cluster, pods, settings -> desired() -> Desired --+
+//! kernel -> observe(Scope) -> Observed -------------+-> diff() -> Plan of Ops -> apply
+//! ```
+
+mod desired;
+mod diff;
+mod link;
+mod observed;
+mod op;
+mod route;
+mod scope;
+
+pub use desired::{Desired, Input, PeerBlock, desired, path_problem};
+pub use diff::{Conflict, Plan, diff};
+pub use link::{
+    BRIDGE, Bridge, HOST_END_PREFIX, IfIndex, IfName, InvalidIfName, MacAddr, Mtu, Netns, POD_IFNAME,
+    PodLink, host_ifname,
+};
+pub use observed::{
+    HostAddress, HostRoute, Inside, NetnsState, Observed, ObservedBridge, ObservedFirewall,
+    ObservedHostEnd, ObservedInterface, ObservedRoute, Place, UnderlayPath,
+};
+pub use op::{Op, OpError, OpErrorClass, OpErrorKind};
+pub use route::{NextHop, PROTOCOL, Route, RouteKey};
+pub use scope::{PodView, Scope};
+pub use sysctl::{Sysctl, SysctlValue};
+
+mod sysctl;

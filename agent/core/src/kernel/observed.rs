@@ -1,0 +1,200 @@
+//! What the kernel holds, as far as it concerns podnet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use ipnetwork::IpNetwork;
+
+use super::link::{IfIndex, IfName, MacAddr, Mtu};
+use super::route::{NextHop, RouteKey};
+use super::sysctl::{Sysctl, SysctlValue};
+use crate::firewall::{Chain, Rule};
+
+/// What was found where an object of podnet's belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place<T> {
+    /// Nothing.
+    Absent,
+    /// An object that podnet made.
+    Ours(T),
+    /// Something else, which podnet leaves alone; in words.
+    Foreign(String),
+}
+
+/// What the kernel holds. A field is `None`, or its map lacks a key, where the [`super::Scope`] did
+/// not ask for it: then nothing is known, and nothing is done about it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Observed {
+    /// The bridge.
+    pub bridge: Option<Place<ObservedBridge>>,
+    /// All links that are named as host ends.
+    pub host_ends: Option<BTreeMap<IfName, Place<ObservedHostEnd>>>,
+    /// The host ends of the pods that were asked for.
+    pub pods: BTreeMap<IfName, Place<ObservedHostEnd>>,
+    /// What is inside of the pods that were asked for, by host end; no entry where there is no
+    /// such namespace.
+    pub insides: BTreeMap<IfName, Inside>,
+    /// Podnet's routes, and foreign ones at the destinations that were asked for.
+    pub routes: Option<BTreeMap<RouteKey, ObservedRoute>>,
+    /// Podnet's firewall chains.
+    pub firewall: Option<Vec<ObservedFirewall>>,
+    /// Kernel parameters; one that this kernel does not have is absent.
+    pub sysctls: Option<BTreeMap<Sysctl, SysctlValue>>,
+    /// The addresses of the host, but for the bridge's.
+    pub addresses: Option<Vec<HostAddress>>,
+    /// The routes of the host, but for podnet's.
+    pub host_routes: Option<Vec<HostRoute>>,
+    /// How the addresses that were asked for are reached.
+    pub underlay: BTreeMap<IpAddr, UnderlayPath>,
+    /// What the paths that were asked for lead to.
+    pub netns: BTreeMap<PathBuf, NetnsState>,
+}
+
+/// The bridge, as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedBridge {
+    /// Its number.
+    pub index: IfIndex,
+    /// Its link-layer address.
+    pub mac: MacAddr,
+    /// Its MTU.
+    pub mtu: Mtu,
+    /// Whether it is administratively up.
+    pub up: bool,
+    /// Its addresses of global scope.
+    pub addresses: BTreeSet<IpNetwork>,
+    /// The permanent neighbours on it.
+    pub neighbours: BTreeMap<IpAddr, MacAddr>,
+}
+
+/// The host end of a pod, as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedHostEnd {
+    /// Whether it is a port of podnet's bridge.
+    pub on_bridge: bool,
+    /// Its MTU.
+    pub mtu: Mtu,
+    /// Whether it is administratively up.
+    pub up: bool,
+}
+
+/// The end of a pod's veth in its namespace, as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inside {
+    /// The namespace's inode number.
+    pub inode: u64,
+    /// The interface, if it is there.
+    pub interface: Option<ObservedInterface>,
+}
+
+/// A pod's interface, as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedInterface {
+    /// Its link-layer address.
+    pub mac: MacAddr,
+    /// Its MTU.
+    pub mtu: Mtu,
+    /// Whether it is administratively up.
+    pub up: bool,
+    /// Its addresses of global scope.
+    pub addresses: BTreeSet<IpNetwork>,
+    /// The next hops of its default routes.
+    pub gateways: BTreeSet<IpAddr>,
+    /// Its permanent neighbours.
+    pub neighbours: BTreeMap<IpAddr, MacAddr>,
+}
+
+/// A route in the main table, as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ObservedRoute {
+    /// One with podnet's protocol number.
+    Ours {
+        /// What happens to packets on it; `None` for a kind of route that podnet never makes.
+        next_hop: Option<NextHop>,
+    },
+    /// One of somebody else's at a destination that was asked for; in words.
+    Foreign(String),
+}
+
+/// One firewall back end that must hold podnet's rules, and what it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedFirewall {
+    /// Its name, such as `iptables-legacy`.
+    pub backend: String,
+    /// Whether it holds all rules; else only those that let forwarded packets pass.
+    pub primary: bool,
+    /// Podnet's chains in it. A rule that podnet never makes is `None`.
+    pub chains: BTreeMap<Chain, Vec<Option<Rule>>>,
+    /// How often each chain is jumped to from the built-in chain that it hooks into.
+    pub jumps: BTreeMap<Chain, usize>,
+}
+
+/// An address of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostAddress {
+    /// The address, with its prefix length.
+    pub address: IpNetwork,
+    /// The number of the interface that has it.
+    pub index: IfIndex,
+    /// The name of the interface.
+    pub ifname: IfName,
+    /// The interface's MTU.
+    pub mtu: Mtu,
+    /// Whether the interface is up.
+    pub up: bool,
+    /// Whether others can use it: of global scope, not loopback.
+    pub global: bool,
+}
+
+/// A route of the host that is not podnet's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostRoute {
+    /// Where it leads; a default route has prefix length 0.
+    pub destination: IpNetwork,
+    /// The device.
+    pub device: Option<IfName>,
+}
+
+/// How an address is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UnderlayPath {
+    /// On the link of a device.
+    OnLink {
+        /// The device's number.
+        device: IfIndex,
+        /// Its name.
+        ifname: IfName,
+        /// Its MTU.
+        mtu: Mtu,
+        /// The address of this host that such packets come from.
+        source: IpAddr,
+    },
+    /// By way of a router, so that packets with pod addresses would get lost.
+    Routed {
+        /// The router.
+        via: IpAddr,
+        /// The address of this host that such packets come from.
+        source: IpAddr,
+    },
+    /// It is an address of this host.
+    Local,
+    /// Not at all; in words.
+    None(String),
+}
+
+/// What a path leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NetnsState {
+    /// Nothing.
+    Missing,
+    /// Something that is no network namespace.
+    NotANetns,
+    /// The network namespace of the agent.
+    Host,
+    /// A network namespace.
+    Netns {
+        /// Its inode number.
+        inode: u64,
+    },
+}

@@ -1,0 +1,190 @@
+//! Changes of what the kernel holds, one object each.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use ipnetwork::IpNetwork;
+
+use super::link::{Bridge, IfName, MacAddr, PodLink};
+use super::route::{NextHop, Route, RouteKey};
+use super::sysctl::{Sysctl, SysctlValue};
+use crate::firewall::RuleSet;
+
+/// One change. Each is idempotent: what is there already, or gone already, is no error; and each
+/// touches podnet's own objects only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Sets a kernel parameter.
+    SetSysctl {
+        /// Which.
+        sysctl: Sysctl,
+        /// To what.
+        value: SysctlValue,
+    },
+    /// Makes the bridge, sets it up; its addresses come with [`Op::AddAddress`].
+    CreateBridge(Bridge),
+    /// Gives the bridge its link-layer address and MTU, sets it up.
+    UpdateBridge(Bridge),
+    /// Removes the bridge.
+    DeleteBridge(IfName),
+    /// Gives the bridge an address.
+    AddAddress {
+        /// The bridge.
+        device: IfName,
+        /// The address.
+        address: IpNetwork,
+    },
+    /// Takes an address from the bridge.
+    DeleteAddress {
+        /// The bridge.
+        device: IfName,
+        /// The address.
+        address: IpNetwork,
+    },
+    /// Attaches a pod, whole or not at all: namespace (where podnet makes it), veth, addresses,
+    /// default route, neighbours.
+    AttachPod(PodLink),
+    /// Puts right what differs in an attached pod.
+    RepairPod(PodLink),
+    /// Removes a pod's veth, and its namespace where podnet made it.
+    DetachPod {
+        /// The host end.
+        host_ifname: IfName,
+        /// The namespace to remove.
+        netns: Option<PathBuf>,
+    },
+    /// Makes a permanent neighbour on the bridge: exempt from the limits of the neighbour table,
+    /// which all namespaces of a host share.
+    SetNeighbour {
+        /// The bridge.
+        device: IfName,
+        /// The pod's address.
+        address: IpAddr,
+        /// The pod's link-layer address.
+        mac: MacAddr,
+    },
+    /// Removes a neighbour from the bridge.
+    DeleteNeighbour {
+        /// The bridge.
+        device: IfName,
+        /// The address.
+        address: IpAddr,
+    },
+    /// Adds a route where none stands.
+    AddRoute(Route),
+    /// Changes a route of podnet's.
+    ReplaceRoute(Route),
+    /// Removes a route of podnet's.
+    DeleteRoute(RouteKey),
+    /// Makes podnet's firewall chains hold exactly these rules.
+    SetFirewall(RuleSet),
+    /// Removes podnet's firewall chains.
+    RemoveFirewall,
+    /// Forgets the connections of an address that is about to change hands (conntrack).
+    FlushConnections(IpAddr),
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SetSysctl { sysctl, value } => write!(f, "set {sysctl} to {value}"),
+            Self::CreateBridge(bridge) => write!(f, "create bridge {}", bridge.name),
+            Self::UpdateBridge(bridge) => write!(f, "update bridge {}", bridge.name),
+            Self::DeleteBridge(name) => write!(f, "delete bridge {name}"),
+            Self::AddAddress { device, address } => write!(f, "add address {address} to {device}"),
+            Self::DeleteAddress { device, address } => {
+                write!(f, "delete address {address} from {device}")
+            }
+            Self::AttachPod(link) => write!(f, "attach pod {}", link.pod),
+            Self::RepairPod(link) => write!(f, "repair pod {}", link.pod),
+            Self::DetachPod { host_ifname, .. } => write!(f, "detach {host_ifname}"),
+            Self::SetNeighbour { device, address, mac } => {
+                write!(f, "set neighbour {address} to {mac} on {device}")
+            }
+            Self::DeleteNeighbour { device, address } => {
+                write!(f, "delete neighbour {address} on {device}")
+            }
+            Self::AddRoute(route) => write!(f, "add route {route}"),
+            Self::ReplaceRoute(route) => write!(f, "replace route {route}"),
+            Self::DeleteRoute(key) => write!(f, "delete route {}", key.destination),
+            Self::SetFirewall(_) => f.write_str("set firewall rules"),
+            Self::RemoveFirewall => f.write_str("remove firewall rules"),
+            Self::FlushConnections(address) => write!(f, "flush connections of {address}"),
+        }
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.next_hop {
+            NextHop::Gateway { via, .. } => write!(f, "{} via {via}", self.destination),
+            NextHop::Unreachable => write!(f, "unreachable {}", self.destination),
+        }
+    }
+}
+
+/// Why a change failed, in terms that a decision can be made on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpErrorKind {
+    /// Something foreign is in the way.
+    Foreign,
+    /// What the change builds on is not there (yet).
+    NotFound,
+    /// The kernel or a lock is busy.
+    Busy,
+    /// A capability is missing.
+    NotPermitted,
+    /// The kernel, or this host, cannot do it.
+    Unsupported,
+    /// No memory, no table space.
+    Exhausted,
+    /// The deadline passed.
+    Timeout,
+    /// A program that is needed is not installed; its name.
+    MissingBinary(String),
+    /// Anything else that the kernel refused; its errno, 0 where there is none.
+    Other(i32),
+}
+
+/// What to do about a failed change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpErrorClass {
+    /// Try again soon.
+    Transient,
+    /// Trying again helps only when something else has changed.
+    Permanent,
+}
+
+/// A change that failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct OpError {
+    /// Why.
+    pub kind: OpErrorKind,
+    /// The same in words, with the object's name.
+    pub detail: String,
+}
+
+impl OpError {
+    /// A failed change.
+    pub fn new(kind: OpErrorKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into() }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub const fn class(&self) -> OpErrorClass {
+        match self.kind {
+            OpErrorKind::NotFound
+            | OpErrorKind::Busy
+            | OpErrorKind::Exhausted
+            | OpErrorKind::Timeout
+            | OpErrorKind::Other(_) => OpErrorClass::Transient,
+            OpErrorKind::Foreign
+            | OpErrorKind::NotPermitted
+            | OpErrorKind::Unsupported
+            | OpErrorKind::MissingBinary(_) => OpErrorClass::Permanent,
+        }
+    }
+}

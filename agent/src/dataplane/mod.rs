@@ -1,0 +1,86 @@
+//! The kernel, behind one seam: observe and apply, in the words of [`podnet_core::kernel`].
+
+pub mod linux;
+
+use async_trait::async_trait;
+use podnet_core::kernel::{Observed, Op, OpError, Scope};
+use tokio::sync::mpsc;
+
+/// Why the kernel could not be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// The kernel did not answer in time.
+    #[error("{what}: no answer from the kernel")]
+    Timeout {
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// A program that is needed is not installed.
+    #[error("'{program}' is not installed")]
+    MissingBinary {
+        /// Its name.
+        program: String,
+    },
+    /// A capability is missing.
+    #[error("{what}: not permitted")]
+    NotPermitted {
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// Anything else.
+    #[error("{what}: {detail}")]
+    Failed {
+        /// What was asked for.
+        what: &'static str,
+        /// What came back.
+        detail: String,
+    },
+}
+
+/// The kernel told of a change that podnet did not make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// What to look at.
+    pub scope: ChangeScope,
+    /// What changed, in words, for the log.
+    pub what: String,
+}
+
+/// Which part of what podnet owns, or builds on, may have changed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ChangeScope {
+    /// The bridge, its addresses, or the neighbours on it.
+    Bridge,
+    /// The host end of a pod.
+    HostEnd(podnet_core::kernel::IfName),
+    /// Routes at podnet's destinations.
+    Routes,
+    /// Firewall rules.
+    Firewall,
+    /// The host's other links, addresses or routes: the way to the peers.
+    Underlay,
+    /// Anything: changes were missed.
+    Everything,
+}
+
+/// The kernel.
+///
+/// Calls run beside one another. A call waits with a deadline, and holds back no other.
+#[async_trait]
+pub trait Dataplane: Send + Sync + 'static {
+    /// Looks at what `scope` names.
+    ///
+    /// # Errors
+    /// When the kernel refuses to be looked at; then nothing is known.
+    async fn observe(&self, scope: &Scope) -> Result<Observed, ObserveError>;
+
+    /// Applies each change, in order; one that fails hides no other. Neighbours in the list may be
+    /// sent to the kernel together.
+    async fn apply(&self, ops: &[Op]) -> Vec<Result<(), OpError>>;
+
+    /// The changes that others make, from now on. To be called once.
+    ///
+    /// # Errors
+    /// When the kernel refuses to tell.
+    async fn watch(&self) -> Result<mpsc::Receiver<Change>, ObserveError>;
+}
