@@ -1,3 +1,4 @@
 //! The podnet agent: everything around the decisions of `podnet_core`.
 
 pub mod dataplane;
+pub mod gossip;

@@ -1,0 +1,201 @@
+//! The question to a cluster's members that comes before everything else.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::Duration;
+
+use podnet_proto::gossip::{Hello, Welcome};
+use tokio::net::UdpSocket;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+
+use super::counters::Counters;
+use super::header::{MAX_DATAGRAM, MessageId};
+use super::keyring::Keyring;
+use super::payload::Payload;
+use super::seal::{Opener, SealError, Sealer};
+use super::socket::{self, BindError};
+
+/// The time between two questions to the same member.
+const PERIOD: Duration = Duration::from_millis(250);
+
+/// The most questions whose answer is still taken.
+const MAX_QUESTIONS: usize = 1024;
+
+/// A member that answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probed {
+    /// Where it was asked.
+    pub target: SocketAddrV4,
+    /// What it said.
+    pub welcome: Welcome,
+    /// The address of this host from which packets to it come.
+    pub source: Ipv4Addr,
+}
+
+/// Why no member answered.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// No socket.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// This host has no way to any of them.
+    #[error("this host cannot reach {target}")]
+    Unreachable {
+        /// The last that was tried.
+        target: SocketAddrV4,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A firewall of this host, or a lack of permission.
+    #[error("this host does not let packets to {target} out")]
+    Forbidden {
+        /// The last that was tried.
+        target: SocketAddrV4,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Nobody answered: a wrong key, a wrong address, a firewall in between and a member that is
+    /// down all look like this.
+    #[error("nobody answered within {} s", waited.as_secs_f32())]
+    Silent {
+        /// How long the probe waited.
+        waited: Duration,
+    },
+    /// The question could not be sealed.
+    #[error("the question cannot be sealed")]
+    Seal(#[source] SealError),
+    /// The socket failed.
+    #[error("the socket of the probe failed")]
+    Socket(#[source] io::Error),
+}
+
+/// Asks every target every 250 ms until one answers authentically.
+///
+/// `bind` is best the address where gossip will listen: a port in use shows now, and a firewall
+/// that lets answers in will let gossip in.
+///
+/// # Errors
+/// At once where this host itself is what keeps the question from every target; after `patience`
+/// where nobody answers.
+pub async fn probe(
+    bind: SocketAddrV4,
+    keyring: &Keyring,
+    hello: &Hello,
+    targets: &[SocketAddrV4],
+    patience: Duration,
+) -> Result<Probed, ProbeError> {
+    let deadline = Instant::now() + patience;
+    let mut probe = Probe::open(bind, keyring, hello).await?;
+    let mut rounds = interval(PERIOD);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let answer = async {
+        loop {
+            tokio::select! {
+                _ = rounds.tick() => probe.ask(targets)?,
+                answer = probe.udp.recv_from(&mut probe.buffer) => match answer {
+                    Ok((len, _)) => if let Some(found) = probe.answer(len) {
+                        return Ok(found);
+                    },
+                    Err(error) if socket::is_transient(&error) => {}
+                    Err(error) => return Err(ProbeError::Socket(error)),
+                },
+            }
+        }
+    };
+    let (target, welcome) = timeout_at(deadline, answer)
+        .await
+        .unwrap_or(Err(ProbeError::Silent { waited: patience }))?;
+    let source = source_towards(*bind.ip(), target).map_err(ProbeError::Socket)?;
+    Ok(Probed {
+        target,
+        welcome,
+        source,
+    })
+}
+
+struct Probe {
+    udp: UdpSocket,
+    sealer: Sealer,
+    opener: Opener,
+    question: Payload,
+    asked: Vec<(MessageId, SocketAddrV4)>,
+    buffer: [u8; MAX_DATAGRAM + 1],
+}
+
+impl Probe {
+    async fn open(
+        bind: SocketAddrV4,
+        keyring: &Keyring,
+        hello: &Hello,
+    ) -> Result<Self, ProbeError> {
+        let udp = socket::bind(bind).await?;
+        let sealer = Sealer::new(keyring.clone()).map_err(ProbeError::Socket)?;
+        let own = Some(sealer.instance());
+        let counters = Arc::new(Counters::default());
+        Ok(Self {
+            udp,
+            opener: Opener::new(keyring.clone(), own, counters).map_err(ProbeError::Socket)?,
+            sealer,
+            question: Payload::Hello(hello.clone()),
+            asked: Vec::new(),
+            buffer: [0; MAX_DATAGRAM + 1],
+        })
+    }
+
+    /// Asks each target once; an error if not one question got out of this host.
+    fn ask(&mut self, targets: &[SocketAddrV4]) -> Result<(), ProbeError> {
+        let mut refused = None;
+        let mut sent = false;
+        for &target in targets {
+            let sealed = self.sealer.seal(&self.question).map_err(ProbeError::Seal)?;
+            for datagram in &sealed.datagrams {
+                match self.udp.try_send_to(datagram, SocketAddr::V4(target)) {
+                    Ok(_) => sent = true,
+                    // A full buffer empties before the next round.
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => sent = true,
+                    Err(error) => refused = Some((target, error)),
+                }
+            }
+            self.asked.push((sealed.id, target));
+        }
+        let excess = self.asked.len().saturating_sub(MAX_QUESTIONS);
+        self.asked.drain(..excess);
+        match refused {
+            Some((target, error)) if !sent => Err(classify(target, error)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The answer in the buffer's first `len` bytes, if it is one to a question of this probe.
+    fn answer(&mut self, len: usize) -> Option<(SocketAddrV4, Welcome)> {
+        let opened = self
+            .opener
+            .open(&self.buffer[..len], std::time::Instant::now());
+        match opened.ok()??.payload {
+            Payload::Welcome { answers, welcome } => {
+                let (_, target) = self.asked.iter().find(|(id, _)| *id == answers)?;
+                Some((*target, welcome))
+            }
+            Payload::Chitchat(_) | Payload::Hello(_) => None,
+        }
+    }
+}
+
+fn classify(target: SocketAddrV4, source: io::Error) -> ProbeError {
+    if source.kind() == io::ErrorKind::PermissionDenied {
+        ProbeError::Forbidden { target, source }
+    } else {
+        ProbeError::Unreachable { target, source }
+    }
+}
+
+/// The address from which the kernel sends to `target`: connecting a UDP socket sends nothing.
+fn source_towards(bind: Ipv4Addr, target: SocketAddrV4) -> io::Result<Ipv4Addr> {
+    let socket = std::net::UdpSocket::bind((bind, 0))?;
+    socket.connect(target)?;
+    match socket.local_addr()? {
+        SocketAddr::V4(address) => Ok(*address.ip()),
+        SocketAddr::V6(_) => Err(io::ErrorKind::AddrNotAvailable.into()),
+    }
+}

@@ -1,0 +1,1 @@
+//! Gossip between instances, over loopback.

@@ -1,0 +1,168 @@
+//! chitchat's transport: sealed datagrams over UDP.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use async_trait::async_trait;
+use chitchat::transport::{Socket, Transport};
+use chitchat::{ChitchatMessage, Deserializable, Serializable};
+use podnet_proto::gossip::{Hello, Welcome};
+use tokio::net::UdpSocket;
+use tokio::sync::watch;
+
+use super::counters::{Counters, Dropped};
+use super::header::{MAX_DATAGRAM, MessageId};
+use super::keyring::Keyring;
+use super::payload::Payload;
+use super::seal::{Opener, Sealer};
+use super::socket;
+
+/// Says what a member answers to a node that asks; `None` while it is no member. It is called on
+/// the task that receives gossip, so it must not block.
+pub type Welcomer = Arc<dyn Fn(&Hello) -> Option<Welcome> + Send + Sync>;
+
+/// Hands chitchat a socket that is bound already, so that whoever bound it saw the reason when that
+/// failed: chitchat would bring it back as text.
+pub(super) struct SealedTransport(Mutex<Option<SealedSocket>>);
+
+impl SealedTransport {
+    pub(super) const fn new(socket: SealedSocket) -> Self {
+        Self(Mutex::new(Some(socket)))
+    }
+}
+
+#[async_trait]
+impl Transport for SealedTransport {
+    async fn open(&self, _listen_addr: SocketAddr) -> anyhow::Result<Box<dyn Socket>> {
+        let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match socket {
+            Some(socket) => Ok(Box::new(socket)),
+            None => anyhow::bail!("the gossip socket is taken"),
+        }
+    }
+}
+
+/// A UDP socket that seals what goes out and opens what comes in. As long as its gate is shut it
+/// does neither.
+pub(super) struct SealedSocket {
+    udp: UdpSocket,
+    gate: watch::Receiver<bool>,
+    sealer: Sealer,
+    opener: Opener,
+    welcomer: Welcomer,
+    counters: Arc<Counters>,
+    // One byte more than is allowed, so that a longer datagram shows.
+    buffer: Box<[u8; MAX_DATAGRAM + 1]>,
+}
+
+impl SealedSocket {
+    pub(super) fn new(
+        udp: UdpSocket,
+        gate: watch::Receiver<bool>,
+        keyring: &Keyring,
+        welcomer: Welcomer,
+        counters: Arc<Counters>,
+    ) -> io::Result<Self> {
+        let sealer = Sealer::new(keyring.clone())?;
+        let own = Some(sealer.instance());
+        Ok(Self {
+            udp,
+            gate,
+            sealer,
+            opener: Opener::new(keyring.clone(), own, Arc::clone(&counters))?,
+            welcomer,
+            counters,
+            buffer: Box::new([0; MAX_DATAGRAM + 1]),
+        })
+    }
+
+    /// Never blocks: a lost message costs one round of gossip, a stalled one stalls them all.
+    fn transmit(&mut self, to: SocketAddr, payload: &Payload) {
+        let sealed = match self.sealer.seal(payload) {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                self.counters.count_unsent();
+                tracing::warn!(%to, %error, "a gossip message is not sent");
+                return;
+            }
+        };
+        for datagram in &sealed.datagrams {
+            match self.udp.try_send_to(datagram, to) {
+                Ok(_) => self.counters.count_out(datagram.len()),
+                Err(error) => {
+                    // Without one fragment the others are of no use.
+                    self.counters.count_unsent();
+                    tracing::debug!(%to, %error, "a gossip datagram is not sent");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn welcome(&mut self, from: SocketAddr, question: MessageId, hello: &Hello) {
+        if let Some(welcome) = (self.welcomer)(hello) {
+            let answer = Payload::Welcome {
+                answers: question,
+                welcome,
+            };
+            self.transmit(from, &answer);
+        }
+    }
+
+    /// What a datagram of `len` bytes means to chitchat, if it does; a question is answered here.
+    fn take(&mut self, from: SocketAddr, len: usize) -> Option<ChitchatMessage> {
+        let message = match self.opener.open(&self.buffer[..len], Instant::now()) {
+            Ok(message) => message?,
+            Err(reason) => {
+                tracing::debug!(%from, reason = reason.as_str(), "a datagram is dropped");
+                return None;
+            }
+        };
+        match message.payload {
+            Payload::Chitchat(bytes) => match ChitchatMessage::deserialize(&mut &bytes[..]) {
+                Ok(message) => Some(message),
+                Err(error) => {
+                    self.counters.count_dropped(Dropped::Malformed, 1);
+                    tracing::debug!(%from, %error, "a gossip message does not read");
+                    None
+                }
+            },
+            Payload::Hello(hello) => {
+                self.welcome(from, message.id, &hello);
+                None
+            }
+            // An answer to a probe that is over.
+            Payload::Welcome { .. } => None,
+        }
+    }
+}
+
+#[async_trait]
+impl Socket for SealedSocket {
+    async fn send(&mut self, to: SocketAddr, message: ChitchatMessage) -> anyhow::Result<()> {
+        if *self.gate.borrow() {
+            self.transmit(to, &Payload::Chitchat(message.serialize_to_vec()));
+        }
+        Ok(())
+    }
+
+    /// An error ends gossip; so there is one only where the socket itself is broken.
+    async fn recv(&mut self) -> anyhow::Result<(SocketAddr, ChitchatMessage)> {
+        self.gate.wait_for(|open| *open).await?;
+        loop {
+            match self.udp.recv_from(&mut self.buffer[..]).await {
+                Ok((len, from)) => {
+                    if let Some(message) = self.take(from, len) {
+                        return Ok((from, message));
+                    }
+                }
+                Err(error) if socket::is_transient(&error) => {
+                    tracing::debug!(%error, "the gossip socket reports an error");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
