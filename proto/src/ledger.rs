@@ -127,6 +127,12 @@ impl Ledger {
             .map(|(index, _)| *index)
     }
 
+    /// The slot that is decided next.
+    #[must_use]
+    pub const fn next_slot(&self) -> Slot {
+        self.slot.saturating_add(1)
+    }
+
     /// How many voters make a majority.
     #[must_use]
     pub fn majority(&self) -> usize {
@@ -240,4 +246,17 @@ pub struct Acceptor {
     pub promised: Option<Ballot>,
     /// The proposal accepted last.
     pub accepted: Option<(Ballot, Batch)>,
+}
+
+impl Acceptor {
+    /// The acceptor of the slot after a ledger's, which has accepted nothing. A promise holds for
+    /// later slots too.
+    #[must_use]
+    pub const fn after(ledger: &Ledger, promised: Option<Ballot>) -> Self {
+        Self {
+            slot: ledger.next_slot(),
+            promised,
+            accepted: None,
+        }
+    }
 }

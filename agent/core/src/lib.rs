@@ -3,7 +3,9 @@
 //! This crate has no runtime, no netlink, no clock and no files, and depends on no crate that has:
 //! time and randomness come in as arguments, effects go out as data.
 
+pub mod claim;
 pub mod firewall;
+pub mod host;
 pub mod kernel;
 pub mod podip;
 pub mod time;

@@ -1,0 +1,68 @@
+//! What of the claim machine outlives the process.
+
+use podnet_proto::ledger::{Acceptor, Checkpoint, Ledger};
+use podnet_proto::{Boot, ClusterId, NodeId};
+use serde::{Deserialize, Serialize};
+
+/// The durable state of a member: on disk, fsynced, before anybody is told of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Durable {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// What the join token vouches for: a ledger before it is never adopted.
+    pub checkpoint: Checkpoint,
+    /// How often the agent has started; raised before its gossip socket opens. The machine does
+    /// not use it: it lives here because it is written with the same write.
+    pub epoch: u64,
+    /// The ledger, as far as this node knows it.
+    pub ledger: Option<Ledger>,
+    /// What this node has promised and accepted.
+    pub acceptor: Acceptor,
+    /// The boot that gives its block back, and never uses one again.
+    pub leaving: Option<Boot>,
+    /// Whether another host took this node's claim over while this one was alive.
+    pub dup: bool,
+}
+
+impl Durable {
+    /// The state of the node that founds a cluster with this ledger.
+    #[must_use]
+    pub fn founder(ledger: Ledger) -> Self {
+        Self {
+            cluster: ledger.cluster,
+            checkpoint: ledger.checkpoint(),
+            epoch: 0,
+            acceptor: Acceptor::after(&ledger, None),
+            ledger: Some(ledger),
+            leaving: None,
+            dup: false,
+        }
+    }
+
+    /// The state of a node that holds a join token and knows no ledger yet.
+    #[must_use]
+    pub fn joiner(cluster: ClusterId, checkpoint: Checkpoint) -> Self {
+        Self {
+            cluster,
+            checkpoint,
+            epoch: 0,
+            ledger: None,
+            acceptor: Acceptor::default(),
+            leaving: None,
+            dup: false,
+        }
+    }
+
+    /// The boot with which the ledger lets a node use its block.
+    #[must_use]
+    pub fn registered(&self, node: NodeId) -> Option<Boot> {
+        self.ledger.as_ref()?.boots.get(&node).copied()
+    }
+
+    /// Takes a later ledger over. What the node has promised holds for the next slot too; what it
+    /// has accepted is decided by now, one way or the other.
+    pub(super) fn adopt(&mut self, ledger: Ledger) {
+        self.acceptor = Acceptor::after(&ledger, self.acceptor.promised);
+        self.ledger = Some(ledger);
+    }
+}

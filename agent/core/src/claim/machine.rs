@@ -1,0 +1,222 @@
+//! The step: learn, vote, propose, and say what follows.
+
+use std::time::Duration;
+
+use podnet_proto::NodeId;
+use podnet_proto::gossip::{PropRecord, WantKind};
+use podnet_proto::ledger::{Batch, Ledger};
+
+use super::acceptor::hear;
+use super::batch::{next_batch, wishes};
+use super::durable::Durable;
+use super::learn::snapshots;
+use super::ledger::apply;
+use super::outcome::{Outcome, Quorum};
+use super::proposer::Proposer;
+use super::publish::Publisher;
+use super::standing::{Identity, Standing};
+use super::votes::Votes;
+use crate::time::Moment;
+use crate::view::View;
+
+/// The longest pause between two steps.
+const TICK: Duration = Duration::from_millis(250);
+
+/// How long after it is first heard of a node may be in reach without looking alive: chitchat wants
+/// to see its heartbeat rise.
+const NEWCOMER: Duration = Duration::from_secs(3);
+
+/// The most rounds of one step. The only voter of a cluster decides a slot in three.
+const MAX_ROUNDS: usize = 64;
+
+/// The claim machine of one node.
+#[derive(Debug)]
+pub struct Machine {
+    identity: Identity,
+    durable: Durable,
+    dirty: bool,
+    refused: usize,
+    proposer: Proposer,
+    publisher: Publisher,
+}
+
+impl Machine {
+    /// The machine of a process that starts with this state. `seed` is drawn at random for each
+    /// process; a simulator gives its own.
+    #[must_use]
+    pub fn new(identity: Identity, durable: Durable, seed: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        Self {
+            identity,
+            durable,
+            dirty: false,
+            refused: 0,
+            proposer: Proposer::new(identity.node, identity.instance, rng.fork()),
+            publisher: Publisher::new(rng),
+        }
+    }
+
+    /// The state that has to be on disk once [`Outcome::persist`] asks for it.
+    #[must_use]
+    pub const fn durable(&self) -> &Durable {
+        &self.durable
+    }
+
+    /// The ledger, as far as this node knows it.
+    #[must_use]
+    pub const fn ledger(&self) -> Option<&Ledger> {
+        self.durable.ledger.as_ref()
+    }
+
+    /// Gives the node's block back. From the next step on the node does not use it, and asks for
+    /// its release; this cannot be taken back.
+    ///
+    /// It holds for this boot. After a reboot the node wants its block again, unless this is called
+    /// again: [`Durable::leaving`] tells that it was.
+    pub fn leave(&mut self) {
+        if self.durable.leaving != Some(self.identity.boot) {
+            self.durable.leaving = Some(self.identity.boot);
+            self.dirty = true;
+        }
+    }
+
+    /// Whether the cluster would stay without a voter if this node left: it is the only one, and
+    /// there are other members. Then the voters do not release it.
+    #[must_use]
+    pub fn is_last_voter(&self) -> bool {
+        self.ledger().is_some_and(|ledger| {
+            ledger.voters == [self.identity.node]
+                && ledger
+                    .boots
+                    .keys()
+                    .any(|member| *member != self.identity.node)
+        })
+    }
+
+    /// How many of the voters are in reach.
+    #[must_use]
+    pub fn quorum(&self, now: Moment, view: &View) -> Quorum {
+        let in_reach = |voter: NodeId| {
+            voter == self.identity.node
+                || view
+                    .of(voter)
+                    .iter()
+                    .any(|entry| entry.live || now.since(entry.first_seen) < NEWCOMER)
+        };
+        let voters = self.ledger().map_or(&[][..], |ledger| &ledger.voters);
+        Quorum {
+            voters: voters.len(),
+            reachable: voters.iter().filter(|voter| in_reach(**voter)).count(),
+        }
+    }
+
+    /// Takes in what gossip tells, and says what follows.
+    pub fn step(&mut self, now: Moment, view: &View) -> Outcome {
+        let settled = (0..MAX_ROUNDS).any(|_| !self.round(now, view));
+        let node = standing(self.identity, &self.durable);
+        let (keys, nudge) = self
+            .publisher
+            .publish(now, node, self.proposer.open(), view);
+        let turn = node
+            .voting()
+            .and_then(|ledger| self.proposer.turn(rank(self.identity.node, ledger, view)));
+        let tick = if settled { now + TICK } else { now };
+        Outcome {
+            persist: std::mem::take(&mut self.dirty),
+            using: node.using(),
+            state: node.state(view, self.quorum(now, view).ok()),
+            keys,
+            nudge,
+            wake: turn.map_or(tick, |turn| turn.clamp(now, tick)),
+            refused: self.refused,
+        }
+    }
+
+    /// One round of learning, proposing and voting. Returns whether anything changed.
+    fn round(&mut self, now: Moment, view: &View) -> bool {
+        let learnt = self.learn(view);
+        let proposed = self.propose(now, view);
+        let voted = self.vote(view);
+        learnt || proposed || voted
+    }
+
+    /// Takes over the newest ledger that it is shown, or what a majority has accepted.
+    fn learn(&mut self, view: &View) -> bool {
+        let snapshots = snapshots(self.identity.node, &self.durable, view);
+        self.refused = snapshots.refused;
+        let newer = snapshots.newest.cloned().or_else(|| {
+            let ledger = self.durable.ledger.as_ref()?;
+            let own = &self.durable.acceptor;
+            let votes = Votes::gather(self.identity.node, own, ledger, view);
+            votes.decided().map(|batch| apply(ledger, batch))
+        });
+        let Some(newer) = newer else { return false };
+        let before = self.durable.registered(self.identity.node);
+        let after = newer.boots.get(&self.identity.node);
+        let own_boot = self.identity.boot;
+        self.durable.dup |= before == Some(own_boot) && after.is_some_and(|boot| *boot != own_boot);
+        self.durable.adopt(newer);
+        self.dirty = true;
+        true
+    }
+
+    /// As a voter, proposes what there is to decide.
+    fn propose(&mut self, now: Moment, view: &View) -> bool {
+        let node = standing(self.identity, &self.durable);
+        let Some(ledger) = node.voting() else {
+            self.proposer.stop();
+            return false;
+        };
+        let me = self.identity.node;
+        let votes = Votes::gather(me, &self.durable.acceptor, ledger, view);
+        let work = work(now, node, ledger, view);
+        let rank = rank(me, ledger, view);
+        self.proposer
+            .advance(now, ledger.next_slot(), &votes, &work, rank)
+    }
+
+    /// As a voter, hears the voters' proposals, its own too.
+    fn vote(&mut self, view: &View) -> bool {
+        let Some(ledger) = standing(self.identity, &self.durable).voting() else {
+            return false;
+        };
+        let shown: Vec<&PropRecord> = ledger
+            .voters
+            .iter()
+            .filter(|voter| **voter != self.identity.node)
+            .flat_map(|voter| view.of(*voter))
+            .filter_map(|entry| {
+                entry
+                    .prop
+                    .as_deref()
+                    .filter(|prop| prop.ballot.node == entry.node)
+            })
+            .collect();
+        let mut heard = false;
+        for proposal in shown.into_iter().chain(self.proposer.open()) {
+            heard |= hear(&mut self.durable.acceptor, proposal);
+        }
+        self.dirty |= heard;
+        heard
+    }
+}
+
+const fn standing(identity: Identity, durable: &Durable) -> Standing<'_> {
+    Standing { identity, durable }
+}
+
+/// What there is to decide: the others' wishes, and this node's own. A voter does not propose its
+/// own release.
+fn work(now: Moment, node: Standing<'_>, ledger: &Ledger, view: &View) -> Batch {
+    let me = node.identity.node;
+    let own = node.want().filter(|want| want.want == WantKind::Join);
+    let own = own.map(|want| (me, want));
+    let wishes: Vec<_> = own.into_iter().chain(wishes(now, me, view)).collect();
+    next_batch(ledger, &wishes)
+}
+
+/// How many live voters come before this one.
+fn rank(me: NodeId, ledger: &Ledger, view: &View) -> usize {
+    let before = ledger.voters.iter().filter(|voter| **voter < me);
+    before.filter(|voter| view.is_live(**voter)).count()
+}

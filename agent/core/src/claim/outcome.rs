@@ -1,0 +1,81 @@
+//! What a step asks its caller to do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use podnet_proto::NodeId;
+use podnet_proto::gossip::Key;
+use podnet_proto::network::BlockIndex;
+
+use crate::time::Moment;
+
+/// Where a node stands with its claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimState {
+    /// It knows no ledger yet.
+    New,
+    /// It knows the ledger, and may not use a block: it asks the voters for one, or to register its
+    /// boot.
+    Want {
+        /// Every block has an owner: it waits until one is given back.
+        full: bool,
+        /// A majority of the voters is in reach.
+        quorum: bool,
+    },
+    /// It may use its block.
+    Using,
+    /// It has stopped to use its block, and waits for its release.
+    Leaving,
+    /// It has left, and enough voters know: the process may end.
+    Gone,
+    /// Another host took its claim over with the same identity while it was alive. It never uses a
+    /// block again.
+    Dup,
+}
+
+/// How many of the voters are in reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Quorum {
+    /// How many voters there are; 0 while no ledger is known.
+    pub voters: usize,
+    /// How many of them are live, or so new that they cannot look alive yet.
+    pub reachable: usize,
+}
+
+impl Quorum {
+    /// Whether they are a majority.
+    #[must_use]
+    pub const fn ok(self) -> bool {
+        self.reachable > self.voters / 2
+    }
+}
+
+/// Which peers to gossip with at once, as a change makes no sense to wait with for the next round.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Nudge {
+    /// These.
+    pub peers: BTreeSet<NodeId>,
+    /// And so many others, drawn at random.
+    pub random: usize,
+}
+
+/// What a step asks its caller to do, in the order of the fields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Write [`Machine::durable`](super::Machine::durable) and fsync it before anything else. The
+    /// machine takes this for done: a caller whose write fails tries again or ends, and does
+    /// nothing else of this outcome.
+    pub persist: bool,
+    /// The block that the data path is to carry; none: stop carrying any before the keys are
+    /// published.
+    pub using: Option<BlockIndex>,
+    /// Where the node stands.
+    pub state: ClaimState,
+    /// The values of all keys but [`Key::Node`]; an empty one for nothing.
+    pub keys: BTreeMap<Key, String>,
+    /// Whom to gossip with at once.
+    pub nudge: Nudge,
+    /// When to step next, if nothing happens before.
+    pub wake: Moment,
+    /// How many snapshots in the view cannot be true, and were not adopted.
+    pub refused: usize,
+}

@@ -1,0 +1,124 @@
+//! Where a node stands: what it may use and what it asks for, as its durable state says.
+
+use podnet_proto::gossip::{Want, WantKind};
+use podnet_proto::ledger::Ledger;
+use podnet_proto::network::BlockIndex;
+use podnet_proto::{Boot, Instance, NodeId};
+
+use super::durable::Durable;
+use super::ledger::choose_block;
+use super::outcome::ClaimState;
+use crate::view::{Entry, View};
+
+/// Who a node is, in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// The node.
+    pub node: NodeId,
+    /// The boot of its host.
+    pub boot: Boot,
+    /// Its process.
+    pub instance: Instance,
+}
+
+/// A node in this process, and its durable state.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Standing<'a> {
+    pub(super) identity: Identity,
+    pub(super) durable: &'a Durable,
+}
+
+impl<'a> Standing<'a> {
+    /// The ledger, if this node votes on its next slot.
+    pub(super) fn voting(self) -> Option<&'a Ledger> {
+        let ledger = self.durable.ledger.as_ref()?;
+        (!self.durable.dup && ledger.voters.contains(&self.identity.node)).then_some(ledger)
+    }
+
+    /// The block that this node may use.
+    pub(super) fn using(self) -> Option<BlockIndex> {
+        let ledger = self.durable.ledger.as_ref()?;
+        let may = self.is_registered() && !self.is_leaving() && !self.durable.dup;
+        ledger.blocks_of(self.identity.node).next().filter(|_| may)
+    }
+
+    /// What this node asks the voters for. One that leaves while an earlier boot is registered has
+    /// its own registered first. One that leaves without a boot in the ledger asks for its release
+    /// all the same: an earlier wish of its own may be about to be granted.
+    pub(super) fn want(self) -> Option<Want> {
+        let want = match (self.is_leaving(), self.registered()) {
+            _ if self.durable.dup => None,
+            (false, _) if self.is_registered() => None,
+            (true, Some(boot)) if boot != self.identity.boot => Some(WantKind::Join),
+            (true, _) => Some(WantKind::Release),
+            (false, _) => Some(WantKind::Join),
+        }?;
+        Some(Want {
+            boot: self.identity.boot,
+            want,
+            replaces: match want {
+                WantKind::Join => self.registered(),
+                WantKind::Release => None,
+            },
+        })
+    }
+
+    /// Where the node stands. `quorum`: whether a majority of the voters is in reach.
+    pub(super) fn state(self, view: &View, quorum: bool) -> ClaimState {
+        let Some(ledger) = &self.durable.ledger else {
+            return if self.is_leaving() {
+                ClaimState::Gone
+            } else {
+                ClaimState::New
+            };
+        };
+        if self.durable.dup {
+            if self.is_leaving() {
+                ClaimState::Gone
+            } else {
+                ClaimState::Dup
+            }
+        } else if self.is_leaving() {
+            if self.may_end(ledger, view) {
+                ClaimState::Gone
+            } else {
+                ClaimState::Leaving
+            }
+        } else if self.is_registered() {
+            ClaimState::Using
+        } else {
+            let full = choose_block(ledger, self.identity.node).is_none();
+            ClaimState::Want { full, quorum }
+        }
+    }
+
+    /// Whether a node that leaves may end: nobody else is a member, or it is released and a
+    /// majority of the voters knows.
+    fn may_end(self, ledger: &Ledger, view: &View) -> bool {
+        let me = self.identity.node;
+        if self.registered().is_some() {
+            return ledger.boots.len() == 1 && ledger.voters == [me];
+        }
+        let knows = |entry: &Entry| {
+            let snap = entry.snap.as_ref();
+            snap.is_some_and(|snap| snap.ledger.order() >= ledger.order())
+        };
+        let know = ledger
+            .voters
+            .iter()
+            .filter(|voter| **voter == me || view.of(**voter).iter().any(knows));
+        know.count() >= ledger.majority()
+    }
+
+    fn registered(self) -> Option<Boot> {
+        self.durable.registered(self.identity.node)
+    }
+
+    fn is_registered(self) -> bool {
+        self.registered() == Some(self.identity.boot)
+    }
+
+    fn is_leaving(self) -> bool {
+        self.durable.leaving == Some(self.identity.boot)
+    }
+}

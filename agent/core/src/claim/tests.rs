@@ -1,0 +1,313 @@
+//! The machine on its own: a founder, and what gossip shows it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use podnet_proto::gossip::{Key, Want, WantKind, decode};
+use podnet_proto::ledger::{Ledger, Settings};
+use podnet_proto::network::BlockIndex;
+use podnet_proto::{Boot, ClusterId, Instance, NodeId, PodNetwork};
+
+use super::{ClaimState, Durable, Identity, Machine, Outcome};
+use crate::time::Moment;
+use crate::view::{RawEntry, Reader, View};
+
+fn node(n: u8) -> NodeId {
+    NodeId::from_bytes([n; 16])
+}
+
+fn at(millis: u64) -> Moment {
+    Moment::after_start(Duration::from_millis(millis))
+}
+
+fn identity(n: u8, boot: u64) -> Identity {
+    Identity {
+        node: node(n),
+        boot: Boot(boot),
+        instance: Instance(boot * 1000 + u64::from(n)),
+    }
+}
+
+/// Two blocks; node 1 has the first, with boot 10.
+fn genesis() -> Ledger {
+    Ledger::genesis(
+        ClusterId::from_bytes([7; 16]),
+        vec![PodNetwork::parse("10.0.0.0/23", 24).unwrap()],
+        Settings::default(),
+        node(1),
+        Boot(10),
+    )
+}
+
+/// A machine, and what it published last.
+struct Host {
+    machine: Machine,
+    identity: Identity,
+    keys: BTreeMap<Key, String>,
+}
+
+impl Host {
+    fn new(n: u8, boot: u64, durable: Durable) -> Self {
+        let identity = identity(n, boot);
+        Self {
+            machine: Machine::new(identity, durable, 1),
+            identity,
+            keys: BTreeMap::new(),
+        }
+    }
+
+    fn founder() -> Self {
+        Self::new(1, 10, Durable::founder(genesis()))
+    }
+
+    fn joiner(n: u8) -> Self {
+        let genesis = genesis();
+        Self::new(
+            n,
+            u64::from(n) * 10,
+            Durable::joiner(genesis.cluster, genesis.checkpoint()),
+        )
+    }
+
+    fn step(&mut self, millis: u64, view: &View) -> Outcome {
+        let outcome = self.machine.step(at(millis), view);
+        self.keys = outcome.keys.clone();
+        outcome
+    }
+
+    fn entry(&self, live: bool) -> RawEntry {
+        RawEntry {
+            node: self.identity.node,
+            address: SocketAddrV4::new([192, 0, 2, 1].into(), 1),
+            live,
+            last_seen: None,
+            values: self.keys.clone(),
+        }
+    }
+
+    fn want(&self) -> Option<Want> {
+        decode(&self.keys[&Key::Want]).unwrap()
+    }
+}
+
+fn view(millis: u64, hosts: &[&Host]) -> View {
+    let entries = hosts.iter().map(|host| host.entry(true)).collect();
+    Reader::default().read(at(millis), entries)
+}
+
+/// Lets the hosts step in turn until none changes what it publishes.
+fn settle(millis: u64, hosts: &mut [&mut Host]) {
+    for _ in 0..20 {
+        let before: Vec<_> = hosts.iter().map(|host| host.keys.clone()).collect();
+        for number in 0..hosts.len() {
+            let all: Vec<&Host> = hosts.iter().map(|host| &**host).collect();
+            let view = view(millis, &all);
+            hosts[number].step(millis, &view);
+        }
+        if hosts.iter().map(|host| &host.keys).eq(&before) {
+            return;
+        }
+    }
+    panic!("the hosts do not settle");
+}
+
+#[test]
+fn the_founder_uses_its_block_alone_and_at_once() {
+    let mut founder = Host::founder();
+    let outcome = founder.step(0, &View::default());
+    assert_eq!(outcome.state, ClaimState::Using);
+    assert_eq!(outcome.using, Some(BlockIndex(0)));
+    assert!(!outcome.persist, "nothing new");
+    assert_eq!(founder.want(), None);
+    assert!(!founder.keys[&Key::Snap].is_empty() && !founder.keys[&Key::Acc].is_empty());
+}
+
+#[test]
+fn a_joiner_gets_a_block_in_one_step_of_the_founder() {
+    let (mut founder, mut joiner) = (Host::founder(), Host::joiner(2));
+    let outcome = joiner.step(0, &View::default());
+    assert_eq!((outcome.state, outcome.using), (ClaimState::New, None));
+    let seen = view(1, &[&joiner]);
+    let outcome = founder.step(1, &seen);
+    assert!(outcome.persist && outcome.nudge.peers.contains(&node(2)));
+    let seen = view(2, &[&founder]);
+    let outcome = joiner.step(2, &seen);
+    assert_eq!(outcome.using, Some(BlockIndex(1)));
+    assert_eq!(outcome.state, ClaimState::Using);
+    assert!(
+        outcome.persist,
+        "the ledger is on disk before its block is used"
+    );
+    assert_eq!(joiner.want(), None);
+    assert_eq!(joiner.machine.ledger(), founder.machine.ledger());
+}
+
+#[test]
+fn a_full_network_lets_the_want_wait_until_a_block_is_freed() {
+    let (mut founder, mut second, mut third) = (Host::founder(), Host::joiner(2), Host::joiner(3));
+    settle(0, &mut [&mut founder, &mut second]);
+    settle(1, &mut [&mut founder, &mut second, &mut third]);
+    let outcome = third.step(2, &view(2, &[&founder]));
+    let full = ClaimState::Want {
+        full: true,
+        quorum: true,
+    };
+    assert_eq!((outcome.state, outcome.using), (full, None));
+    second.machine.leave();
+    settle(3, &mut [&mut founder, &mut second, &mut third]);
+    let outcome = third.step(4, &view(4, &[&founder]));
+    assert_eq!(outcome.using, Some(BlockIndex(1)));
+    let outcome = second.step(4, &view(4, &[&founder]));
+    assert_eq!((outcome.state, outcome.using), (ClaimState::Gone, None));
+}
+
+#[test]
+fn leaving_is_on_disk_before_the_release_is_asked_for() {
+    let (mut founder, mut joiner) = (Host::founder(), Host::joiner(2));
+    settle(0, &mut [&mut founder, &mut joiner]);
+    joiner.machine.leave();
+    let outcome = joiner.step(1, &view(1, &[&founder]));
+    assert!(outcome.persist);
+    assert_eq!(joiner.machine.durable().leaving, Some(Boot(20)));
+    assert_eq!((outcome.state, outcome.using), (ClaimState::Leaving, None));
+    assert_eq!(joiner.want().unwrap().want, WantKind::Release);
+}
+
+#[test]
+fn a_restarted_agent_uses_its_block_with_nobodys_help_and_a_rebooted_host_asks() {
+    let (mut founder, mut joiner) = (Host::founder(), Host::joiner(2));
+    settle(0, &mut [&mut founder, &mut joiner]);
+    let durable = joiner.machine.durable().clone();
+    let mut restarted = Host::new(2, 20, durable.clone());
+    assert_eq!(
+        restarted.step(0, &View::default()).using,
+        Some(BlockIndex(1))
+    );
+
+    let mut rebooted = Host::new(2, 21, durable);
+    let outcome = rebooted.step(9000, &View::default());
+    let stranded = ClaimState::Want {
+        full: false,
+        quorum: false,
+    };
+    assert_eq!((outcome.state, outcome.using), (stranded, None));
+    settle(9001, &mut [&mut founder, &mut rebooted]);
+    let outcome = rebooted.step(9002, &view(9002, &[&founder]));
+    assert_eq!(outcome.using, Some(BlockIndex(1)), "the same block again");
+}
+
+#[test]
+fn a_rebooted_founder_registers_its_own_boot() {
+    let mut founder = Host::new(1, 11, Durable::founder(genesis()));
+    let outcome = founder.step(0, &View::default());
+    assert_eq!(outcome.using, Some(BlockIndex(0)));
+    assert!(outcome.persist);
+}
+
+#[test]
+fn the_wish_of_an_earlier_boot_is_not_granted_any_more() {
+    let (mut founder, mut joiner) = (Host::founder(), Host::joiner(2));
+    joiner.step(0, &View::default());
+    let early = joiner.entry(true);
+    settle(1, &mut [&mut founder, &mut joiner]);
+    let mut rebooted = Host::new(2, 21, joiner.machine.durable().clone());
+    settle(2, &mut [&mut founder, &mut rebooted]);
+    let slot = founder.machine.ledger().unwrap().slot;
+    founder.step(3, &Reader::default().read(at(3), vec![early]));
+    assert_eq!(founder.machine.ledger().unwrap().slot, slot);
+}
+
+#[test]
+fn a_founder_alone_may_go_and_one_with_members_may_not() {
+    let mut founder = Host::founder();
+    assert!(!founder.machine.is_last_voter());
+    let mut joiner = Host::joiner(2);
+    settle(0, &mut [&mut founder, &mut joiner]);
+    assert!(founder.machine.is_last_voter());
+    founder.machine.leave();
+    settle(1, &mut [&mut founder, &mut joiner]);
+    let outcome = founder.step(2, &view(2, &[&joiner]));
+    assert_eq!((outcome.state, outcome.using), (ClaimState::Leaving, None));
+
+    let mut alone = Host::founder();
+    alone.machine.leave();
+    let outcome = alone.step(0, &View::default());
+    assert!(outcome.persist);
+    assert_eq!(outcome.state, ClaimState::Gone);
+}
+
+#[test]
+fn another_boot_in_the_ledger_makes_a_duplicate_for_ever() {
+    let (mut founder, mut joiner) = (Host::founder(), Host::joiner(2));
+    settle(0, &mut [&mut founder, &mut joiner]);
+    let mut clone = Host::new(2, 29, joiner.machine.durable().clone());
+    settle(1, &mut [&mut founder, &mut clone]);
+    let outcome = joiner.step(2, &view(2, &[&founder]));
+    assert_eq!((outcome.state, outcome.using), (ClaimState::Dup, None));
+    assert!(outcome.persist && joiner.want().is_none());
+    let mut again = Host::new(2, 20, joiner.machine.durable().clone());
+    assert_eq!(again.step(0, &View::default()).state, ClaimState::Dup);
+}
+
+#[test]
+fn ledgers_that_cannot_be_true_are_refused() {
+    let spoil: [fn(&mut Ledger); 5] = [
+        |ledger| ledger.cluster = ClusterId::from_bytes([8; 16]),
+        |ledger| ledger.voters.push(node(2)),
+        |ledger| _ = ledger.blocks.insert(BlockIndex(2), node(1)),
+        |ledger| _ = ledger.boots.insert(node(1), Boot(66)),
+        |ledger| (ledger.slot, ledger.previous) = (1, ledger.previous),
+    ];
+    for (number, spoil) in spoil.iter().enumerate() {
+        let mut ledger = genesis();
+        spoil(&mut ledger);
+        let mut liar = Host::new(1, 10, Durable::founder(ledger));
+        liar.step(0, &View::default());
+        let mut lie = liar.entry(true);
+        lie.node = node(3);
+        let mut member = Host::founder();
+        let outcome = member.step(1, &Reader::default().read(at(1), vec![lie]));
+        assert_eq!(outcome.refused, 1, "{number}");
+        assert_eq!(member.machine.ledger(), Some(&genesis()), "{number}");
+    }
+}
+
+#[test]
+fn a_joiner_adopts_no_ledger_before_its_checkpoint() {
+    let (mut founder, mut joiner) = (Host::founder(), Host::joiner(2));
+    founder.step(0, &View::default());
+    let early = founder.entry(true);
+    settle(1, &mut [&mut founder, &mut joiner]);
+    let checkpoint = founder.machine.ledger().unwrap().checkpoint();
+    let mut late = Host::new(3, 30, Durable::joiner(genesis().cluster, checkpoint));
+    let outcome = late.step(2, &Reader::default().read(at(2), vec![early]));
+    assert_eq!(outcome.state, ClaimState::New);
+    late.step(3, &view(3, &[&founder]));
+    assert_eq!(late.machine.ledger(), founder.machine.ledger());
+}
+
+#[test]
+fn a_burst_of_joins_takes_few_slots() {
+    let mut ledger = genesis();
+    ledger.networks = vec![PodNetwork::parse("10.0.0.0/16", 24).unwrap()];
+    let mut founder = Host::new(1, 10, Durable::founder(ledger.clone()));
+    let mut joiners: Vec<Host> = (2..=250)
+        .map(|n| {
+            let durable = Durable::joiner(ledger.cluster, ledger.checkpoint());
+            Host::new(n, u64::from(n) * 10, durable)
+        })
+        .collect();
+    for joiner in &mut joiners {
+        joiner.step(0, &View::default());
+    }
+    let seen = view(1, &joiners.iter().collect::<Vec<_>>());
+    let outcome = founder.step(1, &seen);
+    assert_eq!(founder.machine.ledger().unwrap().slot, 4);
+    assert_eq!(founder.machine.ledger().unwrap().blocks.len(), 250);
+    assert_eq!(outcome.nudge.peers.len(), 8);
+    for joiner in &mut joiners {
+        joiner.step(2, &view(2, &[&founder]));
+        assert!(joiner.machine.ledger() == founder.machine.ledger());
+    }
+}
