@@ -1,1 +1,38 @@
-//! A testbed for podnet on one host
+//! A testbed for podnet on one host: nodes that are namespaces, each with a real agent.
+//!
+//! The library is what the test suites, the benchmarks and the `podnet-lab` program are made of.
+//! It drives `podnetd` and `podnetctl` from outside, as their users do.
+
+pub mod census;
+pub mod cli;
+pub mod command;
+pub mod dir;
+pub mod error;
+pub mod holder;
+pub mod interrupt;
+pub mod lab;
+pub mod name;
+pub mod node;
+pub mod process;
+pub mod programs;
+pub mod record;
+pub mod underlay;
+pub mod wait;
+
+mod agent;
+mod build;
+mod cluster;
+mod lock;
+mod mounts;
+mod parallel;
+mod render;
+mod teardown;
+
+pub use cluster::{Invitation, POD_CIDR};
+pub use command::{Guard, Output};
+pub use error::LabError;
+pub use lab::{Lab, LabBuilder, unique_name};
+pub use name::{LabName, Member};
+pub use node::Node;
+pub use teardown::down;
+pub use wait::eventually;

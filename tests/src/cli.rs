@@ -1,0 +1,227 @@
+//! The command line of `podnet-lab`.
+
+use std::ffi::OsString;
+use std::io::{self, ErrorKind};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use podnet_proto::{ApiError, ErrorCode};
+
+use crate::error::LabError;
+use crate::holder::{Enter, Entered, Hold, enter, hold_on};
+use crate::interrupt;
+use crate::lab::Lab;
+use crate::name::LabName;
+use crate::render::{Screen, status, whats_next};
+use crate::teardown::down;
+
+/// The exit code for a command that exists but cannot be executed, as in POSIX shells.
+const NOT_EXECUTABLE: u8 = 126;
+/// The exit code for a command that does not exist, as in POSIX shells.
+const NO_SUCH_COMMAND: u8 = 127;
+
+/// A testbed for podnet: nodes that are namespaces on this host, each with a real agent.
+#[derive(Debug, Parser)]
+#[command(name = "podnet-lab", version, max_term_width = 100)]
+struct Cli {
+    /// Which lab; several run side by side.
+    #[arg(long, global = true, default_value = "lab")]
+    lab: LabName,
+    /// Text for people or JSON for scripts.
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    output: Format,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// The form of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// For scripts.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Start a lab.
+    Up(Up),
+    /// Take the lab down: everything, also after a crash.
+    Down,
+    /// Show the nodes, and where their files are.
+    Status,
+    /// Run a command in the namespaces of a node.
+    Exec {
+        /// The node, or `internet`, or `router`.
+        node: String,
+        /// The command and its arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        command: Vec<OsString>,
+    },
+    /// Show what the agent of a node has logged.
+    Logs(OneNode),
+    /// End the agent of a node at once (SIGKILL).
+    Kill(OneNode),
+    /// Ask the agent of a node to stop (SIGTERM), and wait until it has.
+    Term(OneNode),
+    /// Suspend the agent of a node (SIGSTOP).
+    Stop(OneNode),
+    /// Let the suspended agent of a node go on (SIGCONT).
+    Cont(OneNode),
+    /// Start the agent of a node again.
+    Start(OneNode),
+    /// Make the namespaces of a member.
+    #[command(name = "__hold", hide = true)]
+    Hold(Hold),
+    /// Hold the namespaces of a member.
+    #[command(name = "__pause", hide = true)]
+    Pause {
+        /// For whoever reads the list of processes: the lab and the member.
+        #[arg(num_args = 2)]
+        label: Vec<String>,
+    },
+    /// Enter the namespaces of a member.
+    #[command(name = "__enter", hide = true)]
+    Enter(Enter),
+}
+
+#[derive(Debug, Args)]
+struct OneNode {
+    /// The node.
+    node: String,
+}
+
+#[derive(Debug, Args)]
+struct Up {
+    /// How many nodes, up to 250.
+    #[arg(long, default_value_t = 3)]
+    nodes: u8,
+    /// How many subnets the nodes are spread over.
+    #[arg(long, default_value_t = 1)]
+    subnets: u8,
+    /// Let the nodes form a cluster.
+    #[arg(long)]
+    join: bool,
+    /// Nodes without agents, to start them by hand.
+    #[arg(long, conflicts_with = "join")]
+    no_agents: bool,
+    /// The encapsulation of the cluster.
+    #[arg(long, value_parser = ["auto", "direct", "wireguard"])]
+    encapsulation: Option<String>,
+}
+
+/// Runs the program and returns its exit code.
+#[must_use]
+pub fn main(arguments: &[OsString]) -> u8 {
+    let cli = match parse(arguments) {
+        Ok(cli) => cli,
+        Err(early) => return early,
+    };
+    let screen = Screen::new(cli.output);
+    match run(cli, &screen) {
+        Ok(code) => code,
+        Err(error) => screen.fail(&error.report()),
+    }
+}
+
+/// The command line, or the exit code when there is nothing more to do.
+fn parse(arguments: &[OsString]) -> Result<Cli, u8> {
+    let parsed = Cli::command()
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    parsed.map_err(|error| {
+        if !error.use_stderr() {
+            // Help and version; nothing is to be done when nobody reads it.
+            let _ = error.print();
+            return 0;
+        }
+        // The line is not understood as a whole, but scripts want JSON on failure too.
+        let json = arguments
+            .windows(2)
+            .any(|pair| (pair[0] == "-o" || pair[0] == "--output") && pair[1] == "json")
+            || arguments
+                .iter()
+                .any(|word| word == "-ojson" || word == "--output=json");
+        let format = if json { Format::Json } else { Format::Table };
+        let text = error.render().to_string();
+        let what = text
+            .split("\n\n")
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches("error: ");
+        let what: Vec<&str> = what.split_whitespace().collect();
+        let error = ApiError::new(ErrorCode::Usage, what.join(" "));
+        Screen::new(format).fail(&error.hint("podnet-lab --help"))
+    })
+}
+
+fn run(cli: Cli, screen: &Screen) -> Result<u8, LabError> {
+    let name = cli.lab;
+    match cli.verb {
+        Verb::Up(up) => self::up(name, up, screen)?,
+        Verb::Down => down(name)?,
+        Verb::Status => screen.show(&status(&Lab::open(name)?)?),
+        Verb::Exec { node, command } => return exec(name, &node, &command),
+        Verb::Logs(one) => screen.text(&Lab::open(name)?.own_node(&one.node)?.log()),
+        Verb::Kill(one) => Lab::open(name)?.own_node(&one.node)?.kill()?,
+        Verb::Term(one) => Lab::open(name)?.own_node(&one.node)?.term()?,
+        Verb::Stop(one) => Lab::open(name)?.own_node(&one.node)?.stop()?,
+        Verb::Cont(one) => Lab::open(name)?.own_node(&one.node)?.cont()?,
+        Verb::Start(one) => Lab::open(name)?.own_node(&one.node)?.start()?,
+        Verb::Hold(hold) => screen.text(&format!("{}\n", hold.run()?)),
+        Verb::Pause { label: _ } => hold_on()?,
+        Verb::Enter(enter) => match enter.run()? {
+            Entered::Detached(pid) => screen.text(&format!("{pid}\n")),
+            Entered::NotExecuted(error) => return Ok(not_executed(screen, &error)),
+        },
+    }
+    Ok(0)
+}
+
+fn up(name: LabName, up: Up, screen: &Screen) -> Result<(), LabError> {
+    if up.subnets != 1 {
+        return Err(LabError::Unsupported {
+            what: format!("--subnets {}: a lab has one subnet so far", up.subnets),
+        });
+    }
+    interrupt::watch()?;
+    let lab = Lab::builder()
+        .name(name)
+        .nodes(up.nodes)
+        .join(up.join)
+        .agents(!up.no_agents)
+        .encapsulation(up.encapsulation)
+        .detached(true)
+        .up()?;
+    let status = status(&lab)?;
+    screen.show(&status);
+    screen.note(&whats_next(&lab));
+    Ok(())
+}
+
+/// Becomes the command: its streams, signals and exit code are its own.
+fn exec(name: LabName, node: &str, command: &[OsString]) -> Result<u8, LabError> {
+    let lab = Lab::open(name)?;
+    let holder = lab.node(node)?.holder()?;
+    enter(holder)?;
+    let error = Command::new(&command[0])
+        .args(&command[1..])
+        .env("PATH", lab.programs().search_path())
+        .exec();
+    let what = format!("{}: not executed", command[0].to_string_lossy());
+    Ok(not_executed(
+        &Screen::new(Format::Table),
+        &io::Error::new(error.kind(), what),
+    ))
+}
+
+fn not_executed(screen: &Screen, error: &io::Error) -> u8 {
+    screen.fail(&ApiError::new(ErrorCode::Internal, error.to_string()));
+    if error.kind() == ErrorKind::NotFound {
+        NO_SUCH_COMMAND
+    } else {
+        NOT_EXECUTABLE
+    }
+}
