@@ -8,6 +8,7 @@ use std::process::Command;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use podnet_proto::{ApiError, ErrorCode};
 
+use crate::demo;
 use crate::error::LabError;
 use crate::holder::{Enter, Entered, Hold, enter, hold_on};
 use crate::interrupt;
@@ -15,11 +16,15 @@ use crate::lab::Lab;
 use crate::name::LabName;
 use crate::render::{Screen, status, whats_next};
 use crate::teardown::down;
+use crate::whoami::Whoami;
 
 /// The exit code for a command that exists but cannot be executed, as in POSIX shells.
 const NOT_EXECUTABLE: u8 = 126;
 /// The exit code for a command that does not exist, as in POSIX shells.
 const NO_SUCH_COMMAND: u8 = 127;
+
+/// The exit code after Ctrl-C, as in POSIX shells.
+const INTERRUPTED: u8 = 130;
 
 /// A testbed for podnet: nodes that are namespaces on this host, each with a real agent.
 #[derive(Debug, Parser)]
@@ -72,6 +77,8 @@ enum Verb {
     Cont(OneNode),
     /// Start the agent of a node again.
     Start(OneNode),
+    /// Build a lab, make a cluster and pods, and check every path between them.
+    Demo(Demo),
     /// Make the namespaces of a member.
     #[command(name = "__hold", hide = true)]
     Hold(Hold),
@@ -85,6 +92,9 @@ enum Verb {
     /// Enter the namespaces of a member.
     #[command(name = "__enter", hide = true)]
     Enter(Enter),
+    /// Tell, or ask, under which address packets arrive.
+    #[command(name = "__whoami", hide = true, subcommand)]
+    Whoami(Whoami),
 }
 
 #[derive(Debug, Args)]
@@ -112,6 +122,13 @@ struct Up {
     encapsulation: Option<String>,
 }
 
+#[derive(Debug, Args)]
+struct Demo {
+    /// The encapsulation of the cluster.
+    #[arg(long, value_parser = ["auto", "direct", "wireguard"])]
+    encapsulation: Option<String>,
+}
+
 /// Runs the program and returns its exit code.
 #[must_use]
 pub fn main(arguments: &[OsString]) -> u8 {
@@ -122,6 +139,7 @@ pub fn main(arguments: &[OsString]) -> u8 {
     let screen = Screen::new(cli.output);
     match run(cli, &screen) {
         Ok(code) => code,
+        Err(LabError::Interrupted) => INTERRUPTED,
         Err(error) => screen.fail(&error.report()),
     }
 }
@@ -170,12 +188,17 @@ fn run(cli: Cli, screen: &Screen) -> Result<u8, LabError> {
         Verb::Stop(one) => Lab::open(name)?.own_node(&one.node)?.stop()?,
         Verb::Cont(one) => Lab::open(name)?.own_node(&one.node)?.cont()?,
         Verb::Start(one) => Lab::open(name)?.own_node(&one.node)?.start()?,
+        Verb::Demo(demo) => {
+            interrupt::watch()?;
+            return demo::run(demo.encapsulation, screen);
+        }
         Verb::Hold(hold) => screen.text(&format!("{}\n", hold.run()?)),
         Verb::Pause { label: _ } => hold_on()?,
         Verb::Enter(enter) => match enter.run()? {
             Entered::Detached(pid) => screen.text(&format!("{pid}\n")),
             Entered::NotExecuted(error) => return Ok(not_executed(screen, &error)),
         },
+        Verb::Whoami(whoami) => whoami.run(|text| screen.text(text))?,
     }
     Ok(0)
 }

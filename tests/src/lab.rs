@@ -144,6 +144,15 @@ impl Lab {
         Node::new(self, Member::Router)
     }
 
+    /// Takes the lab down, where a drop could not tell of a failure.
+    ///
+    /// # Errors
+    /// As [`down`].
+    pub fn down(mut self) -> Result<(), LabError> {
+        self.owned = false;
+        down(self.name().clone())
+    }
+
     /// Keeps the lab when the value is dropped.
     pub fn keep(&mut self) {
         self.owned = false;

@@ -3,6 +3,7 @@
 //! The library is what the test suites, the benchmarks and the `podnet-lab` program are made of.
 //! It drives `podnetd` and `podnetctl` from outside, as their users do.
 
+pub mod capture;
 pub mod census;
 pub mod cli;
 pub mod command;
@@ -11,8 +12,10 @@ pub mod error;
 pub mod holder;
 pub mod interrupt;
 pub mod lab;
+pub mod lines;
 pub mod name;
 pub mod node;
+pub mod place;
 pub mod process;
 pub mod programs;
 pub mod record;
@@ -22,17 +25,21 @@ pub mod wait;
 mod agent;
 mod build;
 mod cluster;
+mod demo;
 mod lock;
 mod mounts;
 mod parallel;
 mod render;
 mod teardown;
+mod whoami;
 
+pub use capture::Capture;
 pub use cluster::{Invitation, POD_CIDR};
 pub use command::{Guard, Output};
 pub use error::LabError;
 pub use lab::{Lab, LabBuilder, unique_name};
 pub use name::{LabName, Member};
 pub use node::Node;
+pub use place::{Place, Pong, Responder};
 pub use teardown::down;
 pub use wait::eventually;
