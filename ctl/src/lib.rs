@@ -1,1 +1,0 @@
-//! The podnet command line
