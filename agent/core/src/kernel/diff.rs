@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
+use ipnetwork::IpNetwork;
+
 use super::desired::Desired;
 use super::link::{Bridge, IfName, MacAddr, PodLink};
-use super::observed::{Inside, Observed, ObservedBridge, ObservedHostEnd, ObservedRoute, Place};
+use super::observed::{Inside, Observed, ObservedHostEnd, ObservedInterface, ObservedRoute, Place};
 use super::op::Op;
-use super::route::Route;
+use super::route::{NextHop, Route, RouteKey};
 use crate::firewall::{Chain, Rule, RuleSet};
 
 /// Something foreign that stands in the place of an object of podnet's.
@@ -48,15 +50,11 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Plan {
     let mut removals = Vec::new();
 
     sysctls(desired, observed, &mut plan);
-    let usable = bridge(desired, observed, &mut plan, &mut removals);
-    if usable {
-        pods(desired, observed, &mut plan, &mut removals);
-        neighbours(desired, observed, &mut plan, &mut removals);
-    }
+    bridge(desired, observed, &mut plan, &mut removals);
+    pods(desired, observed, &mut plan, &mut removals);
+    neighbours(desired, observed, &mut plan, &mut removals);
     firewall(desired, observed, &mut plan, &mut removals);
-    if usable {
-        routes(desired, observed, &mut plan, &mut removals);
-    }
+    routes(desired, observed, &mut plan, &mut removals);
 
     // What was built last goes first.
     plan.ops.extend(removals.into_iter().rev());
@@ -64,24 +62,31 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Plan {
 }
 
 fn sysctls(desired: &Desired, observed: &Observed, plan: &mut Plan) {
-    let Some(found) = &observed.sysctls else { return };
+    let Some(found) = &observed.sysctls else {
+        return;
+    };
     for (&sysctl, value) in &desired.sysctls {
         if found.get(&sysctl).is_some_and(|found| found != value) {
-            plan.ops.push(Op::SetSysctl { sysctl, value: value.clone() });
+            plan.ops.push(Op::SetSysctl {
+                sysctl,
+                value: value.clone(),
+            });
         }
     }
 }
 
-/// Returns whether what builds on the bridge can be judged: not while something foreign bears its
-/// name.
-fn bridge(
-    desired: &Desired,
-    observed: &Observed,
-    plan: &mut Plan,
-    removals: &mut Vec<Op>,
-) -> bool {
+/// Whether something foreign bears the bridge's name: then nothing can be built on it, while what is
+/// not wanted any more can go all the same.
+const fn bridge_is_foreign(observed: &Observed) -> bool {
+    matches!(observed.bridge, Some(Place::Foreign(_)))
+}
+
+fn bridge(desired: &Desired, observed: &Observed, plan: &mut Plan, removals: &mut Vec<Op>) {
     let add = |plan: &mut Plan, bridge: &Bridge, present: &BTreeSet<_>| {
-        let missing = bridge.addresses.iter().filter(|address| !present.contains(*address));
+        let missing = bridge
+            .addresses
+            .iter()
+            .filter(|address| !present.contains(*address));
         plan.ops.extend(missing.map(|&address| Op::AddAddress {
             device: bridge.name.clone(),
             address,
@@ -96,27 +101,42 @@ fn bridge(
         }
         (Some(bridge), Some(Place::Foreign(found))) => {
             let object = format!("bridge {}", bridge.name);
-            plan.conflicts.insert(Conflict { object, found: found.clone() });
-            return false;
+            plan.conflicts.insert(Conflict {
+                object,
+                found: found.clone(),
+            });
         }
         (Some(bridge), Some(Place::Ours(found))) => {
             if (found.mac, found.mtu, found.up) != (bridge.mac, bridge.mtu, true) {
                 plan.ops.push(Op::UpdateBridge(bridge.clone()));
             }
             add(plan, bridge, &found.addresses);
-            let extra = found.addresses.iter().filter(|a| !bridge.addresses.contains(a));
-            removals.extend(extra.map(|&address| Op::DeleteAddress {
-                device: bridge.name.clone(),
-                address,
-            }));
+            let extra = found
+                .addresses
+                .iter()
+                .filter(|a| !bridge.addresses.contains(a));
+            for &address in extra {
+                let op = Op::DeleteAddress {
+                    device: bridge.name.clone(),
+                    address,
+                };
+                // The kernel's own route to an old block must make room for the one to the peer
+                // that has the block now.
+                let makes_room = IpNetwork::new(address.network(), address.prefix())
+                    .is_ok_and(|network| desired.routes.contains_key(&RouteKey::to(network)));
+                if makes_room {
+                    plan.ops.push(op);
+                } else {
+                    removals.push(op);
+                }
+            }
         }
     }
-    true
 }
 
 fn pods(desired: &Desired, observed: &Observed, plan: &mut Plan, removals: &mut Vec<Op>) {
     for (host_ifname, pod) in &desired.pods {
-        if desired.in_flight.contains_key(host_ifname) {
+        if desired.in_flight.contains_key(host_ifname) || bridge_is_foreign(observed) {
             continue;
         }
         let looked_into = observed.pods.get(host_ifname);
@@ -124,21 +144,35 @@ fn pods(desired: &Desired, observed: &Observed, plan: &mut Plan, removals: &mut 
             .host_ends
             .as_ref()
             .map(|all| all.get(host_ifname).unwrap_or(&Place::Absent));
-        let Some(host_end) = looked_into.or(listed) else { continue };
+        let Some(host_end) = looked_into.or(listed) else {
+            continue;
+        };
         if let Place::Foreign(found) = host_end {
             let object = format!("host end {host_ifname} of pod {}", pod.pod);
-            plan.conflicts.insert(Conflict { object, found: found.clone() });
+            plan.conflicts.insert(Conflict {
+                object,
+                found: found.clone(),
+            });
         } else if looked_into.is_some() {
             looked_at_pod(pod, host_end, observed.insides.get(host_ifname), plan);
         } else if !matches!(host_end, Place::Ours(end) if host_end_is_right(pod, end)) {
             plan.unclear.insert(host_ifname.clone());
         }
     }
-    for (host_ifname, place) in observed.host_ends.iter().flatten() {
-        let known = desired.pods.contains_key(host_ifname)
-            || desired.in_flight.contains_key(host_ifname);
+    let found: BTreeMap<_, _> = observed
+        .host_ends
+        .iter()
+        .flatten()
+        .chain(&observed.pods)
+        .collect();
+    for (host_ifname, place) in found {
+        let known =
+            desired.pods.contains_key(host_ifname) || desired.in_flight.contains_key(host_ifname);
         if !known && matches!(place, Place::Ours(_)) {
-            removals.push(Op::DetachPod { host_ifname: host_ifname.clone(), netns: None });
+            removals.push(Op::DetachPod {
+                host_ifname: host_ifname.clone(),
+                netns: None,
+            });
         }
     }
 }
@@ -150,82 +184,108 @@ fn looked_at_pod(
     inside: Option<&Inside>,
     plan: &mut Plan,
 ) {
-    match inside {
-        Some(inside) if pod.netns.inode.is_none_or(|inode| inode == inside.inode) => {
-            match (host_end, &inside.interface) {
-                (Place::Ours(end), Some(_)) => {
-                    if !(host_end_is_right(pod, end) && inside_is_right(pod, inside)) {
-                        plan.ops.push(Op::RepairPod(pod.clone()));
-                    }
-                }
-                // An end without the other cannot be: the one that is here is another pair's.
-                (Place::Ours(_) | Place::Absent | Place::Foreign(_), _) => {
-                    plan.ops.push(Op::AttachPod(pod.clone()));
-                }
+    let same = |inside: &&Inside| pod.netns.inode.is_none_or(|inode| inode == inside.inode);
+    let Some(inside) = inside.filter(same) else {
+        plan.gone.insert(pod.host_ifname.clone());
+        return;
+    };
+    match (host_end, &inside.interface) {
+        (Place::Ours(end), Some(interface)) => {
+            if !(host_end_is_right(pod, end) && interface_is_right(pod, interface)) {
+                plan.ops.push(Op::RepairPod(pod.clone()));
             }
         }
-        Some(_) | None => {
-            plan.gone.insert(pod.host_ifname.clone());
+        // One end of a veth never outlives the other: this interface is none of ours.
+        (Place::Absent | Place::Foreign(_), Some(_)) => {
+            let object = format!("interface {} of pod {}", pod.ifname, pod.pod);
+            let found = "an interface of the same name".to_owned();
+            plan.conflicts.insert(Conflict { object, found });
+        }
+        (Place::Ours(_) | Place::Absent | Place::Foreign(_), None) => {
+            plan.ops.push(Op::AttachPod(pod.clone()));
         }
     }
 }
 
 fn host_end_is_right(pod: &PodLink, end: &ObservedHostEnd) -> bool {
-    *end == ObservedHostEnd { on_bridge: true, mtu: pod.mtu, up: true }
+    *end == ObservedHostEnd {
+        on_bridge: true,
+        mtu: pod.mtu,
+        up: true,
+    }
 }
 
-fn inside_is_right(pod: &PodLink, inside: &Inside) -> bool {
-    inside.interface.as_ref().is_some_and(|interface| {
-        interface.up
-            && interface.mac == pod.mac
-            && interface.mtu == pod.mtu
-            // A pod may have more of everything: what its user adds is not podnet's.
-            && pod.addresses.iter().all(|address| interface.addresses.contains(address))
-            && pod.gateways.iter().all(|gateway| {
-                interface.gateways.contains(gateway)
-                    && interface.neighbours.get(gateway) == Some(&pod.gateway_mac)
-            })
-    })
+fn interface_is_right(pod: &PodLink, interface: &ObservedInterface) -> bool {
+    interface.up
+        && interface.mac == pod.mac
+        && interface.mtu == pod.mtu
+        // A pod may have more of everything: what its user adds is not podnet's.
+        && pod.addresses.iter().all(|address| interface.addresses.contains(address))
+        && pod.gateways.iter().all(|gateway| {
+            interface.gateways.contains(gateway)
+                && interface.neighbours.get(gateway) == Some(&pod.gateway_mac)
+        })
 }
 
 fn neighbours(desired: &Desired, observed: &Observed, plan: &mut Plan, removals: &mut Vec<Op>) {
+    let Some(bridge) = &desired.bridge else {
+        return;
+    };
     let none = BTreeMap::new();
     let found: &BTreeMap<IpAddr, MacAddr> = match &observed.bridge {
-        Some(Place::Ours(ObservedBridge { neighbours, .. })) => neighbours,
-        Some(Place::Absent) if desired.bridge.is_some() => &none,
-        Some(Place::Absent | Place::Foreign(_)) | None => return,
+        Some(Place::Ours(found)) if found.mac == bridge.mac => &found.neighbours,
+        // The kernel forgets them all, the permanent ones too, when the bridge's own link-layer
+        // address changes (`neigh_changeaddr` in net/core/neighbour.c).
+        Some(Place::Ours(_) | Place::Absent) => &none,
+        Some(Place::Foreign(_)) | None => return,
     };
-    let Some(bridge) = &desired.bridge else { return };
-    let wanted: BTreeMap<IpAddr, MacAddr> = desired
+    let settled = desired
         .pods
         .values()
+        .filter(|pod| !desired.in_flight.contains_key(&pod.host_ifname));
+    let wanted: BTreeMap<IpAddr, MacAddr> = settled
         .flat_map(|pod| pod.addresses.iter().map(|address| (address.ip(), pod.mac)))
         .collect();
     let device = &bridge.name;
     for (&address, &mac) in &wanted {
         if found.get(&address) != Some(&mac) {
-            plan.ops.push(Op::SetNeighbour { device: device.clone(), address, mac });
+            plan.ops.push(Op::SetNeighbour {
+                device: device.clone(),
+                address,
+                mac,
+            });
         }
     }
     let in_flight = |address| desired.in_flight.values().any(|pod| pod.contains(address));
     for address in found.keys() {
         if !wanted.contains_key(address) && !in_flight(address) {
             let device = device.clone();
-            removals.push(Op::DeleteNeighbour { device, address: *address });
+            removals.push(Op::DeleteNeighbour {
+                device,
+                address: *address,
+            });
         }
     }
 }
 
 fn routes(desired: &Desired, observed: &Observed, plan: &mut Plan, removals: &mut Vec<Op>) {
-    let Some(found) = &observed.routes else { return };
+    let Some(found) = &observed.routes else {
+        return;
+    };
     for (key, route) in &desired.routes {
-        match found.get(key) {
-            None => plan.ops.push(Op::AddRoute(*route)),
-            Some(ObservedRoute::Ours { next_hop }) if *next_hop == Some(route.next_hop) => {}
-            Some(ObservedRoute::Ours { .. }) => plan.ops.push(Op::ReplaceRoute(*route)),
+        let op = match found.get(key) {
+            Some(ObservedRoute::Ours { next_hop }) if *next_hop == Some(route.next_hop) => continue,
+            Some(ObservedRoute::Ours { .. }) => Op::ReplaceRoute(*route),
             Some(ObservedRoute::Foreign(found)) => {
                 plan.conflicts.insert(route_conflict(route, found));
+                continue;
             }
+            None => Op::AddRoute(*route),
+        };
+        // Without the bridge there is no gateway address for such a route to come from.
+        let needs_bridge = matches!(route.next_hop, NextHop::Gateway { .. });
+        if !(needs_bridge && bridge_is_foreign(observed)) {
+            plan.ops.push(op);
         }
     }
     for (key, route) in found {
@@ -236,26 +296,35 @@ fn routes(desired: &Desired, observed: &Observed, plan: &mut Plan, removals: &mu
 }
 
 fn route_conflict(route: &Route, found: &str) -> Conflict {
-    Conflict { object: format!("route {route}"), found: found.to_owned() }
+    Conflict {
+        object: format!("route {route}"),
+        found: found.to_owned(),
+    }
 }
 
 fn firewall(desired: &Desired, observed: &Observed, plan: &mut Plan, removals: &mut Vec<Op>) {
-    let Some(backends) = &observed.firewall else { return };
-    let right = backends.iter().all(|backend| {
-        let part = if backend.primary {
-            desired.firewall.clone()
-        } else {
-            desired.firewall.forwarding()
-        };
-        holds(&backend.chains, &backend.jumps, &part)
-    });
+    let Some(backends) = &observed.firewall else {
+        return;
+    };
+    let wanted = !desired.firewall.chains.is_empty();
+    // Rules that no back end could hold are tried as well, so that the failure is told.
+    let held = !wanted || backends.iter().any(|backend| backend.primary);
+    let right = held
+        && backends.iter().all(|backend| {
+            let part = if backend.primary {
+                desired.firewall.clone()
+            } else {
+                desired.firewall.forwarding()
+            };
+            holds(&backend.chains, &backend.jumps, &part)
+        });
     if right {
         return;
     }
-    if desired.firewall.chains.is_empty() {
-        removals.push(Op::RemoveFirewall);
-    } else {
+    if wanted {
         plan.ops.push(Op::SetFirewall(desired.firewall.clone()));
+    } else {
+        removals.push(Op::RemoveFirewall);
     }
 }
 

@@ -8,6 +8,7 @@
 mod desired;
 mod diff;
 mod link;
+pub mod model;
 mod observed;
 mod op;
 mod route;

@@ -35,7 +35,8 @@ pub struct Observed {
     /// What is inside of the pods that were asked for, by host end; no entry where there is no
     /// such namespace.
     pub insides: BTreeMap<IfName, Inside>,
-    /// Podnet's routes, and foreign ones at the destinations that were asked for.
+    /// Podnet's routes, and foreign ones at the destinations that were asked for. The kernel's own
+    /// routes that come with the bridge's addresses are neither.
     pub routes: Option<BTreeMap<RouteKey, ObservedRoute>>,
     /// Podnet's firewall chains.
     pub firewall: Option<Vec<ObservedFirewall>>,

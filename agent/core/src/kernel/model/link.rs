@@ -1,0 +1,108 @@
+//! Links, with their addresses and neighbours.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+use super::Kernel;
+use super::change::{foreign, missing};
+use crate::kernel::{Bridge, IfIndex, IfName, MacAddr, Mtu, OpError};
+
+/// A link in the host's namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Link {
+    pub(super) index: IfIndex,
+    /// Whether it bears podnet's mark.
+    pub(super) ours: bool,
+    pub(super) bridge: bool,
+    pub(super) mac: MacAddr,
+    pub(super) mtu: Mtu,
+    pub(super) up: bool,
+    pub(super) master: Option<IfName>,
+    pub(super) addresses: BTreeSet<IpNetwork>,
+    /// The permanent ones.
+    pub(super) neighbours: BTreeMap<IpAddr, MacAddr>,
+}
+
+impl Link {
+    pub(super) fn set_mac(&mut self, mac: MacAddr) {
+        if self.mac != mac {
+            self.mac = mac;
+            self.neighbours.clear();
+        }
+    }
+}
+
+impl Kernel {
+    pub(super) fn create_bridge(&mut self, bridge: &Bridge) -> Result<(), OpError> {
+        if !self.links.contains_key(&bridge.name) {
+            self.add_numbered_link(&bridge.name, bridge.mtu, true);
+            if let Some(link) = self.links.get_mut(&bridge.name) {
+                link.bridge = true;
+            }
+        }
+        self.update_bridge(bridge)
+    }
+
+    pub(super) fn update_bridge(&mut self, bridge: &Bridge) -> Result<(), OpError> {
+        let link = self.bridge_mut(&bridge.name)?;
+        link.set_mac(bridge.mac);
+        link.mtu = bridge.mtu;
+        link.up = true;
+        Ok(())
+    }
+
+    pub(super) fn delete_bridge(&mut self, name: &IfName) -> Result<(), OpError> {
+        match self.links.get(name) {
+            None => {}
+            Some(link) if link.ours => self.delete_link(name),
+            Some(_) => return Err(foreign(name)),
+        }
+        Ok(())
+    }
+
+    pub(super) fn take_address(
+        &mut self,
+        name: &IfName,
+        address: IpNetwork,
+    ) -> Result<(), OpError> {
+        match self.links.get(name) {
+            None => {}
+            Some(link) if link.ours => self.delete_address(name, address),
+            Some(_) => return Err(foreign(name)),
+        }
+        Ok(())
+    }
+
+    pub(super) fn take_neighbour(&mut self, name: &IfName, address: IpAddr) -> Result<(), OpError> {
+        match self.links.get_mut(name) {
+            None => {}
+            Some(link) if link.ours => {
+                link.neighbours.remove(&address);
+            }
+            Some(_) => return Err(foreign(name)),
+        }
+        Ok(())
+    }
+
+    /// Podnet's bridge.
+    pub(super) fn bridge_mut(&mut self, name: &IfName) -> Result<&mut Link, OpError> {
+        match self.links.get_mut(name) {
+            None => Err(missing(name)),
+            Some(link) if link.ours && link.bridge => Ok(link),
+            Some(_) => Err(foreign(name)),
+        }
+    }
+
+    pub(super) fn link_of(&self, index: IfIndex) -> Option<(&IfName, &Link)> {
+        self.links.iter().find(|(_, link)| link.index == index)
+    }
+
+    pub(super) fn has_address(&self, address: IpAddr) -> bool {
+        self.links
+            .values()
+            .flat_map(|link| &link.addresses)
+            .any(|own| own.ip() == address)
+    }
+}

@@ -1,0 +1,168 @@
+//! A model of the part of Linux that podnet relies on.
+//!
+//! It holds what [`Op`]s change and [`Scope`]s ask for, and behaves like the kernel where podnet
+//! would notice the difference: what needs what, and what silently takes what along. Tests compare
+//! it with the real kernel by one suite for both; where the two differ, the model is wrong.
+//!
+//! The side effects that it knows are the kernel's own (`net/ipv4/fib_frontend.c`,
+//! `net/ipv4/devinet.c`, `net/core/neighbour.c`, `drivers/net/veth.c`):
+//! - a route's source address must be one of the host's, its device up, its gateway on the link;
+//! - an address that goes takes the routes along that have it as their source;
+//! - a link that goes down takes its routes and neighbours along, also the permanent ones;
+//! - a link that gets another link-layer address loses its neighbours, also the permanent ones;
+//! - one end of a veth takes the other along, and a namespace all that is in it.
+
+mod change;
+mod firewall;
+mod link;
+mod observe;
+mod pod;
+mod route;
+mod tamper;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+pub use self::firewall::Backend;
+pub use self::route::Hop;
+
+use self::link::Link;
+use self::pod::{Namespace, Target};
+use self::route::Entry;
+use super::{IfIndex, IfName, MacAddr, Mtu, Op, OpError, PROTOCOL, RouteKey, Sysctl, SysctlValue};
+
+#[cfg(doc)]
+use super::Scope;
+
+/// The kernel of a host, as a value. Two are equal when nothing tells them apart but numbers that
+/// the kernel chose are compared as well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kernel {
+    links: BTreeMap<IfName, Link>,
+    routes: BTreeMap<RouteKey, Entry>,
+    namespaces: BTreeMap<u64, Namespace>,
+    paths: BTreeMap<PathBuf, Target>,
+    firewall: Vec<Backend>,
+    sysctls: BTreeMap<Sysctl, SysctlValue>,
+    /// The number that the next link or namespace gets.
+    next: u32,
+}
+
+impl Default for Kernel {
+    /// A host with a loopback device, one firewall back end, and forwarding off.
+    fn default() -> Self {
+        let mut kernel = Self {
+            links: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            namespaces: BTreeMap::new(),
+            paths: BTreeMap::new(),
+            firewall: vec![Backend::new("iptables-nft", true)],
+            sysctls: Sysctl::ALL
+                .into_iter()
+                .map(|sysctl| (sysctl, "0".to_owned()))
+                .collect(),
+            next: 1,
+        };
+        if let (Ok(name), Ok(address)) = ("lo".parse::<IfName>(), "127.0.0.1/8".parse()) {
+            kernel.add_link(&name, Mtu(65536));
+            kernel.add_address(&name, address);
+        }
+        kernel
+    }
+}
+
+impl Kernel {
+    /// Applies one change, as [`Op`] says it.
+    ///
+    /// # Errors
+    /// Where the kernel refuses; then nothing has changed.
+    pub fn apply(&mut self, op: &Op) -> Result<(), OpError> {
+        match op {
+            Op::SetSysctl { sysctl, value } => self.change_sysctl(*sysctl, value),
+            Op::CreateBridge(bridge) => self.create_bridge(bridge),
+            Op::UpdateBridge(bridge) => self.update_bridge(bridge),
+            Op::DeleteBridge(name) => self.delete_bridge(name),
+            Op::AddAddress { device, address } => {
+                self.bridge_mut(device)?.addresses.insert(*address);
+                Ok(())
+            }
+            Op::DeleteAddress { device, address } => self.take_address(device, *address),
+            Op::AttachPod(pod) => self.attach(pod),
+            Op::RepairPod(pod) => self.repair(pod),
+            Op::DetachPod { host_ifname, netns } => self.detach(host_ifname, netns.as_deref()),
+            Op::SetNeighbour {
+                device,
+                address,
+                mac,
+            } => {
+                self.bridge_mut(device)?.neighbours.insert(*address, *mac);
+                Ok(())
+            }
+            Op::DeleteNeighbour { device, address } => self.take_neighbour(device, *address),
+            Op::AddRoute(route) | Op::ReplaceRoute(route) => self.put_route(route),
+            Op::DeleteRoute(key) => {
+                self.take_route(key);
+                Ok(())
+            }
+            Op::SetFirewall(rules) => self.put_rules(rules),
+            Op::RemoveFirewall => {
+                self.firewall.iter_mut().for_each(Backend::clear);
+                Ok(())
+            }
+            Op::FlushConnections(_) => Ok(()),
+        }
+    }
+
+    /// What is left of the host without anything of podnet's: no change may touch it.
+    #[must_use]
+    pub fn foreign(&self) -> Self {
+        let mut rest = self.clone();
+        rest.links.retain(|_, link| !link.ours);
+        for link in rest.links.values_mut() {
+            link.master = link
+                .master
+                .take()
+                .filter(|master| self.links.contains_key(master));
+            link.master = link.master.take().filter(|master| !self.links[master].ours);
+        }
+        rest.routes.retain(|_, entry| entry.protocol != PROTOCOL);
+        rest.namespaces.retain(|_, namespace| !namespace.made);
+        for namespace in rest.namespaces.values_mut() {
+            namespace
+                .interfaces
+                .retain(|_, interface| interface.host_end.is_none());
+        }
+        rest.paths.retain(|_, target| match target {
+            Target::Namespace(inode) => rest.namespaces.contains_key(inode),
+            Target::Host | Target::File => true,
+        });
+        rest.firewall.iter_mut().for_each(Backend::clear);
+        rest.sysctls.clear();
+        rest.next = 0;
+        rest
+    }
+
+    fn number(&mut self) -> u32 {
+        let number = self.next;
+        self.next += 1;
+        number
+    }
+
+    fn add_numbered_link(&mut self, name: &IfName, mtu: Mtu, ours: bool) -> IfIndex {
+        let index = IfIndex(self.number());
+        let [a, b, c, d] = index.0.to_be_bytes();
+        let link = Link {
+            index,
+            ours,
+            bridge: false,
+            mac: MacAddr([0x02, 0, a, b, c, d]),
+            mtu,
+            up: true,
+            master: None,
+            addresses: Default::default(),
+            neighbours: BTreeMap::new(),
+        };
+        self.links.insert(name.clone(), link);
+        index
+    }
+}

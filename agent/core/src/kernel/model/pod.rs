@@ -1,0 +1,190 @@
+//! Network namespaces, and the veth pairs that lead into them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::Kernel;
+use super::change::{foreign, missing};
+use crate::kernel::{IfIndex, IfName, ObservedInterface, OpError, PodLink};
+
+/// What a path leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    /// The host's own network namespace.
+    Host,
+    /// A network namespace, by its inode number.
+    Namespace(u64),
+    /// A plain file.
+    File,
+}
+
+/// A network namespace other than the host's.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Namespace {
+    /// Whether podnet made it.
+    pub(super) made: bool,
+    pub(super) interfaces: BTreeMap<IfName, Interface>,
+}
+
+/// An interface in a namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Interface {
+    /// The other end, where the two are a pair of podnet's.
+    pub(super) host_end: Option<IfIndex>,
+    pub(super) state: ObservedInterface,
+}
+
+impl Kernel {
+    pub(super) fn attach(&mut self, pod: &PodLink) -> Result<(), OpError> {
+        self.bridge_mut(&IfName::bridge())?;
+        if self
+            .links
+            .get(&pod.host_ifname)
+            .is_some_and(|link| !link.ours)
+        {
+            return Err(foreign(&pod.host_ifname));
+        }
+        if self.is_pair(pod) {
+            return self.repair(pod);
+        }
+        let inode = self.enter(pod)?;
+        let taken = inode
+            .and_then(|inode| self.namespaces.get(&inode))
+            .is_some_and(|namespace| {
+                let interface = namespace.interfaces.get(&pod.ifname);
+                let host_end = self.links.get(&pod.host_ifname).map(|link| link.index);
+                interface.is_some_and(|interface| {
+                    interface.host_end.is_none() || interface.host_end != host_end
+                })
+            });
+        if taken {
+            return Err(foreign(format_args!(
+                "{} in {}",
+                pod.ifname,
+                pod.netns.path.display()
+            )));
+        }
+        let inode = inode.unwrap_or_else(|| self.new_namespace(&pod.netns.path, true));
+        self.delete_link(&pod.host_ifname);
+        let host_end = self.add_numbered_link(&pod.host_ifname, pod.mtu, true);
+        let state = ObservedInterface {
+            mac: pod.mac,
+            mtu: pod.mtu,
+            up: true,
+            addresses: Default::default(),
+            gateways: Default::default(),
+            neighbours: BTreeMap::new(),
+        };
+        if let Some(namespace) = self.namespaces.get_mut(&inode) {
+            let interface = Interface {
+                host_end: Some(host_end),
+                state,
+            };
+            namespace.interfaces.insert(pod.ifname.clone(), interface);
+        }
+        self.repair(pod)
+    }
+
+    /// The namespace to attach to; none where it is still to be made.
+    fn enter(&self, pod: &PodLink) -> Result<Option<u64>, OpError> {
+        let path = pod.netns.path.display();
+        match (
+            self.paths.get(&pod.netns.path),
+            pod.netns.inode,
+            pod.netns.made,
+        ) {
+            (None, None, true) => Ok(None),
+            (None, _, _) => Err(missing(path)),
+            (Some(Target::Host | Target::File), _, _) => Err(foreign(path)),
+            (Some(Target::Namespace(found)), Some(inode), _) if *found != inode => {
+                Err(missing(format_args!("the namespace that was at {path}")))
+            }
+            (Some(Target::Namespace(_)), None, true) => Err(foreign(path)),
+            (Some(Target::Namespace(found)), _, _) => Ok(Some(*found)),
+        }
+    }
+
+    pub(super) fn repair(&mut self, pod: &PodLink) -> Result<(), OpError> {
+        let bridge = IfName::bridge();
+        self.bridge_mut(&bridge)?;
+        if !self.is_pair(pod) {
+            return Err(missing(format_args!("the veth of pod {}", pod.pod)));
+        }
+        if let Some(link) = self.links.get_mut(&pod.host_ifname) {
+            link.master = Some(bridge);
+            link.mtu = pod.mtu;
+            link.up = true;
+        }
+        if let Some(state) = self.interface_mut(&pod.netns.path, &pod.ifname) {
+            if state.mac != pod.mac {
+                state.mac = pod.mac;
+                state.neighbours.clear();
+            }
+            state.mtu = pod.mtu;
+            state.up = true;
+            state.addresses.extend(&pod.addresses);
+            state.gateways.extend(&pod.gateways);
+            let neighbours = pod
+                .gateways
+                .iter()
+                .map(|gateway| (*gateway, pod.gateway_mac));
+            state.neighbours.extend(neighbours);
+        }
+        Ok(())
+    }
+
+    pub(super) fn detach(&mut self, name: &IfName, netns: Option<&Path>) -> Result<(), OpError> {
+        if self.links.get(name).is_some_and(|link| !link.ours) {
+            return Err(foreign(name));
+        }
+        if let Some(path) = netns {
+            match self.paths.get(path) {
+                Some(Target::Host | Target::File) => return Err(foreign(path.display())),
+                Some(Target::Namespace(_)) | None => self.remove_path(path),
+            }
+        }
+        self.delete_link(name);
+        Ok(())
+    }
+
+    pub(super) fn new_namespace(&mut self, path: &Path, made: bool) -> u64 {
+        let inode = u64::from(self.number());
+        self.namespaces.insert(
+            inode,
+            Namespace {
+                made,
+                interfaces: BTreeMap::new(),
+            },
+        );
+        self.paths.insert(path.to_owned(), Target::Namespace(inode));
+        inode
+    }
+
+    pub(super) fn interface_mut(
+        &mut self,
+        path: &Path,
+        ifname: &IfName,
+    ) -> Option<&mut ObservedInterface> {
+        let Some(Target::Namespace(inode)) = self.paths.get(path) else {
+            return None;
+        };
+        let interfaces = &mut self.namespaces.get_mut(inode)?.interfaces;
+        interfaces
+            .get_mut(ifname)
+            .map(|interface| &mut interface.state)
+    }
+
+    /// Whether the two ends of a pod's veth are there, and belong to each other.
+    fn is_pair(&self, pod: &PodLink) -> bool {
+        let Some(Target::Namespace(inode)) = self.paths.get(&pod.netns.path) else {
+            return false;
+        };
+        let host_end = self.links.get(&pod.host_ifname).filter(|link| link.ours);
+        let namespace = self.namespaces.get(inode);
+        let interface = namespace.and_then(|namespace| namespace.interfaces.get(&pod.ifname));
+        match (host_end, interface) {
+            (Some(link), Some(interface)) => interface.host_end == Some(link.index),
+            (Some(_), None) | (None, Some(_)) | (None, None) => false,
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The main routing table.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+use super::Kernel;
+use super::change::{foreign, missing, refused};
+use crate::kernel::{
+    IfIndex, Mtu, NextHop, ObservedRoute, OpError, PROTOCOL, Route, RouteKey, UnderlayPath,
+};
+
+/// `EINVAL`, as in errno(3).
+const INVALID: i32 = 22;
+/// `ENETDOWN`.
+const DOWN: i32 = 100;
+/// `ENETUNREACH`.
+const UNREACHABLE: i32 = 101;
+
+/// What happens to packets on a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hop {
+    /// Their destination is on the link of a device.
+    Link(IfIndex),
+    /// They go to a router on the link of a device.
+    Gateway(IpAddr, IfIndex),
+    /// They are refused.
+    Unreachable,
+}
+
+impl Hop {
+    pub(super) const fn device(self) -> Option<IfIndex> {
+        match self {
+            Self::Link(device) | Self::Gateway(_, device) => Some(device),
+            Self::Unreachable => None,
+        }
+    }
+}
+
+/// A route in the table. The routes that come with addresses are not in it: they follow from the
+/// addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// The routing protocol number: whose it is.
+    pub(super) protocol: u8,
+    pub(super) hop: Hop,
+    pub(super) source: Option<IpAddr>,
+    pub(super) mtu: Option<Mtu>,
+}
+
+impl Entry {
+    pub(super) fn observed(&self) -> ObservedRoute {
+        if self.protocol != PROTOCOL {
+            return ObservedRoute::Foreign(format!("a route of protocol {}", self.protocol));
+        }
+        let next_hop = match (self.hop, self.source, self.mtu) {
+            (Hop::Gateway(via, device), Some(source), Some(mtu)) => Some(NextHop::Gateway {
+                via,
+                device,
+                source,
+                mtu,
+            }),
+            (Hop::Unreachable, None, None) => Some(NextHop::Unreachable),
+            (Hop::Gateway(..) | Hop::Link(_) | Hop::Unreachable, _, _) => None,
+        };
+        ObservedRoute::Ours { next_hop }
+    }
+}
+
+impl Kernel {
+    pub(super) fn put_route(&mut self, route: &Route) -> Result<(), OpError> {
+        let entry = match route.next_hop {
+            NextHop::Unreachable => Entry {
+                protocol: PROTOCOL,
+                hop: Hop::Unreachable,
+                source: None,
+                mtu: None,
+            },
+            NextHop::Gateway {
+                via,
+                device,
+                source,
+                mtu,
+            } => {
+                self.check_gateway(via, device, source)?;
+                Entry {
+                    protocol: PROTOCOL,
+                    hop: Hop::Gateway(via, device),
+                    source: Some(source),
+                    mtu: Some(mtu),
+                }
+            }
+        };
+        let key = route.key();
+        if self
+            .standing(&key)
+            .is_some_and(|standing| standing.protocol != PROTOCOL)
+        {
+            return Err(foreign(key.destination));
+        }
+        self.routes.insert(key, entry);
+        Ok(())
+    }
+
+    pub(super) fn take_route(&mut self, key: &RouteKey) {
+        if self.routes.get(key).is_some_and(|entry| entry.protocol == PROTOCOL) {
+            self.routes.remove(key);
+        }
+    }
+
+    fn check_gateway(&self, via: IpAddr, device: IfIndex, source: IpAddr) -> Result<(), OpError> {
+        let (_, link) = self.link_of(device).ok_or_else(|| missing("the device"))?;
+        if !link.up {
+            Err(refused(DOWN, "the device is not up"))
+        } else if !self.on_link(via, device) {
+            Err(refused(
+                UNREACHABLE,
+                format_args!("{via} is not on the link"),
+            ))
+        } else if !self.has_address(source) {
+            Err(refused(
+                INVALID,
+                format_args!("{source} is not an address of this host"),
+            ))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn on_link(&self, address: IpAddr, device: IfIndex) -> bool {
+        self.table()
+            .any(|(key, entry)| entry.hop == Hop::Link(device) && key.destination.contains(address))
+    }
+
+    /// What stands at this key, the first that counts.
+    pub(super) fn standing(&self, key: &RouteKey) -> Option<Entry> {
+        self.routes.get(key).cloned().or_else(|| {
+            self.connected()
+                .find(|(other, _)| other == key)
+                .map(|(_, entry)| entry)
+        })
+    }
+
+    /// All routes, those too that come with the addresses of links that are up.
+    pub(super) fn table(&self) -> impl Iterator<Item = (RouteKey, Entry)> {
+        self.routes
+            .iter()
+            .map(|(key, entry)| (*key, entry.clone()))
+            .chain(self.connected())
+    }
+
+    fn connected(&self) -> impl Iterator<Item = (RouteKey, Entry)> {
+        let up = self.links.values().filter(|link| link.up);
+        up.flat_map(|link| {
+            link.addresses
+                .iter()
+                .filter_map(|address| connected_route(link.index, address))
+        })
+    }
+
+    /// Removes the routes that leave by a device.
+    pub(super) fn drop_routes_by(&mut self, device: IfIndex) {
+        self.routes
+            .retain(|_, entry| entry.hop.device() != Some(device));
+    }
+
+    /// Removes the routes whose source address is no address of the host any more.
+    pub(super) fn drop_routes_without_source(&mut self) {
+        let lost: Vec<_> = self
+            .routes
+            .iter()
+            .filter(|(_, entry)| entry.source.is_some_and(|source| !self.has_address(source)))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in lost {
+            self.routes.remove(&key);
+        }
+    }
+
+    /// How an address is reached: by the longest prefix, then the lowest metric.
+    pub(super) fn path(&self, address: IpAddr) -> UnderlayPath {
+        if self.has_address(address) {
+            return UnderlayPath::Local;
+        }
+        let matching = self
+            .table()
+            .filter(|(key, _)| key.destination.contains(address));
+        let best = matching
+            .max_by_key(|(key, _)| (key.destination.prefix(), std::cmp::Reverse(key.metric)));
+        let Some((_, entry)) = best else {
+            return UnderlayPath::None("no route".to_owned());
+        };
+        let device = entry.hop.device().and_then(|device| self.link_of(device));
+        let Some((ifname, link)) = device else {
+            return UnderlayPath::None("unreachable".to_owned());
+        };
+        let first = link.addresses.first().map(IpNetwork::ip);
+        let Some(source) = entry.source.or(first) else {
+            return UnderlayPath::None(format!("{ifname} has no address"));
+        };
+        match entry.hop {
+            Hop::Gateway(via, _) => UnderlayPath::Routed { via, source },
+            Hop::Link(_) | Hop::Unreachable => UnderlayPath::OnLink {
+                device: link.index,
+                ifname: ifname.clone(),
+                mtu: link.mtu,
+                source,
+            },
+        }
+    }
+}
+
+/// The route that comes with an address. Loopback's are in the local table only, as is all that
+/// comes with a single address.
+fn connected_route(device: IfIndex, address: &IpNetwork) -> Option<(RouteKey, Entry)> {
+    /// `RTPROT_KERNEL`, rtnetlink(7).
+    const KERNEL: u8 = 2;
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    if address.ip().is_loopback() || address.prefix() == longest {
+        return None;
+    }
+    let destination = IpNetwork::new(address.network(), address.prefix()).ok()?;
+    let (hop, source) = (Hop::Link(device), Some(address.ip()));
+    Some((
+        RouteKey::to(destination),
+        Entry {
+            protocol: KERNEL,
+            hop,
+            source,
+            mtu: None,
+        },
+    ))
+}

@@ -1,0 +1,256 @@
+//! What others do to the host, behind podnet's back.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use ipnetwork::IpNetwork;
+
+use super::pod::{Interface, Target};
+use super::route::{Entry, Hop};
+use super::{Backend, Kernel};
+use crate::kernel::{
+    IfIndex, IfName, MacAddr, Mtu, ObservedInterface, PROTOCOL, RouteKey, Sysctl, SysctlValue,
+};
+
+/// Links.
+impl Kernel {
+    /// Adds a link of somebody else's, which is up. One of this name that is there already stays.
+    pub fn add_link(&mut self, name: &IfName, mtu: Mtu) -> IfIndex {
+        match self.links.get(name) {
+            Some(link) => link.index,
+            None => self.add_numbered_link(name, mtu, false),
+        }
+    }
+
+    /// Deletes a link, and all that needs it.
+    pub fn delete_link(&mut self, name: &IfName) {
+        let Some(link) = self.links.remove(name) else {
+            return;
+        };
+        self.drop_routes_by(link.index);
+        self.drop_routes_without_source();
+        for port in self.links.values_mut() {
+            port.master = port.master.take().filter(|master| master != name);
+        }
+        for namespace in self.namespaces.values_mut() {
+            let other_end = |interface: &Interface| interface.host_end == Some(link.index);
+            namespace
+                .interfaces
+                .retain(|_, interface| !other_end(interface));
+        }
+    }
+
+    /// Sets a link up.
+    pub fn set_link_up(&mut self, name: &IfName) {
+        if let Some(link) = self.links.get_mut(name) {
+            link.up = true;
+        }
+    }
+
+    /// Sets a link down: its routes and neighbours go.
+    pub fn set_link_down(&mut self, name: &IfName) {
+        if let Some(link) = self.links.get_mut(name) {
+            link.up = false;
+            link.neighbours.clear();
+            let index = link.index;
+            self.drop_routes_by(index);
+        }
+    }
+
+    /// Gives a link another link-layer address: its neighbours go.
+    pub fn set_link_mac(&mut self, name: &IfName, mac: MacAddr) {
+        if let Some(link) = self.links.get_mut(name) {
+            link.set_mac(mac);
+        }
+    }
+
+    /// Gives a link another MTU.
+    pub fn set_link_mtu(&mut self, name: &IfName, mtu: Mtu) {
+        if let Some(link) = self.links.get_mut(name) {
+            link.mtu = mtu;
+        }
+    }
+
+    /// Makes a link a port of no bridge.
+    pub fn release_port(&mut self, name: &IfName) {
+        if let Some(link) = self.links.get_mut(name) {
+            link.master = None;
+        }
+    }
+
+    /// Gives a link an address.
+    pub fn add_address(&mut self, name: &IfName, address: IpNetwork) {
+        if let Some(link) = self.links.get_mut(name) {
+            link.addresses.insert(address);
+        }
+    }
+
+    /// Takes an address from a link: the routes go that have it as their source.
+    pub fn delete_address(&mut self, name: &IfName, address: IpNetwork) {
+        if let Some(link) = self.links.get_mut(name) {
+            link.addresses.remove(&address);
+            self.drop_routes_without_source();
+        }
+    }
+
+    /// Makes a permanent neighbour.
+    pub fn add_neighbour(&mut self, name: &IfName, address: IpAddr, mac: MacAddr) {
+        if let Some(link) = self.links.get_mut(name) {
+            link.neighbours.insert(address, mac);
+        }
+    }
+
+    /// Removes a neighbour.
+    pub fn delete_neighbour(&mut self, name: &IfName, address: IpAddr) {
+        if let Some(link) = self.links.get_mut(name) {
+            link.neighbours.remove(&address);
+        }
+    }
+}
+
+/// Routes.
+impl Kernel {
+    /// Adds a route, or replaces the one that stands there.
+    pub fn add_route(&mut self, key: RouteKey, protocol: u8, hop: Hop) {
+        self.routes.insert(
+            key,
+            Entry {
+                protocol,
+                hop,
+                source: None,
+                mtu: None,
+            },
+        );
+    }
+
+    /// Removes a route, whosever it is.
+    pub fn delete_route(&mut self, key: &RouteKey) {
+        self.routes.remove(key);
+    }
+
+    /// The keys of podnet's routes.
+    pub fn own_routes(&self) -> impl Iterator<Item = RouteKey> {
+        let own = self
+            .routes
+            .iter()
+            .filter(|(_, entry)| entry.protocol == PROTOCOL);
+        own.map(|(key, _)| *key)
+    }
+}
+
+/// Namespaces.
+impl Kernel {
+    /// Makes a network namespace and mounts it; its inode number.
+    pub fn add_netns(&mut self, path: &Path) -> u64 {
+        match self.paths.get(path) {
+            Some(Target::Namespace(inode)) => *inode,
+            Some(Target::Host | Target::File) | None => self.new_namespace(path, false),
+        }
+    }
+
+    /// Makes a plain file.
+    pub fn add_file(&mut self, path: &Path) {
+        self.paths.insert(path.to_owned(), Target::File);
+    }
+
+    /// Mounts the host's own network namespace.
+    pub fn add_host_netns(&mut self, path: &Path) {
+        self.paths.insert(path.to_owned(), Target::Host);
+    }
+
+    /// Removes what is at a path; with its last path goes a namespace and all that is in it.
+    pub fn remove_path(&mut self, path: &Path) {
+        let Some(Target::Namespace(inode)) = self.paths.remove(path) else {
+            return;
+        };
+        if self
+            .paths
+            .values()
+            .any(|target| *target == Target::Namespace(inode))
+        {
+            return;
+        }
+        let Some(namespace) = self.namespaces.remove(&inode) else {
+            return;
+        };
+        let other_ends = namespace
+            .interfaces
+            .into_values()
+            .filter_map(|inside| inside.host_end);
+        for index in other_ends {
+            if let Some(name) = self.link_of(index).map(|(name, _)| name.clone()) {
+                self.delete_link(&name);
+            }
+        }
+    }
+
+    /// Adds an interface of somebody else's inside of a namespace.
+    pub fn add_interface(&mut self, path: &Path, ifname: &IfName) {
+        let Some(Target::Namespace(inode)) = self.paths.get(path) else {
+            return;
+        };
+        let Some(namespace) = self.namespaces.get_mut(inode) else {
+            return;
+        };
+        let state = ObservedInterface {
+            mac: MacAddr([2; 6]),
+            mtu: Mtu(1500),
+            up: true,
+            addresses: Default::default(),
+            gateways: Default::default(),
+            neighbours: Default::default(),
+        };
+        namespace
+            .interfaces
+            .entry(ifname.clone())
+            .or_insert(Interface {
+                host_end: None,
+                state,
+            });
+    }
+
+    /// Changes an interface inside of a namespace.
+    pub fn change_interface(
+        &mut self,
+        path: &Path,
+        ifname: &IfName,
+        change: impl FnOnce(&mut ObservedInterface),
+    ) {
+        if let Some(interface) = self.interface_mut(path, ifname) {
+            change(interface);
+        }
+    }
+
+    /// Deletes an interface inside of a namespace, and its other end.
+    pub fn delete_interface(&mut self, path: &Path, ifname: &IfName) {
+        let Some(Target::Namespace(inode)) = self.paths.get(path) else {
+            return;
+        };
+        let Some(namespace) = self.namespaces.get_mut(inode) else {
+            return;
+        };
+        let other_end = namespace
+            .interfaces
+            .remove(ifname)
+            .and_then(|inside| inside.host_end);
+        let name = other_end
+            .and_then(|index| self.link_of(index))
+            .map(|(name, _)| name.clone());
+        if let Some(name) = name {
+            self.delete_link(&name);
+        }
+    }
+}
+
+/// Firewall and kernel parameters.
+impl Kernel {
+    /// The firewall back ends.
+    pub fn firewall_mut(&mut self) -> &mut Vec<Backend> {
+        &mut self.firewall
+    }
+
+    /// Sets a kernel parameter.
+    pub fn set_sysctl(&mut self, sysctl: Sysctl, value: SysctlValue) {
+        self.sysctls.insert(sysctl, value);
+    }
+}

@@ -1,0 +1,240 @@
+//! One pass makes the kernel hold what it should, and touches nothing else.
+
+use std::collections::BTreeSet;
+
+use ipnetwork::IpNetwork;
+use podnet_core::kernel::{
+    Desired, IfIndex, Mtu, NextHop, Observed, Op, Place, Route, Scope, diff,
+};
+use proptest::prelude::*;
+
+use crate::history::{after, history, wish};
+use crate::node::{Node, everything, host_end, net, pod_address};
+
+proptest! {
+    /// Whatever happened before, and whatever foreign things there are: each change finds what it
+    /// builds on, nothing foreign is touched, and the next pass has nothing to do.
+    #[test]
+    fn one_pass_is_enough(history in history(true), wish in wish()) {
+        let mut node = after(&history);
+        let foreign = node.kernel.foreign();
+        let desired = node.desired(&wish);
+        let plan = node.plan(&desired);
+        for op in &plan.ops {
+            let result = node.kernel.apply(op);
+            prop_assert!(result.is_ok(), "{op}: {result:?} in {:?}", plan.ops);
+        }
+        prop_assert_eq!(node.kernel.foreign(), foreign);
+        let again = node.plan(&desired);
+        prop_assert_eq!(&again.ops, &[]);
+        prop_assert_eq!(again.conflicts, plan.conflicts);
+        prop_assert_eq!(again.gone, plan.gone);
+    }
+
+    /// What holds already is left alone: an agent that starts anew changes nothing.
+    #[test]
+    fn adopting_changes_nothing(history in history(true), wish in wish()) {
+        let mut node = after(&history);
+        node.live(&wish);
+        let restarted = node.plan(&node.desired(&wish));
+        prop_assert_eq!(restarted.ops, &[]);
+    }
+
+    /// A node that is no member any more leaves nothing behind.
+    #[test]
+    fn nothing_desired_nothing_left(history in history(true)) {
+        let mut node = after(&history);
+        let nothing = Desired::default();
+        node.pass(&nothing);
+        let observed = node.kernel.observe(&everything(&nothing));
+        prop_assert!(!matches!(observed.bridge, Some(Place::Ours(_))));
+        let host_ends = observed.host_ends.unwrap();
+        prop_assert!(!host_ends.values().any(|end| matches!(end, Place::Ours(_))));
+        prop_assert!(observed.routes.unwrap().is_empty());
+        prop_assert!(observed.firewall.unwrap().iter().all(|backend| backend.chains.is_empty()));
+    }
+
+    /// What nonsense is desired, nothing foreign is touched; and what fails does not make the
+    /// agent do and undo things for ever.
+    #[test]
+    fn nonsense_harms_nobody(
+        history in history(true),
+        wish in wish(),
+        no_addresses in any::<bool>(),
+        device in 0u32..20,
+        mtu in prop::sample::select(vec![1500, 9000]),
+    ) {
+        let mut node = after(&history);
+        let foreign = node.kernel.foreign();
+        let mut desired = node.desired(&wish);
+        if let Some(bridge) = desired.bridge.as_mut().filter(|_| no_addresses) {
+            bridge.addresses.clear();
+        }
+        let route = Route {
+            destination: net("10.244.9.0/24"),
+            next_hop: NextHop::Gateway {
+                via: net("192.0.2.77/32").ip(),
+                device: IfIndex(device),
+                source: net("10.244.0.1/32").ip(),
+                mtu: Mtu(mtu),
+            },
+        };
+        desired.routes.insert(route.key(), route);
+        for _ in 0..2 {
+            node.pass(&desired);
+            prop_assert_eq!(&node.kernel.foreign(), &foreign);
+        }
+        let still = node.plan(&desired).ops;
+        let before = node.kernel.clone();
+        for op in &still {
+            let result = node.kernel.apply(op);
+            prop_assert!(result.is_err(), "{op} comes again and again");
+        }
+        prop_assert_eq!(node.kernel, before);
+    }
+
+    /// What was not looked at is left alone.
+    #[test]
+    fn the_scope_is_the_limit(
+        history in history(true),
+        wish in wish(),
+        bridge in any::<bool>(),
+        host_ends in any::<bool>(),
+        routes in any::<bool>(),
+        firewall in any::<bool>(),
+        sysctls in any::<bool>(),
+        pods in prop::collection::btree_set(0u8..4, 0..4),
+    ) {
+        let node = after(&history);
+        let desired = node.desired(&wish);
+        let all = everything(&desired);
+        let looked_into: BTreeSet<_> = pods.into_iter().map(host_end).collect();
+        let scope = Scope {
+            bridge,
+            host_ends,
+            pods: all.pods.into_iter().filter(|pod| looked_into.contains(&pod.host_ifname)).collect(),
+            routes: all.routes.filter(|_| routes),
+            firewall,
+            sysctls,
+            ..Scope::default()
+        };
+        let plan = diff(&desired, &node.kernel.observe(&scope));
+        for op in plan.ops {
+            let covered = match &op {
+                Op::SetSysctl { .. } => sysctls,
+                Op::CreateBridge(_)
+                | Op::UpdateBridge(_)
+                | Op::DeleteBridge(_)
+                | Op::AddAddress { .. }
+                | Op::DeleteAddress { .. }
+                | Op::SetNeighbour { .. }
+                | Op::DeleteNeighbour { .. } => bridge,
+                Op::AttachPod(pod) | Op::RepairPod(pod) => looked_into.contains(&pod.host_ifname),
+                Op::DetachPod { .. } => host_ends,
+                Op::AddRoute(_) | Op::ReplaceRoute(_) | Op::DeleteRoute(_) => routes,
+                Op::SetFirewall(_) | Op::RemoveFirewall => firewall,
+                Op::FlushConnections(_) => false,
+            };
+            prop_assert!(covered, "{op} is outside of {scope:?}");
+        }
+        let unseen = Observed::default();
+        prop_assert_eq!(diff(&desired, &unseen), podnet_core::kernel::Plan::default());
+    }
+
+    /// Pods that are being attached or detached are somebody's who works on them right now.
+    #[test]
+    fn pods_in_flight_are_left_alone(history in history(true), wish in wish()) {
+        let node = after(&history);
+        let desired = node.desired(&wish);
+        prop_assume!(wish.member);
+        let ends: BTreeSet<_> = wish.in_flight.iter().copied().map(host_end).collect();
+        let addresses: BTreeSet<_> =
+            wish.in_flight.iter().map(|pod| pod_address(wish.block, *pod)).collect();
+        for op in node.plan(&desired).ops {
+            let touched = match &op {
+                Op::AttachPod(pod) | Op::RepairPod(pod) => ends.contains(&pod.host_ifname),
+                Op::DetachPod { host_ifname, .. } => ends.contains(host_ifname),
+                Op::SetNeighbour { address, .. } | Op::DeleteNeighbour { address, .. } => {
+                    addresses.iter().any(|own| own == address)
+                }
+                Op::SetSysctl { .. }
+                | Op::CreateBridge(_)
+                | Op::UpdateBridge(_)
+                | Op::DeleteBridge(_)
+                | Op::AddAddress { .. }
+                | Op::DeleteAddress { .. }
+                | Op::AddRoute(_)
+                | Op::ReplaceRoute(_)
+                | Op::DeleteRoute(_)
+                | Op::SetFirewall(_)
+                | Op::RemoveFirewall
+                | Op::FlushConnections(_) => false,
+            };
+            prop_assert!(!touched, "{op}");
+        }
+    }
+}
+
+/// A host end that was listed and looks wrong is not judged before its namespace was looked into.
+#[test]
+fn a_listed_pod_is_unclear_until_it_was_looked_into() {
+    let wish = crate::node::Wish {
+        member: true,
+        second_network: false,
+        excluded: false,
+        block: 0,
+        mtu: 1500,
+        peers: Default::default(),
+        pods: [(0, true), (1, false)].into(),
+        in_flight: BTreeSet::new(),
+    };
+    let mut node = Node::new();
+    node.live(&wish);
+    node.kernel.set_link_down(&host_end(0));
+    let desired = node.desired(&wish);
+    let listed = Scope {
+        host_ends: true,
+        ..Scope::default()
+    };
+    let plan = diff(&desired, &node.kernel.observe(&listed));
+    assert_eq!(plan.unclear, BTreeSet::from([host_end(0)]));
+    assert_eq!(plan.ops, []);
+    let plan = node.plan(&desired);
+    assert!(plan.unclear.is_empty(), "{plan:?}");
+    assert!(matches!(&plan.ops[..], [Op::RepairPod(pod)] if pod.host_ifname == host_end(0)));
+}
+
+/// With a foreign bridge of the name nothing can be built on it, but what is not wanted still goes.
+#[test]
+fn a_foreign_bridge_keeps_no_stale_route() {
+    let mut node = Node::new();
+    node.kernel
+        .add_link(&podnet_core::kernel::IfName::bridge(), Mtu(1500));
+    let stale: IpNetwork = net("10.244.7.0/24");
+    let key = podnet_core::kernel::RouteKey::to(stale);
+    node.kernel.add_route(
+        key,
+        podnet_core::kernel::PROTOCOL,
+        podnet_core::kernel::model::Hop::Unreachable,
+    );
+    let wish = crate::node::Wish {
+        member: true,
+        second_network: false,
+        excluded: false,
+        block: 0,
+        mtu: 1500,
+        peers: [(1, crate::node::Whereabouts::OnEth0)].into(),
+        pods: Default::default(),
+        in_flight: BTreeSet::new(),
+    };
+    let plan = node.plan(&node.desired(&wish));
+    assert_eq!(plan.conflicts.len(), 1);
+    assert!(plan.ops.contains(&Op::DeleteRoute(key)), "{plan:?}");
+    assert!(!plan.ops.iter().any(|op| matches!(
+        op,
+        Op::AddRoute(Route {
+            next_hop: NextHop::Gateway { .. },
+            ..
+        })
+    )));
+}

@@ -1,0 +1,276 @@
+//! A node: the model of its kernel, and what the agent knows of its pods.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use ipnetwork::{IpNetwork, Ipv4Network};
+use podnet_core::kernel::model::{Hop, Kernel};
+use podnet_core::kernel::{
+    Desired, IfName, Input, MacAddr, Mtu, Netns, NetnsState, Op, PeerBlock, Plan, PodLink, PodView,
+    RouteKey, Scope, desired, diff, host_ifname,
+};
+use podnet_proto::{BlockIndex, NodeId, PodNetwork, network};
+
+/// What the node's user and its cluster wish for.
+#[derive(Debug, Clone)]
+pub(crate) struct Wish {
+    /// Whether the node is a member of a cluster at all.
+    pub(crate) member: bool,
+    /// Whether the cluster has a second network, of a single block.
+    pub(crate) second_network: bool,
+    /// Whether traffic to one range keeps its source address.
+    pub(crate) excluded: bool,
+    pub(crate) block: u8,
+    pub(crate) mtu: u32,
+    pub(crate) peers: BTreeMap<u8, Whereabouts>,
+    /// The numbers of the pods, and whether podnet makes their namespaces.
+    pub(crate) pods: BTreeMap<u8, bool>,
+    /// The numbers of the pods that are being attached or detached.
+    pub(crate) in_flight: BTreeSet<u8>,
+}
+
+/// Where a peer is on the underlay.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Whereabouts {
+    Unknown,
+    OnEth0,
+    OnEth1,
+    BehindRouter,
+    AtOwnAddress,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub(crate) kernel: Kernel,
+    pods: BTreeMap<u8, PodLink>,
+}
+
+pub(crate) fn name(text: &str) -> IfName {
+    text.parse().unwrap()
+}
+
+pub(crate) fn net(text: &str) -> IpNetwork {
+    text.parse().unwrap()
+}
+
+pub(crate) fn netns_path(pod: u8) -> PathBuf {
+    PathBuf::from(format!("/run/netns/p{pod}"))
+}
+
+pub(crate) fn host_end(pod: u8) -> IfName {
+    host_ifname(&format!("p{pod}").parse().unwrap(), &IfName::pod())
+}
+
+pub(crate) fn block(index: u8) -> Ipv4Network {
+    cluster_network().block(BlockIndex(index.into())).unwrap()
+}
+
+fn cluster_network() -> PodNetwork {
+    PodNetwork::parse("10.244.0.0/16", 24).unwrap()
+}
+
+pub(crate) fn pod_address(own: u8, pod: u8) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(network::gateway(block(own))) + 1 + u32::from(pod))
+}
+
+impl Node {
+    /// A host with two underlay devices and a default route, where podnet never ran.
+    pub(crate) fn new() -> Self {
+        let mut kernel = Kernel::default();
+        let eth0 = kernel.add_link(&name("eth0"), Mtu(1500));
+        kernel.add_address(&name("eth0"), net("192.0.2.9/24"));
+        kernel.add_link(&name("eth1"), Mtu(1400));
+        kernel.add_address(&name("eth1"), net("203.0.113.9/24"));
+        let router = Hop::Gateway(Ipv4Addr::new(192, 0, 2, 254).into(), eth0);
+        kernel.add_route(RouteKey::to(net("0.0.0.0/0")), 16, router);
+        Self {
+            kernel,
+            pods: BTreeMap::new(),
+        }
+    }
+
+    /// Everything that the kernel should hold, with the underlay as it is now.
+    pub(crate) fn desired(&self, wish: &Wish) -> Desired {
+        if !wish.member {
+            return Desired::default();
+        }
+        let single = PodNetwork::parse("10.9.0.0/24", 24).unwrap();
+        let networks: Vec<_> = wish
+            .second_network
+            .then_some(single)
+            .into_iter()
+            .chain([cluster_network()])
+            .collect();
+        let excluded: &[Ipv4Network] = if wish.excluded {
+            &["172.16.0.0/12".parse().unwrap()]
+        } else {
+            &[]
+        };
+        let peers: Vec<_> = wish
+            .peers
+            .iter()
+            .filter(|(number, _)| **number != wish.block)
+            .map(|(number, whereabouts)| PeerBlock {
+                node: NodeId::from_bytes([*number; 16]),
+                block: block(*number),
+                address: whereabouts.address(*number),
+            })
+            .collect();
+        let scope = Scope {
+            underlay: peers.iter().filter_map(|peer| peer.address).collect(),
+            ..Scope::default()
+        };
+        let pods: Vec<_> = wish
+            .pods
+            .keys()
+            .filter_map(|pod| self.pods.get(pod))
+            .map(|pod| readdress(pod, wish))
+            .collect();
+        let in_flight = wish
+            .in_flight
+            .iter()
+            .map(|pod| {
+                (
+                    host_end(*pod),
+                    BTreeSet::from([pod_address(wish.block, *pod).into()]),
+                )
+            })
+            .collect();
+        desired(&Input {
+            networks: &networks,
+            excluded,
+            block: block(wish.block),
+            mtu: Mtu(wish.mtu),
+            peers: &peers,
+            underlay: &self.kernel.observe(&scope).underlay,
+            pods: &pods,
+            in_flight: &in_flight,
+        })
+    }
+
+    /// The difference, with everything looked at.
+    pub(crate) fn plan(&self, desired: &Desired) -> Plan {
+        diff(desired, &self.kernel.observe(&everything(desired)))
+    }
+
+    /// One pass, in which changes may fail.
+    pub(crate) fn pass(&mut self, desired: &Desired) {
+        for op in self.plan(desired).ops {
+            let _ = self.kernel.apply(&op);
+        }
+    }
+
+    /// What an agent does that runs for a while with this wish: it forgets the pods that have
+    /// gone, makes the namespaces of new ones, and attaches them.
+    pub(crate) fn live(&mut self, wish: &Wish) {
+        let gone = self.plan(&self.desired(wish)).gone;
+        for pod in self
+            .pods
+            .values()
+            .filter(|pod| gone.contains(&pod.host_ifname))
+        {
+            let netns = pod.netns.made.then(|| pod.netns.path.clone());
+            let op = Op::DetachPod {
+                host_ifname: pod.host_ifname.clone(),
+                netns,
+            };
+            let _ = self.kernel.apply(&op);
+        }
+        self.pods.retain(|_, pod| !gone.contains(&pod.host_ifname));
+        self.pass(&self.desired(wish));
+        for (&number, &made) in &wish.pods {
+            self.add_pod(number, made, wish);
+        }
+        self.pass(&self.desired(wish));
+    }
+
+    fn add_pod(&mut self, number: u8, made: bool, wish: &Wish) {
+        if self.pods.contains_key(&number) || !wish.member {
+            return;
+        }
+        let path = netns_path(number);
+        let found = if made {
+            None
+        } else {
+            Some(self.kernel.add_netns(&path))
+        };
+        let mut pod = readdress(
+            &PodLink {
+                pod: format!("p{number}").parse().unwrap(),
+                netns: Netns {
+                    path: path.clone(),
+                    made,
+                    inode: found,
+                },
+                host_ifname: host_end(number),
+                ifname: IfName::pod(),
+                mac: MacAddr([0; 6]),
+                mtu: Mtu(0),
+                addresses: Vec::new(),
+                gateways: Vec::new(),
+                gateway_mac: MacAddr([0; 6]),
+            },
+            wish,
+        );
+        if self.kernel.apply(&Op::AttachPod(pod.clone())).is_err() {
+            return;
+        }
+        let scope = Scope {
+            netns: BTreeSet::from([path.clone()]),
+            ..Scope::default()
+        };
+        if let NetnsState::Netns { inode } = self.kernel.observe(&scope).netns[&path] {
+            pod.netns.inode = Some(inode);
+        }
+        self.pods.insert(number, pod);
+    }
+}
+
+/// Everything that a full resync looks at.
+pub(crate) fn everything(desired: &Desired) -> Scope {
+    Scope {
+        bridge: true,
+        host_ends: true,
+        pods: desired
+            .pods
+            .values()
+            .map(|pod| PodView {
+                host_ifname: pod.host_ifname.clone(),
+                ifname: pod.ifname.clone(),
+                netns: pod.netns.path.clone(),
+            })
+            .collect(),
+        routes: Some(desired.routes.keys().map(|key| key.destination).collect()),
+        firewall: true,
+        sysctls: true,
+        ..Scope::default()
+    }
+}
+
+impl Whereabouts {
+    fn address(self, peer: u8) -> Option<IpAddr> {
+        match self {
+            Self::Unknown => None,
+            Self::OnEth0 => Some(Ipv4Addr::new(192, 0, 2, 100 + peer).into()),
+            Self::OnEth1 => Some(Ipv4Addr::new(203, 0, 113, 100 + peer).into()),
+            Self::BehindRouter => Some(Ipv4Addr::new(198, 51, 100, 100 + peer).into()),
+            Self::AtOwnAddress => Some(Ipv4Addr::new(192, 0, 2, 9).into()),
+        }
+    }
+}
+
+/// A pod with an address of the node's block.
+fn readdress(pod: &PodLink, wish: &Wish) -> PodLink {
+    let number: u8 = pod.pod.as_str().trim_start_matches('p').parse().unwrap();
+    let gateway = network::gateway(block(wish.block));
+    let address = pod_address(wish.block, number);
+    PodLink {
+        mac: MacAddr::of_address(address),
+        mtu: Mtu(wish.mtu),
+        addresses: vec![IpNetwork::new(address.into(), 24).unwrap()],
+        gateways: vec![gateway.into()],
+        gateway_mac: MacAddr::of_address(gateway),
+        ..pod.clone()
+    }
+}
