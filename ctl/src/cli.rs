@@ -216,7 +216,6 @@ Examples:
         names: Vec<String>,
     },
     /// List the pods of this node
-    #[command(visible_alias = "ls")]
     List,
     /// Show one pod
     Show {

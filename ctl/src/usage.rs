@@ -46,12 +46,12 @@ fn from_text(text: &str) -> ApiError {
             .map(str::trim)
     };
     let usage = line("Usage:");
+    let command = usage.map_or_else(|| "podnetctl".to_owned(), command_of);
     let hint = match (line("tip:"), usage) {
         (Some(tip), _) => tip.to_owned(),
-        (None, Some(usage)) => format!("usage: {usage}"),
-        (None, None) => "`podnetctl --help` tells more".to_owned(),
+        (None, Some(usage)) => format!("{usage}; `{command} --help` tells more"),
+        (None, None) => format!("`{command} --help` tells more"),
     };
-    let command = usage.map_or_else(|| "podnetctl".to_owned(), command_of);
     ApiError::new(ErrorCode::Usage, format!("{command}: {what}")).hint(hint)
 }
 
@@ -141,7 +141,7 @@ mod tests {
             "podnetctl init: the following required arguments were not provided: \
              --pod-cidr <CIDR[,CIDR6]>"
         );
-        assert!(missing.hint.unwrap().starts_with("usage: podnetctl init "));
+        assert!(missing.hint.unwrap().starts_with("podnetctl init "));
 
         let unknown = refused(&["pod", "add", "red", "--pit", "1"]);
         assert!(unknown.message.contains("podnetctl pod add"), "{unknown:?}");

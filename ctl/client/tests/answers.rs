@@ -8,7 +8,7 @@ use podnet_proto::api::PodRequest;
 use podnet_proto::{ApiError, ErrorCode};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -22,6 +22,13 @@ fn listen() -> (TempDir, UnixListener, Client) {
 
 /// Takes one request, sends `answer`, and gives back what was asked.
 async fn serve_one(listener: &UnixListener, answer: &str) -> String {
+    let (mut stream, request) = take_one(listener).await;
+    stream.write_all(answer.as_bytes()).await.unwrap();
+    request
+}
+
+/// Takes one request.
+async fn take_one(listener: &UnixListener) -> (UnixStream, String) {
     let (mut stream, _) = listener.accept().await.unwrap();
     let mut request = Vec::new();
     while !complete(&request) {
@@ -30,8 +37,7 @@ async fn serve_one(listener: &UnixListener, answer: &str) -> String {
         assert_ne!(read, 0, "the client has gone");
         request.extend_from_slice(&chunk[..read]);
     }
-    stream.write_all(answer.as_bytes()).await.unwrap();
-    String::from_utf8(request).unwrap()
+    (stream, String::from_utf8(request).unwrap())
 }
 
 fn complete(request: &[u8]) -> bool {
@@ -107,7 +113,7 @@ async fn answers_that_make_no_sense_are_malformed() {
 async fn an_endless_answer_is_not_read_to_its_end() {
     let (_directory, listener, client) = listen();
     let endless = async {
-        let (mut stream, _) = listener.accept().await.unwrap();
+        let (mut stream, _) = take_one(&listener).await;
         stream.write_all(b"HTTP/1.1 200 x\r\n\r\n").await.unwrap();
         let blanks = vec![b' '; 1 << 20];
         while stream.write_all(&blanks).await.is_ok() {}
@@ -148,7 +154,7 @@ async fn a_full_backlog_is_waited_for_and_not_refused() {
     let started = Instant::now();
     // The listener accepts nobody: sooner or later the kernel refuses with EAGAIN.
     while started.elapsed() < TIMEOUT {
-        match tokio::net::UnixStream::connect(client.socket()).await {
+        match UnixStream::connect(client.socket()).await {
             Ok(stream) => waiting.push(stream),
             Err(error) => {
                 assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);

@@ -62,7 +62,8 @@ async fn wait(context: &Context, deadline: &Deadline) -> Result<Status, Failure>
     loop {
         let missing = match deadline.limit(&context.client).status().await {
             Ok(status) if status.phase == Phase::Idle => return Ok(status),
-            Ok(status) => format!("{} are still this node's", joined(&status.blocks)),
+            Ok(status) if status.blocks.is_empty() => "its data path is still there".to_owned(),
+            Ok(status) => format!("it still owns {}", joined(&status.blocks)),
             Err(error @ ClientError::Malformed { .. }) => return Err(error.into()),
             Err(error) => ApiError::from(error).message,
         };

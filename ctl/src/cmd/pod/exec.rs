@@ -64,12 +64,13 @@ fn netns_of(context: &Context, name: &PodName) -> Result<PathBuf, Failure> {
 }
 
 fn not_started(program: &str, error: &io::Error) -> Failure {
-    let (code, exit) = if error.kind() == io::ErrorKind::NotFound {
-        (ErrorCode::MissingBinary, NOT_FOUND)
+    if error.kind() == io::ErrorKind::NotFound {
+        let why = format!("{program}: no such command");
+        Failure::from(ApiError::new(ErrorCode::MissingBinary, why)).exit(NOT_FOUND)
     } else {
-        (ErrorCode::NotPermitted, NOT_EXECUTABLE)
-    };
-    Failure::from(ApiError::new(code, format!("{program}: {error}"))).exit(exit)
+        let why = format!("{program}: {error}");
+        Failure::from(ApiError::new(ErrorCode::NotPermitted, why)).exit(NOT_EXECUTABLE)
+    }
 }
 
 #[cfg(test)]
