@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 use crate::command::run;
 use crate::error::LabError;
 use crate::holder::Enter;
+use crate::interrupt;
 use crate::node::Node;
 use crate::process::ProcessId;
 use crate::record::{load, save};
@@ -60,20 +61,17 @@ impl Node<'_> {
         }
         let agent = self.launch()?;
         eventually(READY_LIMIT, &format!("agent of {}", self.name()), || {
+            if let Err(interrupted) = interrupt::check() {
+                return Ok(Err(interrupted));
+            }
             if !agent.alive() {
-                return Ok(false);
+                return Ok(Err(LabError::AgentEnded {
+                    node: self.name(),
+                    log: self.log_tail(),
+                }));
             }
-            answers(&self.socket()).map(|()| true)
-        })
-        .and_then(|ready| {
-            if ready {
-                return Ok(());
-            }
-            Err(LabError::AgentEnded {
-                node: self.name(),
-                log: self.log_tail(),
-            })
-        })
+            answers(&self.socket()).map(Ok)
+        })?
     }
 
     fn launch(&self) -> Result<ProcessId, LabError> {
@@ -138,8 +136,10 @@ impl Node<'_> {
     }
 
     fn running_agent(&self) -> Result<ProcessId, LabError> {
-        self.agent()?
-            .ok_or_else(|| LabError::AgentDown { node: self.name() })
+        self.agent()?.ok_or_else(|| LabError::AgentDown {
+            lab: self.lab().name().clone(),
+            node: self.name(),
+        })
     }
 
     /// What the agent has logged so far, over all its runs.

@@ -64,6 +64,8 @@ pub enum LabError {
     /// No agent of this node is running.
     #[error("agent of {node}: not running")]
     AgentDown {
+        /// The lab.
+        lab: LabName,
         /// The node.
         node: String,
     },
@@ -169,7 +171,9 @@ impl LabError {
                 Some(format!("take it down first: podnet-lab --lab {lab} down"))
             }
             Self::Inside { .. } => Some("call it on the host".to_owned()),
-            Self::AgentDown { node } => Some(format!("start it: podnet-lab start {node}")),
+            Self::AgentDown { lab, node } => {
+                Some(format!("start it: podnet-lab --lab {lab} start {node}"))
+            }
             Self::MissingProgram { .. } => {
                 Some("build the workspace, or set PODNET_BIN_DIR".to_owned())
             }

@@ -122,7 +122,7 @@ impl<'lab> Place<'lab> {
         let output = self.exec(words)?;
         parse_ping(&output.stdout).ok_or_else(|| LabError::Command {
             what,
-            reason: format!("no answer: {}", output.to_string().replace('\n', "; ")),
+            reason: no_answer(&output),
         })
     }
 
@@ -189,6 +189,17 @@ fn parse_ping(output: &str) -> Option<Pong> {
         .lines()
         .filter_map(pong)
         .min_by_key(|pong| pong.round_trip)
+}
+
+/// What `ping` says instead of an answer: an ICMP error, or its own, or how many were lost.
+fn no_answer(output: &Output) -> String {
+    let mut lines = output.stdout.lines().chain(output.stderr.lines());
+    let telling = |line: &&str| {
+        line.starts_with("From ") || line.starts_with("ping: ") || line.contains("transmitted")
+    };
+    lines
+        .find(telling)
+        .map_or_else(|| output.to_string(), str::to_owned)
 }
 
 #[cfg(test)]

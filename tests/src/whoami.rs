@@ -72,15 +72,15 @@ fn ask(address: Ipv4Addr) -> Result<SocketAddr, LabError> {
         socket.connect((address, PORT))?;
         socket.set_read_timeout(Some(ANSWER_LIMIT))?;
         let mut answer = [0; MAX_ANSWER_LEN];
-        let mut last = io::Error::from(io::ErrorKind::TimedOut);
         for _ in 0..QUESTIONS {
             socket.send(b"?")?;
             match socket.recv(&mut answer) {
                 Ok(length) => return Ok(String::from_utf8_lossy(&answer[..length]).into_owned()),
-                Err(e) => last = e,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) => return Err(e),
             }
         }
-        Err(last)
+        Err(io::Error::new(io::ErrorKind::TimedOut, "no answer"))
     };
     let answer = exchange().map_err(|e| LabError::system(&what, e))?;
     answer.parse().map_err(|_| LabError::Command {

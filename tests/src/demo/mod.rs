@@ -203,12 +203,22 @@ fn measure(
             let Some(expected) = expected(source, destination) else {
                 continue;
             };
+            let pong = source.place.ping(destination.address);
+            let seen_as = match &pong {
+                Ok(_) => source.place.seen_as(destination.address),
+                // Where no ping gets through, nothing else is worth its deadline.
+                Err(LabError::Interrupted) => return Err(LabError::Interrupted),
+                Err(_) => Err(LabError::Command {
+                    what: "source address".to_owned(),
+                    reason: "not observed".to_owned(),
+                }),
+            };
             measured.push(Measured {
                 source: source.place.to_string(),
                 destination: destination.name.clone(),
                 expected,
-                pong: source.place.ping(destination.address),
-                seen_as: source.place.seen_as(destination.address),
+                pong: pong.map_err(|error| error.report().message),
+                seen_as: seen_as.map_err(|error| error.report().message),
             });
         }
     }

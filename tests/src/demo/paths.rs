@@ -2,7 +2,6 @@
 
 use std::net::Ipv4Addr;
 
-use crate::error::LabError;
 use crate::name::Member;
 use crate::place::{Place, Pong};
 
@@ -66,8 +65,10 @@ pub(super) struct Measured {
     pub(super) source: String,
     pub(super) destination: String,
     pub(super) expected: Expected,
-    pub(super) pong: Result<Pong, LabError>,
-    pub(super) seen_as: Result<Ipv4Addr, LabError>,
+    /// The answer to a ping, or why there was none.
+    pub(super) pong: Result<Pong, String>,
+    /// The address that the receiver saw, or why it did not.
+    pub(super) seen_as: Result<Ipv4Addr, String>,
 }
 
 /// What must be observed between two places; `None` for a path that is not podnet's.
@@ -121,7 +122,7 @@ pub(super) fn verdicts(measured: &[Measured]) -> Vec<Verdict> {
         verdict(kind.promise(), &paths, |path| match &path.seen_as {
             Ok(seen) if *seen == path.expected.seen_as => Ok(format!("seen as {seen}")),
             Ok(seen) => Err(format!("seen as {seen}, not {}", path.expected.seen_as)),
-            Err(error) => Err(error.to_string()),
+            Err(why) => Err(why.clone()),
         })
     });
     let ttl = verdict(
@@ -130,7 +131,7 @@ pub(super) fn verdicts(measured: &[Measured]) -> Vec<Verdict> {
         |path| match &path.pong {
             Ok(pong) if pong.ttl == path.expected.ttl => Ok(format!("TTL {}", pong.ttl)),
             Ok(pong) => Err(format!("TTL {}, not {}", pong.ttl, path.expected.ttl)),
-            Err(error) => Err(error.to_string()),
+            Err(why) => Err(why.clone()),
         },
     );
     addresses.chain([ttl]).collect()
@@ -143,19 +144,21 @@ fn verdict(
 ) -> Verdict {
     let mut verdict = Verdict {
         promise: promise.to_owned(),
-        checked: 0,
+        checked: paths.len(),
         example: None,
         failures: Vec::new(),
     };
+    let mut kept = Vec::new();
     for path in paths {
-        verdict.checked += 1;
         let name = format!("{} to {}", path.source, path.destination);
         match check(path) {
-            // The last example is one across nodes; the first is a pod with itself.
-            Ok(observation) => verdict.example = Some(format!("{name}: {observation}")),
+            Ok(observation) => kept.push((path.expected.ttl, format!("{name}: {observation}"))),
             Err(observation) => verdict.failures.push(format!("{name}: {observation}")),
         }
     }
+    // The longest way says the most; a pod that pings itself says little.
+    let example = kept.into_iter().min_by_key(|(ttl, _)| *ttl);
+    verdict.example = example.map(|(_, text)| text);
     verdict
 }
 
