@@ -1,0 +1,320 @@
+//! Links: what marks podnet's own, the bridge, and how links are read and looked up.
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InfoBridge, InfoData, InfoKind,
+    LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+};
+use podnet_core::kernel::{
+    Bridge, IfIndex, IfName, MacAddr, Mtu, ObservedHostEnd, OpError, OpErrorKind, Place,
+};
+
+use super::errno::{Errno, KernelError};
+use super::socket::Socket;
+use super::sysctl;
+
+/// The group (`IFLA_GROUP`) that marks the bridge as podnet's.
+pub(super) const BRIDGE_GROUP: u32 = 112;
+
+/// The group that marks the host ends of pods as podnet's.
+pub(super) const HOST_END_GROUP: u32 = 113;
+
+/// The group of host ends that are about to be removed together.
+pub(super) const DOOMED_GROUP: u32 = 114;
+
+/// What podnet reads of a link.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Link {
+    pub(super) index: u32,
+    pub(super) name: String,
+    pub(super) kind: Option<InfoKind>,
+    pub(super) group: u32,
+    pub(super) mac: Option<MacAddr>,
+    pub(super) mtu: u32,
+    pub(super) up: bool,
+    pub(super) loopback: bool,
+    /// The bridge that it is a port of.
+    pub(super) master: Option<u32>,
+    /// For one end of a veth: the index of the other, in the other's namespace.
+    pub(super) peer: Option<u32>,
+}
+
+impl Link {
+    /// Reads a link.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "a link has far more than podnet reads"
+    )]
+    pub(super) fn read(message: &LinkMessage) -> Self {
+        let mut link = Self {
+            index: message.header.index,
+            up: message.header.flags.contains(LinkFlags::Up),
+            loopback: message.header.flags.contains(LinkFlags::Loopback),
+            ..Self::default()
+        };
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => link.name.clone_from(name),
+                LinkAttribute::Group(group) => link.group = *group,
+                LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+                LinkAttribute::Controller(master) => link.master = Some(*master),
+                LinkAttribute::Link(peer) => link.peer = Some(*peer),
+                LinkAttribute::Address(mac) => {
+                    link.mac = mac.as_slice().try_into().ok().map(MacAddr);
+                }
+                LinkAttribute::LinkInfo(infos) => {
+                    link.kind = infos.iter().find_map(|info| match info {
+                        LinkInfo::Kind(kind) => Some(kind.clone()),
+                        _ => None,
+                    });
+                }
+                _ => {}
+            }
+        }
+        link
+    }
+
+    /// Whether it is podnet's bridge.
+    pub(super) fn is_our_bridge(&self) -> bool {
+        self.kind == Some(InfoKind::Bridge) && self.group == BRIDGE_GROUP
+    }
+
+    /// Whether it is the host end of a pod that podnet attached.
+    pub(super) fn is_our_host_end(&self) -> bool {
+        self.kind == Some(InfoKind::Veth)
+            && matches!(self.group, HOST_END_GROUP | DOOMED_GROUP)
+            && self
+                .name
+                .parse::<IfName>()
+                .is_ok_and(|name| name.is_host_end())
+    }
+
+    /// What somebody else's link is, in words.
+    pub(super) fn foreign(&self) -> String {
+        match &self.kind {
+            Some(kind) => format!("a link of kind {kind} that podnet did not make"),
+            None => "a link that podnet did not make".to_owned(),
+        }
+    }
+
+    /// The link as the host end of a pod.
+    pub(super) fn host_end(&self, bridge: Option<u32>) -> Place<ObservedHostEnd> {
+        if !self.is_our_host_end() {
+            return Place::Foreign(self.foreign());
+        }
+        Place::Ours(ObservedHostEnd {
+            on_bridge: bridge.is_some() && self.master == bridge,
+            mtu: Mtu(self.mtu),
+            up: self.up,
+        })
+    }
+}
+
+/// A request for the link of a name.
+pub(super) fn get(name: &IfName) -> RouteNetlinkMessage {
+    let mut message = named(name);
+    message
+        .attributes
+        .push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    RouteNetlinkMessage::GetLink(message)
+}
+
+/// A request for the link of an index.
+pub(super) fn get_index(index: u32) -> RouteNetlinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message
+        .attributes
+        .push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    RouteNetlinkMessage::GetLink(message)
+}
+
+/// The first message about the link of a name.
+pub(super) fn named(name: &IfName) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message
+        .attributes
+        .push(LinkAttribute::IfName(name.to_string()));
+    message
+}
+
+/// Sets a link up with the same message.
+pub(super) fn up(mut message: LinkMessage) -> LinkMessage {
+    message.header.flags |= LinkFlags::Up;
+    message.header.change_mask |= LinkFlags::Up;
+    message
+}
+
+/// A request that the kernel gives a link no IPv6 address of its own accord: the host has no
+/// business with IPv6 on podnet's links.
+pub(super) fn no_ipv6(name: &IfName) -> RouteNetlinkMessage {
+    let mut message = named(name);
+    message
+        .attributes
+        .push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(
+            vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)],
+        )]));
+    RouteNetlinkMessage::SetLink(message)
+}
+
+/// What came back for a lookup: the link, or that there is none.
+pub(super) fn found(
+    answer: Result<Vec<RouteNetlinkMessage>, KernelError>,
+) -> Result<Option<Link>, KernelError> {
+    match answer {
+        Ok(messages) => Ok(read_all(&messages).next()),
+        Err(error) if error.is(Errno::NotFound) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The links in an answer.
+pub(super) fn read_all(messages: &[RouteNetlinkMessage]) -> impl Iterator<Item = Link> {
+    messages.iter().filter_map(|message| match message {
+        RouteNetlinkMessage::NewLink(link) => Some(Link::read(link)),
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "no other message tells of a link"
+        )]
+        _ => None,
+    })
+}
+
+/// Looks a link up by its name.
+pub(super) async fn look_up(socket: &Socket, name: &IfName) -> Result<Option<Link>, KernelError> {
+    found(socket.request(get(name), 0).await)
+}
+
+/// Lists links; all, or those of a kind.
+pub(super) async fn list(
+    socket: &Socket,
+    kind: Option<InfoKind>,
+) -> Result<Vec<Link>, KernelError> {
+    let mut message = LinkMessage::default();
+    message
+        .attributes
+        .push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    if let Some(kind) = kind {
+        message
+            .attributes
+            .push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)]));
+    }
+    let answer = socket.dump(RouteNetlinkMessage::GetLink(message)).await?;
+    Ok(read_all(&answer).collect())
+}
+
+/// Looks podnet's bridge up, on behalf of a change that builds on it.
+pub(super) async fn our_bridge(socket: &Socket, name: &IfName) -> Result<Link, OpError> {
+    match look_up(socket, name).await {
+        Ok(Some(link)) if link.is_our_bridge() => Ok(link),
+        Ok(Some(link)) => Err(foreign(name, &link)),
+        Ok(None) => Err(OpError::new(
+            OpErrorKind::NotFound,
+            format!("bridge {name}: not there"),
+        )),
+        Err(error) => Err(error.at(format!("bridge {name}"))),
+    }
+}
+
+fn foreign(name: &IfName, link: &Link) -> OpError {
+    let detail = format!("bridge {name}: {} has that name", link.foreign());
+    OpError::new(OpErrorKind::Foreign, detail)
+}
+
+/// Makes the bridge, with podnet's mark from the first moment, and sets it up.
+pub(super) async fn create_bridge(socket: &Socket, bridge: &Bridge) -> Result<(), OpError> {
+    let object = || format!("bridge {}", bridge.name);
+    let mut message = named(&bridge.name);
+    message.attributes.extend([
+        LinkAttribute::Group(BRIDGE_GROUP),
+        LinkAttribute::Address(bridge.mac.0.to_vec()),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Bridge),
+            LinkInfo::Data(InfoData::Bridge(vec![
+                InfoBridge::StpState(BridgeStpState::Disabled),
+                InfoBridge::ForwardDelay(0),
+            ])),
+        ]),
+    ]);
+    let create = RouteNetlinkMessage::NewLink(message);
+    // An MTU that the bridge is born with counts as nobody's choice, and changes with its ports.
+    let requests = vec![
+        (create, NLM_F_CREATE | NLM_F_EXCL),
+        (no_ipv6(&bridge.name), 0),
+        (settings(bridge), 0),
+    ];
+    let [created, no_ipv6, set] = socket
+        .batch(requests)
+        .await
+        .try_into()
+        .map_err(|_| KernelError::Lost.at(object()))?;
+    match created {
+        Ok(_) => {}
+        Err(error) if error.is(Errno::Exists) => return update_bridge(socket, bridge).await,
+        Err(error) => return Err(error.at(object())),
+    }
+    tolerate_no_ipv6(no_ipv6).map_err(|error| error.at(object()))?;
+    set.map_err(|error| error.at(object()))?;
+    sysctl::ignore_advertisements(&bridge.name)
+        .await
+        .map_err(|error| error.at(object()))
+}
+
+/// Gives the bridge what it should have.
+pub(super) async fn update_bridge(socket: &Socket, bridge: &Bridge) -> Result<(), OpError> {
+    let object = || format!("bridge {}", bridge.name);
+    our_bridge(socket, &bridge.name).await?;
+    let mut answers = socket
+        .batch(vec![(no_ipv6(&bridge.name), 0), (settings(bridge), 0)])
+        .await;
+    let set = answers.pop().unwrap_or(Err(KernelError::Lost));
+    let no_ipv6 = answers.pop().unwrap_or(Err(KernelError::Lost));
+    tolerate_no_ipv6(no_ipv6).map_err(|error| error.at(object()))?;
+    set.map_err(|error| error.at(object()))?;
+    sysctl::ignore_advertisements(&bridge.name)
+        .await
+        .map_err(|error| error.at(object()))
+}
+
+fn settings(bridge: &Bridge) -> RouteNetlinkMessage {
+    let mut message = named(&bridge.name);
+    message.attributes.extend([
+        LinkAttribute::Address(bridge.mac.0.to_vec()),
+        LinkAttribute::Mtu(bridge.mtu.0),
+    ]);
+    RouteNetlinkMessage::SetLink(up(message))
+}
+
+/// A kernel without IPv6 gives no IPv6 addresses either.
+pub(super) fn tolerate_no_ipv6<T>(answer: Result<T, KernelError>) -> Result<(), KernelError> {
+    match answer {
+        Err(error) if !error.is(Errno::Unsupported) => Err(error),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// Removes the bridge.
+pub(super) async fn delete_bridge(socket: &Socket, name: &IfName) -> Result<(), OpError> {
+    let link = match our_bridge(socket, name).await {
+        Ok(link) => link,
+        Err(error) if error.kind == OpErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    match socket.request(delete(link.index), 0).await {
+        Err(error) if !error.is(Errno::NotFound) => Err(error.at(format!("bridge {name}"))),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// A request to remove a link.
+pub(super) fn delete(index: u32) -> RouteNetlinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    RouteNetlinkMessage::DelLink(message)
+}
+
+/// The number of a link.
+pub(super) fn index_of(link: &Link) -> IfIndex {
+    IfIndex(link.index)
+}

@@ -1,0 +1,136 @@
+//! Permanent neighbours: entries that no lookup makes and no shortage removes.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use podnet_core::kernel::{IfName, MacAddr, OpError, OpErrorKind};
+
+use super::errno::{Errno, KernelError};
+use super::link;
+use super::socket::Socket;
+
+/// A change of the neighbours on the bridge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    Set(IpAddr, MacAddr),
+    Delete(IpAddr),
+}
+
+impl Change {
+    const fn address(self) -> IpAddr {
+        match self {
+            Self::Set(address, _) | Self::Delete(address) => address,
+        }
+    }
+}
+
+/// A request for a permanent neighbour on a link.
+pub(super) fn set(index: u32, address: IpAddr, mac: MacAddr) -> (RouteNetlinkMessage, u16) {
+    let mut message = message(index, address);
+    message.header.state = NeighbourState::Permanent;
+    message
+        .attributes
+        .push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
+    (
+        RouteNetlinkMessage::NewNeighbour(message),
+        NLM_F_CREATE | NLM_F_REPLACE,
+    )
+}
+
+/// A request to remove a neighbour from a link.
+pub(super) fn delete(index: u32, address: IpAddr) -> (RouteNetlinkMessage, u16) {
+    (
+        RouteNetlinkMessage::DelNeighbour(message(index, address)),
+        0,
+    )
+}
+
+fn message(index: u32, address: IpAddr) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = match address {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    };
+    message.header.ifindex = index;
+    message
+        .attributes
+        .push(NeighbourAttribute::Destination(address.into()));
+    message
+}
+
+/// Lists the permanent neighbours on a link.
+pub(super) async fn list(
+    socket: &Socket,
+    index: u32,
+) -> Result<BTreeMap<IpAddr, MacAddr>, KernelError> {
+    let mut message = NeighbourMessage::default();
+    message.attributes.push(NeighbourAttribute::IfIndex(index));
+    let answer = socket
+        .dump(RouteNetlinkMessage::GetNeighbour(message))
+        .await?;
+    let neighbours = answer.iter().filter_map(|message| {
+        if let RouteNetlinkMessage::NewNeighbour(message) = message {
+            read(message, index)
+        } else {
+            None
+        }
+    });
+    Ok(neighbours.collect())
+}
+
+fn read(message: &NeighbourMessage, index: u32) -> Option<(IpAddr, MacAddr)> {
+    if message.header.ifindex != index || message.header.state != NeighbourState::Permanent {
+        return None;
+    }
+    let mut address = None;
+    let mut mac = None;
+    for attribute in &message.attributes {
+        if let NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) = attribute {
+            address = Some(IpAddr::V4(*ip));
+        } else if let NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) = attribute {
+            address = Some(IpAddr::V6(*ip));
+        } else if let NeighbourAttribute::LinkLayerAddress(bytes) = attribute {
+            mac = bytes.as_slice().try_into().ok().map(MacAddr);
+        }
+    }
+    Some((address?, mac?))
+}
+
+/// Changes neighbours on podnet's bridge, all in one batch.
+pub(super) async fn change_on_bridge(
+    socket: &Socket,
+    bridge: &IfName,
+    changes: &[Change],
+) -> Vec<Result<(), OpError>> {
+    let link = match link::our_bridge(socket, bridge).await {
+        Ok(link) => link,
+        // No bridge of podnet's, no neighbours of podnet's.
+        Err(error) => {
+            let gone = matches!(error.kind, OpErrorKind::NotFound | OpErrorKind::Foreign);
+            let result = |change: &Change| match change {
+                Change::Delete(_) if gone => Ok(()),
+                Change::Set(..) | Change::Delete(_) => Err(error.clone()),
+            };
+            return changes.iter().map(result).collect();
+        }
+    };
+    let requests = changes.iter().map(|change| match *change {
+        Change::Set(address, mac) => set(link.index, address, mac),
+        Change::Delete(address) => delete(link.index, address),
+    });
+    let answers = socket.batch(requests.collect()).await;
+    answers
+        .into_iter()
+        .zip(changes)
+        .map(|(answer, change)| match (answer, change) {
+            (Ok(_), _) => Ok(()),
+            (Err(error), Change::Delete(_)) if error.is(Errno::NotFound) => Ok(()),
+            (Err(error), _) => Err(error.at(format!("neighbour {} on {bridge}", change.address()))),
+        })
+        .collect()
+}

@@ -1,0 +1,237 @@
+//! Network namespaces: entered by threads that end at once, never by one that is used for anything
+//! else.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, setns, unshare};
+use podnet_core::kernel::NetnsState;
+use tokio::runtime;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::errno::{Errno, KernelError};
+use super::socket::{DEADLINE, Socket};
+use super::sysctl;
+
+/// The network namespace of the calling thread.
+const OWN: &str = "/proc/thread-self/ns/net";
+
+/// Does blocking work on a thread of its own, with a deadline. A thread that does not come back is
+/// left behind.
+pub(super) async fn on_thread<R: Send + 'static>(
+    work: impl FnOnce() -> R + Send + 'static,
+) -> Result<R, KernelError> {
+    let (result, answer) = oneshot::channel();
+    thread::Builder::new()
+        .name("podnet-netns".to_owned())
+        .spawn(move || {
+            // The receiver may have given up.
+            let _ = result.send(work());
+        })?;
+    match timeout(DEADLINE, answer).await {
+        Ok(Ok(result)) => Ok(result),
+        Ok(Err(_)) => Err(KernelError::Lost),
+        Err(_) => Err(KernelError::Timeout),
+    }
+}
+
+/// An open network namespace.
+#[derive(Debug)]
+pub(super) struct Netns {
+    file: File,
+    inode: u64,
+}
+
+impl Netns {
+    /// Opens what a path leads to; `None` where that is no network namespace.
+    fn open(path: &Path) -> io::Result<Option<Self>> {
+        // A path may lead to anything: a FIFO must not hold us up.
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+            .open(path)?;
+        // The kernel names a namespace by kind and number, such as "net:[4026531840]".
+        let target = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+        if !target.to_string_lossy().starts_with("net:[") {
+            return Ok(None);
+        }
+        let inode = file.metadata()?.ino();
+        Ok(Some(Self { file, inode }))
+    }
+
+    /// The number of the calling thread's namespace.
+    pub(super) fn own_inode() -> io::Result<u64> {
+        Ok(fs::metadata(OWN)?.ino())
+    }
+
+    /// The namespace's number.
+    pub(super) fn inode(&self) -> u64 {
+        self.inode
+    }
+
+    /// Does work inside of the namespace.
+    pub(super) async fn run<R: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<R, KernelError> {
+        let file = self.file.try_clone()?;
+        on_thread(move || {
+            setns(&file, CloneFlags::CLONE_NEWNET)?;
+            Ok(work())
+        })
+        .await?
+    }
+}
+
+impl AsFd for Netns {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// A network namespace, and a netlink socket inside of it.
+#[derive(Debug)]
+pub(super) struct Inside {
+    pub(super) netns: Netns,
+    pub(super) socket: Socket,
+}
+
+/// Opens the namespace that a path leads to, and a socket inside; `None` where the path leads to
+/// nothing, or to something that is no network namespace.
+pub(super) async fn enter(
+    path: &Path,
+    driver: &runtime::Handle,
+) -> Result<Option<Inside>, KernelError> {
+    let (path, driver) = (path.to_owned(), driver.clone());
+    on_thread(move || match Netns::open(&path) {
+        Ok(Some(netns)) => {
+            setns(&netns, CloneFlags::CLONE_NEWNET)?;
+            let socket = Socket::route(&driver)?;
+            Ok(Some(Inside { netns, socket }))
+        }
+        Ok(None) => Ok(None),
+        Err(error) => match KernelError::from(error) {
+            error if error.is(Errno::NotFound) => Ok(None),
+            error => Err(error),
+        },
+    })
+    .await?
+}
+
+/// Makes a namespace and mounts it at a path, as `ip netns add` does, with podnet's parameters for
+/// the interfaces to come; and opens a socket inside.
+pub(super) async fn create(path: &Path, driver: &runtime::Handle) -> Result<Inside, KernelError> {
+    let (path, driver) = (path.to_owned(), driver.clone());
+    on_thread(move || {
+        if let Some(directory) = path.parent() {
+            share(directory)?;
+        }
+        match OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o444)
+            .open(&path)
+        {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && half_made(&path) => {}
+            result => drop(result?),
+        }
+        let made = populate(&path, &driver);
+        if made.is_err() {
+            // The first error counts.
+            let _ = remove(&path);
+        }
+        made
+    })
+    .await?
+}
+
+/// Whether a path leads to what is left of a namespace that was being made when the maker died.
+fn half_made(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0)
+}
+
+fn populate(path: &Path, driver: &runtime::Handle) -> Result<Inside, KernelError> {
+    unshare(CloneFlags::CLONE_NEWNET)?;
+    mount(
+        Some(OWN),
+        path,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    )?;
+    sysctl::prepare_pod_defaults()?;
+    let netns = Netns::open(path)?.ok_or(KernelError::Incomplete("namespace"))?;
+    let socket = Socket::route(driver)?;
+    Ok(Inside { netns, socket })
+}
+
+/// Makes a directory a shared mount, so that what is mounted in it is seen in other mount
+/// namespaces, and what is unmounted is not kept alive by them.
+fn share(directory: &Path) -> Result<(), KernelError> {
+    fs::create_dir_all(directory)?;
+    // Two at once would mount it onto itself twice; `ip netns` locks the same way.
+    let lock = Flock::lock(File::open(directory)?, FlockArg::LockExclusive);
+    let _lock = lock.map_err(|(_, errno)| errno)?;
+    let shared = || {
+        let flags = MsFlags::MS_SHARED | MsFlags::MS_REC;
+        mount(None::<&str>, directory, None::<&str>, flags, None::<&str>)
+    };
+    match shared() {
+        // It is not a mount point yet.
+        Err(nix::errno::Errno::EINVAL) => {
+            let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+            mount(
+                Some(directory),
+                directory,
+                None::<&str>,
+                flags,
+                None::<&str>,
+            )?;
+            Ok(shared()?)
+        }
+        result => Ok(result?),
+    }
+}
+
+/// Unmounts and removes a namespace that podnet made; what is gone already is no error.
+pub(super) async fn delete(path: PathBuf) -> Result<(), KernelError> {
+    on_thread(move || match Netns::open(&path) {
+        Ok(_) => remove(&path),
+        Err(error) => match KernelError::from(error) {
+            error if error.is(Errno::NotFound) => Ok(()),
+            error => Err(error),
+        },
+    })
+    .await?
+}
+
+fn remove(path: &Path) -> Result<(), KernelError> {
+    match umount2(path, MntFlags::MNT_DETACH) {
+        // Not mounted (any more).
+        Ok(()) | Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    match fs::remove_file(path).map_err(KernelError::from) {
+        Err(error) if !error.is(Errno::NotFound) => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// What a path leads to.
+pub(super) fn state(path: &Path, own_inode: u64) -> NetnsState {
+    match Netns::open(path) {
+        Ok(Some(netns)) if netns.inode == own_inode => NetnsState::Host,
+        Ok(Some(netns)) => NetnsState::Netns { inode: netns.inode },
+        Ok(None) => NetnsState::NotANetns,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => NetnsState::Missing,
+        // A namespace can be opened by whoever may enter it; what cannot is none for podnet.
+        Err(_) => NetnsState::NotANetns,
+    }
+}

@@ -1,0 +1,175 @@
+//! Looking at what the kernel holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use netlink_packet_route::link::InfoKind;
+use podnet_core::kernel::{
+    IfName, Inside, Mtu, NetnsState, Observed, ObservedBridge, ObservedHostEnd, Place, PodView,
+    Scope,
+};
+
+use super::super::ObserveError;
+use super::errno::KernelError;
+use super::link::{self, Link};
+use super::netns::{self, on_thread};
+use super::socket::Socket;
+use super::{Host, PODS_AT_ONCE, address, inside, neighbour, route, sysctl, underlay};
+
+/// Looks at what a scope names.
+pub(super) async fn observe(host: &Host, scope: &Scope) -> Result<Observed, ObserveError> {
+    let socket = &host.socket;
+    let mut observed = Observed::default();
+    if scope.bridge {
+        observed.bridge = Some(bridge(socket).await.map_err(|e| e.looking_at("bridge"))?);
+    }
+    if scope.host_ends {
+        let found = host_ends(socket)
+            .await
+            .map_err(|e| e.looking_at("host ends of pods"))?;
+        observed.host_ends = Some(found);
+    }
+    if !scope.pods.is_empty() {
+        observed.pods = pods(socket, &scope.pods)
+            .await
+            .map_err(|e| e.looking_at("pods"))?;
+        observed.insides = insides(host, &scope.pods)
+            .await
+            .map_err(|e| e.looking_at("pods"))?;
+    }
+    if let Some(wanted) = &scope.routes {
+        let found = route::observe(socket, wanted)
+            .await
+            .map_err(|e| e.looking_at("routes"))?;
+        observed.routes = Some(found);
+    }
+    if scope.firewall {
+        observed.firewall = Some(host.firewall.observe().await?);
+    }
+    if scope.sysctls {
+        let found = sysctl::observe()
+            .await
+            .map_err(|e| e.looking_at("kernel parameters"))?;
+        observed.sysctls = Some(found);
+    }
+    if scope.addresses {
+        let found = underlay::addresses(socket)
+            .await
+            .map_err(|e| e.looking_at("addresses"))?;
+        observed.addresses = Some(found);
+    }
+    if scope.host_routes {
+        let found = underlay::routes(socket)
+            .await
+            .map_err(|e| e.looking_at("the host's routes"))?;
+        observed.host_routes = Some(found);
+    }
+    if !scope.underlay.is_empty() {
+        let found = underlay::paths(socket, &scope.underlay).await;
+        observed.underlay = found.map_err(|e| e.looking_at("the ways to the peers"))?;
+    }
+    if !scope.netns.is_empty() {
+        let found = namespaces(scope.netns.clone(), host.netns_inode).await;
+        observed.netns = found.map_err(|e| e.looking_at("network namespaces"))?;
+    }
+    Ok(observed)
+}
+
+async fn bridge(socket: &Socket) -> Result<Place<ObservedBridge>, KernelError> {
+    let Some(link) = link::look_up(socket, &IfName::bridge()).await? else {
+        return Ok(Place::Absent);
+    };
+    if !link.is_our_bridge() {
+        return Ok(Place::Foreign(link.foreign()));
+    }
+    let index = link.index;
+    let addresses = address::list(socket, Some(index)).await?;
+    let addresses = addresses
+        .into_iter()
+        .filter(|found| found.index == index && found.global)
+        .map(|found| found.address);
+    Ok(Place::Ours(ObservedBridge {
+        index: link::index_of(&link),
+        mac: link
+            .mac
+            .ok_or(KernelError::Incomplete("link-layer address"))?,
+        mtu: Mtu(link.mtu),
+        up: link.up,
+        addresses: addresses.collect(),
+        neighbours: neighbour::list(socket, index).await?,
+    }))
+}
+
+async fn bridge_index(socket: &Socket) -> Result<Option<u32>, KernelError> {
+    let bridge = link::look_up(socket, &IfName::bridge()).await?;
+    Ok(bridge.filter(Link::is_our_bridge).map(|link| link.index))
+}
+
+async fn host_ends(
+    socket: &Socket,
+) -> Result<BTreeMap<IfName, Place<ObservedHostEnd>>, KernelError> {
+    let bridge = bridge_index(socket).await?;
+    let links = link::list(socket, Some(InfoKind::Veth)).await?;
+    let named = links.iter().filter_map(|link| {
+        let name: IfName = link.name.parse().ok()?;
+        name.is_host_end().then(|| (name, link.host_end(bridge)))
+    });
+    Ok(named.collect())
+}
+
+async fn pods(
+    socket: &Socket,
+    pods: &BTreeSet<PodView>,
+) -> Result<BTreeMap<IfName, Place<ObservedHostEnd>>, KernelError> {
+    let bridge = bridge_index(socket).await?;
+    let lookups = pods
+        .iter()
+        .map(|pod| (link::get(&pod.host_ifname), 0))
+        .collect();
+    let mut places = BTreeMap::new();
+    for (pod, answer) in pods.iter().zip(socket.batch(lookups).await) {
+        let place = match link::found(answer)? {
+            Some(link) => link.host_end(bridge),
+            None => Place::Absent,
+        };
+        places.insert(pod.host_ifname.clone(), place);
+    }
+    Ok(places)
+}
+
+async fn insides(
+    host: &Host,
+    pods: &BTreeSet<PodView>,
+) -> Result<BTreeMap<IfName, Inside>, KernelError> {
+    let looks: Vec<_> = pods.iter().map(|pod| look_inside(host, pod)).collect();
+    let found: Vec<_> = stream::iter(looks)
+        .buffer_unordered(PODS_AT_ONCE)
+        .try_collect()
+        .await?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// Looks into a pod's namespace; `None` where there is none.
+async fn look_inside(host: &Host, pod: &PodView) -> Result<Option<(IfName, Inside)>, KernelError> {
+    let Some(entered) = netns::enter(&pod.netns, host.driver.runtime()).await? else {
+        return Ok(None);
+    };
+    let interface = inside::observe(&entered.socket, &pod.ifname).await?;
+    let inode = entered.netns.inode();
+    Ok(Some((pod.host_ifname.clone(), Inside { inode, interface })))
+}
+
+async fn namespaces(
+    paths: BTreeSet<PathBuf>,
+    own_inode: u64,
+) -> Result<BTreeMap<PathBuf, NetnsState>, KernelError> {
+    on_thread(move || {
+        let states = paths.into_iter().map(|path| {
+            let state = netns::state(&path, own_inode);
+            (path, state)
+        });
+        states.collect()
+    })
+    .await
+}

@@ -1,0 +1,369 @@
+//! Routes: podnet's own in the main table, marked by their protocol number.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnetwork::IpNetwork;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
+    RouteScope, RouteType, RouteVia,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use podnet_core::kernel::{
+    IfIndex, Mtu, NextHop, ObservedRoute, OpError, OpErrorKind, PROTOCOL, Route, RouteKey,
+};
+
+use super::errno::{Errno, KernelError};
+use super::socket::Socket;
+
+/// The mark of podnet's routes.
+pub(super) const OURS: RouteProtocol = RouteProtocol::Other(PROTOCOL);
+
+/// What podnet reads of a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KernelRoute {
+    pub(super) destination: IpNetwork,
+    pub(super) metric: u32,
+    pub(super) table: u32,
+    pub(super) protocol: RouteProtocol,
+    pub(super) kind: RouteType,
+    pub(super) tos: u8,
+    pub(super) gateway: Option<IpAddr>,
+    pub(super) device: Option<u32>,
+    pub(super) source: Option<IpAddr>,
+    pub(super) mtu: Option<u32>,
+}
+
+impl KernelRoute {
+    /// Reads a route; `None` for one of a family that podnet knows nothing of.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "a route has far more than podnet reads"
+    )]
+    pub(super) fn read(message: &RouteMessage) -> Option<Self> {
+        let header = &message.header;
+        let everything = match header.address_family {
+            AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            AddressFamily::Inet6 => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
+            _ => return None,
+        };
+        let mut destination = everything;
+        let mut route = Self {
+            destination: IpNetwork::from(everything),
+            metric: 0,
+            table: header.table.into(),
+            protocol: header.protocol,
+            kind: header.kind,
+            tos: header.tos,
+            gateway: None,
+            device: None,
+            source: None,
+            mtu: None,
+        };
+        for attribute in &message.attributes {
+            match attribute {
+                RouteAttribute::Destination(address) => destination = ip(address)?,
+                RouteAttribute::Priority(metric) => route.metric = *metric,
+                // The header holds tables up to 255 only.
+                RouteAttribute::Table(table) => route.table = *table,
+                RouteAttribute::Gateway(address) => route.gateway = ip(address),
+                RouteAttribute::Via(RouteVia::Inet6(address)) => {
+                    route.gateway = Some((*address).into());
+                }
+                RouteAttribute::Oif(device) => route.device = Some(*device),
+                RouteAttribute::PrefSource(address) => route.source = ip(address),
+                RouteAttribute::Metrics(metrics) => {
+                    route.mtu = metrics.iter().find_map(|metric| match metric {
+                        RouteMetric::Mtu(mtu) => Some(*mtu),
+                        _ => None,
+                    });
+                }
+                RouteAttribute::MultiPath(hops) => {
+                    route.device = hops.first().map(|hop| hop.interface_index);
+                }
+                _ => {}
+            }
+        }
+        route.destination = IpNetwork::new(destination, header.destination_prefix_length).ok()?;
+        Some(route)
+    }
+
+    fn key(&self) -> RouteKey {
+        RouteKey {
+            destination: self.destination,
+            metric: self.metric,
+        }
+    }
+
+    /// What happens on a route of podnet's; `None` for what podnet never makes.
+    fn next_hop(&self) -> Option<NextHop> {
+        if self.kind == RouteType::Unreachable {
+            return Some(NextHop::Unreachable);
+        }
+        if self.kind != RouteType::Unicast {
+            return None;
+        }
+        Some(NextHop::Gateway {
+            via: self.gateway?,
+            device: IfIndex(self.device?),
+            source: self.source?,
+            mtu: Mtu(self.mtu?),
+        })
+    }
+
+    fn words(&self) -> String {
+        let protocol = match self.protocol {
+            RouteProtocol::Other(number) => format!("protocol {number}"),
+            known => format!("protocol {known}"),
+        };
+        match self.gateway {
+            Some(gateway) => format!("a route via {gateway} ({protocol})"),
+            None => format!("a route without a gateway ({protocol})"),
+        }
+    }
+}
+
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    if let RouteAddress::Inet(ip) = address {
+        Some((*ip).into())
+    } else if let RouteAddress::Inet6(ip) = address {
+        Some((*ip).into())
+    } else {
+        None
+    }
+}
+
+/// What a dump of routes is narrowed down to; the kernel does it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Filter {
+    pub(super) family: AddressFamily,
+    /// 0 for all.
+    pub(super) table: u8,
+    pub(super) protocol: RouteProtocol,
+}
+
+/// Lists routes.
+pub(super) async fn list(socket: &Socket, filter: Filter) -> Result<Vec<KernelRoute>, KernelError> {
+    let mut message = RouteMessage::default();
+    message.header.address_family = filter.family;
+    message.header.table = filter.table;
+    message.header.protocol = filter.protocol;
+    let routes = match socket.dump(RouteNetlinkMessage::GetRoute(message)).await {
+        Ok(answer) => read_all(&answer).collect(),
+        // A table that has never had a route.
+        Err(error) if error.is(Errno::NotFound) => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    Ok(routes)
+}
+
+/// The routes in an answer.
+pub(super) fn read_all(answer: &[RouteNetlinkMessage]) -> impl Iterator<Item = KernelRoute> {
+    answer.iter().filter_map(|message| {
+        if let RouteNetlinkMessage::NewRoute(route) = message {
+            KernelRoute::read(route)
+        } else {
+            None
+        }
+    })
+}
+
+const MAIN: Filter = Filter {
+    family: AddressFamily::Inet,
+    table: RouteHeader::RT_TABLE_MAIN,
+    protocol: RouteProtocol::Unspec,
+};
+
+/// Looks at podnet's routes, and at what else stands at the wanted destinations that have none.
+pub(super) async fn observe(
+    socket: &Socket,
+    wanted: &BTreeSet<IpNetwork>,
+) -> Result<BTreeMap<RouteKey, ObservedRoute>, KernelError> {
+    let ours = list(
+        socket,
+        Filter {
+            protocol: OURS,
+            ..MAIN
+        },
+    )
+    .await?;
+    let mut found: BTreeMap<_, _> = ours
+        .iter()
+        .map(|route| {
+            (
+                route.key(),
+                ObservedRoute::Ours {
+                    next_hop: route.next_hop(),
+                },
+            )
+        })
+        .collect();
+    let lacking: BTreeSet<_> = wanted
+        .iter()
+        .filter(|to| !found.contains_key(&RouteKey::to(**to)))
+        .collect();
+    if lacking.is_empty() {
+        return Ok(found);
+    }
+    // There is no exact lookup: RTM_GETROUTE finds the route of an address, by all tables.
+    for route in list(socket, MAIN).await? {
+        if route.protocol != OURS && route.tos == 0 && lacking.contains(&route.destination) {
+            found.insert(route.key(), ObservedRoute::Foreign(route.words()));
+        }
+    }
+    Ok(found)
+}
+
+/// Adds routes where none stand, in one batch. Where one of podnet's stands already, it is changed.
+pub(super) async fn add(socket: &Socket, routes: &[Route]) -> Vec<Result<(), OpError>> {
+    let requests = routes
+        .iter()
+        .map(|route| (new(route), NLM_F_CREATE | NLM_F_EXCL));
+    let answers = socket.batch(requests.collect()).await;
+    let mut results = Vec::with_capacity(routes.len());
+    let mut standing = Vec::new();
+    for (position, (answer, route)) in answers.into_iter().zip(routes).enumerate() {
+        if matches!(&answer, Err(error) if error.is(Errno::Exists)) {
+            standing.push((position, *route));
+        }
+        results.push(
+            answer
+                .map(drop)
+                .map_err(|error| error.at(format!("route {route}"))),
+        );
+    }
+    if !standing.is_empty() {
+        let (positions, routes): (Vec<_>, Vec<_>) = standing.into_iter().unzip();
+        for (position, result) in positions.into_iter().zip(replace(socket, &routes).await) {
+            results[position] = result;
+        }
+    }
+    results
+}
+
+/// Changes routes of podnet's, in one batch. What stands there is looked at first: the kernel
+/// would replace anybody's.
+pub(super) async fn replace(socket: &Socket, routes: &[Route]) -> Vec<Result<(), OpError>> {
+    let standing = match list(socket, MAIN).await {
+        Ok(standing) => standing,
+        Err(error) => {
+            let failed = |route: &Route| Err(error.at(format!("route {route}")));
+            return routes.iter().map(failed).collect();
+        }
+    };
+    let foreign: BTreeMap<_, _> = standing
+        .iter()
+        .filter(|found| found.protocol != OURS && found.tos == 0)
+        .map(|found| (found.key(), found))
+        .collect();
+    let free = routes
+        .iter()
+        .filter(|route| !foreign.contains_key(&route.key()));
+    let requests = free.map(|route| (new(route), NLM_F_CREATE | NLM_F_REPLACE));
+    let mut answers = socket.batch(requests.collect()).await.into_iter();
+    let result = |route: &Route| match foreign.get(&route.key()) {
+        Some(found) => {
+            let detail = format!("route {route}: {} stands there", found.words());
+            Err(OpError::new(OpErrorKind::Foreign, detail))
+        }
+        None => match answers.next() {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(error)) => Err(error.at(format!("route {route}"))),
+            None => Err(KernelError::Lost.at(format!("route {route}"))),
+        },
+    };
+    routes.iter().map(result).collect()
+}
+
+/// Removes routes of podnet's, in one batch: the protocol number keeps anybody else's safe.
+pub(super) async fn delete(socket: &Socket, keys: &[RouteKey]) -> Vec<Result<(), OpError>> {
+    let requests = keys.iter().map(|key| {
+        let mut message = to(key.destination);
+        // Any type, and any scope.
+        message.header.kind = RouteType::Unspec;
+        message.header.scope = RouteScope::NoWhere;
+        message
+            .attributes
+            .push(RouteAttribute::Priority(key.metric));
+        (RouteNetlinkMessage::DelRoute(message), 0)
+    });
+    let answers = socket.batch(requests.collect()).await;
+    answers
+        .into_iter()
+        .zip(keys)
+        .map(|(answer, key)| match answer {
+            Err(error) if !error.is(Errno::NotFound) => {
+                Err(error.at(format!("route {}", key.destination)))
+            }
+            Ok(_) | Err(_) => Ok(()),
+        })
+        .collect()
+}
+
+fn new(route: &Route) -> RouteNetlinkMessage {
+    let mut message = to(route.destination);
+    match route.next_hop {
+        NextHop::Unreachable => message.header.kind = RouteType::Unreachable,
+        NextHop::Gateway {
+            via,
+            device,
+            source,
+            mtu,
+        } => message.attributes.extend([
+            gateway(route.destination, via),
+            RouteAttribute::Oif(device.0),
+            RouteAttribute::PrefSource(source.into()),
+            RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu.0)]),
+        ]),
+    }
+    RouteNetlinkMessage::NewRoute(message)
+}
+
+/// The next hop of a route, which may be of another family than the destination (RFC 5549).
+fn gateway(destination: IpNetwork, via: IpAddr) -> RouteAttribute {
+    match (destination, via) {
+        (IpNetwork::V4(_), IpAddr::V6(via)) => RouteAttribute::Via(RouteVia::Inet6(via)),
+        (IpNetwork::V4(_), IpAddr::V4(_)) | (IpNetwork::V6(_), _) => {
+            RouteAttribute::Gateway(via.into())
+        }
+    }
+}
+
+/// The first message about a unicast route of podnet's in the main table.
+fn to(destination: IpNetwork) -> RouteMessage {
+    let mut message = unicast(family(destination.ip()));
+    message.header.destination_prefix_length = destination.prefix();
+    message
+        .attributes
+        .push(RouteAttribute::Destination(destination.network().into()));
+    message
+}
+
+/// The first message about a default route of podnet's in the main table.
+fn unicast(family: AddressFamily) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family;
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = OURS;
+    message.header.kind = RouteType::Unicast;
+    message
+}
+
+/// The family of an address.
+pub(super) const fn family(address: IpAddr) -> AddressFamily {
+    match address {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    }
+}
+
+/// A default route by way of a gateway on a link.
+pub(super) fn default_via(via: IpAddr, device: u32) -> RouteMessage {
+    let mut message = unicast(family(via));
+    message.attributes.extend([
+        RouteAttribute::Gateway(via.into()),
+        RouteAttribute::Oif(device),
+    ]);
+    message
+}
