@@ -1,5 +1,6 @@
 //! The kernel, behind one seam: observe and apply, in the words of [`podnet_core::kernel`].
 
+pub mod fake;
 pub mod linux;
 
 use async_trait::async_trait;

@@ -9,7 +9,7 @@ use podnet_core::kernel::{
 use proptest::prelude::*;
 
 use crate::history::{after, history, wish};
-use crate::node::{Node, everything, host_end, net, pod_address};
+use crate::node::{Node, everything, host_end, net};
 
 proptest! {
     /// Whatever happened before, and whatever foreign things there are: each change finds what it
@@ -149,13 +149,13 @@ proptest! {
         prop_assume!(wish.member);
         let ends: BTreeSet<_> = wish.in_flight.iter().copied().map(host_end).collect();
         let addresses: BTreeSet<_> =
-            wish.in_flight.iter().map(|pod| pod_address(wish.block, *pod)).collect();
+            wish.in_flight.iter().flat_map(|pod| node.addresses(*pod, &wish)).collect();
         for op in node.plan(&desired).ops {
             let touched = match &op {
                 Op::AttachPod(pod) | Op::RepairPod(pod) => ends.contains(&pod.host_ifname),
                 Op::DetachPod { host_ifname, .. } => ends.contains(host_ifname),
                 Op::SetNeighbour { address, .. } | Op::DeleteNeighbour { address, .. } => {
-                    addresses.iter().any(|own| own == address)
+                    addresses.contains(address)
                 }
                 Op::SetSysctl { .. }
                 | Op::CreateBridge(_)

@@ -125,17 +125,15 @@ impl Node {
             .pods
             .keys()
             .filter_map(|pod| self.pods.get(pod))
-            .map(|pod| readdress(pod, wish))
+            .map(|pod| PodLink {
+                mtu: Mtu(wish.mtu),
+                ..pod.clone()
+            })
             .collect();
         let in_flight = wish
             .in_flight
             .iter()
-            .map(|pod| {
-                (
-                    host_end(*pod),
-                    BTreeSet::from([pod_address(wish.block, *pod).into()]),
-                )
-            })
+            .map(|pod| (host_end(*pod), self.addresses(*pod, wish)))
             .collect();
         desired(&Input {
             networks: &networks,
@@ -147,6 +145,14 @@ impl Node {
             pods: &pods,
             in_flight: &in_flight,
         })
+    }
+
+    /// The addresses of a pod that is there, or to be.
+    pub(crate) fn addresses(&self, pod: u8, wish: &Wish) -> BTreeSet<IpAddr> {
+        match self.pods.get(&pod) {
+            Some(pod) => pod.addresses.iter().map(IpNetwork::ip).collect(),
+            None => BTreeSet::from([pod_address(wish.block, pod).into()]),
+        }
     }
 
     /// The difference, with everything looked at.
@@ -195,24 +201,23 @@ impl Node {
         } else {
             Some(self.kernel.add_netns(&path))
         };
-        let mut pod = readdress(
-            &PodLink {
-                pod: format!("p{number}").parse().unwrap(),
-                netns: Netns {
-                    path: path.clone(),
-                    made,
-                    inode: found,
-                },
-                host_ifname: host_end(number),
-                ifname: IfName::pod(),
-                mac: MacAddr([0; 6]),
-                mtu: Mtu(0),
-                addresses: Vec::new(),
-                gateways: Vec::new(),
-                gateway_mac: MacAddr([0; 6]),
+        let gateway = network::gateway(block(wish.block));
+        let address = pod_address(wish.block, number);
+        let mut pod = PodLink {
+            pod: format!("p{number}").parse().unwrap(),
+            netns: Netns {
+                path: path.clone(),
+                made,
+                inode: found,
             },
-            wish,
-        );
+            host_ifname: host_end(number),
+            ifname: IfName::pod(),
+            mac: MacAddr::of_address(address),
+            mtu: Mtu(wish.mtu),
+            addresses: vec![IpNetwork::new(address.into(), 24).unwrap()],
+            gateways: vec![gateway.into()],
+            gateway_mac: MacAddr::of_address(gateway),
+        };
         if self.kernel.apply(&Op::AttachPod(pod.clone())).is_err() {
             return;
         }
@@ -257,20 +262,5 @@ impl Whereabouts {
             Self::BehindRouter => Some(Ipv4Addr::new(198, 51, 100, 100 + peer).into()),
             Self::AtOwnAddress => Some(Ipv4Addr::new(192, 0, 2, 9).into()),
         }
-    }
-}
-
-/// A pod with an address of the node's block.
-fn readdress(pod: &PodLink, wish: &Wish) -> PodLink {
-    let number: u8 = pod.pod.as_str().trim_start_matches('p').parse().unwrap();
-    let gateway = network::gateway(block(wish.block));
-    let address = pod_address(wish.block, number);
-    PodLink {
-        mac: MacAddr::of_address(address),
-        mtu: Mtu(wish.mtu),
-        addresses: vec![IpNetwork::new(address.into(), 24).unwrap()],
-        gateways: vec![gateway.into()],
-        gateway_mac: MacAddr::of_address(gateway),
-        ..pod.clone()
     }
 }

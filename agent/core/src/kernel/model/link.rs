@@ -62,28 +62,18 @@ impl Kernel {
         Ok(())
     }
 
-    pub(super) fn take_address(
-        &mut self,
-        name: &IfName,
-        address: IpNetwork,
-    ) -> Result<(), OpError> {
-        match self.links.get(name) {
-            None => {}
-            Some(link) if link.ours => self.delete_address(name, address),
-            Some(_) => return Err(foreign(name)),
+    /// Takes an address from podnet's bridge; another link's is none of podnet's.
+    pub(super) fn take_address(&mut self, name: &IfName, address: IpNetwork) {
+        if self.bridge_mut(name).is_ok() {
+            self.delete_address(name, address);
         }
-        Ok(())
     }
 
-    pub(super) fn take_neighbour(&mut self, name: &IfName, address: IpAddr) -> Result<(), OpError> {
-        match self.links.get_mut(name) {
-            None => {}
-            Some(link) if link.ours => {
-                link.neighbours.remove(&address);
-            }
-            Some(_) => return Err(foreign(name)),
+    /// Takes a neighbour from podnet's bridge; another link's is none of podnet's.
+    pub(super) fn take_neighbour(&mut self, name: &IfName, address: IpAddr) {
+        if let Ok(link) = self.bridge_mut(name) {
+            link.neighbours.remove(&address);
         }
-        Ok(())
     }
 
     /// Podnet's bridge.

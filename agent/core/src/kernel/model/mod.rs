@@ -78,39 +78,32 @@ impl Kernel {
     /// Where the kernel refuses; then nothing has changed.
     pub fn apply(&mut self, op: &Op) -> Result<(), OpError> {
         match op {
-            Op::SetSysctl { sysctl, value } => self.change_sysctl(*sysctl, value),
-            Op::CreateBridge(bridge) => self.create_bridge(bridge),
-            Op::UpdateBridge(bridge) => self.update_bridge(bridge),
-            Op::DeleteBridge(name) => self.delete_bridge(name),
+            Op::SetSysctl { sysctl, value } => self.change_sysctl(*sysctl, value)?,
+            Op::CreateBridge(bridge) => self.create_bridge(bridge)?,
+            Op::UpdateBridge(bridge) => self.update_bridge(bridge)?,
+            Op::DeleteBridge(name) => self.delete_bridge(name)?,
             Op::AddAddress { device, address } => {
                 self.bridge_mut(device)?.addresses.insert(*address);
-                Ok(())
             }
             Op::DeleteAddress { device, address } => self.take_address(device, *address),
-            Op::AttachPod(pod) => self.attach(pod),
-            Op::RepairPod(pod) => self.repair(pod),
-            Op::DetachPod { host_ifname, netns } => self.detach(host_ifname, netns.as_deref()),
+            Op::AttachPod(pod) => self.attach(pod)?,
+            Op::RepairPod(pod) => self.repair(pod)?,
+            Op::DetachPod { host_ifname, netns } => self.detach(host_ifname, netns.as_deref())?,
             Op::SetNeighbour {
                 device,
                 address,
                 mac,
             } => {
                 self.bridge_mut(device)?.neighbours.insert(*address, *mac);
-                Ok(())
             }
             Op::DeleteNeighbour { device, address } => self.take_neighbour(device, *address),
-            Op::AddRoute(route) | Op::ReplaceRoute(route) => self.put_route(route),
-            Op::DeleteRoute(key) => {
-                self.take_route(key);
-                Ok(())
-            }
-            Op::SetFirewall(rules) => self.put_rules(rules),
-            Op::RemoveFirewall => {
-                self.firewall.iter_mut().for_each(Backend::clear);
-                Ok(())
-            }
-            Op::FlushConnections(_) => Ok(()),
+            Op::AddRoute(route) | Op::ReplaceRoute(route) => self.put_route(route)?,
+            Op::DeleteRoute(key) => self.take_route(key),
+            Op::SetFirewall(rules) => self.put_rules(rules)?,
+            Op::RemoveFirewall => self.firewall.iter_mut().for_each(Backend::clear),
+            Op::FlushConnections(_) => {}
         }
+        Ok(())
     }
 
     /// What is left of the host without anything of podnet's: no change may touch it.

@@ -94,8 +94,8 @@ impl Kernel {
             pod.netns.made,
         ) {
             (None, None, true) => Ok(None),
-            (None, _, _) => Err(missing(path)),
-            (Some(Target::Host | Target::File), _, _) => Err(foreign(path)),
+            (None, _, _) | (Some(Target::File), _, false) => Err(missing(path)),
+            (Some(Target::Host), _, _) | (Some(Target::File), _, true) => Err(foreign(path)),
             (Some(Target::Namespace(found)), Some(inode), _) if *found != inode => {
                 Err(missing(format_args!("the namespace that was at {path}")))
             }
@@ -106,10 +106,17 @@ impl Kernel {
 
     pub(super) fn repair(&mut self, pod: &PodLink) -> Result<(), OpError> {
         let bridge = IfName::bridge();
-        self.bridge_mut(&bridge)?;
+        let neighbours = pod.addresses.iter().map(|address| (address.ip(), pod.mac));
         if !self.is_pair(pod) {
             return Err(missing(format_args!("the veth of pod {}", pod.pod)));
         }
+        if self.has_other_gateway(pod) {
+            return Err(foreign(format_args!(
+                "the default route of pod {}",
+                pod.pod
+            )));
+        }
+        self.bridge_mut(&bridge)?.neighbours.extend(neighbours);
         if let Some(link) = self.links.get_mut(&pod.host_ifname) {
             link.master = Some(bridge);
             link.mtu = pod.mtu;
@@ -131,6 +138,23 @@ impl Kernel {
             state.neighbours.extend(neighbours);
         }
         Ok(())
+    }
+
+    /// Whether another default route stands where one of the pod's belongs.
+    fn has_other_gateway(&self, pod: &PodLink) -> bool {
+        let Some(state) = self.interface(&pod.netns.path, &pod.ifname) else {
+            return false;
+        };
+        let mut lacking = pod
+            .gateways
+            .iter()
+            .filter(|gateway| !state.gateways.contains(gateway));
+        lacking.any(|gateway| {
+            state
+                .gateways
+                .iter()
+                .any(|other| other.is_ipv4() == gateway.is_ipv4())
+        })
     }
 
     pub(super) fn detach(&mut self, name: &IfName, netns: Option<&Path>) -> Result<(), OpError> {
@@ -158,6 +182,14 @@ impl Kernel {
         );
         self.paths.insert(path.to_owned(), Target::Namespace(inode));
         inode
+    }
+
+    fn interface(&self, path: &Path, ifname: &IfName) -> Option<&ObservedInterface> {
+        let Some(Target::Namespace(inode)) = self.paths.get(path) else {
+            return None;
+        };
+        let interface = self.namespaces.get(inode)?.interfaces.get(ifname)?;
+        Some(&interface.state)
     }
 
     pub(super) fn interface_mut(

@@ -103,7 +103,11 @@ impl Kernel {
     }
 
     pub(super) fn take_route(&mut self, key: &RouteKey) {
-        if self.routes.get(key).is_some_and(|entry| entry.protocol == PROTOCOL) {
+        if self
+            .routes
+            .get(key)
+            .is_some_and(|entry| entry.protocol == PROTOCOL)
+        {
             self.routes.remove(key);
         }
     }
