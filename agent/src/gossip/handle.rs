@@ -163,6 +163,7 @@ impl Gossip {
             .timing
             .initial_interval
             .mul_f64(settings.timing.phi);
+        gate.send_replace(true);
         let gossip = Self {
             chitchat,
             own_id,
@@ -178,7 +179,6 @@ impl Gossip {
             _gate: gate,
             _watchers: watchers,
         };
-        gossip._gate.send_replace(true);
         // The first round came to a shut gate; do not wait for the second.
         gossip.nudge(settings.seeds);
         Ok(gossip)

@@ -51,13 +51,14 @@ impl<K: Ord + Clone> Liveness<K> {
             self.nodes.insert(node.clone(), first);
             return (false, None);
         };
+        known.given_up |= known.detected && !detected;
+        known.detected = detected;
+        // After the verdict: a heartbeat just before it would have put it off.
         if heartbeat > known.last {
             known.last = heartbeat;
             known.rose = Some(now);
             known.given_up = false;
         }
-        known.given_up |= known.detected && !detected;
-        known.detected = detected;
         let live = known
             .rose
             .is_some_and(|rose| detected || (!known.given_up && now.since(rose) < self.patience));
@@ -105,6 +106,8 @@ mod tests {
         assert_eq!(liveness.observe(&1, 2, false, at(2)), (false, Some(at(1))));
         assert_eq!(liveness.observe(&1, 2, false, at(3)), (false, Some(at(1))));
         assert_eq!(liveness.observe(&1, 3, false, at(4)), (true, Some(at(4))));
+        assert_eq!(liveness.observe(&1, 3, true, at(5)), (true, Some(at(4))));
+        assert_eq!(liveness.observe(&1, 4, false, at(6)), (true, Some(at(6))));
     }
 
     #[test]

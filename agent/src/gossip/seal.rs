@@ -30,10 +30,10 @@ const COMPRESSION_LEVEL: i32 = 1;
 /// Why a message cannot be sealed.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
-    /// Longer than [`MAX_MESSAGE`], or incompressible and close to it.
+    /// Longer than [`MAX_MESSAGE`], or than 64 fragments hold.
     #[error("a message of {len} bytes is too long to send")]
     TooLong {
-        /// Its length in bytes, before compression.
+        /// Its length in bytes.
         len: usize,
     },
     /// The message has no bytes.
@@ -93,17 +93,20 @@ impl Sealer {
     /// When it is too long, or a step fails.
     pub fn seal(&mut self, payload: &Payload) -> Result<Sealed, SealError> {
         let plain = payload.encode().map_err(SealError::Encoding)?;
-        let too_long = SealError::TooLong { len: plain.len() };
         if plain.len() > MAX_MESSAGE {
-            return Err(too_long);
+            return Err(SealError::TooLong { len: plain.len() });
         }
         let packed = self
             .compressor
             .compress(&plain)
             .map_err(SealError::Compression)?;
+        self.seal_packed(&packed)
+    }
+
+    fn seal_packed(&mut self, packed: &[u8]) -> Result<Sealed, SealError> {
         let count = match u8::try_from(packed.len().div_ceil(MAX_CHUNK)) {
             Ok(count) if count <= MAX_FRAGMENTS => count,
-            Ok(_) | Err(_) => return Err(too_long),
+            Ok(_) | Err(_) => return Err(SealError::TooLong { len: packed.len() }),
         };
         let (key_id, key) = self.keyring.sealing_key();
         let id = MessageId {
@@ -242,3 +245,6 @@ fn open_chunk(key: &GossipKey, header: &Header, sealed: &[u8]) -> Option<Vec<u8>
         .ok()?;
     Some(chunk)
 }
+
+#[cfg(test)]
+mod tests;

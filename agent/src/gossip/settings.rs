@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(name.len(), 32);
         assert_eq!(name, cluster_name(&cluster, &networks("10.244.0.0/16", 24)));
         for other in [
-            cluster_name(&cluster, &networks("10.244.0.0/16", 25)),
+            cluster_name(&cluster, &networks("10.244.0.0/16", 23)),
             cluster_name(&cluster, &networks("10.245.0.0/16", 24)),
             cluster_name(&cluster, &[]),
             cluster_name(
