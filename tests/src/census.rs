@@ -65,27 +65,43 @@ fn census(marker: &str, held: &BTreeSet<String>) -> Vec<ProcessId> {
         .collect()
 }
 
-/// Kills everything in a lab, its holders too. Without processes the namespaces vanish, with all
+/// Kills everything in a lab, its holders last. Without processes the namespaces vanish, with all
 /// devices, routes, rules and mounts that are in them.
 ///
 /// # Errors
 /// [`LabError::Timeout`] when something does not die.
 pub fn kill_all(marker: &str, holders: &[ProcessId]) -> Result<(), LabError> {
-    // A holder that is dead says nothing: its namespaces' numbers may be somebody else's by now.
-    // Nor does one that shares a namespace with the host.
     let host = namespaces(1);
-    let held: BTreeSet<String> = holders
-        .iter()
-        .filter(|holder| holder.alive())
-        .flat_map(|holder| namespaces(holder.pid))
-        .filter(|namespace| !host.contains(namespace))
-        .collect();
-    eventually(KILL_LIMIT, "end of all processes of the lab", || {
-        let left = census(marker, &held);
+    kill_until_none("end of all processes of the lab", || {
+        let alive: Vec<ProcessId> = holders.iter().copied().filter(|h| h.alive()).collect();
+        let held = alive
+            .iter()
+            .flat_map(|holder| namespaces(holder.pid))
+            .filter(|namespace| !host.contains(namespace))
+            .collect();
+        let mut found = census(marker, &held);
+        found.retain(|process| !holders.contains(process));
+        // The kernel gives the number of a namespace that is gone to the next one, which may be
+        // somebody else's. So numbers count only while their holders have lived through the look.
+        if alive.iter().all(|holder| holder.alive()) {
+            Ok(found)
+        } else {
+            Err("a holder ended meanwhile")
+        }
+    })?;
+    kill_until_none("end of the holders of the lab", || {
+        Ok(census(marker, &BTreeSet::new()))
+    })
+}
+
+fn kill_until_none(
+    what: &str,
+    find: impl Fn() -> Result<Vec<ProcessId>, &'static str>,
+) -> Result<(), LabError> {
+    eventually(KILL_LIMIT, what, || {
+        let left = find()?;
         for process in &left {
-            if let Err(error) = process.signal(Signal::SIGKILL) {
-                return Err(error.to_string());
-            }
+            process.signal(Signal::SIGKILL).map_err(|e| e.to_string())?;
         }
         match left.first() {
             None => Ok(()),

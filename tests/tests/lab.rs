@@ -1,8 +1,13 @@
 //! The testbed itself: what it builds, and that nothing of it is left. Needs root.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy's exception for tests does not reach the functions that they share"
+)]
+
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::symlink;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -331,9 +336,16 @@ fn programs_with_agent(script: &str) -> tempfile::TempDir {
     )
     .unwrap();
     for program in ["podnetd", "podnetctl"] {
-        let path = dir.path().join(program);
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        // Written by another process: a file that is open for writing cannot be executed, and what
+        // other tests start just now would inherit it open.
+        let mut write = Command::new("sh");
+        write.args(["-c", "cat > \"$0\" && chmod 755 \"$0\""]);
+        let written = run(
+            write.arg(dir.path().join(program)),
+            &format!("#!/bin/sh\n{script}\n"),
+            LIMIT,
+        );
+        assert!(written.unwrap().ok());
     }
     dir
 }
