@@ -42,6 +42,9 @@ pub(super) fn wishes(now: Moment, me: NodeId, view: &View) -> Vec<(NodeId, Want)
 /// Turns wishes into at most [`Batch::MAX`] operations, releases first. A wish that the ledger does
 /// not match any more, or for which there is no block, is left out.
 pub(super) fn next_batch(ledger: &Ledger, wishes: &[(NodeId, Want)]) -> Batch {
+    if wishes.is_empty() {
+        return Batch::default();
+    }
     let mut scratch = ledger.clone();
     scratch.slot = ledger.next_slot();
     let of_kind = |kind| wishes.iter().filter(move |(_, want)| want.want == kind);

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use podnet_proto::NodeId;
-use podnet_proto::ledger::Ledger;
+use podnet_proto::ledger::{Checkpoint, Ledger};
 
 use super::durable::Durable;
 use super::ledger::is_sound;
@@ -51,18 +51,19 @@ pub(super) fn snapshots<'a>(me: NodeId, durable: &Durable, view: &'a View) -> Sn
 }
 
 fn judge(durable: &Durable, ledger: &Ledger) -> Verdict {
-    let checkpoint = durable.checkpoint;
-    if ledger.cluster != durable.cluster || !is_sound(ledger) {
-        return Verdict::Refused;
-    }
-    match ledger.order().cmp(&(checkpoint.recovery, checkpoint.slot)) {
-        Ordering::Less => return Verdict::Known,
-        Ordering::Equal if ledger.hash() != checkpoint.hash => return Verdict::Refused,
-        Ordering::Equal | Ordering::Greater => {}
-    }
-    let Some(own) = &durable.ledger else {
-        return Verdict::Newer;
+    let newer = match &durable.ledger {
+        Some(own) => judge_after(own, ledger),
+        None => judge_first(durable.checkpoint, ledger),
     };
+    match newer {
+        Verdict::Newer if ledger.cluster != durable.cluster || !is_sound(ledger) => {
+            Verdict::Refused
+        }
+        Verdict::Newer | Verdict::Known | Verdict::Refused => newer,
+    }
+}
+
+fn judge_after(own: &Ledger, ledger: &Ledger) -> Verdict {
     let follows = (own.recovery, own.next_slot()) == ledger.order();
     match ledger.order().cmp(&own.order()) {
         Ordering::Less => Verdict::Known,
@@ -70,5 +71,13 @@ fn judge(durable: &Durable, ledger: &Ledger) -> Verdict {
         Ordering::Equal => Verdict::Refused,
         Ordering::Greater if follows && ledger.previous != own.hash() => Verdict::Refused,
         Ordering::Greater => Verdict::Newer,
+    }
+}
+
+fn judge_first(checkpoint: Checkpoint, ledger: &Ledger) -> Verdict {
+    match ledger.order().cmp(&(checkpoint.recovery, checkpoint.slot)) {
+        Ordering::Less => Verdict::Known,
+        Ordering::Equal if ledger.hash() != checkpoint.hash => Verdict::Refused,
+        Ordering::Equal | Ordering::Greater => Verdict::Newer,
     }
 }

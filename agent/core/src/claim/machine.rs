@@ -34,7 +34,10 @@ const MAX_ROUNDS: usize = 64;
 pub struct Machine {
     identity: Identity,
     durable: Durable,
+    /// The durable state changed, and no step has said so yet.
     dirty: bool,
+    /// So did that, or the open proposal: what is published is out of date.
+    stale: bool,
     refused: usize,
     proposer: Proposer,
     publisher: Publisher,
@@ -50,6 +53,7 @@ impl Machine {
             identity,
             durable,
             dirty: false,
+            stale: true,
             refused: 0,
             proposer: Proposer::new(identity.node, identity.instance, rng.fork()),
             publisher: Publisher::new(rng),
@@ -77,6 +81,7 @@ impl Machine {
         if self.durable.leaving != Some(self.identity.boot) {
             self.durable.leaving = Some(self.identity.boot);
             self.dirty = true;
+            self.stale = true;
         }
     }
 
@@ -114,9 +119,10 @@ impl Machine {
     pub fn step(&mut self, now: Moment, view: &View) -> Outcome {
         let settled = (0..MAX_ROUNDS).any(|_| !self.round(now, view));
         let node = standing(self.identity, &self.durable);
-        let (keys, nudge) = self
-            .publisher
-            .publish(now, node, self.proposer.open(), view);
+        if std::mem::take(&mut self.stale) {
+            self.publisher.renew(node, self.proposer.open());
+        }
+        let (keys, nudge) = self.publisher.publish(now, node, view);
         let turn = node
             .voting()
             .and_then(|ledger| self.proposer.turn(rank(self.identity.node, ledger, view)));
@@ -137,7 +143,9 @@ impl Machine {
         let learnt = self.learn(view);
         let proposed = self.propose(now, view);
         let voted = self.vote(view);
-        learnt || proposed || voted
+        let changed = learnt || proposed || voted;
+        self.stale |= changed;
+        changed
     }
 
     /// Takes over the newest ledger that it is shown, or what a majority has accepted.
@@ -164,8 +172,7 @@ impl Machine {
     fn propose(&mut self, now: Moment, view: &View) -> bool {
         let node = standing(self.identity, &self.durable);
         let Some(ledger) = node.voting() else {
-            self.proposer.stop();
-            return false;
+            return self.proposer.stop();
         };
         let me = self.identity.node;
         let votes = Votes::gather(me, &self.durable.acceptor, ledger, view);

@@ -48,10 +48,11 @@ impl Proposer {
         self.open.as_ref()
     }
 
-    /// Withdraws: this node votes no more.
-    pub(super) fn stop(&mut self) {
-        self.open = None;
+    /// Withdraws, as there is nothing to decide, or nothing for this node. Returns whether there
+    /// was an open proposal.
+    pub(super) fn stop(&mut self) -> bool {
         self.waiting = None;
+        self.open.take().is_some()
     }
 
     /// When it will propose, if it waits for its turn.

@@ -1,11 +1,11 @@
 //! What a node publishes, and whom it hurries to tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use podnet_proto::NodeId;
 use podnet_proto::gossip::{AccRecord, Key, PropRecord, SnapRecord, UseRecord, encode};
-use podnet_proto::ledger::Ledger;
+use podnet_proto::ledger::{Ledger, Slot};
 use serde::Serialize;
 
 use super::outcome::Nudge;
@@ -22,13 +22,15 @@ const MAX_WANTING: usize = 8;
 /// How often a node with an open wish asks a voter.
 const ASK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The keys of a node as it published them last.
+/// The keys of a node as they are to be published.
 #[derive(Debug)]
 pub(super) struct Publisher {
     rng: fastrand::Rng,
     keys: BTreeMap<Key, String>,
-    /// The place in the order of ledgers of the published snapshot, which is large.
-    snap: Option<(u64, u64)>,
+    /// The keys that changed since they were last given out.
+    changed: BTreeSet<Key>,
+    /// The place in the order of ledgers of the snapshot, which is large.
+    snap: Option<(u64, Slot)>,
     asked: Option<Moment>,
 }
 
@@ -37,9 +39,20 @@ impl Publisher {
         Self {
             rng,
             keys: BTreeMap::new(),
+            changed: BTreeSet::new(),
             snap: None,
             asked: None,
         }
+    }
+
+    /// Writes the keys anew.
+    pub(super) fn renew(&mut self, node: Standing<'_>, open: Option<&PropRecord>) {
+        let keys = self.keys(node, open);
+        let changed = keys
+            .iter()
+            .filter(|(key, value)| self.keys.get(key) != Some(value));
+        self.changed.extend(changed.map(|(key, _)| *key));
+        self.keys = keys;
     }
 
     /// The keys to publish now, and whom to nudge.
@@ -47,36 +60,21 @@ impl Publisher {
         &mut self,
         now: Moment,
         node: Standing<'_>,
-        open: Option<&PropRecord>,
         view: &View,
     ) -> (BTreeMap<Key, String>, Nudge) {
-        let before = std::mem::take(&mut self.keys);
-        self.keys = self.keys(&before, node, open);
-        let changed = |key: &Key| self.keys.get(key) != before.get(key);
-        let own_change = self.keys.keys().any(changed);
-        let to_voters = [Key::Acc, Key::Prop, Key::Snap, Key::Want]
-            .iter()
-            .any(changed);
-
+        let changed = std::mem::take(&mut self.changed);
+        let for_voters = [Key::Acc, Key::Prop, Key::Snap, Key::Want];
+        let me = node.identity.node;
+        let voters = node.voters();
         let mut nudge = Nudge::default();
-        if own_change || view.changed > 0 {
+        if !changed.is_empty() || view.changed > 0 {
             nudge.random = RANDOM_PEERS;
         }
-        let me = node.identity.node;
-        let voters = node
-            .durable
-            .ledger
-            .as_ref()
-            .map_or(&[][..], |ledger| &ledger.voters);
-        if to_voters {
+        if for_voters.iter().any(|key| changed.contains(key)) {
             nudge.peers.extend(voters);
         }
-        if own_change && voters.contains(&me) {
-            nudge.peers.extend(
-                wanting(view)
-                    .filter(|wanting| *wanting != me)
-                    .take(MAX_WANTING),
-            );
+        if !changed.is_empty() && voters.contains(&me) {
+            nudge.peers.extend(wanting(view, me).take(MAX_WANTING));
         }
         if node.want().is_some()
             && self
@@ -94,12 +92,7 @@ impl Publisher {
         (self.keys.clone(), nudge)
     }
 
-    fn keys(
-        &mut self,
-        before: &BTreeMap<Key, String>,
-        node: Standing<'_>,
-        open: Option<&PropRecord>,
-    ) -> BTreeMap<Key, String> {
+    fn keys(&mut self, node: Standing<'_>, open: Option<&PropRecord>) -> BTreeMap<Key, String> {
         let ledger = node.durable.ledger.as_ref();
         let usage = UseRecord {
             slot: ledger.map_or(0, |ledger| ledger.slot),
@@ -116,28 +109,26 @@ impl Publisher {
             (Key::Acc, value(acc.as_ref())),
             (Key::Prop, value(open)),
         ]);
-        keys.insert(Key::Snap, self.snap(before, voter));
+        keys.insert(Key::Snap, self.snap(voter));
         keys
     }
 
-    fn snap(&mut self, before: &BTreeMap<Key, String>, ledger: Option<&Ledger>) -> String {
+    fn snap(&mut self, ledger: Option<&Ledger>) -> String {
         let order = ledger.map(Ledger::order);
-        match before.get(&Key::Snap) {
-            Some(text) if order == self.snap => text.clone(),
-            Some(_) | None => {
-                self.snap = order;
-                let snap = ledger.cloned().map(|ledger| SnapRecord { ledger });
-                value(snap.as_ref())
-            }
+        if order == self.snap {
+            return self.keys.get(&Key::Snap).cloned().unwrap_or_default();
         }
+        self.snap = order;
+        let snap = ledger.cloned().map(|ledger| SnapRecord { ledger });
+        value(snap.as_ref())
     }
 }
 
-/// The nodes with open wishes.
-fn wanting(view: &View) -> impl Iterator<Item = NodeId> {
+/// The other nodes with open wishes.
+fn wanting(view: &View, me: NodeId) -> impl Iterator<Item = NodeId> {
     view.entries()
         .iter()
-        .filter(|entry| entry.want.is_some())
+        .filter(move |entry| entry.want.is_some() && entry.node != me)
         .map(|entry| entry.node)
 }
 

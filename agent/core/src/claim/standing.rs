@@ -35,6 +35,12 @@ impl<'a> Standing<'a> {
         (!self.durable.dup && ledger.voters.contains(&self.identity.node)).then_some(ledger)
     }
 
+    /// The voters; none while no ledger is known.
+    pub(super) fn voters(self) -> &'a [NodeId] {
+        let ledger = self.durable.ledger.as_ref();
+        ledger.map_or(&[], |ledger| &ledger.voters)
+    }
+
     /// The block that this node may use.
     pub(super) fn using(self) -> Option<BlockIndex> {
         let ledger = self.durable.ledger.as_ref()?;
