@@ -1,4 +1,11 @@
 //! The podnet agent: everything around the decisions of `podnet_core`.
 
+pub mod config;
+pub mod control;
+pub mod daemon;
 pub mod dataplane;
 pub mod gossip;
+pub mod pods;
+pub mod probe;
+pub mod reconciler;
+pub mod store;

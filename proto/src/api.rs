@@ -4,6 +4,7 @@
 //! `IP/PREFIX`. What is unknown is `null`, never an absent key.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnetwork::IpNetwork;
@@ -314,6 +315,16 @@ pub struct InitResponse {
     pub join_command: String,
 }
 
+impl fmt::Debug for InitResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The token is a secret.
+        f.debug_struct("InitResponse")
+            .field("cluster", &self.cluster)
+            .field("blocks", &self.blocks)
+            .finish_non_exhaustive()
+    }
+}
+
 /// `POST /v1/join`. Answered with 202 once a member has answered; `GET /v1/status` tells the rest.
 #[derive(Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -337,6 +348,15 @@ pub struct JoinRequest {
     /// How long to wait for the first answer; 10 s where left out, and at most.
     #[serde(default)]
     pub timeout_seconds: Option<f64>,
+}
+
+impl fmt::Debug for JoinRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The token is a secret.
+        f.debug_struct("JoinRequest")
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What `podnetctl join` prints.
@@ -366,6 +386,13 @@ pub struct TokenResponse {
     pub token: String,
     /// What to type on the other nodes.
     pub join_command: String,
+}
+
+impl fmt::Debug for TokenResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The token is a secret.
+        f.debug_struct("TokenResponse").finish_non_exhaustive()
+    }
 }
 
 /// `POST /v1/pods`. At most one of `netns` and `pid`; without either podnet makes the namespace.

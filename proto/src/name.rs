@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::id::NodeId;
+
 /// The longest name, in bytes: a DNS label (RFC 1035, section 2.3.4).
 pub const MAX_NAME_LEN: usize = 63;
 
@@ -96,6 +98,14 @@ name_type! {
     /// The name of a pod on its node, also the file name of its namespace: a DNS label,
     /// `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`.
     PodName
+}
+
+impl NodeName {
+    /// A label for a node that has none of its own.
+    #[must_use]
+    pub fn of_id(id: NodeId) -> Self {
+        Self(format!("node-{}", &id.to_string()[..8]))
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 mod desired;
 mod diff;
+mod drift;
 mod link;
 pub mod model;
 mod observed;
@@ -16,6 +17,7 @@ mod scope;
 
 pub use desired::{Desired, Input, PeerBlock, desired, path_problem};
 pub use diff::{Conflict, Plan, diff};
+pub use drift::is_drift;
 pub use link::{
     BRIDGE, Bridge, HOST_END_PREFIX, IfIndex, IfName, InvalidIfName, MacAddr, Mtu, Netns, POD_IFNAME,
     PodLink, host_ifname,

@@ -85,6 +85,56 @@ pub enum Op {
     FlushConnections(IpAddr),
 }
 
+impl Op {
+    /// The host end of the pod that this changes; `None` for what is no pod.
+    #[must_use]
+    pub const fn host_end(&self) -> Option<&IfName> {
+        match self {
+            Self::AttachPod(link) | Self::RepairPod(link) => Some(&link.host_ifname),
+            Self::DetachPod { host_ifname, .. } => Some(host_ifname),
+            Self::SetSysctl { .. }
+            | Self::CreateBridge(_)
+            | Self::UpdateBridge(_)
+            | Self::DeleteBridge(_)
+            | Self::AddAddress { .. }
+            | Self::DeleteAddress { .. }
+            | Self::SetNeighbour { .. }
+            | Self::DeleteNeighbour { .. }
+            | Self::AddRoute(_)
+            | Self::ReplaceRoute(_)
+            | Self::DeleteRoute(_)
+            | Self::SetFirewall(_)
+            | Self::RemoveFirewall
+            | Self::FlushConnections(_) => None,
+        }
+    }
+}
+
+impl Op {
+    /// The destination of the route that this changes; `None` for what is no route.
+    #[must_use]
+    pub const fn destination(&self) -> Option<IpNetwork> {
+        match self {
+            Self::AddRoute(route) | Self::ReplaceRoute(route) => Some(route.destination),
+            Self::DeleteRoute(key) => Some(key.destination),
+            Self::SetSysctl { .. }
+            | Self::CreateBridge(_)
+            | Self::UpdateBridge(_)
+            | Self::DeleteBridge(_)
+            | Self::AddAddress { .. }
+            | Self::DeleteAddress { .. }
+            | Self::AttachPod(_)
+            | Self::RepairPod(_)
+            | Self::DetachPod { .. }
+            | Self::SetNeighbour { .. }
+            | Self::DeleteNeighbour { .. }
+            | Self::SetFirewall(_)
+            | Self::RemoveFirewall
+            | Self::FlushConnections(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,0 +1,160 @@
+//! What the host's own addresses and routes mean for the cluster.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnetwork::{IpNetwork, Ipv4Network};
+use podnet_proto::PodNetwork;
+use podnet_proto::network::overlaps;
+
+use crate::kernel::{HostAddress, HostRoute, IfName, Mtu};
+
+/// Something of the host's that shares addresses with a pod network.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Overlap {
+    /// A route.
+    #[error("pod network {network} overlaps the route to {destination}{}", by(device.as_ref()))]
+    Route {
+        /// The pod network.
+        network: Ipv4Network,
+        /// Where the route leads.
+        destination: Ipv4Network,
+        /// Its device.
+        device: Option<IfName>,
+    },
+    /// An address.
+    #[error("pod network {network} overlaps the address {address} of {ifname}")]
+    Address {
+        /// The pod network.
+        network: Ipv4Network,
+        /// The address.
+        address: Ipv4Network,
+        /// Its interface.
+        ifname: IfName,
+    },
+}
+
+fn by(device: Option<&IfName>) -> String {
+    device.map(|device| format!(" by {device}")).unwrap_or_default()
+}
+
+/// The first address or route of the host that shares addresses with one of the pod networks.
+/// Default routes do not count: everything overlaps them.
+#[must_use]
+pub fn overlap(
+    networks: &[PodNetwork],
+    addresses: &[HostAddress],
+    routes: &[HostRoute],
+) -> Option<Overlap> {
+    let hit = |other: Ipv4Network| {
+        networks.iter().map(PodNetwork::cidr).find(|network| overlaps(*network, other))
+    };
+    let address = addresses.iter().find_map(|found| {
+        let IpNetwork::V4(address) = found.address else { return None };
+        let network = hit(address)?;
+        Some(Overlap::Address { network, address, ifname: found.ifname.clone() })
+    });
+    address.or_else(|| {
+        routes.iter().find_map(|found| {
+            let IpNetwork::V4(destination) = found.destination else { return None };
+            if destination.prefix() == 0 {
+                return None;
+            }
+            let network = hit(destination)?;
+            Some(Overlap::Route { network, destination, device: found.device.clone() })
+        })
+    })
+}
+
+/// The addresses by which peers could reach this host: IPv4, of global scope, on an interface that
+/// is up and no container engine's own.
+#[must_use]
+pub fn candidates(addresses: &[HostAddress]) -> Vec<(Ipv4Addr, IfName)> {
+    addresses
+        .iter()
+        .filter(|found| found.global && found.up && !is_container_bridge(&found.ifname))
+        .filter_map(|found| match found.address.ip() {
+            IpAddr::V4(ip) if !ip.is_loopback() && !ip.is_link_local() => {
+                Some((ip, found.ifname.clone()))
+            }
+            IpAddr::V4(_) | IpAddr::V6(_) => None,
+        })
+        .collect()
+}
+
+/// The interface of another program whose traffic this host forwards, if there is one.
+#[must_use]
+pub fn forwards_for_others(addresses: &[HostAddress]) -> Option<&IfName> {
+    addresses.iter().map(|found| &found.ifname).find(|ifname| is_container_bridge(ifname))
+}
+
+/// Bridges that container engines make for containers of this host; other hosts never reach them.
+fn is_container_bridge(ifname: &IfName) -> bool {
+    const NAMES: [&str; 8] =
+        ["docker", "br-", "virbr", "cni", "podman", "lxcbr", "lxdbr", "flannel"];
+    NAMES.iter().any(|name| ifname.as_str().starts_with(name))
+}
+
+/// The MTU of the interface that has an address; `None` if none has it.
+#[must_use]
+pub fn mtu_of(address: IpAddr, addresses: &[HostAddress]) -> Option<Mtu> {
+    addresses.iter().find(|found| found.address.ip() == address).map(|found| found.mtu)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::IfIndex;
+
+    fn address(text: &str, ifname: &str) -> HostAddress {
+        HostAddress {
+            address: text.parse().unwrap(),
+            index: IfIndex(2),
+            ifname: ifname.parse().unwrap(),
+            mtu: Mtu(1500),
+            up: true,
+            global: true,
+        }
+    }
+
+    fn route(text: &str) -> HostRoute {
+        HostRoute { destination: text.parse().unwrap(), device: Some("eth0".parse().unwrap()) }
+    }
+
+    fn found(addresses: &[HostAddress], routes: &[HostRoute]) -> Option<String> {
+        let network = PodNetwork::parse("10.244.0.0/16", 24).unwrap();
+        overlap(&[network], addresses, routes).map(|overlap| overlap.to_string())
+    }
+
+    #[test]
+    fn narrower_equal_and_wider_ranges_overlap_and_the_default_route_does_not() {
+        assert_eq!(found(&[address("192.0.2.1/24", "eth0")], &[route("0.0.0.0/0")]), None);
+        for cidr in ["10.244.3.0/24", "10.244.0.0/16", "10.0.0.0/8"] {
+            assert_eq!(
+                found(&[], &[route(cidr)]).unwrap(),
+                format!("pod network 10.244.0.0/16 overlaps the route to {cidr} by eth0")
+            );
+        }
+        assert_eq!(
+            found(&[address("10.244.9.9/32", "eth0")], &[]).unwrap(),
+            "pod network 10.244.0.0/16 overlaps the address 10.244.9.9/32 of eth0"
+        );
+    }
+
+    #[test]
+    fn only_addresses_that_peers_could_reach_are_candidates() {
+        let mut down = address("192.0.2.4/24", "eth3");
+        down.up = false;
+        let mut local = address("192.0.2.5/24", "eth4");
+        local.global = false;
+        let all = [
+            address("192.0.2.1/24", "eth0"),
+            address("172.17.0.1/16", "docker0"),
+            address("169.254.1.1/16", "eth1"),
+            address("127.0.0.1/8", "lo"),
+            address("2001:db8::1/64", "eth2"),
+            down,
+            local,
+        ];
+        assert_eq!(candidates(&all), [(Ipv4Addr::new(192, 0, 2, 1), "eth0".parse().unwrap())]);
+    }
+}

@@ -1,0 +1,404 @@
+//! The agent's configuration: a flag beats the environment, which beats the file.
+
+use std::net::{AddrParseError, SocketAddr};
+use std::num::NonZeroU16;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+use std::{fs, io};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Deserialize;
+
+/// The UDP port of gossip where the user gives no other.
+pub const DEFAULT_GOSSIP_PORT: u16 = 7846;
+
+const DEFAULT_FILE: &str = "/etc/podnet/podnetd.toml";
+
+/// The podnet agent: a pod network for plain Linux hosts.
+///
+/// Claims a block of the pod network for this node, tells its peers by gossip, and keeps bridge,
+/// routes, pods and firewall rules as they should be. Driven by podnetctl.
+#[derive(Debug, Parser)]
+#[command(name = "podnetd", version)]
+pub struct Cli {
+    /// What to do; `run` where nothing is given.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The settings.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// What the program does.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Run the agent in the foreground (the default).
+    Run,
+    /// Remove from this host everything podnet owns in the kernel.
+    Cleanup {
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+        /// Remove the state too: the node forgets its cluster and its identity.
+        #[arg(long)]
+        purge: bool,
+    },
+    /// Make this node another one, for instance after its disk was cloned.
+    Reset {
+        /// Throw away identity and membership; the next start makes a new identity.
+        #[arg(long, required = true)]
+        new_identity: bool,
+    },
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Which firewall back end to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FirewallChoice {
+    /// What this host has.
+    Auto,
+    /// The iptables programs.
+    Iptables,
+    /// A table of its own in nftables (not in this version).
+    Nftables,
+}
+
+/// Where metrics are served, if at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum MetricsAddress {
+    /// Not at all.
+    Off,
+    /// On this address.
+    On(SocketAddr),
+}
+
+impl FromStr for MetricsAddress {
+    type Err = AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "off" {
+            Ok(Self::Off)
+        } else {
+            text.parse().map(Self::On)
+        }
+    }
+}
+
+impl TryFrom<String> for MetricsAddress {
+    type Error = AddrParseError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+/// The settings that were given, by flags and environment or by the file: the same names in all
+/// three.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Configuration file, TOML; may be absent [default: /etc/podnet/podnetd.toml]
+    #[arg(long, global = true, env = "PODNET_CONFIG", value_name = "FILE")]
+    #[serde(skip)]
+    config: Option<PathBuf>,
+    /// Where state is kept [default: /var/lib/podnet]
+    #[arg(long, global = true, env = "PODNET_STATE_DIR", value_name = "DIR")]
+    #[serde(alias = "state-dir")]
+    state_dir: Option<PathBuf>,
+    /// Where what dies with the boot is kept [default: /run/podnet]
+    #[arg(long, global = true, env = "PODNET_RUN_DIR", value_name = "DIR")]
+    #[serde(alias = "run-dir")]
+    run_dir: Option<PathBuf>,
+    /// Control socket [default: RUN-DIR/podnet.sock]
+    #[arg(long, global = true, env = "PODNET_SOCKET", value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Where namespaces of pods are mounted [default: /run/netns]
+    #[arg(long, global = true, env = "PODNET_NETNS_DIR", value_name = "DIR")]
+    #[serde(alias = "netns-dir")]
+    netns_dir: Option<PathBuf>,
+    /// UDP port of gossip [default: 7846]
+    #[arg(long, global = true, env = "PODNET_GOSSIP_PORT", value_name = "N")]
+    #[serde(alias = "gossip-port")]
+    gossip_port: Option<NonZeroU16>,
+    /// UDP port of WireGuard [default: 51820]
+    #[arg(long, global = true, env = "PODNET_WIREGUARD_PORT", value_name = "N")]
+    #[serde(alias = "wireguard-port")]
+    wireguard_port: Option<NonZeroU16>,
+    /// Where metrics are served, or off [default: 127.0.0.1:9846]
+    #[arg(
+        long,
+        global = true,
+        env = "PODNET_METRICS_ADDRESS",
+        value_name = "ADDR:PORT|off"
+    )]
+    #[serde(alias = "metrics-address")]
+    metrics_address: Option<MetricsAddress>,
+    /// Firewall back end [default: auto]
+    #[arg(long, global = true, env = "PODNET_FIREWALL")]
+    firewall: Option<FirewallChoice>,
+    /// error, warn, info, debug or trace, also per module [default: info]
+    #[arg(long, global = true, env = "PODNET_LOG_LEVEL", value_name = "LEVEL")]
+    #[serde(alias = "log-level")]
+    log_level: Option<String>,
+    /// How log lines look [default: text]
+    #[arg(long, global = true, env = "PODNET_LOG_FORMAT")]
+    #[serde(alias = "log-format")]
+    log_format: Option<LogFormat>,
+    /// Intervals; in the file only.
+    #[arg(skip)]
+    timing: Option<Timing>,
+}
+
+/// Intervals; tests shorten them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timing {
+    /// How often a node gossips unasked.
+    #[serde(with = "humantime_serde")]
+    pub gossip_interval: Duration,
+    /// How often all of the kernel's state is looked at unasked.
+    #[serde(with = "humantime_serde")]
+    pub resync: Duration,
+    /// How long gossip remembers a dead node.
+    #[serde(with = "humantime_serde")]
+    pub dead_grace: Duration,
+    /// How long a voter is dead before another takes its place.
+    #[serde(with = "humantime_serde")]
+    pub voter_replace_after: Duration,
+    /// How long a rebooted node listens before it speaks.
+    #[serde(with = "humantime_serde")]
+    pub listen: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            gossip_interval: Duration::from_secs(1),
+            resync: Duration::from_secs(60),
+            dead_grace: Duration::from_secs(24 * 60 * 60),
+            voter_replace_after: Duration::from_secs(5 * 60),
+            listen: Duration::from_secs(3),
+        }
+    }
+}
+
+/// The agent's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where state is kept.
+    pub state_dir: PathBuf,
+    /// Where what dies with the boot is kept.
+    pub run_dir: PathBuf,
+    /// The control socket.
+    pub socket: PathBuf,
+    /// Where namespaces of pods are mounted.
+    pub netns_dir: PathBuf,
+    /// The UDP port of gossip.
+    pub gossip_port: u16,
+    /// The UDP port of WireGuard.
+    pub wireguard_port: u16,
+    /// Where metrics are served.
+    pub metrics_address: MetricsAddress,
+    /// What is logged, as `tracing_subscriber::EnvFilter` reads it.
+    pub log_level: String,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Intervals.
+    pub timing: Timing,
+    /// The kernel's number of this boot.
+    pub boot_id_file: PathBuf,
+    /// The machine's identity; the firmware's where it is `None`.
+    pub machine_id_file: Option<PathBuf>,
+}
+
+/// Why the configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The file is not TOML, or a key or value in it is wrong.
+    #[error("configuration file {}: {}", path.display(), reason.trim())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        reason: String,
+    },
+    /// This version cannot do what a value asks for.
+    #[error("{what} is not supported by this version")]
+    Unsupported {
+        /// The setting and its value.
+        what: &'static str,
+    },
+}
+
+impl Config {
+    /// The configuration from flags and environment, and from the file that they name.
+    ///
+    /// # Errors
+    /// When the file cannot be read or holds what is no setting, or a value asks for what this
+    /// version cannot do.
+    pub fn load(given: Settings) -> Result<Self, ConfigError> {
+        let file = match &given.config {
+            Some(path) => read(path)?,
+            None => match read(Path::new(DEFAULT_FILE)) {
+                Err(ConfigError::Unreadable { source, .. })
+                    if source.kind() == io::ErrorKind::NotFound =>
+                {
+                    Settings::default()
+                }
+                read => read?,
+            },
+        };
+        Self::merge(given, file)
+    }
+
+    fn merge(given: Settings, file: Settings) -> Result<Self, ConfigError> {
+        match given.firewall.or(file.firewall) {
+            None | Some(FirewallChoice::Auto | FirewallChoice::Iptables) => {}
+            Some(FirewallChoice::Nftables) => {
+                return Err(ConfigError::Unsupported {
+                    what: "the firewall back end nftables",
+                });
+            }
+        }
+        let path = |given: Option<PathBuf>, file: Option<PathBuf>, default: &str| {
+            given.or(file).unwrap_or_else(|| default.into())
+        };
+        let port = |given: Option<NonZeroU16>, file: Option<NonZeroU16>, default| {
+            given.or(file).map_or(default, NonZeroU16::get)
+        };
+        let run_dir = path(given.run_dir, file.run_dir, "/run/podnet");
+        let metrics = MetricsAddress::On(SocketAddr::from(([127, 0, 0, 1], 9846)));
+        Ok(Self {
+            state_dir: path(given.state_dir, file.state_dir, "/var/lib/podnet"),
+            socket: given
+                .socket
+                .or(file.socket)
+                .unwrap_or_else(|| run_dir.join("podnet.sock")),
+            run_dir,
+            netns_dir: path(given.netns_dir, file.netns_dir, "/run/netns"),
+            gossip_port: port(given.gossip_port, file.gossip_port, DEFAULT_GOSSIP_PORT),
+            wireguard_port: port(given.wireguard_port, file.wireguard_port, 51820),
+            metrics_address: given
+                .metrics_address
+                .or(file.metrics_address)
+                .unwrap_or(metrics),
+            log_level: given
+                .log_level
+                .or(file.log_level)
+                .unwrap_or_else(|| "info".to_owned()),
+            log_format: given
+                .log_format
+                .or(file.log_format)
+                .unwrap_or(LogFormat::Text),
+            timing: file.timing.unwrap_or_default(),
+            boot_id_file: env_path("PODNET_BOOT_ID_FILE")
+                .unwrap_or_else(|| "/proc/sys/kernel/random/boot_id".into()),
+            machine_id_file: env_path("PODNET_MACHINE_ID_FILE"),
+        })
+    }
+}
+
+fn env_path(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).map(PathBuf::from)
+}
+
+fn read(path: &Path) -> Result<Settings, ConfigError> {
+    let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    parse(path, &text)
+}
+
+fn parse(path: &Path, text: &str) -> Result<Settings, ConfigError> {
+    let malformed = |reason: String| ConfigError::Malformed {
+        path: path.to_owned(),
+        reason,
+    };
+    let settings: Settings = toml::from_str(text).map_err(|error| malformed(error.to_string()))?;
+    match settings.timing {
+        Some(timing) if timing.gossip_interval.is_zero() || timing.resync.is_zero() => Err(
+            malformed("[timing]: an interval must be longer than zero".to_owned()),
+        ),
+        Some(_) | None => Ok(settings),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<Settings, ConfigError> {
+        parse(Path::new("podnetd.toml"), text)
+    }
+
+    fn given(arguments: &[&str]) -> Settings {
+        Cli::try_parse_from([&["podnetd"], arguments].concat())
+            .unwrap()
+            .settings
+    }
+
+    #[test]
+    fn a_flag_beats_the_file_which_beats_the_default() {
+        let file = parsed("gossip_port = 1000\nstate-dir = \"/a\"\n[timing]\nresync = \"1h\"");
+        let config =
+            Config::merge(given(&["run", "--gossip-port", "2000"]), file.unwrap()).unwrap();
+        assert_eq!(config.gossip_port, 2000);
+        assert_eq!(config.state_dir, Path::new("/a"));
+        assert_eq!(config.socket, Path::new("/run/podnet/podnet.sock"));
+        assert_eq!(config.timing.resync, Duration::from_secs(3600));
+        assert_eq!(config.timing.gossip_interval, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn the_socket_follows_the_run_directory() {
+        let config = Config::merge(given(&["--run-dir", "/x"]), Settings::default()).unwrap();
+        assert_eq!(config.socket, Path::new("/x/podnet.sock"));
+    }
+
+    #[test]
+    fn wrong_files_are_named() {
+        for bad in [
+            "gossip_port = 0",
+            "gossip_port = 70000",
+            "no_such_key = 1",
+            "firewall = \"pf\"",
+            "metrics_address = \"here\"",
+            "[timing]\nresync = \"0s\"",
+            "[timing]\nresync = 5",
+            "[",
+        ] {
+            let error = parsed(bad).unwrap_err().to_string();
+            assert!(
+                error.starts_with("configuration file podnetd.toml: "),
+                "{bad}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_built_yet_is_unsupported() {
+        let error = Config::merge(given(&["--firewall", "nftables"]), Settings::default());
+        assert!(matches!(error, Err(ConfigError::Unsupported { .. })));
+    }
+}

@@ -1,0 +1,217 @@
+//! Which request a URL stands for.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{DefaultBodyLimit, FromRequest, Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use podnet_proto::api::{InitRequest, JoinRequest, LeaveRequest, PodRequest};
+use podnet_proto::error::Problem;
+use podnet_proto::{ApiError, ErrorCode, PodName};
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+use tower_http::timeout::RequestBodyTimeoutLayer;
+
+use super::{Answer, Request};
+
+/// The longest body of a request, in bytes.
+const MAX_BODY: usize = 64 * 1024;
+
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the event loop may take for an answer. The longest job, a `join` that nobody answers,
+/// takes 10 s.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+type Requests = mpsc::Sender<Request>;
+
+/// The HTTP service.
+pub(super) fn router(requests: Requests) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/nodes", get(nodes))
+        .route("/v1/routes", get(routes))
+        .route("/v1/token", get(token))
+        .route("/v1/init", post(init))
+        .route("/v1/join", post(join))
+        .route("/v1/leave", post(leave))
+        .route("/v1/pods", get(pods).post(add_pod))
+        .route("/v1/pods/{name}", get(pod).delete(remove_pod))
+        .fallback(|| async { Failure(ApiError::new(ErrorCode::NotFound, "no such resource")) })
+        .method_not_allowed_fallback(|| async {
+            Failure(ApiError::new(
+                ErrorCode::Usage,
+                "the resource has no such method",
+            ))
+        })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(RequestBodyTimeoutLayer::new(BODY_TIMEOUT))
+        .with_state(requests)
+}
+
+/// An error as an HTTP answer.
+struct Failure(ApiError);
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let problem = Problem::from(self.0);
+        let status =
+            StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        (
+            status,
+            [(header::CONTENT_TYPE, "application/problem+json")],
+            body,
+        )
+            .into_response()
+    }
+}
+
+/// A JSON body. Unlike axum's own, it asks for no content type, so that a plain
+/// `curl --data` works, and its errors are podnet's.
+struct Body<T>(T);
+
+impl<T, S> FromRequest<S> for Body<T>
+where
+    T: serde::de::DeserializeOwned,
+    S: Send + Sync,
+{
+    type Rejection = Failure;
+
+    async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Failure> {
+        let usage = |message: String| Failure(ApiError::new(ErrorCode::Usage, message));
+        let bytes = axum::body::Bytes::from_request(request, state)
+            .await
+            .map_err(|error| usage(format!("request body: {}", error.body_text())))?;
+        let bytes = if bytes.is_empty() {
+            b"{}".as_slice().into()
+        } else {
+            bytes
+        };
+        axum::Json::from_bytes(&bytes)
+            .map(|axum::Json(body)| Self(body))
+            .map_err(|error: JsonRejection| {
+                // The text of the rejection may quote the body, and the body may hold the token.
+                let what = match error {
+                    JsonRejection::JsonSyntaxError(_) => "is not JSON",
+                    _ => "has unknown, missing or mistyped members",
+                };
+                usage(format!("request body: it {what}"))
+            })
+    }
+}
+
+/// Puts a request to the event loop and waits for the answer.
+async fn ask<T>(
+    requests: &Requests,
+    request: impl FnOnce(Answer<T>) -> Request,
+) -> Result<T, Failure> {
+    let gone = || {
+        Failure(ApiError::new(
+            ErrorCode::AgentUnreachable,
+            "the agent is stopping",
+        ))
+    };
+    let (answer, answered) = oneshot::channel();
+    requests.send(request(answer)).await.map_err(|_| gone())?;
+    match tokio::time::timeout(ANSWER_TIMEOUT, answered).await {
+        Ok(answer) => answer.map_err(|_| gone())?.map_err(Failure),
+        Err(_) => Err(Failure(ApiError::new(
+            ErrorCode::Timeout,
+            "the agent did not answer",
+        ))),
+    }
+}
+
+fn name(text: &str) -> Result<PodName, Failure> {
+    text.parse().map_err(|error| {
+        Failure(ApiError::new(
+            ErrorCode::BadName,
+            format!("pod name: {error}"),
+        ))
+    })
+}
+
+fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
+    (status, axum::Json(body)).into_response()
+}
+
+async fn status(State(requests): State<Requests>) -> Result<Response, Failure> {
+    Ok(json(
+        StatusCode::OK,
+        &ask(&requests, Request::Status).await?,
+    ))
+}
+
+async fn nodes(State(requests): State<Requests>) -> Result<Response, Failure> {
+    Ok(json(StatusCode::OK, &ask(&requests, Request::Nodes).await?))
+}
+
+async fn routes(State(requests): State<Requests>) -> Result<Response, Failure> {
+    Ok(json(
+        StatusCode::OK,
+        &ask(&requests, Request::Routes).await?,
+    ))
+}
+
+async fn token(State(requests): State<Requests>) -> Result<Response, Failure> {
+    Ok(json(StatusCode::OK, &ask(&requests, Request::Token).await?))
+}
+
+async fn pods(State(requests): State<Requests>) -> Result<Response, Failure> {
+    Ok(json(StatusCode::OK, &ask(&requests, Request::Pods).await?))
+}
+
+async fn pod(
+    State(requests): State<Requests>,
+    Path(text): Path<String>,
+) -> Result<Response, Failure> {
+    let name = name(&text)?;
+    let pod = ask(&requests, |answer| Request::Pod(name, answer)).await?;
+    Ok(json(StatusCode::OK, &pod))
+}
+
+async fn init(
+    State(requests): State<Requests>,
+    Body(body): Body<InitRequest>,
+) -> Result<Response, Failure> {
+    let done = ask(&requests, |answer| Request::Init(Box::new(body), answer)).await?;
+    Ok(json(StatusCode::OK, &done))
+}
+
+async fn join(
+    State(requests): State<Requests>,
+    Body(body): Body<JoinRequest>,
+) -> Result<Response, Failure> {
+    let status = ask(&requests, |answer| Request::Join(Box::new(body), answer)).await?;
+    Ok(json(StatusCode::ACCEPTED, &status))
+}
+
+async fn leave(
+    State(requests): State<Requests>,
+    Body(body): Body<LeaveRequest>,
+) -> Result<Response, Failure> {
+    let status = ask(&requests, |answer| Request::Leave(body, answer)).await?;
+    Ok(json(StatusCode::ACCEPTED, &status))
+}
+
+async fn add_pod(
+    State(requests): State<Requests>,
+    Body(body): Body<PodRequest>,
+) -> Result<Response, Failure> {
+    let pod = ask(&requests, |answer| Request::AddPod(body, answer)).await?;
+    Ok(json(StatusCode::OK, &pod))
+}
+
+async fn remove_pod(
+    State(requests): State<Requests>,
+    Path(text): Path<String>,
+) -> Result<Response, Failure> {
+    let name = name(&text)?;
+    ask(&requests, |answer| Request::RemovePod(name, answer)).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}

@@ -1,0 +1,275 @@
+//! The event loop, and the state that it owns.
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use podnet_core::time::Moment;
+use podnet_proto::api::InitResponse;
+use podnet_proto::{ApiError, Boot, Instance, NodeId};
+use tokio::sync::mpsc;
+use tokio::time::sleep_until;
+
+use super::join::{Attempt, ProbeOutcome};
+use super::membership::Membership;
+use super::pods::{PodDone, Pods};
+use super::reconcile::Reconciling;
+use super::error;
+use crate::config::Config;
+use crate::control::{Answer, Request};
+use crate::dataplane::{Change, Dataplane};
+use crate::gossip::Gossip;
+use crate::probe::{PathReport, Prober};
+use crate::reconciler::{Parts as PassParts, Report};
+use crate::store::{Identity, Joined, RunDir, StateDir};
+
+/// How long to collect what gossip tells before acting on it.
+const GOSSIP_DEBOUNCE: Duration = Duration::from_millis(2);
+
+/// How often to tell systemd that the loop turns.
+const WATCHDOG: Duration = Duration::from_secs(5);
+
+/// What the agent is made from.
+pub(super) struct Parts {
+    pub(super) config: Config,
+    pub(super) identity: Identity,
+    pub(super) boot: Boot,
+    pub(super) instance: Instance,
+    pub(super) state_dir: StateDir,
+    pub(super) run_dir: RunDir,
+    pub(super) dataplane: Arc<dyn Dataplane>,
+    pub(super) prober: Prober,
+    pub(super) events: mpsc::Sender<Event>,
+}
+
+/// Where events come from.
+pub(super) struct Inputs {
+    pub(super) queue: mpsc::Receiver<Event>,
+    pub(super) asked: mpsc::Receiver<Request>,
+    pub(super) changes: mpsc::Receiver<Change>,
+    pub(super) paths: mpsc::Receiver<PathReport>,
+}
+
+/// Something that the loop set going has ended.
+pub(super) enum Event {
+    /// A pass of the reconciler.
+    PassDone(Box<Report>),
+    /// Attaching, repairing or detaching a pod.
+    PodDone(Box<PodDone>),
+    /// Asking the members of a cluster.
+    Probed(Box<ProbeOutcome>),
+}
+
+/// Why the loop turns.
+enum Wake {
+    Event(Event),
+    Request(Request),
+    Change(Change),
+    Path(PathReport),
+    /// Gossip has news.
+    News,
+    /// Gossip has died.
+    GossipEnded,
+    /// Something is due.
+    Time,
+}
+
+/// The agent.
+pub(super) struct Agent {
+    pub(super) config: Config,
+    pub(super) identity: Identity,
+    pub(super) boot: Boot,
+    pub(super) instance: Instance,
+    pub(super) state_dir: StateDir,
+    pub(super) run_dir: RunDir,
+    pub(super) dataplane: Arc<dyn Dataplane>,
+    pub(super) prober: Prober,
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) start: Instant,
+    pub(super) membership: Option<Membership>,
+    pub(super) attempt: Option<Attempt>,
+    /// Those who wait for a cluster to be founded, and how many passes there were before.
+    pub(super) awaiting_init: Vec<Answer<Box<InitResponse>>>,
+    pub(super) init_pass: u64,
+    pub(super) pods: Pods,
+    pub(super) reconciling: Reconciling,
+    /// What the echoes to each peer's gateway tell.
+    pub(super) paths: BTreeMap<NodeId, PathReport>,
+    /// When the claim machine steps next because gossip has news.
+    news_due: Option<Instant>,
+    watchdog_due: Instant,
+}
+
+impl Agent {
+    pub(super) fn new(parts: Parts) -> Self {
+        let start = Instant::now();
+        let resync = parts.config.timing.resync;
+        Self {
+            config: parts.config,
+            identity: parts.identity,
+            boot: parts.boot,
+            instance: parts.instance,
+            state_dir: parts.state_dir,
+            run_dir: parts.run_dir,
+            dataplane: parts.dataplane,
+            prober: parts.prober,
+            events: parts.events,
+            start,
+            membership: None,
+            attempt: None,
+            awaiting_init: Vec::new(),
+            init_pass: 0,
+            pods: Pods::default(),
+            reconciling: Reconciling::new(start, resync),
+            paths: BTreeMap::new(),
+            news_due: None,
+            watchdog_due: start,
+        }
+    }
+
+    /// Goes on where the last process ended: with what is on disk, and with the pods of this boot.
+    pub(super) async fn resume(&mut self, joined: Option<Joined>) -> Result<(), ApiError> {
+        self.load_pods().map_err(|e| error::store(&e))?;
+        if let Some(joined) = joined {
+            self.start_membership(joined).await?;
+            self.reconciling.want(PassParts::all());
+            self.step().await;
+        }
+        Ok(())
+    }
+
+    /// Turns until the process ends.
+    pub(super) async fn run(&mut self, mut inputs: Inputs) {
+        // Where the notification socket is not set this does nothing.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        loop {
+            let gossip = self.membership.as_ref().and_then(|membership| membership.gossip.as_ref());
+            let wake = tokio::select! {
+                Some(event) = inputs.queue.recv() => Wake::Event(event),
+                Some(request) = inputs.asked.recv() => Wake::Request(request),
+                Some(change) = inputs.changes.recv() => Wake::Change(change),
+                Some(report) = inputs.paths.recv() => Wake::Path(report),
+                () = news(gossip) => Wake::News,
+                () = ended(gossip) => Wake::GossipEnded,
+                () = sleep_until(self.next_deadline().into()) => Wake::Time,
+            };
+            match wake {
+                Wake::Event(event) => self.on_event(event).await,
+                Wake::Request(request) => self.on_request(request).await,
+                Wake::Change(change) => self.on_change(change),
+                Wake::Path(report) => self.on_path(report),
+                Wake::News => {
+                    self.news_due.get_or_insert(Instant::now() + GOSSIP_DEBOUNCE);
+                }
+                Wake::GossipEnded => self.restart_gossip(0).await,
+                Wake::Time => {}
+            }
+            self.on_time().await;
+        }
+    }
+
+    /// Ends in order. The data path stays as it is.
+    pub(super) async fn stop(mut self) {
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        if let Some(membership) = self.membership.take()
+            && let Some(gossip) = membership.gossip
+        {
+            gossip.shutdown().await;
+        }
+    }
+
+    /// The time since the agent's start.
+    pub(super) fn now(&self) -> Moment {
+        Moment::after_start(self.start.elapsed())
+    }
+
+    /// Lets the claim machine step as soon as the loop turns.
+    pub(super) fn step_soon(&mut self) {
+        self.news_due = Some(Instant::now());
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let claim = self.membership.as_ref().map(|membership| membership.wake_at(self.start));
+        let reconcile = self.reconciling.next_deadline();
+        [claim, reconcile, self.news_due]
+            .into_iter()
+            .flatten()
+            .fold(self.watchdog_due, Instant::min)
+    }
+
+    /// Does what is due.
+    async fn on_time(&mut self) {
+        let now = Instant::now();
+        let wake = self.membership.as_ref().map(|membership| membership.wake_at(self.start));
+        if [wake, self.news_due].into_iter().flatten().any(|due| due <= now) {
+            self.news_due = None;
+            self.step().await;
+        }
+        if now >= self.watchdog_due {
+            self.watchdog_due = now + WATCHDOG;
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        }
+        self.start_due_pass(now);
+    }
+
+    async fn on_event(&mut self, event: Event) {
+        match event {
+            Event::PassDone(report) => self.on_pass_done(*report),
+            Event::PodDone(done) => self.on_pod_done(*done),
+            Event::Probed(outcome) => self.on_probed(*outcome).await,
+        }
+    }
+
+    async fn on_request(&mut self, request: Request) {
+        // An answer that nobody waits for any more is dropped.
+        match request {
+            Request::Status(answer) => drop(answer.send(Ok(Box::new(self.status())))),
+            Request::Nodes(answer) => drop(answer.send(Ok(self.nodes()))),
+            Request::Routes(answer) => drop(answer.send(Ok(self.routes()))),
+            Request::Pods(answer) => drop(answer.send(Ok(self.pod_list()))),
+            Request::Pod(name, answer) => drop(answer.send(self.pod(&name))),
+            Request::Token(answer) => drop(answer.send(self.token())),
+            Request::Init(request, answer) => self.init(&request, answer).await,
+            Request::Join(request, answer) => self.join(&request, answer).await,
+            Request::Leave(request, answer) => {
+                drop(answer.send(self.leave(request).map(Box::new)));
+            }
+            Request::AddPod(request, answer) => self.add_pod(&request, answer),
+            Request::RemovePod(name, answer) => self.remove_pod(name, Some(answer)),
+        }
+    }
+
+    fn on_change(&mut self, change: Change) {
+        if self.membership.is_some() {
+            tracing::debug!(what = change.what, "the kernel tells of a change");
+            self.reconciling.on_change(change.scope);
+        }
+    }
+
+    fn on_path(&mut self, report: PathReport) {
+        match &report.outcome {
+            Ok(round_trip) => {
+                tracing::info!(node = %report.node, ?round_trip, "the path to a peer works");
+            }
+            Err(reason) => {
+                tracing::warn!(node = %report.node, reason, "the path to a peer does not work");
+            }
+        }
+        self.paths.insert(report.node, report);
+    }
+}
+
+async fn news(gossip: Option<&Gossip>) {
+    match gossip {
+        Some(gossip) => gossip.changed().await,
+        None => pending().await,
+    }
+}
+
+async fn ended(gossip: Option<&Gossip>) {
+    match gossip {
+        Some(gossip) => gossip.terminated().await,
+        None => pending().await,
+    }
+}

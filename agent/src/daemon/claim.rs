@@ -1,0 +1,208 @@
+//! Steps of the claim machine, each carried out in the order that makes a crash between any two
+//! of its parts harmless: disk, data path, gossip.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use podnet_core::claim::{ClaimState, Nudge, Outcome};
+use podnet_proto::gossip::Key;
+use rand::seq::IndexedRandom;
+
+use super::agent::Agent;
+use super::error;
+use super::membership::Membership;
+use crate::reconciler::Parts;
+
+/// How long to wait after the disk has refused a write, or gossip a start.
+const RETRY: Duration = Duration::from_secs(1);
+
+impl Agent {
+    /// Takes in what gossip tells, and does what follows from it.
+    pub(super) async fn step(&mut self) {
+        let now = self.now();
+        let Some(membership) = &mut self.membership else { return };
+        membership.wake = now + RETRY;
+        let Some(gossip) = &membership.gossip else {
+            self.restart_gossip(0).await;
+            return;
+        };
+        let snapshot = gossip.snapshot().await;
+        if let Some(epoch) = snapshot.own_version_ahead {
+            tracing::error!(
+                epoch,
+                "others hold values of this node from a later start: was its disk rolled back?"
+            );
+            self.restart_gossip(epoch).await;
+            return;
+        }
+        membership.view = membership.reader.read(now, snapshot.entries);
+        let outcome = membership.machine.step(now, &membership.view);
+        membership.quorum = membership.machine.quorum(now, &membership.view);
+        membership.wake = outcome.wake;
+
+        membership.unsaved |= outcome.persist;
+        if !self.save() {
+            return;
+        }
+        self.take_over(&outcome);
+        self.learn();
+        self.publish(outcome.keys, &outcome.nudge).await;
+        self.finish_leaving().await;
+    }
+
+    /// Writes the claim machine's state, if the disk's is older. Returns whether it is on disk.
+    fn save(&mut self) -> bool {
+        let now = self.now();
+        let Some(membership) = &mut self.membership else { return false };
+        if !membership.unsaved {
+            return true;
+        }
+        let durable = membership.machine.durable();
+        let saved = tokio::task::block_in_place(|| self.state_dir.save_durable(durable));
+        membership.disk_error = saved.as_ref().err().map(error::store);
+        match saved {
+            Ok(()) => {
+                membership.unsaved = false;
+                true
+            }
+            Err(store_error) => {
+                tracing::error!(
+                    error = error::chain(&store_error),
+                    "the claim cannot be written: nothing is published until it can"
+                );
+                membership.wake = now + RETRY;
+                false
+            }
+        }
+    }
+
+    /// Lets the data path follow the claim.
+    fn take_over(&mut self, outcome: &Outcome) {
+        let Some(membership) = &mut self.membership else { return };
+        if membership.state != outcome.state {
+            log_state(&membership.state, &outcome.state);
+            membership.state = outcome.state;
+        }
+        if membership.using == outcome.using {
+            return;
+        }
+        let before = membership.using;
+        membership.using = outcome.using;
+        match outcome.using.and_then(|index| membership.block_range(index)) {
+            Some(block) => {
+                tracing::info!(%block, "this node uses a block");
+                membership.stopping = false;
+                self.use_block(block);
+            }
+            None => {
+                tracing::warn!(block = ?before, "this node stops to use its block");
+                membership.stopping = true;
+            }
+        }
+        self.reconciling.want(Parts::all());
+    }
+
+    /// Keeps what the members say of themselves, and lets routes and echoes follow.
+    fn learn(&mut self) {
+        let node = self.identity.node();
+        let Some(membership) = &mut self.membership else { return };
+        let blocks_before = self.reconciling.peers.take();
+        let news = membership.learn_peers(node);
+        membership.update_roster(node);
+        if news && let Err(store_error) = self.state_dir.save_peers(&membership.peers) {
+            // Only addresses are lost, and gossip brings them again.
+            tracing::warn!(error = error::chain(&store_error), "the peer book cannot be written");
+        }
+        let blocks = membership.peer_blocks(node);
+        if blocks_before.as_ref() != Some(&blocks) {
+            self.reconciling.want(Parts::routes());
+            let gateways = membership.peer_gateways(node);
+            self.paths.retain(|node, report| gateways.get(node) == Some(&report.gateway));
+        }
+        self.reconciling.peers = Some(blocks);
+        let gateways = if membership.using.is_some() {
+            membership.peer_gateways(node)
+        } else {
+            BTreeMap::new()
+        };
+        self.prober.set_targets(gateways);
+    }
+
+    /// Publishes what has changed, and gossips at once where that matters. While the data path
+    /// still carries a block that the node must not use, nothing is published.
+    async fn publish(&mut self, values: BTreeMap<Key, String>, nudge: &Nudge) {
+        let Some(membership) = &mut self.membership else { return };
+        membership.values = values;
+        let addresses = nudged(membership, nudge);
+        let Some(gossip) = membership.gossip.as_ref().filter(|_| !membership.stopping) else {
+            return;
+        };
+        let changed: BTreeMap<Key, String> = membership
+            .values
+            .iter()
+            .filter(|(key, value)| {
+                membership.published.get(key).map_or("", String::as_str) != value.as_str()
+            })
+            .map(|(key, value)| (*key, value.clone()))
+            .collect();
+        if !changed.is_empty() {
+            if let Err(gossip_error) = gossip.set(changed.clone()).await {
+                tracing::error!(error = error::chain(&gossip_error), "a value cannot be published");
+            }
+            membership.published.extend(changed);
+        }
+        gossip.nudge(addresses);
+    }
+
+    /// The data path does not carry a block any more that the node must not use: what waited for
+    /// that may be published.
+    pub(super) fn data_path_stopped(&mut self) {
+        let Some(membership) = &mut self.membership else { return };
+        if membership.stopping && membership.using.is_none() {
+            membership.stopping = false;
+            self.step_soon();
+        }
+    }
+}
+
+/// The addresses of those to gossip with at once.
+fn nudged(membership: &Membership, nudge: &Nudge) -> Vec<SocketAddrV4> {
+    let mut addresses: Vec<SocketAddrV4> = nudge
+        .peers
+        .iter()
+        .filter_map(|node| {
+            let heard = membership.view.best(*node).map(|entry| entry.address);
+            heard.or_else(|| membership.address_of(*node))
+        })
+        .collect();
+    if addresses.is_empty() && nudge.random > 0 && membership.view.entries().len() < 2 {
+        // Nobody is known yet but the members that answered first.
+        addresses.extend(&membership.member.seeds);
+    }
+    let others: Vec<SocketAddrV4> = membership
+        .view
+        .entries()
+        .iter()
+        .map(|entry| entry.address)
+        .filter(|address| {
+            *address != membership.member.advertise && !addresses.contains(address)
+        })
+        .collect();
+    addresses.extend(others.sample(&mut rand::rng(), nudge.random));
+    addresses
+}
+
+fn log_state(before: &ClaimState, after: &ClaimState) {
+    match after {
+        ClaimState::Dup => tracing::error!(
+            ?before,
+            "another host has taken over this node's identity: its block is not used any more"
+        ),
+        ClaimState::New
+        | ClaimState::Want { .. }
+        | ClaimState::Using
+        | ClaimState::Leaving
+        | ClaimState::Gone => tracing::info!(?before, ?after, "the claim has changed"),
+    }
+}

@@ -1,0 +1,202 @@
+//! `join`: becoming a member of a cluster that exists.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use podnet_core::claim::Durable;
+use podnet_proto::api::{JoinRequest, Status};
+use podnet_proto::gossip::Hello;
+use podnet_proto::token::JoinToken;
+use podnet_proto::{ApiError, ErrorCode, NodeName};
+
+use super::agent::{Agent, Event};
+use super::error;
+use super::init::{endpoint, node_name};
+use crate::control::Answer;
+use crate::gossip::{Keyring, ProbeError, Probed, probe};
+use crate::store::Member;
+
+/// How long to wait for the first answer of a member at most.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The members of a cluster are being asked; nothing is on disk yet.
+pub(super) struct Attempt {
+    plan: Plan,
+    answer: Answer<Box<Status>>,
+}
+
+/// What becomes of a `join` request when a member answers.
+struct Plan {
+    token: JoinToken,
+    targets: Vec<SocketAddrV4>,
+    name: NodeName,
+    advertise: Option<SocketAddrV4>,
+}
+
+/// What asking the members has come to.
+pub(super) struct ProbeOutcome(Result<Probed, ProbeError>);
+
+impl Agent {
+    pub(super) async fn join(&mut self, request: &JoinRequest, answer: Answer<Box<Status>>) {
+        match self.plan_join(request).await {
+            Ok(Some((plan, patience))) => self.ask_members(plan, patience, answer),
+            // A member of that very cluster already.
+            Ok(None) => drop(answer.send(Ok(Box::new(self.status())))),
+            Err(api_error) => drop(answer.send(Err(api_error))),
+        }
+    }
+
+    async fn plan_join(
+        &self,
+        request: &JoinRequest,
+    ) -> Result<Option<(Plan, Duration)>, ApiError> {
+        let token: JoinToken = request.token.parse().map_err(|why| {
+            ApiError::new(ErrorCode::BadToken, format!("join token: {why}"))
+                .hint("copy it whole from 'podnetctl token show' on a member")
+        })?;
+        let name = request.node_name.as_deref().map(node_name).transpose()?;
+        let port = self.config.gossip_port;
+        let advertise =
+            request.advertise.as_deref().map(|text| endpoint(text, port)).transpose()?;
+        let targets = request
+            .addresses
+            .iter()
+            .map(|text| endpoint(text, port))
+            .collect::<Result<Vec<_>, _>>()?;
+        if request.replace.is_some() {
+            return Err(ApiError::new(
+                ErrorCode::Unsupported,
+                "join --replace: this version does not support it",
+            ));
+        }
+        if targets.is_empty() {
+            return Err(ApiError::new(ErrorCode::BadAddress, "join: no member's address is given"));
+        }
+        let patience = request
+            .timeout_seconds
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+            .unwrap_or(PATIENCE)
+            .min(PATIENCE);
+
+        if let Some(membership) = &self.membership {
+            return if membership.member.cluster != token.cluster {
+                let own = membership.member.cluster;
+                let other = token.cluster;
+                Err(ApiError::new(
+                    ErrorCode::WrongCluster,
+                    format!("this node is a member of cluster {own}; the token is for {other}"),
+                )
+                .hint("leave the cluster first with 'podnetctl leave'"))
+            } else if self.same_node(name.as_ref(), advertise) {
+                Ok(None)
+            } else {
+                Err(self.already_member())
+            };
+        }
+        self.no_attempt("join")?;
+        let host = self.look_at_host().await?;
+        if !request.allow_overlap {
+            host.check_overlap(&token.networks, "join")?;
+        }
+        if let Some(advertise) = advertise {
+            host.check_local(*advertise.ip())?;
+        }
+        let name = name.unwrap_or_else(|| self.default_name());
+        Ok(Some((Plan { token, targets, name, advertise }, patience)))
+    }
+
+    /// Asks the members beside the loop.
+    fn ask_members(&mut self, plan: Plan, patience: Duration, answer: Answer<Box<Status>>) {
+        let hello = Hello { node: self.identity.node(), name: plan.name.clone() };
+        let keyring = Keyring::new(plan.token.gossip_key.clone());
+        let targets = plan.targets.clone();
+        let bind = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, self.config.gossip_port);
+        let events = self.events.clone();
+        self.attempt = Some(Attempt { plan, answer });
+        tokio::spawn(async move {
+            let outcome = probe(bind, &keyring, &hello, &targets, patience).await;
+            let _ = events.send(Event::Probed(Box::new(ProbeOutcome(outcome)))).await;
+        });
+    }
+
+    pub(super) async fn on_probed(&mut self, outcome: ProbeOutcome) {
+        let Some(Attempt { plan, answer }) = self.attempt.take() else { return };
+        let joined = match outcome.0 {
+            Ok(probed) => self.accept_welcome(plan, &probed).await,
+            Err(probe_error) => Err(unanswered(&plan, &probe_error)),
+        };
+        let status = joined.map(|()| Box::new(self.status()));
+        drop(answer.send(status));
+    }
+
+    async fn accept_welcome(&mut self, plan: Plan, probed: &Probed) -> Result<(), ApiError> {
+        if let Some(other) = probed.welcome.name_taken_by {
+            let name = &plan.name;
+            return Err(ApiError::new(
+                ErrorCode::Exists,
+                format!("node name {name}: the member {other} bears it already"),
+            )
+            .hint("choose another with --node-name NAME"));
+        }
+        let port = self.config.gossip_port;
+        let advertise = plan.advertise.unwrap_or(SocketAddrV4::new(probed.source, port));
+        let JoinToken { cluster, gossip_key, networks, checkpoint } = plan.token;
+        tracing::info!(%cluster, name = %plan.name, %advertise, by = %probed.target, "joining");
+        let member = Member {
+            cluster,
+            name: plan.name,
+            advertise,
+            advertise_fixed: plan.advertise.is_some(),
+            gossip_key,
+            networks,
+            checkpoint,
+            seeds: plan.targets,
+        };
+        self.become_member(member, Durable::joiner(cluster, checkpoint)).await
+    }
+
+    /// Refuses while the members of a cluster are being asked.
+    pub(super) fn no_attempt(&self, command: &str) -> Result<(), ApiError> {
+        match &self.attempt {
+            None => Ok(()),
+            Some(_) => Err(ApiError::new(
+                ErrorCode::Exists,
+                format!("{command}: another join is under way on this node"),
+            )
+            .hint("wait until it has ended; it takes 10 s at most")),
+        }
+    }
+}
+
+fn unanswered(plan: &Plan, probe_error: &ProbeError) -> ApiError {
+    let targets: Vec<String> = plan.targets.iter().map(ToString::to_string).collect();
+    let targets = targets.join(", ");
+    let text = error::chain(probe_error);
+    match probe_error {
+        ProbeError::Bind(bind) => error::bind(bind, format!("join: {text}")),
+        ProbeError::Silent { waited } => ApiError::new(
+            ErrorCode::Unreachable,
+            format!(
+                "join: no member answered at {targets} within {:.0} s: the token is of another \
+                 cluster, the address is wrong, or a firewall drops UDP port {}",
+                waited.as_secs_f64(),
+                plan.targets.first().map_or(0, SocketAddrV4::port),
+            ),
+        )
+        .hint(
+            "compare the token with 'podnetctl token show' on a member, its address with \
+             'podnetctl status' there, and let the port pass both hosts' firewalls",
+        ),
+        ProbeError::Forbidden { .. } => {
+            ApiError::new(ErrorCode::NotPermitted, format!("join: {text}"))
+                .hint("a firewall of this host drops the packets, or CAP_NET_RAW is missing")
+        }
+        ProbeError::Unreachable { .. } => {
+            ApiError::new(ErrorCode::Unreachable, format!("join: {text}"))
+                .hint("check the address, and this host's routes")
+        }
+        ProbeError::Seal(_) | ProbeError::Socket(_) => {
+            ApiError::new(ErrorCode::Internal, format!("join: {text}"))
+        }
+    }
+}

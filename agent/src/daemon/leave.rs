@@ -1,0 +1,142 @@
+//! `leave`: giving the block back.
+
+use podnet_core::claim::ClaimState;
+use podnet_core::host::forwards_for_others;
+use podnet_core::kernel::{Op, Scope, Sysctl};
+use podnet_proto::api::{LeaveRequest, Status};
+use podnet_proto::{ApiError, ErrorCode, PodName};
+
+use super::agent::Agent;
+use super::error;
+use crate::dataplane::Dataplane;
+use crate::store::RunDir;
+
+impl Agent {
+    /// Begins to leave. It goes on by itself, also through a restart: the pods, the data path, the
+    /// block, the state.
+    pub(super) fn leave(&mut self, request: LeaveRequest) -> Result<Status, ApiError> {
+        if self.attempt.take().is_some() {
+            tracing::info!("the join that was under way is given up");
+        }
+        let Some(membership) = &self.membership else { return Ok(self.status()) };
+        if !self.is_leaving() {
+            if membership.machine.is_last_voter() {
+                return Err(ApiError::new(
+                    ErrorCode::NoQuorum,
+                    "leave: this node is the only voter, and other nodes are members",
+                )
+                .hint("let the other nodes leave first"));
+            }
+            let pods: Vec<PodName> = self.pods.records.keys().cloned().collect();
+            if !pods.is_empty() && !request.remove_pods {
+                let names: Vec<&str> = pods.iter().map(PodName::as_str).collect();
+                return Err(ApiError::new(
+                    ErrorCode::Exists,
+                    format!("leave: this node has pods: {}", names.join(", ")),
+                )
+                .hint("remove them with 'podnetctl pod rm', or leave with --yes, which does"));
+            }
+            let quorum = membership.quorum;
+            if membership.ledger().is_some() && !quorum.ok() {
+                return Err(ApiError::new(
+                    ErrorCode::NoQuorum,
+                    format!(
+                        "leave: {} of {} voters can be reached, which is no majority",
+                        quorum.reachable, quorum.voters
+                    ),
+                )
+                .hint("bring the voters back; this node keeps its block until then"));
+            }
+            tracing::info!(pods = pods.len(), "leaving the cluster");
+            if let Some(membership) = &mut self.membership {
+                membership.leave_requested = true;
+            }
+            for pod in pods {
+                self.remove_pod(pod, None);
+            }
+            self.leave_when_empty();
+        }
+        Ok(self.status())
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.membership.as_ref().is_some_and(|membership| {
+            membership.leave_requested
+                || matches!(membership.state, ClaimState::Leaving | ClaimState::Gone)
+        })
+    }
+
+    /// Gives the block back, once the last pod is gone.
+    pub(super) fn leave_when_empty(&mut self) {
+        let Some(membership) = &mut self.membership else { return };
+        if membership.leave_requested && self.pods.records.is_empty() {
+            membership.machine.leave();
+            self.step_soon();
+        }
+    }
+
+    /// Ends the membership, once the block is released and the data path is gone.
+    pub(super) async fn finish_leaving(&mut self) {
+        let Some(membership) = &self.membership else { return };
+        // A node that never knew a ledger has nothing to give back.
+        let nothing_to_release = membership.leave_requested && membership.ledger().is_none();
+        let released = membership.state == ClaimState::Gone || nothing_to_release;
+        if !released || membership.stopping {
+            return;
+        }
+        restore_sysctls(self.dataplane.as_ref(), &self.run_dir).await;
+        if let Err(store_error) = self.state_dir.forget() {
+            // Still a member on disk: the next step tries again.
+            tracing::error!(error = error::chain(&store_error), "the state cannot be removed");
+            return;
+        }
+        if let Some(gossip) = self.membership.take().and_then(|membership| membership.gossip) {
+            gossip.shutdown().await;
+        }
+        if let Err(store_error) = self.run_dir.clear() {
+            tracing::warn!(error = error::chain(&store_error), "the run directory is not empty");
+        }
+        // The boot that was released never uses a block again.
+        match self.state_dir.redraw_boot(self.run_dir.path()) {
+            Ok(boot) => self.boot = boot,
+            Err(store_error) => {
+                tracing::error!(error = error::chain(&store_error), "no new boot number");
+            }
+        }
+        self.forget_pods();
+        self.paths.clear();
+        self.reconciling.reset();
+        self.prober.set_targets(std::collections::BTreeMap::new());
+        tracing::info!("this node has left its cluster");
+    }
+}
+
+/// Gives kernel parameters the values that they had before podnet changed them, but for what others
+/// rely on by now. Returns what it left, in words.
+pub(super) async fn restore_sysctls(dataplane: &dyn Dataplane, run_dir: &RunDir) -> Vec<String> {
+    let mut left = Vec::new();
+    let values = run_dir.sysctls().unwrap_or_default();
+    let scope = Scope { addresses: true, ..Scope::default() };
+    let addresses = match dataplane.observe(&scope).await {
+        Ok(observed) => observed.addresses.unwrap_or_default(),
+        Err(observe_error) => {
+            tracing::warn!(error = %observe_error, "kernel parameters stay as they are");
+            return vec!["kernel parameters, since the host could not be looked at".to_owned()];
+        }
+    };
+    for sysctl in Sysctl::ALL {
+        let Some(value) = values.get(sysctl.path()) else { continue };
+        if let Some(user) = forwards_for_others(&addresses) {
+            let what = format!("{sysctl}: {user} relies on it");
+            tracing::info!(what, "left as it is");
+            left.push(what);
+            continue;
+        }
+        let op = Op::SetSysctl { sysctl, value: value.clone() };
+        for op_error in dataplane.apply(&[op]).await.into_iter().filter_map(Result::err) {
+            tracing::warn!(%sysctl, error = %op_error, "cannot be put back");
+            left.push(format!("{sysctl}: {op_error}"));
+        }
+    }
+    left
+}

@@ -1,0 +1,295 @@
+//! A running membership: the claim machine, gossip, and what the peers say of themselves.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ipnetwork::Ipv4Network;
+use podnet_core::claim::{ClaimState, Identity as ClaimIdentity, Machine, Quorum};
+use podnet_core::kernel::PeerBlock;
+use podnet_core::time::Moment;
+use podnet_core::view::{Reader, View};
+use podnet_proto::gossip::{Hello, Key, NodeRecord, Welcome, encode};
+use podnet_proto::ledger::Ledger;
+use podnet_proto::network::{BlockIndex, gateway};
+use podnet_proto::{ApiError, NodeId, NodeName};
+
+use super::agent::Agent;
+use super::error;
+use crate::gossip::{Counters, Gossip, Keyring, Settings, Timing};
+use crate::store::{Identity, Joined, Member, PeerBook};
+
+/// The names of the members, for those who ask before they join.
+#[derive(Debug, Default)]
+pub(super) struct Roster {
+    names: BTreeMap<NodeName, NodeId>,
+    slot: u64,
+}
+
+/// A running membership.
+pub(super) struct Membership {
+    pub(super) member: Member,
+    pub(super) peers: PeerBook,
+    pub(super) machine: Machine,
+    /// `None` while it cannot be started again.
+    pub(super) gossip: Option<Gossip>,
+    pub(super) keyring: Keyring,
+    pub(super) counters: Arc<Counters>,
+    pub(super) roster: Arc<RwLock<Roster>>,
+    pub(super) reader: Reader,
+    pub(super) view: View,
+    /// How often gossip was started, this time included.
+    pub(super) epoch: u64,
+    /// What the claim machine said last.
+    pub(super) state: ClaimState,
+    pub(super) using: Option<BlockIndex>,
+    pub(super) quorum: Quorum,
+    pub(super) wake: Moment,
+    /// The values that gossip has, and those that it should have.
+    pub(super) published: BTreeMap<Key, String>,
+    pub(super) values: BTreeMap<Key, String>,
+    /// The claim machine's state is newer than the disk's.
+    pub(super) unsaved: bool,
+    /// Why the disk does not take it.
+    pub(super) disk_error: Option<ApiError>,
+    /// The data path must stop to carry the block before anything more is published.
+    pub(super) stopping: bool,
+    /// The node leaves once its pods are gone.
+    pub(super) leave_requested: bool,
+}
+
+impl Membership {
+    pub(super) const fn ledger(&self) -> Option<&Ledger> {
+        self.machine.ledger()
+    }
+
+    /// The range of the block that the node uses.
+    pub(super) fn block(&self) -> Option<Ipv4Network> {
+        self.block_range(self.using?)
+    }
+
+    pub(super) fn block_range(&self, index: BlockIndex) -> Option<Ipv4Network> {
+        self.member.networks.first()?.block(index)
+    }
+
+    /// When the claim machine wants to step.
+    pub(super) fn wake_at(&self, start: Instant) -> Instant {
+        start + self.wake.since(Moment::START)
+    }
+
+    /// All other members and their blocks.
+    pub(super) fn peer_blocks(&self, own: NodeId) -> Vec<PeerBlock> {
+        let Some(ledger) = self.ledger() else { return Vec::new() };
+        let others = ledger.blocks.iter().filter(|(_, owner)| **owner != own);
+        others
+            .filter_map(|(index, owner)| {
+                Some(PeerBlock {
+                    node: *owner,
+                    block: self.block_range(*index)?,
+                    address: self.address_of(*owner).map(|address| (*address.ip()).into()),
+                })
+            })
+            .collect()
+    }
+
+    /// The gateways of all other members.
+    pub(super) fn peer_gateways(&self, own: NodeId) -> BTreeMap<NodeId, IpAddr> {
+        self.peer_blocks(own)
+            .into_iter()
+            .map(|peer| (peer.node, gateway(peer.block).into()))
+            .collect()
+    }
+
+    /// Where a member is reached, as it last said itself.
+    pub(super) fn address_of(&self, node: NodeId) -> Option<SocketAddrV4> {
+        let book = || self.peers.get(&node).and_then(|record| record.endpoints.first()).copied();
+        book().or_else(|| self.view.best(node).map(|entry| entry.address))
+    }
+
+    /// Takes over what the members say of themselves. Returns whether it has changed.
+    pub(super) fn learn_peers(&mut self, own: NodeId) -> bool {
+        let Some(ledger) = self.machine.ledger() else { return false };
+        let mut peers = PeerBook::new();
+        for &node in ledger.boots.keys().filter(|node| **node != own) {
+            let heard = self.view.best(node).and_then(|entry| entry.record.as_deref());
+            let known = self.peers.get(&node);
+            let newer = heard.filter(|heard| {
+                // A record that does not carry the key of its node is not that node's.
+                is_of(heard, node) && known.is_none_or(|known| known.counter <= heard.counter)
+            });
+            if let Some(record) = newer.or(known) {
+                peers.insert(node, record.clone());
+            }
+        }
+        let changed = peers != self.peers;
+        self.peers = peers;
+        changed
+    }
+
+    /// Tells the welcomer who bears which name.
+    pub(super) fn update_roster(&self, own: NodeId) {
+        let mut names: BTreeMap<NodeName, NodeId> =
+            self.peers.iter().map(|(node, record)| (record.name.clone(), *node)).collect();
+        // Those that are about to become members have their names too.
+        for entry in self.view.entries().iter().filter(|entry| entry.live) {
+            if let (Some(_), Some(record)) = (&entry.want, &entry.record) {
+                names.entry(record.name.clone()).or_insert(entry.node);
+            }
+        }
+        names.insert(self.member.name.clone(), own);
+        let slot = self.ledger().map_or(0, |ledger| ledger.slot);
+        *self.roster.write().unwrap_or_else(PoisonError::into_inner) = Roster { names, slot };
+    }
+}
+
+fn node_record(member: &Member, own: &Identity, epoch: u64) -> NodeRecord {
+    NodeRecord {
+        name: member.name.clone(),
+        public_key: own.public_key(),
+        endpoints: vec![member.advertise],
+        counter: epoch,
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// Whether a record carries the public key whose hash is the node's id.
+fn is_of(record: &NodeRecord, node: NodeId) -> bool {
+    STANDARD
+        .decode(&record.public_key)
+        .ok()
+        .and_then(|key| <[u8; 32]>::try_from(key).ok())
+        .is_some_and(|key| NodeId::of_public_key(&key) == node)
+}
+
+/// What a member answers to a node that asks before it joins.
+fn welcome(roster: &RwLock<Roster>, own: NodeId, hello: &Hello) -> Welcome {
+    let roster = roster.read().unwrap_or_else(PoisonError::into_inner);
+    let taken_by = roster.names.get(&hello.name).copied();
+    Welcome {
+        node: own,
+        name_taken_by: taken_by.filter(|node| *node != hello.node),
+        slot: roster.slot,
+    }
+}
+
+impl Agent {
+    /// Starts gossip and the claim machine with what is on disk.
+    pub(super) async fn start_membership(&mut self, joined: Joined) -> Result<(), ApiError> {
+        let Joined { member, mut durable, peers } = joined;
+        let epoch = self.state_dir.next_epoch(durable.epoch).map_err(|e| error::store(&e))?;
+        durable.epoch = epoch;
+        let node = self.identity.node();
+        let keyring = Keyring::new(member.gossip_key.clone());
+        let counters = Arc::new(Counters::default());
+        let roster = Arc::new(RwLock::new(Roster::default()));
+        let record = encode(&node_record(&member, &self.identity, epoch)).unwrap_or_default();
+        let values = BTreeMap::from([(Key::Node, record)]);
+        let settings =
+            self.gossip_settings(&member, &peers, epoch, &keyring, &counters, &roster);
+        let gossip =
+            Gossip::spawn(settings, values.clone()).await.map_err(|e| error::gossip(&e))?;
+        let identity = ClaimIdentity { node, boot: self.boot, instance: self.instance };
+        self.membership = Some(Membership {
+            machine: Machine::new(identity, durable, rand::random()),
+            member,
+            peers,
+            gossip: Some(gossip),
+            keyring,
+            counters,
+            roster,
+            reader: Reader::default(),
+            view: View::default(),
+            epoch,
+            state: ClaimState::New,
+            using: None,
+            quorum: Quorum::default(),
+            wake: self.now(),
+            published: values,
+            values: BTreeMap::new(),
+            unsaved: true,
+            disk_error: None,
+            // Whatever the last process left of the data path goes first, unless it is used.
+            stopping: true,
+            leave_requested: false,
+        });
+        Ok(())
+    }
+
+    /// Starts gossip again, with values that are newer than all before: its task has died, the
+    /// node's address has changed, or its disk was rolled back. Where it cannot be started, the
+    /// next step tries again.
+    pub(super) async fn restart_gossip(&mut self, epoch_seen: u64) {
+        let Some(membership) = &mut self.membership else { return };
+        if let Some(gossip) = membership.gossip.take() {
+            gossip.shutdown().await;
+        }
+        if let Err(api_error) = self.try_restart_gossip(epoch_seen).await {
+            tracing::error!(error = %api_error, "gossip cannot be started again");
+        }
+    }
+
+    async fn try_restart_gossip(&mut self, epoch_seen: u64) -> Result<(), ApiError> {
+        let Some(membership) = &self.membership else { return Ok(()) };
+        let epoch = self.state_dir.next_epoch(epoch_seen).map_err(|e| error::store(&e))?;
+        let settings = self.gossip_settings(
+            &membership.member,
+            &membership.peers,
+            epoch,
+            &membership.keyring,
+            &membership.counters,
+            &membership.roster,
+        );
+        let record = node_record(&membership.member, &self.identity, epoch);
+        let mut values = membership.published.clone();
+        values.insert(Key::Node, encode(&record).unwrap_or_default());
+        let gossip =
+            Gossip::spawn(settings, values.clone()).await.map_err(|e| error::gossip(&e))?;
+        tracing::warn!(epoch, "gossip was started again");
+        if let Some(membership) = &mut self.membership {
+            membership.gossip = Some(gossip);
+            membership.published = values;
+            membership.epoch = epoch;
+            membership.reader = Reader::default();
+        }
+        Ok(())
+    }
+
+    fn gossip_settings(
+        &self,
+        member: &Member,
+        peers: &PeerBook,
+        epoch: u64,
+        keyring: &Keyring,
+        counters: &Arc<Counters>,
+        roster: &Arc<RwLock<Roster>>,
+    ) -> Settings {
+        let node = self.identity.node();
+        let known = peers.values().filter_map(|record| record.endpoints.first().copied());
+        let mut seeds: Vec<SocketAddrV4> = member.seeds.iter().copied().chain(known).collect();
+        seeds.sort_unstable();
+        seeds.dedup();
+        let roster = Arc::clone(roster);
+        Settings {
+            node,
+            advertise: member.advertise,
+            listen: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, self.config.gossip_port),
+            cluster: member.cluster,
+            networks: member.networks.clone(),
+            epoch,
+            timing: Timing {
+                interval: self.config.timing.gossip_interval,
+                initial_interval: self.config.timing.gossip_interval,
+                dead_grace: self.config.timing.dead_grace,
+                ..Timing::default()
+            },
+            keyring: keyring.clone(),
+            seeds,
+            start: self.start,
+            welcomer: Arc::new(move |hello| Some(welcome(&roster, node, hello))),
+            counters: Arc::clone(counters),
+        }
+    }
+}

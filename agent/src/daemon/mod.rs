@@ -1,0 +1,96 @@
+//! One event loop owns all state. Everything else runs beside it and reports by event.
+//!
+//! ```text
+//! control socket --+                          +--> disk (state before word in public)
+//! gossip ----------+                          +--> gossip (values, nudges)
+//! kernel changes --+--> event loop (Agent) ---+--> a pass of the reconciler
+//! echoes ----------+                          +--> attaching and detaching pods
+//! timers, signals -+                          +--> answers
+//! ```
+
+mod agent;
+mod claim;
+mod cleanup;
+mod error;
+mod init;
+mod join;
+mod leave;
+mod membership;
+mod pods;
+mod reconcile;
+mod status;
+
+use std::sync::Arc;
+
+use podnet_proto::{ApiError, ErrorCode, Instance};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+pub use cleanup::{cleanup, reset};
+
+use crate::config::Config;
+use crate::control::Listener;
+use crate::dataplane::Dataplane;
+use crate::dataplane::linux::Linux;
+use crate::probe::Prober;
+use crate::store::{Identity, RunDir, StateDir, StateLock, make_private_dir, read_boot};
+
+/// How many events wait for the loop at most; whoever has more waits.
+const EVENTS: usize = 1024;
+
+/// Runs the agent until it is told to stop (SIGTERM, SIGINT). The data path stays.
+///
+/// # Errors
+/// When it cannot start: with the code, the reason and the cure, for the user.
+pub async fn run(config: Config) -> Result<(), ApiError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(error::signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(error::signals)?;
+
+    make_private_dir(&config.state_dir).map_err(|e| error::store(&e))?;
+    let _lock = StateLock::acquire(&config.state_dir).map_err(|e| error::store(&e))?;
+    let identity = Identity::load_or_create(&config.state_dir, config.machine_id_file.as_deref())
+        .map_err(|e| error::store(&e))?;
+    let node = identity.node();
+    let run_dir =
+        RunDir::open(config.run_dir.clone(), node).map_err(|e| error::store(&e))?;
+    let boot = read_boot(&config.run_dir, &config.boot_id_file, node)
+        .map_err(|e| error::store(&e))?;
+    let state_dir = StateDir::new(config.state_dir.clone(), node);
+    let joined = state_dir.load().map_err(|e| error::store(&e))?;
+
+    let dataplane = Linux::new().map_err(|e| error::observe(&e))?;
+    let changes = dataplane.watch().await.map_err(|e| error::observe(&e))?;
+    let (events, queue) = mpsc::channel(EVENTS);
+    let (reports, paths) = mpsc::channel(EVENTS);
+    let prober = Prober::start(reports).map_err(|source| {
+        ApiError::new(ErrorCode::NotPermitted, format!("cannot open a raw ICMP socket: {source}"))
+            .hint("run podnetd with the capability CAP_NET_RAW")
+    })?;
+    let listener = Listener::bind(&config.socket).map_err(|e| error::listen(&e))?;
+
+    let mut agent = agent::Agent::new(agent::Parts {
+        config,
+        identity,
+        boot,
+        instance: Instance(rand::random()),
+        state_dir,
+        run_dir,
+        dataplane: Arc::new(dataplane),
+        prober,
+        events,
+    });
+    agent.resume(joined).await?;
+
+    let (requests, asked) = mpsc::channel(EVENTS);
+    let server = tokio::spawn(listener.serve(requests));
+    tracing::info!(%node, version = env!("CARGO_PKG_VERSION"), "podnetd is ready");
+    let inputs = agent::Inputs { queue, asked, changes, paths };
+    tokio::select! {
+        () = agent.run(inputs) => {}
+        _ = terminate.recv() => tracing::info!("SIGTERM: stopping, the data path stays"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: stopping, the data path stays"),
+    }
+    server.abort();
+    agent.stop().await;
+    Ok(())
+}

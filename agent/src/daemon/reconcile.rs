@@ -1,0 +1,249 @@
+//! When a pass of the reconciler runs, and what follows from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use podnet_core::kernel::{
+    Conflict, Desired, HostAddress, Mtu, Op, OpError, PeerBlock, UnderlayPath, is_drift,
+};
+use podnet_proto::api;
+
+use super::agent::{Agent, Event};
+use super::error;
+use crate::dataplane::ChangeScope;
+use crate::reconciler::{Job, Parts, RememberSysctl, Report, Target, pass};
+use crate::store::RunDir;
+
+/// How long to collect changes before looking at them.
+const DEBOUNCE: Duration = Duration::from_millis(5);
+
+/// How long to wait after a pass that failed; doubled each time, up to the longest.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+
+/// What is known of the data path, and when to look at it next.
+pub(super) struct Reconciling {
+    /// What to look at in the next pass.
+    wanted: Parts,
+    /// When to start it.
+    due: Option<Instant>,
+    /// A pass is under way, and looks at these.
+    running: Option<Parts>,
+    resync: Duration,
+    resync_due: Instant,
+    retry: Duration,
+    pub(super) totals: api::Reconcile,
+    /// What the kernel held when it was last found to be right.
+    held: Desired,
+    /// What the kernel should hold.
+    pub(super) desired: Desired,
+    pub(super) mtu: Option<Mtu>,
+    pub(super) underlay: BTreeMap<IpAddr, UnderlayPath>,
+    pub(super) addresses: Vec<HostAddress>,
+    /// What is in the way.
+    pub(super) conflicts: BTreeSet<Conflict>,
+    /// Changes that failed in the last pass.
+    pub(super) failed: Vec<(Op, OpError)>,
+    /// Why the last pass could not look at the kernel.
+    pub(super) blind: Option<podnet_proto::ApiError>,
+    /// Whether the last pass found or made everything right.
+    pub(super) converged: bool,
+    /// The peers' blocks that the routes were last computed from.
+    pub(super) peers: Option<Vec<PeerBlock>>,
+}
+
+impl Reconciling {
+    pub(super) fn new(now: Instant, resync: Duration) -> Self {
+        Self {
+            wanted: Parts::default(),
+            due: None,
+            running: None,
+            resync,
+            resync_due: now + resync,
+            retry: FIRST_RETRY,
+            totals: api::Reconcile::default(),
+            held: Desired::default(),
+            desired: Desired::default(),
+            mtu: None,
+            underlay: BTreeMap::new(),
+            addresses: Vec::new(),
+            conflicts: BTreeSet::new(),
+            failed: Vec::new(),
+            blind: None,
+            converged: false,
+            peers: None,
+        }
+    }
+
+    /// Asks for a pass at once.
+    pub(super) fn want(&mut self, parts: Parts) {
+        self.wanted.merge(parts);
+        self.due = Some(Instant::now());
+    }
+
+    /// Asks for a pass soon: changes come in swarms.
+    pub(super) fn on_change(&mut self, change: ChangeScope) {
+        self.wanted.add(change);
+        let due = Instant::now() + DEBOUNCE;
+        self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
+    }
+
+    /// Forgets everything: the node is no member any more.
+    pub(super) fn reset(&mut self) {
+        let totals = std::mem::take(&mut self.totals);
+        let running = self.running.take();
+        *self = Self::new(Instant::now(), self.resync);
+        self.totals = totals;
+        self.running = running;
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        if self.running.is_some() {
+            return None;
+        }
+        Some(self.due.map_or(self.resync_due, |due| due.min(self.resync_due)))
+    }
+
+    fn take(&mut self, report: Report) {
+        self.running = None;
+        let applied = report.applied.len() as u64;
+        self.totals.passes += 1;
+        self.totals.operations_total += applied;
+        self.totals.last_at = Some(jiff::Timestamp::now().to_string());
+        self.totals.last_duration_seconds = Some(report.took.as_secs_f64());
+        self.converged = report.converged();
+        self.blind = report.error.as_ref().map(error::observe);
+        if report.error.is_some() {
+            return;
+        }
+        for (op, result) in &report.applied {
+            self.log(op, result);
+        }
+        self.failed = report
+            .applied
+            .into_iter()
+            .filter_map(|(op, result)| Some((op, result.err()?)))
+            .collect();
+        self.totals.failed_total += self.failed.len() as u64;
+        for conflict in report.conflicts.difference(&self.conflicts) {
+            tracing::warn!(object = conflict.object, found = conflict.found, "not podnet's");
+        }
+        self.conflicts = report.conflicts;
+        self.desired = report.desired;
+        self.mtu = report.mtu.or(self.mtu);
+        self.underlay = report.underlay;
+        self.addresses = report.addresses;
+    }
+
+    fn log(&mut self, op: &Op, result: &Result<(), OpError>) {
+        match result {
+            Ok(()) if is_drift(op, &self.held) => {
+                self.totals.drift_total += 1;
+                tracing::warn!(%op, "put back what others had changed");
+            }
+            Ok(()) => tracing::debug!(%op, "applied"),
+            Err(op_error) => tracing::warn!(%op, error = %op_error, "a change failed"),
+        }
+    }
+}
+
+impl Agent {
+    /// Starts a pass if one is due and none is under way.
+    pub(super) fn start_due_pass(&mut self, now: Instant) {
+        let Some(membership) = &self.membership else {
+            self.reconciling.due = None;
+            self.reconciling.resync_due = now + self.reconciling.resync;
+            return;
+        };
+        if self.reconciling.running.is_some() {
+            return;
+        }
+        if now >= self.reconciling.resync_due {
+            self.reconciling.resync_due = now + self.reconciling.resync;
+            self.reconciling.wanted = Parts::all();
+        } else if self.reconciling.due.is_none_or(|due| due > now) {
+            return;
+        }
+        self.reconciling.due = None;
+        let parts = std::mem::take(&mut self.reconciling.wanted);
+        if parts.is_empty() {
+            return;
+        }
+        let node = self.identity.node();
+        let target = membership.block().zip(membership.ledger()).map(|(block, ledger)| Target {
+            networks: ledger.networks.clone(),
+            excluded: ledger.settings.exclude_cidrs.clone(),
+            block,
+            address: *membership.member.advertise.ip(),
+            peers: membership.peer_blocks(node),
+            pods: self.pods.attached(),
+            in_flight: self.pods.in_flight(),
+        });
+        let job = Job { target, parts: parts.clone(), remember: remember(&self.run_dir) };
+        self.reconciling.running = Some(parts);
+        let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
+        tokio::spawn(async move {
+            let report = pass(dataplane.as_ref(), &job).await;
+            // The loop ends only with the process.
+            let _ = events.send(Event::PassDone(Box::new(report))).await;
+        });
+    }
+
+    pub(super) fn on_pass_done(&mut self, mut report: Report) {
+        let pod_ops = std::mem::take(&mut report.pod_ops);
+        let gone = std::mem::take(&mut report.gone);
+        let parts = self.reconciling.running.clone().unwrap_or_default();
+        let stopped = report.desired.bridge.is_none();
+        let ended = Instant::now();
+        self.reconciling.take(report);
+        if self.membership.is_none() {
+            return;
+        }
+
+        for host_ifname in gone {
+            self.pod_gone(&host_ifname);
+        }
+        let repaired = pod_ops.iter().filter(|op| is_drift(op, &self.reconciling.held)).count();
+        self.reconciling.totals.drift_total += repaired as u64;
+        let pods_right = pod_ops.is_empty();
+        for op in pod_ops {
+            self.repair_pod(op);
+        }
+
+        if self.reconciling.converged {
+            self.reconciling.held = self.reconciling.desired.clone();
+            self.reconciling.retry = FIRST_RETRY;
+            if stopped {
+                self.data_path_stopped();
+            }
+        } else {
+            // Pods that are on their way ask for a pass of their own when they have arrived.
+            let failed = self.reconciling.blind.is_some() || !self.reconciling.failed.is_empty();
+            if failed || (stopped && !pods_right) {
+                let retry = self.reconciling.retry;
+                self.reconciling.wanted.merge(parts);
+                self.reconciling.due = Some(ended + retry);
+                self.reconciling.retry = (retry * 2).min(LONGEST_RETRY);
+            }
+        }
+        self.answer_init();
+    }
+}
+
+/// Keeps the first value of each kernel parameter that podnet changes, until the reboot that would
+/// bring it back anyway.
+fn remember(run_dir: &RunDir) -> RememberSysctl {
+    let run_dir = Mutex::new(run_dir.clone());
+    Arc::new(move |sysctl, value| {
+        let run_dir = run_dir.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut values = run_dir.sysctls().map_err(|e| error::chain(&e))?;
+        if values.contains_key(sysctl.path()) {
+            return Ok(());
+        }
+        tracing::info!(%sysctl, was = value, "a kernel parameter is about to change");
+        values.insert(sysctl.path().to_owned(), value.to_owned());
+        run_dir.save_sysctls(&values).map_err(|e| error::chain(&e))
+    })
+}

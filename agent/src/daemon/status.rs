@@ -1,0 +1,325 @@
+//! What users see of the state.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipnetwork::IpNetwork;
+use podnet_core::claim::ClaimState;
+use podnet_core::kernel::{IfIndex, NextHop, OpErrorKind, PROTOCOL, UnderlayPath, path_problem};
+use podnet_proto::api::{
+    self, API_VERSION, Cluster, Encapsulation, Node, PathState, Phase, ProblemEntry, Quorum,
+    RouteState, SelfNode, Severity, Status, TokenResponse,
+};
+use podnet_proto::network::gateway;
+use podnet_proto::token::JoinToken;
+use podnet_proto::{ApiError, ErrorCode, NodeId, NodeName, PodNetwork};
+
+use super::agent::Agent;
+use super::error;
+use super::membership::Membership;
+use crate::config::DEFAULT_GOSSIP_PORT;
+
+impl Agent {
+    pub(super) fn phase(&self) -> Phase {
+        let Some(membership) = &self.membership else {
+            return if self.attempt.is_some() { Phase::Joining } else { Phase::Idle };
+        };
+        if self.is_leaving() {
+            return Phase::Leaving;
+        }
+        match membership.state {
+            ClaimState::New | ClaimState::Want { full: false, quorum: true } => Phase::Joining,
+            ClaimState::Want { full: true, .. } => Phase::Full,
+            ClaimState::Want { full: false, quorum: false } => Phase::NoQuorum,
+            ClaimState::Using => Phase::Ready,
+            ClaimState::Leaving | ClaimState::Gone => Phase::Leaving,
+            ClaimState::Dup => Phase::Fenced,
+        }
+    }
+
+    pub(super) fn status(&self) -> Status {
+        let membership = self.membership.as_ref();
+        let block = membership.and_then(Membership::block);
+        let quorum = membership.map(|membership| membership.quorum).unwrap_or_default();
+        let nodes = self.nodes();
+        Status {
+            api: API_VERSION,
+            phase: self.phase(),
+            node: SelfNode {
+                id: self.identity.node(),
+                name: self.node_name(),
+                addresses: membership.map(|m| m.member.advertise.into()).into_iter().collect(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                boot: self.boot,
+                instance: self.instance,
+            },
+            cluster: membership.map(|membership| cluster(membership, &nodes)),
+            blocks: block.map(IpNetwork::V4).into_iter().collect(),
+            gateways: block.map(|block| IpAddr::V4(gateway(block))).into_iter().collect(),
+            mtu: block.and(self.reconciling.mtu).map(|mtu| mtu.0),
+            quorum: Quorum {
+                voters: quorum.voters,
+                reachable: quorum.reachable,
+                ok: quorum.voters > 0 && quorum.ok(),
+            },
+            pods: self.pods.records.values().filter(|record| record.state.is_shown()).count(),
+            peers: nodes.into_iter().filter(|node| !node.is_self).collect(),
+            reconcile: self.reconciling.totals.clone(),
+            problems: self.problems(),
+        }
+    }
+
+    /// All members, sorted by name; those of whom nothing was heard yet by id, last.
+    pub(super) fn nodes(&self) -> Vec<Node> {
+        let Some(membership) = &self.membership else { return Vec::new() };
+        let own = self.identity.node();
+        let mut ids: Vec<NodeId> = membership
+            .ledger()
+            .map(|ledger| ledger.boots.keys().copied().collect())
+            .unwrap_or_default();
+        if !ids.contains(&own) {
+            ids.push(own);
+        }
+        let mut nodes: Vec<Node> = ids.into_iter().map(|id| self.node(membership, id)).collect();
+        nodes.sort_by(|a, b| {
+            (a.name.is_none(), &a.name, a.id).cmp(&(b.name.is_none(), &b.name, b.id))
+        });
+        nodes
+    }
+
+    fn node(&self, membership: &Membership, id: NodeId) -> Node {
+        let is_self = id == self.identity.node();
+        let ledger = membership.ledger();
+        let entry = membership.view.best(id);
+        let last_seen = entry.and_then(|entry| entry.last_seen);
+        let (path, path_reason) = if is_self { (None, None) } else { self.path(membership, id) };
+        Node {
+            id,
+            name: if is_self {
+                Some(membership.member.name.clone())
+            } else {
+                membership.peers.get(&id).map(|record| record.name.clone())
+            },
+            is_self,
+            addresses: if is_self {
+                vec![membership.member.advertise.into()]
+            } else {
+                membership.address_of(id).map(SocketAddr::V4).into_iter().collect()
+            },
+            blocks: ledger
+                .into_iter()
+                .flat_map(|ledger| ledger.blocks_of(id))
+                .filter_map(|index| membership.block_range(index))
+                .map(IpNetwork::V4)
+                .collect(),
+            live: is_self || membership.view.is_live(id),
+            last_seen_seconds: if is_self {
+                Some(0.0)
+            } else {
+                last_seen.map(|seen| self.now().since(seen).as_secs_f64())
+            },
+            boot: ledger.and_then(|ledger| ledger.boots.get(&id).copied()),
+            encapsulation: (!is_self).then_some(Encapsulation::Direct),
+            path,
+            path_reason,
+        }
+    }
+
+    fn path(&self, membership: &Membership, id: NodeId) -> (Option<PathState>, Option<String>) {
+        if membership.using.is_none() {
+            return (Some(PathState::Pending), Some("this node has no block yet".to_owned()));
+        }
+        let address = membership.address_of(id).map(|address| IpAddr::V4(*address.ip()));
+        let underlay = address.and_then(|address| self.reconciling.underlay.get(&address));
+        if underlay.is_some()
+            && let Some(problem) = path_problem(address, underlay)
+        {
+            return (Some(PathState::Failed), Some(problem));
+        }
+        match self.paths.get(&id).map(|report| &report.outcome) {
+            Some(Ok(_)) => (Some(PathState::Ok), None),
+            Some(Err(reason)) => (Some(PathState::Failed), Some(reason.clone())),
+            None => (Some(PathState::Pending), path_problem(address, underlay)),
+        }
+    }
+
+    pub(super) fn routes(&self) -> Vec<api::Route> {
+        let Some(membership) = &self.membership else { return Vec::new() };
+        let reconciling = &self.reconciling;
+        let failed = |destination: IpNetwork| {
+            reconciling.failed.iter().any(|(op, _)| op.destination() == Some(destination))
+        };
+        reconciling
+            .desired
+            .routes
+            .values()
+            .map(|route| {
+                let (via, device) = match route.next_hop {
+                    NextHop::Gateway { via, device, .. } => (Some(via), self.device_name(device)),
+                    NextHop::Unreachable => (None, None),
+                };
+                let foreign = |conflict: &podnet_core::kernel::Conflict| {
+                    conflict.object == format!("route {route}")
+                };
+                let state = if reconciling.conflicts.iter().any(foreign) {
+                    RouteState::Foreign
+                } else if failed(route.destination) {
+                    RouteState::Missing
+                } else if route.next_hop == NextHop::Unreachable {
+                    RouteState::Unreachable
+                } else {
+                    RouteState::Ok
+                };
+                api::Route {
+                    destination: route.destination,
+                    via,
+                    device,
+                    node: self.owner(membership, route.destination),
+                    protocol: PROTOCOL,
+                    state,
+                }
+            })
+            .collect()
+    }
+
+    fn owner(&self, membership: &Membership, destination: IpNetwork) -> Option<NodeName> {
+        let blocks = self.reconciling.peers.as_deref().unwrap_or_default();
+        let owner = blocks.iter().find(|peer| IpNetwork::V4(peer.block) == destination)?.node;
+        membership.peers.get(&owner).map(|record| record.name.clone())
+    }
+
+    fn device_name(&self, index: IfIndex) -> Option<String> {
+        self.reconciling.underlay.values().find_map(|path| match path {
+            UnderlayPath::OnLink { device, ifname, .. } if *device == index => {
+                Some(ifname.to_string())
+            }
+            UnderlayPath::OnLink { .. }
+            | UnderlayPath::Routed { .. }
+            | UnderlayPath::Local
+            | UnderlayPath::None(_) => None,
+        })
+    }
+
+    pub(super) fn token(&self) -> Result<TokenResponse, ApiError> {
+        let membership = self.membership.as_ref().ok_or_else(|| self.not_member("token"))?;
+        let member = &membership.member;
+        let token = JoinToken {
+            cluster: member.cluster,
+            gossip_key: member.gossip_key.clone(),
+            networks: member.networks.clone(),
+            checkpoint: member.checkpoint,
+        };
+        let token = token.expose().to_string();
+        let address = if member.advertise.port() == DEFAULT_GOSSIP_PORT {
+            member.advertise.ip().to_string()
+        } else {
+            member.advertise.to_string()
+        };
+        let join_command = format!("podnetctl join {address} --token {token}");
+        Ok(TokenResponse { token, join_command })
+    }
+
+    pub(super) fn not_member(&self, what: &str) -> ApiError {
+        ApiError::new(ErrorCode::NotMember, format!("{what}: this node is not a member of a cluster"))
+            .hint("found one with 'podnetctl init', or join one with 'podnetctl join'")
+    }
+
+    pub(super) fn node_name(&self) -> NodeName {
+        self.membership
+            .as_ref()
+            .map_or_else(|| self.default_name(), |membership| membership.member.name.clone())
+    }
+
+    /// The node's label where the user gives none: the first label of its hostname.
+    pub(super) fn default_name(&self) -> NodeName {
+        let hostname = nix::unistd::gethostname().unwrap_or_default();
+        let hostname = hostname.to_string_lossy().to_ascii_lowercase();
+        let label = hostname.split('.').next().unwrap_or_default();
+        let label: String = label
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+            .take(podnet_proto::name::MAX_NAME_LEN)
+            .collect();
+        let label = label.trim_matches('-');
+        label.parse().unwrap_or_else(|_| NodeName::of_id(self.identity.node()))
+    }
+
+    fn problems(&self) -> Vec<ProblemEntry> {
+        let mut problems = Vec::new();
+        let mut add = |severity, api_error: ApiError| {
+            problems.push(ProblemEntry {
+                code: api_error.code,
+                severity,
+                message: api_error.message,
+                hint: api_error.hint,
+            });
+        };
+        let Some(membership) = &self.membership else { return problems };
+        if let Some(disk_error) = &membership.disk_error {
+            add(Severity::Error, disk_error.clone());
+        }
+        if membership.state == ClaimState::Dup {
+            add(Severity::Error, fenced());
+        }
+        if membership.gossip.is_none() {
+            let message = "gossip: it does not run, and is being started again";
+            add(Severity::Error, ApiError::new(ErrorCode::PortInUse, message));
+        }
+        if let Some(blind) = &self.reconciling.blind {
+            add(Severity::Error, blind.clone());
+        }
+        for (op, op_error) in &self.reconciling.failed {
+            let mut api_error = error::op(op_error);
+            api_error.message = format!("{op}: {}", api_error.message);
+            if op_error.kind == OpErrorKind::NotFound {
+                api_error.code = ErrorCode::Internal;
+            }
+            add(Severity::Error, api_error);
+        }
+        for conflict in &self.reconciling.conflicts {
+            let api_error = ApiError::new(ErrorCode::ForeignObject, conflict.to_string())
+                .hint("remove what is in the way; podnet touches only what it made");
+            add(Severity::Error, api_error);
+        }
+        if membership.ledger().is_some() && !membership.quorum.ok() {
+            add(Severity::Warning, no_quorum(membership));
+        }
+        for node in self.nodes().iter().filter(|node| node.path == Some(PathState::Failed)) {
+            let name = node.name.as_ref().map_or_else(|| node.id.to_string(), ToString::to_string);
+            let reason = node.path_reason.as_deref().unwrap_or("packets do not come back");
+            let api_error =
+                ApiError::new(ErrorCode::Unreachable, format!("path to node {name}: {reason}"));
+            add(Severity::Warning, api_error);
+        }
+        problems
+    }
+}
+
+fn cluster(membership: &Membership, nodes: &[Node]) -> Cluster {
+    let networks = &membership.member.networks;
+    let settings = membership.ledger().map(|ledger| ledger.settings.encapsulation);
+    Cluster {
+        id: membership.member.cluster,
+        pod_cidrs: networks.iter().map(|network| IpNetwork::V4(network.cidr())).collect(),
+        block_prefixes: networks.iter().map(PodNetwork::block_prefix).collect(),
+        encapsulation: settings.unwrap_or_default(),
+        nodes: nodes.len(),
+        live_nodes: nodes.iter().filter(|node| node.live).count(),
+    }
+}
+
+fn fenced() -> ApiError {
+    ApiError::new(
+        ErrorCode::Fenced,
+        "this node's identity is in use on another host: its block is not used any more",
+    )
+    .hint("if this host is a clone, run 'podnetd reset --new-identity' on it and join again")
+}
+
+fn no_quorum(membership: &Membership) -> ApiError {
+    let podnet_core::claim::Quorum { voters, reachable } = membership.quorum;
+    ApiError::new(
+        ErrorCode::NoQuorum,
+        format!("{reachable} of {voters} voters can be reached: no node can join or leave"),
+    )
+    .hint("what runs goes on; bring the voters back")
+}

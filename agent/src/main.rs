@@ -1,0 +1,111 @@
+//! `podnetd`: parses, sets up logging and the runtime, and turns errors into exit codes.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use podnet_agent::config::{Cli, Command, Config, ConfigError, LogFormat};
+use podnet_agent::daemon;
+use podnet_proto::{ApiError, ErrorCode};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    match try_main(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(error.code.exit_code())
+        }
+    }
+}
+
+fn try_main(cli: Cli) -> Result<(), ApiError> {
+    let config = Config::load(cli.settings).map_err(config_error)?;
+    start_logging(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            ApiError::new(ErrorCode::Internal, format!("cannot start the runtime: {error}"))
+        })?;
+    match cli.command.unwrap_or(Command::Run) {
+        Command::Run => runtime.block_on(daemon::run(config)),
+        Command::Cleanup { yes, purge } => {
+            confirm(yes, "remove podnet's links, routes, rules and pods from this host")?;
+            let cleaned = runtime.block_on(daemon::cleanup(&config, purge))?;
+            for what in cleaned.removed {
+                say(&format!("removed: {what}"));
+            }
+            for what in cleaned.left {
+                say(&format!("left: {what}"));
+            }
+            Ok(())
+        }
+        Command::Reset { new_identity: _ } => {
+            for path in daemon::reset(&config)? {
+                say(&format!("removed: {}", path.display()));
+            }
+            Ok(())
+        }
+    }
+}
+
+fn config_error(error: ConfigError) -> ApiError {
+    let code = match error {
+        ConfigError::Unreadable { .. } | ConfigError::Malformed { .. } => ErrorCode::Usage,
+        ConfigError::Unsupported { .. } => ErrorCode::Unsupported,
+    };
+    let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+    ApiError::new(code, format!("{error}{}", source.unwrap_or_default()))
+}
+
+fn start_logging(config: &Config) -> Result<(), ApiError> {
+    let filter = EnvFilter::try_new(&config.log_level).map_err(|error| {
+        ApiError::new(ErrorCode::Usage, format!("log level '{}': {error}", config.log_level))
+            .hint("use error, warn, info, debug or trace")
+    })?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => subscriber.with_ansi(colours()).init(),
+        LogFormat::Json => subscriber.json().init(),
+    }
+    Ok(())
+}
+
+fn colours() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+/// Asks on a terminal; without one `--yes` must have been given.
+fn confirm(yes: bool, what: &str) -> Result<(), ApiError> {
+    if yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(ApiError::new(ErrorCode::Usage, format!("this would {what}"))
+            .hint("say --yes where nobody can be asked"));
+    }
+    let mut terminal = std::io::stderr();
+    let _ = write!(terminal, "This will {what}. Go on? [y/N] ");
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    if read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
+        Ok(())
+    } else {
+        Err(ApiError::new(ErrorCode::Usage, "not confirmed: nothing was done"))
+    }
+}
+
+fn complain(error: &ApiError) {
+    let mut stderr = std::io::stderr();
+    let _ = writeln!(stderr, "error: {}", error.message);
+    if let Some(hint) = &error.hint {
+        let _ = writeln!(stderr, "hint: {hint}");
+    }
+}
+
+/// A closed pipe is no reason to fail.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}

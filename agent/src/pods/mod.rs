@@ -1,0 +1,95 @@
+//! Attaching and detaching one pod: what is done beside the event loop.
+
+use std::path::Path;
+
+use ipnetwork::IpNetwork;
+use podnet_core::kernel::{NetnsState, Op, OpError, OpErrorKind, PodLink, Scope};
+
+use crate::dataplane::Dataplane;
+
+/// Attaches a pod, whole or not at all. Returns the inode number of its namespace.
+///
+/// `reused` tells whether another pod had one of its addresses: then the connections of that pod
+/// are forgotten first.
+///
+/// # Errors
+/// When the path leads to no namespace, to the host's own, or is taken; or the kernel refuses.
+pub async fn attach(
+    dataplane: &dyn Dataplane,
+    link: &PodLink,
+    reused: bool,
+    taken: &[u64],
+) -> Result<u64, OpError> {
+    let path = &link.netns.path;
+    check(link, look(dataplane, path).await?, taken)?;
+    if reused {
+        let addresses = link.addresses.iter().map(IpNetwork::ip);
+        let flushes: Vec<Op> = addresses.map(Op::FlushConnections).collect();
+        dataplane.apply(&flushes).await.into_iter().collect::<Result<(), OpError>>()?;
+    }
+    dataplane
+        .apply(&[Op::AttachPod(link.clone())])
+        .await
+        .into_iter()
+        .collect::<Result<(), OpError>>()?;
+    match look(dataplane, path).await {
+        Ok(NetnsState::Netns { inode }) => Ok(inode),
+        Ok(NetnsState::Missing | NetnsState::NotANetns | NetnsState::Host) => {
+            detach(dataplane, link).await?;
+            let path = path.display();
+            let why = format!("pod {}: its namespace {path} has vanished", link.pod);
+            Err(OpError::new(OpErrorKind::NotFound, why))
+        }
+        Err(error) => {
+            detach(dataplane, link).await?;
+            Err(error)
+        }
+    }
+}
+
+/// Detaches a pod. What is gone already is no error.
+///
+/// # Errors
+/// When the kernel refuses.
+pub async fn detach(dataplane: &dyn Dataplane, link: &PodLink) -> Result<(), OpError> {
+    let op = Op::DetachPod {
+        host_ifname: link.host_ifname.clone(),
+        netns: link.netns.made.then(|| link.netns.path.clone()),
+    };
+    dataplane.apply(&[op]).await.into_iter().collect()
+}
+
+async fn look(dataplane: &dyn Dataplane, path: &Path) -> Result<NetnsState, OpError> {
+    let scope = Scope { netns: [path.to_owned()].into(), ..Scope::default() };
+    let observed = dataplane.observe(&scope).await.map_err(|error| {
+        OpError::new(OpErrorKind::Other(0), format!("{}: {error}", path.display()))
+    })?;
+    Ok(observed.netns.get(path).copied().unwrap_or(NetnsState::Missing))
+}
+
+/// Decides whether a pod may be attached to what its path leads to.
+fn check(link: &PodLink, found: NetnsState, taken: &[u64]) -> Result<(), OpError> {
+    let refuse = |kind, why: &str| {
+        let path = link.netns.path.display();
+        Err(OpError::new(kind, format!("pod {}: {path} {why}", link.pod)))
+    };
+    match found {
+        NetnsState::Missing if link.netns.made => Ok(()),
+        NetnsState::Missing => refuse(OpErrorKind::NotFound, "does not exist"),
+        NetnsState::NotANetns if link.netns.made => {
+            refuse(OpErrorKind::Foreign, "exists, and podnet did not make it")
+        }
+        NetnsState::NotANetns => refuse(OpErrorKind::Unsupported, "is not a network namespace"),
+        NetnsState::Host => refuse(
+            OpErrorKind::Unsupported,
+            "is the host's own network namespace, which is never a pod's",
+        ),
+        NetnsState::Netns { .. } if link.netns.made => {
+            refuse(OpErrorKind::Foreign, "is a namespace that podnet did not make")
+        }
+        NetnsState::Netns { inode } if taken.contains(&inode) => {
+            refuse(OpErrorKind::Foreign, "is the namespace of another pod already")
+        }
+        NetnsState::Netns { .. } => Ok(()),
+    }
+}

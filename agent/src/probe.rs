@@ -1,0 +1,156 @@
+//! Whether packets reach the peers: ICMP echo, gateway to gateway.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use podnet_proto::NodeId;
+use surge_ping::{Client, Config, ICMP, PingIdentifier, PingSequence};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+/// How long an echo may take.
+const ECHO_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How long a peer that has never answered, or stopped to, is asked often; then it counts as
+/// failed, and is asked now and then.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long to wait between two echoes to a peer that is asked often.
+const OFTEN: Duration = Duration::from_millis(100);
+
+/// How long to wait between two echoes to a peer that does not answer.
+const NOW_AND_THEN: Duration = Duration::from_secs(2);
+
+/// How long to wait between two echoes to a peer that answers.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// What an echo told that was not known before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathReport {
+    /// The peer.
+    pub node: NodeId,
+    /// Its gateway address.
+    pub gateway: IpAddr,
+    /// The round-trip time, or why there was no answer, in words.
+    pub outcome: Result<Duration, String>,
+}
+
+/// Sends echoes to the gateways of all peers, for as long as it lives.
+#[derive(Debug)]
+pub struct Prober {
+    targets: watch::Sender<BTreeMap<NodeId, IpAddr>>,
+}
+
+impl Prober {
+    /// Starts to send echoes, and to report what changes. Must be called in a tokio runtime.
+    ///
+    /// # Errors
+    /// When no raw ICMP socket can be opened (`CAP_NET_RAW`).
+    pub fn start(reports: mpsc::Sender<PathReport>) -> io::Result<Self> {
+        let config = Config::builder()
+            .kind(ICMP::V4)
+            .sock_type_hint(socket2::Type::RAW)
+            .build();
+        let client = Client::new(&config)?;
+        let (targets, receiver) = watch::channel(BTreeMap::new());
+        tokio::spawn(supervise(client, receiver, reports));
+        Ok(Self { targets })
+    }
+
+    /// Sets which gateways to send echoes to.
+    pub fn set_targets(&self, targets: BTreeMap<NodeId, IpAddr>) {
+        self.targets.send_if_modified(|current| {
+            let changed = *current != targets;
+            *current = targets;
+            changed
+        });
+    }
+}
+
+/// Keeps one task running for each target.
+async fn supervise(
+    client: Client,
+    mut targets: watch::Receiver<BTreeMap<NodeId, IpAddr>>,
+    reports: mpsc::Sender<PathReport>,
+) {
+    let mut running = BTreeMap::new();
+    // Dropping the set ends all tasks.
+    let mut tasks = JoinSet::new();
+    loop {
+        let wanted = targets.borrow_and_update().clone();
+        running.retain(
+            |target: &(NodeId, IpAddr), task: &mut tokio::task::AbortHandle| {
+                let keep = wanted.get(&target.0) == Some(&target.1);
+                if !keep {
+                    task.abort();
+                }
+                keep
+            },
+        );
+        for target in wanted {
+            running.entry(target).or_insert_with(|| {
+                tasks.spawn(watch_path(
+                    client.clone(),
+                    target.0,
+                    target.1,
+                    reports.clone(),
+                ))
+            });
+        }
+        while tasks.try_join_next().is_some() {}
+        if targets.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Sends echoes to one gateway, and reports when it begins or ceases to answer.
+async fn watch_path(
+    client: Client,
+    node: NodeId,
+    gateway: IpAddr,
+    reports: mpsc::Sender<PathReport>,
+) {
+    let mut pinger = client.pinger(gateway, PingIdentifier(rand::random())).await;
+    pinger.timeout(ECHO_TIMEOUT);
+    let mut silent_since = None;
+    let mut reported: Option<bool> = None;
+    let mut sequence = 0_u16;
+    loop {
+        sequence = sequence.wrapping_add(1);
+        let (outcome, pause) = match pinger.ping(PingSequence(sequence), &[]).await {
+            Ok((_, round_trip)) => {
+                silent_since = None;
+                (Ok(round_trip), STEADY)
+            }
+            Err(error) => {
+                if silent_since.get_or_insert_with(Instant::now).elapsed() < PATIENCE {
+                    sleep(OFTEN).await;
+                    continue;
+                }
+                (
+                    Err(format!("no echo from {gateway}: {error}")),
+                    NOW_AND_THEN,
+                )
+            }
+        };
+        if reported != Some(outcome.is_ok()) {
+            reported = Some(outcome.is_ok());
+            if reports
+                .send(PathReport {
+                    node,
+                    gateway,
+                    outcome,
+                })
+                .await
+                .is_err()
+            {
+                return;
+            }
+        }
+        sleep(pause).await;
+    }
+}

@@ -1,0 +1,81 @@
+//! The host's boot.
+
+use std::fs;
+use std::path::Path;
+
+use podnet_proto::{Boot, NodeId};
+use serde::{Deserialize, Serialize};
+
+use super::file::{self, StoreError};
+
+const KIND: &str = "boot";
+
+#[derive(Serialize, Deserialize)]
+struct Content {
+    boot: Boot,
+    /// The kernel's own number of the boot, in case the run directory outlives one.
+    kernel: String,
+}
+
+/// Reads the number of this boot from the run directory, or draws it where there is none yet. When
+/// the kernel has booted since, whatever else the run directory holds is of another boot, and is
+/// removed.
+///
+/// # Errors
+/// When a file is damaged, or the file system refuses.
+pub fn read_boot(run_dir: &Path, kernel_boot_id: &Path, node: NodeId) -> Result<Boot, StoreError> {
+    let kernel = fs::read_to_string(kernel_boot_id)
+        .map_err(StoreError::io("read", kernel_boot_id))?
+        .trim()
+        .to_owned();
+    let path = run_dir.join(KIND);
+    match file::read::<Content>(&path, KIND, Some(node)) {
+        Ok(Some(content)) if content.kernel == kernel => return Ok(content.boot),
+        // Another node's, or another boot's: the run directory is a leftover.
+        Ok(_) | Err(StoreError::Foreign { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    super::run::forget(run_dir)?;
+    draw(run_dir, kernel, node)
+}
+
+/// Draws a new number for this boot: after a node has left a cluster, its old one must never be
+/// used again.
+///
+/// # Errors
+/// When the file system refuses.
+pub(super) fn redraw(run_dir: &Path, node: NodeId) -> Result<Boot, StoreError> {
+    let path = run_dir.join(KIND);
+    let kernel = file::read::<Content>(&path, KIND, Some(node))?
+        .map(|content| content.kernel)
+        .unwrap_or_default();
+    draw(run_dir, kernel, node)
+}
+
+fn draw(run_dir: &Path, kernel: String, node: NodeId) -> Result<Boot, StoreError> {
+    let boot = Boot(rand::random());
+    file::write_until_reboot(&run_dir.join(KIND), KIND, node, &Content { boot, kernel })?;
+    Ok(boot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODE: NodeId = NodeId::from_bytes([1; 16]);
+
+    #[test]
+    fn a_boot_outlives_the_agent_but_not_the_kernel() {
+        let dir = tempfile::tempdir().unwrap();
+        let kernel = dir.path().join("boot_id");
+        fs::write(&kernel, "one\n").unwrap();
+        let first = read_boot(dir.path(), &kernel, NODE).unwrap();
+        assert_eq!(read_boot(dir.path(), &kernel, NODE).unwrap(), first);
+        fs::write(&kernel, "two\n").unwrap();
+        let second = read_boot(dir.path(), &kernel, NODE).unwrap();
+        assert_ne!(first, second);
+        let third = redraw(dir.path(), NODE).unwrap();
+        assert_ne!(second, third);
+        assert_eq!(read_boot(dir.path(), &kernel, NODE).unwrap(), third);
+    }
+}

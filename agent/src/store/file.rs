@@ -1,0 +1,334 @@
+//! One state file: a line that says what it is, then JSON.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use podnet_proto::NodeId;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+/// What every state file begins with.
+const MAGIC: &str = "podnet-state";
+
+/// The version of the files that this program writes.
+const VERSION: u32 = 1;
+
+/// The longest state file, in bytes: some 20 times what 256 nodes need.
+const MAX_LEN: u64 = 4 * 1024 * 1024;
+
+/// Why a state file cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Its content is not what was written.
+    #[error("{} is damaged: {why}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A later version of podnet wrote it.
+    #[error("{} has format version {version}, newer than {VERSION}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: u32,
+    },
+    /// It was written by another node, or on another machine.
+    #[error("{} belongs to {owner}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: String,
+    },
+    /// Another agent runs on the state directory.
+    #[error("{} is in use by another agent{}", path.display(), pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+        /// The other agent's process.
+        pid: Option<i32>,
+    },
+    /// The file system refuses.
+    #[error("cannot {verb} {}", path.display())]
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl StoreError {
+    pub(super) fn io(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io {
+            verb,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+/// Makes a directory that only its owner can enter, and its parents.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn make_private_dir(path: &Path) -> Result<(), StoreError> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(StoreError::io("create", parent))?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+                .map_err(StoreError::io("set the mode of", path))
+        }
+        Err(error) => Err(StoreError::io("create", path)(error)),
+    }
+}
+
+/// Reads a state file; `None` where there is none.
+pub(super) fn read<T: DeserializeOwned>(
+    path: &Path,
+    kind: &str,
+    owner: Option<NodeId>,
+) -> Result<Option<T>, StoreError> {
+    let bytes = match fs::metadata(path) {
+        Ok(metadata) if metadata.len() > MAX_LEN => {
+            return Err(corrupt(path, "it is longer than any state file"));
+        }
+        Ok(_) => Zeroizing::new(fs::read(path).map_err(StoreError::io("read", path))?),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StoreError::io("read", path)(error)),
+    };
+    decode(path, &bytes, kind, owner).map(Some)
+}
+
+/// Replaces a state file as a whole. When this returns, the new content is on disk; when it fails,
+/// the old one is.
+pub(super) fn write<T: Serialize>(
+    path: &Path,
+    kind: &str,
+    owner: NodeId,
+    content: &T,
+) -> Result<(), StoreError> {
+    replace(path, kind, owner, content, File::sync_all)?;
+    sync_parent(path)
+}
+
+/// As [`write`], for what dies with the boot: it survives the agent, and need not reach the disk.
+pub(super) fn write_until_reboot<T: Serialize>(
+    path: &Path,
+    kind: &str,
+    owner: NodeId,
+    content: &T,
+) -> Result<(), StoreError> {
+    replace(path, kind, owner, content, |_| Ok(()))
+}
+
+fn replace<T: Serialize>(
+    path: &Path,
+    kind: &str,
+    owner: NodeId,
+    content: &T,
+    settle: impl FnOnce(&File) -> io::Result<()>,
+) -> Result<(), StoreError> {
+    let bytes = encode(kind, owner, content)
+        .map_err(|error| StoreError::io("write", path)(io::Error::other(error)))?;
+    let beside = path.with_extension("new");
+    let written = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)
+        .and_then(|mut file| {
+            file.write_all(&bytes)?;
+            settle(&file)
+        })
+        .and_then(|()| fs::rename(&beside, path));
+    if let Err(error) = written {
+        // A half-written file must not stay behind, least of all on a full disk.
+        let _ = fs::remove_file(&beside);
+        return Err(StoreError::io("write", path)(error));
+    }
+    Ok(())
+}
+
+/// Removes a state file. When this returns, it is gone from the disk. One that is not there is no
+/// error.
+///
+/// # Errors
+/// When the file system refuses.
+pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Ok(()) => sync_parent(path),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(StoreError::io("remove", path)(error)),
+    }
+}
+
+fn sync_parent(path: &Path) -> Result<(), StoreError> {
+    let Some(parent) = path.parent() else {
+        return Ok(());
+    };
+    File::open(parent)
+        .and_then(|dir| dir.sync_all())
+        .map_err(StoreError::io("sync", parent))
+}
+
+fn encode<T: Serialize>(
+    kind: &str,
+    owner: NodeId,
+    content: &T,
+) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
+    let body = Zeroizing::new(serde_json::to_vec(content)?);
+    let head = head(kind, owner);
+    let mut bytes = Zeroizing::new(format!("{head} {}\n", checksum(&head, &body)).into_bytes());
+    bytes.extend_from_slice(&body);
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+fn head(kind: &str, owner: NodeId) -> String {
+    format!("{MAGIC} {VERSION} {kind} {owner}")
+}
+
+fn checksum(head: &str, body: &[u8]) -> String {
+    let digest = Sha256::new()
+        .chain_update(head)
+        .chain_update(b"\n")
+        .chain_update(body)
+        .finalize();
+    data_encoding::HEXLOWER.encode(&digest)
+}
+
+fn decode<T: DeserializeOwned>(
+    path: &Path,
+    bytes: &[u8],
+    kind: &str,
+    owner: Option<NodeId>,
+) -> Result<T, StoreError> {
+    let corrupt = |why: &str| corrupt(path, why);
+    if bytes.is_empty() {
+        return Err(corrupt("it is empty"));
+    }
+    let line_end = bytes
+        .iter()
+        .position(|b| *b == b'\n')
+        .ok_or_else(|| corrupt("it is cut short"))?;
+    let line = std::str::from_utf8(&bytes[..line_end])
+        .map_err(|_| corrupt("its first line is not text"))?;
+    let fields: Vec<&str> = line.split(' ').collect();
+    let [MAGIC, version, found_kind, found_owner, found_checksum] = fields[..] else {
+        return Err(corrupt("it does not begin as a state file does"));
+    };
+    let version: u32 = version
+        .parse()
+        .map_err(|_| corrupt("its version is not a number"))?;
+    if version > VERSION {
+        return Err(StoreError::Newer {
+            path: path.to_owned(),
+            version,
+        });
+    }
+    let body = bytes[line_end + 1..]
+        .strip_suffix(b"\n")
+        .ok_or_else(|| corrupt("it is cut short"))?;
+    let (head, _) = line.rsplit_once(' ').unwrap_or((line, ""));
+    if checksum(head, body) != found_checksum {
+        return Err(corrupt("its checksum is wrong"));
+    }
+    if found_kind != kind {
+        return Err(corrupt("it is another kind of state file"));
+    }
+    if owner.is_some_and(|owner| owner.to_string() != found_owner) {
+        let owner = format!("node {found_owner}");
+        return Err(StoreError::Foreign {
+            path: path.to_owned(),
+            owner,
+        });
+    }
+    serde_json::from_slice(body).map_err(|error| corrupt(&format!("unexpected content: {error}")))
+}
+
+pub(super) fn corrupt(path: &Path, why: &str) -> StoreError {
+    StoreError::Corrupt {
+        path: path.to_owned(),
+        why: why.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWNER: NodeId = NodeId::from_bytes([1; 16]);
+
+    fn encoded() -> Zeroizing<Vec<u8>> {
+        encode("thing", OWNER, &vec![1, 2, 3]).unwrap()
+    }
+
+    fn decoded(bytes: &[u8]) -> Result<Vec<u32>, StoreError> {
+        decode(Path::new("/state/thing"), bytes, "thing", Some(OWNER))
+    }
+
+    #[test]
+    fn a_file_reads_back() {
+        assert_eq!(decoded(&encoded()).unwrap(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_noticed() {
+        let good = encoded();
+        for index in 0..good.len() {
+            assert!(decoded(&good[..index]).is_err(), "cut at {index}");
+            for bit in 0..8 {
+                let mut bad = good.clone();
+                bad[index] ^= 1 << bit;
+                assert!(decoded(&bad).is_err(), "byte {index}, bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn newer_versions_other_kinds_and_other_owners_are_named() {
+        let newer = String::from_utf8(encoded().to_vec())
+            .unwrap()
+            .replace("state 1", "state 2");
+        assert!(matches!(
+            decoded(newer.as_bytes()),
+            Err(StoreError::Newer { version: 2, .. })
+        ));
+        let other = encode("thing", NodeId::from_bytes([2; 16]), &vec![1]).unwrap();
+        assert!(matches!(decoded(&other), Err(StoreError::Foreign { .. })));
+        let kind = encode("other", OWNER, &vec![1]).unwrap();
+        assert!(matches!(decoded(&kind), Err(StoreError::Corrupt { .. })));
+    }
+
+    #[test]
+    fn writing_replaces_the_file_and_leaves_nothing_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("thing");
+        assert_eq!(read::<u32>(&path, "thing", None).unwrap(), None);
+        write(&path, "thing", OWNER, &1).unwrap();
+        write(&path, "thing", OWNER, &2).unwrap();
+        assert_eq!(read::<u32>(&path, "thing", Some(OWNER)).unwrap(), Some(2));
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        remove(&path).unwrap();
+        remove(&path).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,179 @@
+//! The node's key.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ed25519_dalek::SigningKey;
+use podnet_proto::NodeId;
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::file::{self, StoreError};
+
+const KIND: &str = "identity";
+
+/// Where the kernel shows the identity of the (virtual) machine: firmware gives a new one to a
+/// clone, and an administrator does not change it in passing.
+const PRODUCT_UUID: &str = "/sys/class/dmi/id/product_uuid";
+
+/// Who this node is: an ed25519 key, made once, whose hash is the node id.
+pub struct Identity {
+    node: NodeId,
+    key: SigningKey,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Content {
+    /// The secret key, in base64.
+    key: String,
+    /// The machine that it was made on, where that is known.
+    machine: Option<String>,
+}
+
+impl Drop for Content {
+    fn drop(&mut self) {
+        self.key.zeroize();
+    }
+}
+
+impl Identity {
+    /// Reads the node's identity, or makes it if there is none yet.
+    ///
+    /// `machine_file` is the file that tells the machine's identity; the firmware's where it is
+    /// `None`.
+    ///
+    /// # Errors
+    /// When the file is damaged, or was made on another machine: the disk is a clone, and two
+    /// nodes with one identity would both use one block.
+    pub fn load_or_create(
+        state_dir: &Path,
+        machine_file: Option<&Path>,
+    ) -> Result<Self, StoreError> {
+        let path = state_dir.join(KIND);
+        let here = machine(machine_file);
+        if let Some(content) = file::read::<Content>(&path, KIND, None)? {
+            let identity = Self::from_content(&path, &content)?;
+            return match (&content.machine, here) {
+                (Some(made_on), Some(here)) if *made_on != here => Err(StoreError::Foreign {
+                    path,
+                    owner: format!("machine {made_on}, and this is {here}"),
+                }),
+                (Some(_) | None, _) => Ok(identity),
+            };
+        }
+        let mut secret = Zeroizing::new([0_u8; 32]);
+        rand::fill(secret.as_mut_slice());
+        let content = Content {
+            key: STANDARD.encode(*secret),
+            machine: here,
+        };
+        let identity = Self::from_key(SigningKey::from_bytes(&secret));
+        file::write(&path, KIND, identity.node, &content)?;
+        Ok(identity)
+    }
+
+    fn from_content(path: &Path, content: &Content) -> Result<Self, StoreError> {
+        let bytes = Zeroizing::new(STANDARD.decode(&content.key).unwrap_or_default());
+        let secret: &[u8; 32] = bytes
+            .as_slice()
+            .try_into()
+            .map_err(|_| file::corrupt(path, "its key is not 32 bytes long"))?;
+        let identity = Self::from_key(SigningKey::from_bytes(secret));
+        // The first line names the node too; the two must agree.
+        file::read::<Content>(path, KIND, Some(identity.node))?;
+        Ok(identity)
+    }
+
+    fn from_key(key: SigningKey) -> Self {
+        Self {
+            node: NodeId::of_public_key(key.verifying_key().as_bytes()),
+            key,
+        }
+    }
+
+    /// The node's id.
+    #[must_use]
+    pub const fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// The public key, in base64.
+    #[must_use]
+    pub fn public_key(&self) -> String {
+        STANDARD.encode(self.key.verifying_key().as_bytes())
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity")
+            .field("node", &self.node)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Removes everything from a state directory that ties it to a node: the next start makes a new
+/// identity. Returns what it removed.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn reset_identity(state_dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    // `cluster` first: without it the rest means nothing.
+    let paths = ["cluster", "ledger", "peers", "epoch", KIND].map(|name| state_dir.join(name));
+    let present: Vec<PathBuf> = paths.into_iter().filter(|path| path.exists()).collect();
+    for path in &present {
+        file::remove(path)?;
+    }
+    Ok(present)
+}
+
+fn machine(file: Option<&Path>) -> Option<String> {
+    let text = fs::read_to_string(file.unwrap_or(Path::new(PRODUCT_UUID))).ok()?;
+    let text = text.trim().to_ascii_lowercase();
+    // Firmware that was never given an identity says so with a constant.
+    let meaningless = text.is_empty() || text.bytes().all(|b| matches!(b, b'0' | b'f' | b'-'));
+    (!meaningless).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_is_made_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Identity::load_or_create(dir.path(), None).unwrap();
+        let second = Identity::load_or_create(dir.path(), None).unwrap();
+        assert_eq!(first.node(), second.node());
+        reset_identity(dir.path()).unwrap();
+        let third = Identity::load_or_create(dir.path(), None).unwrap();
+        assert_ne!(first.node(), third.node());
+    }
+
+    #[test]
+    fn a_cloned_disk_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let machine = dir.path().join("machine");
+        fs::write(&machine, "4c4c4544-0042\n").unwrap();
+        Identity::load_or_create(dir.path(), Some(&machine)).unwrap();
+        fs::write(&machine, "4c4c4544-0043\n").unwrap();
+        let error = Identity::load_or_create(dir.path(), Some(&machine)).unwrap_err();
+        assert!(error.to_string().contains("4c4c4544-0042"), "{error}");
+        // Firmware that tells nothing is no reason to refuse.
+        fs::write(&machine, "00000000-0000\n").unwrap();
+        Identity::load_or_create(dir.path(), Some(&machine)).unwrap();
+    }
+
+    #[test]
+    fn debug_shows_no_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let identity = Identity::load_or_create(dir.path(), None).unwrap();
+        assert_eq!(
+            format!("{identity:?}"),
+            format!("Identity {{ node: {}, .. }}", identity.node())
+        );
+    }
+}

@@ -1,0 +1,223 @@
+//! What makes this node a member of a cluster.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddrV4;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use podnet_core::claim::Durable;
+use podnet_proto::gossip::NodeRecord;
+use podnet_proto::ledger::Checkpoint;
+use podnet_proto::{Boot, ClusterId, GossipKey, NodeId, NodeName, PodNetwork};
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::file::{self, StoreError};
+
+const CLUSTER: &str = "cluster";
+const LEDGER: &str = "ledger";
+const PEERS: &str = "peers";
+const EPOCH: &str = "epoch";
+
+/// This node's membership.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The node's label.
+    pub name: NodeName,
+    /// Where peers reach it.
+    pub advertise: SocketAddrV4,
+    /// Whether the user said so: then it stays, else it follows the host's addresses.
+    pub advertise_fixed: bool,
+    /// The key that seals gossip.
+    pub gossip_key: GossipKey,
+    /// The pod networks.
+    pub networks: Vec<PodNetwork>,
+    /// What the join token vouches for.
+    pub checkpoint: Checkpoint,
+    /// Members that answered before: where to gossip first.
+    pub seeds: Vec<SocketAddrV4>,
+}
+
+/// What is on disk of a membership.
+#[derive(Debug)]
+pub struct Joined {
+    /// The membership.
+    pub member: Member,
+    /// The state of the claim protocol.
+    pub durable: Durable,
+    /// What the members last said of themselves.
+    pub peers: PeerBook,
+}
+
+/// What the members last said of themselves.
+pub type PeerBook = BTreeMap<NodeId, NodeRecord>;
+
+#[derive(Serialize, Deserialize)]
+struct MemberContent {
+    cluster: ClusterId,
+    name: NodeName,
+    advertise: SocketAddrV4,
+    advertise_fixed: bool,
+    /// The gossip keys in base64, the one that encrypts first.
+    keys: Vec<String>,
+    networks: Vec<PodNetwork>,
+    checkpoint: Checkpoint,
+    seeds: Vec<SocketAddrV4>,
+}
+
+impl Drop for MemberContent {
+    fn drop(&mut self) {
+        self.keys.zeroize();
+    }
+}
+
+/// The state directory of a node.
+#[derive(Clone)]
+pub struct StateDir {
+    dir: PathBuf,
+    node: NodeId,
+}
+
+impl fmt::Debug for StateDir {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StateDir({})", self.dir.display())
+    }
+}
+
+impl StateDir {
+    /// The state directory at `dir`, of this node.
+    #[must_use]
+    pub const fn new(dir: PathBuf, node: NodeId) -> Self {
+        Self { dir, node }
+    }
+
+    /// Reads the node's membership; `None` if it has none. Removes what an `init`, `join` or
+    /// `leave` left behind that was cut short.
+    ///
+    /// # Errors
+    /// When a file is damaged, of a newer version or of another node.
+    pub fn load(&self) -> Result<Option<Joined>, StoreError> {
+        let path = self.path(CLUSTER);
+        let Some(content) = file::read::<MemberContent>(&path, CLUSTER, Some(self.node))? else {
+            self.forget()?;
+            return Ok(None);
+        };
+        let ledger = self.path(LEDGER);
+        let durable = file::read(&ledger, LEDGER, Some(self.node))?
+            .ok_or_else(|| file::corrupt(&ledger, "it is missing"))?;
+        let peers = file::read(&self.path(PEERS), PEERS, Some(self.node))?.unwrap_or_default();
+        Ok(Some(Joined {
+            member: member(&path, &content)?,
+            durable,
+            peers,
+        }))
+    }
+
+    /// Makes the node a member: the whole of it, or nothing.
+    ///
+    /// # Errors
+    /// When the file system refuses; then the node is no member.
+    pub fn become_member(&self, member: &Member, durable: &Durable) -> Result<(), StoreError> {
+        file::remove(&self.path(PEERS))?;
+        self.save_durable(durable)?;
+        self.save_member(member).inspect_err(|_| {
+            // Without `cluster` it means nothing, and the next start removes it too.
+            let _ = file::remove(&self.path(LEDGER));
+        })
+    }
+
+    /// Writes the membership.
+    ///
+    /// # Errors
+    /// When the file system refuses; then the old one stands.
+    pub fn save_member(&self, member: &Member) -> Result<(), StoreError> {
+        let content = MemberContent {
+            cluster: member.cluster,
+            name: member.name.clone(),
+            advertise: member.advertise,
+            advertise_fixed: member.advertise_fixed,
+            keys: vec![STANDARD.encode(member.gossip_key.expose())],
+            networks: member.networks.clone(),
+            checkpoint: member.checkpoint,
+            seeds: member.seeds.clone(),
+        };
+        file::write(&self.path(CLUSTER), CLUSTER, self.node, &content)
+    }
+
+    /// Writes the state of the claim protocol.
+    ///
+    /// # Errors
+    /// When the file system refuses; then nobody may be told of it.
+    pub fn save_durable(&self, durable: &Durable) -> Result<(), StoreError> {
+        file::write(&self.path(LEDGER), LEDGER, self.node, durable)
+    }
+
+    /// Writes what the members last said of themselves.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn save_peers(&self, peers: &PeerBook) -> Result<(), StoreError> {
+        file::write(&self.path(PEERS), PEERS, self.node, peers)
+    }
+
+    /// Counts a start of gossip, and returns the new number: higher than every one before, also of
+    /// earlier memberships, since peers remember those.
+    ///
+    /// # Errors
+    /// When the file system refuses; then gossip must not start.
+    pub fn next_epoch(&self, at_least: u64) -> Result<u64, StoreError> {
+        let path = self.path(EPOCH);
+        let last: u64 = file::read(&path, EPOCH, Some(self.node))?.unwrap_or(0);
+        let next = last.max(at_least).saturating_add(1);
+        file::write(&path, EPOCH, self.node, &next)?;
+        Ok(next)
+    }
+
+    /// Ends the membership on disk. The node's identity stays.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn forget(&self) -> Result<(), StoreError> {
+        // `cluster` first: without it the others mean nothing.
+        for name in [CLUSTER, LEDGER, PEERS] {
+            file::remove(&self.path(name))?;
+        }
+        Ok(())
+    }
+
+    /// Draws a new boot number after the node has left: the old one is never used again.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn redraw_boot(&self, run_dir: &Path) -> Result<Boot, StoreError> {
+        super::boot::redraw(run_dir, self.node)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+}
+
+fn member(path: &Path, content: &MemberContent) -> Result<Member, StoreError> {
+    let key = content
+        .keys
+        .first()
+        .and_then(|key| STANDARD.decode(key).ok())
+        .map(Zeroizing::new)
+        .and_then(|key| key.as_slice().try_into().ok())
+        .ok_or_else(|| file::corrupt(path, "its gossip key is not 32 bytes long"))?;
+    Ok(Member {
+        cluster: content.cluster,
+        name: content.name.clone(),
+        advertise: content.advertise,
+        advertise_fixed: content.advertise_fixed,
+        gossip_key: GossipKey::from_bytes(key),
+        networks: content.networks.clone(),
+        checkpoint: content.checkpoint,
+        seeds: content.seeds.clone(),
+    })
+}

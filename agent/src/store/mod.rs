@@ -1,0 +1,28 @@
+//! What the agent keeps on disk.
+//!
+//! ```text
+//! /var/lib/podnet  identity  the node's key                      made once
+//!                  epoch     how often gossip was started        outlives a membership
+//!                  ledger    what the claim protocol must keep   written before `cluster`
+//!                  cluster   name, keys, networks                its presence makes a member
+//!                  peers     where members were last reached
+//! /run/podnet      boot, pods/NAME, freed, sysctls               dies with the boot
+//! ```
+//!
+//! Each file is replaced as a whole: written beside, fsynced, renamed, its folder fsynced. One that
+//! is damaged, of a newer version, or of another node is an error; there is never a silent fresh
+//! start.
+
+mod boot;
+mod file;
+mod identity;
+mod lock;
+mod member;
+mod run;
+
+pub use boot::read_boot;
+pub use file::{StoreError, make_private_dir};
+pub use identity::{Identity, reset_identity};
+pub use lock::StateLock;
+pub use member::{Joined, Member, PeerBook, StateDir};
+pub use run::{PodRecord, PodRecordState, RunDir};
