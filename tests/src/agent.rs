@@ -1,10 +1,10 @@
 //! The agent of a node, as a process.
 
-use std::env;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -27,7 +27,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// How much of the log an error shows.
 const LOG_TAIL_LINES: usize = 5;
 
-/// What would lead the agent out of its node.
+/// What would lead the agent and its clients out of their node.
 const FOREIGN_ENVIRONMENT: &[&str] = &[
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
@@ -84,9 +84,7 @@ impl Node<'_> {
             .env("PATH", self.lab().programs().search_path())
             .env("PODNET_BOOT_ID_FILE", dir.boot_id())
             .env("PODNET_MACHINE_ID_FILE", dir.machine_id());
-        for name in FOREIGN_ENVIRONMENT {
-            command.env_remove(name);
-        }
+        without_foreign(&mut command);
         command.envs(&self.lab().plan().environment);
         let what = format!("starting the agent of {}", self.name());
         let output = run(&mut command, "", ANSWER_LIMIT)?.success(&what)?;
@@ -211,11 +209,9 @@ fn answers(socket: &Path) -> Result<(), String> {
     }
 }
 
-/// The environment of the lab's own client calls: nothing that would lead them to another agent.
-pub(crate) fn without_foreign(command: &mut std::process::Command) {
+/// Takes from a command's environment what would lead podnet's programs out of their node.
+pub(crate) fn without_foreign(command: &mut Command) {
     for name in FOREIGN_ENVIRONMENT {
-        if env::var_os(name).is_some() {
-            command.env_remove(name);
-        }
+        command.env_remove(name);
     }
 }

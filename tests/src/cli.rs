@@ -179,16 +179,35 @@ fn run(cli: Cli, screen: &Screen) -> Result<u8, LabError> {
     let name = cli.lab;
     match cli.verb {
         Verb::Up(up) => self::up(name, up, screen)?,
-        Verb::Down => down(name)?,
+        Verb::Down => {
+            down(name)?;
+            screen.done();
+        }
         Verb::Status => screen.show(&status(&Lab::open(name)?)?),
         Verb::Exec { node, command } => return exec(name, &node, &command),
         Verb::Logs(one) => screen.text(&Lab::open(name)?.own_node(&one.node)?.log()),
-        Verb::Kill(one) => Lab::open(name)?.own_node(&one.node)?.kill()?,
-        Verb::Term(one) => Lab::open(name)?.own_node(&one.node)?.term()?,
-        Verb::Stop(one) => Lab::open(name)?.own_node(&one.node)?.stop()?,
-        Verb::Cont(one) => Lab::open(name)?.own_node(&one.node)?.cont()?,
-        Verb::Start(one) => Lab::open(name)?.own_node(&one.node)?.start()?,
+        Verb::Kill(one) => {
+            Lab::open(name)?.own_node(&one.node)?.kill()?;
+            screen.done();
+        }
+        Verb::Term(one) => {
+            Lab::open(name)?.own_node(&one.node)?.term()?;
+            screen.done();
+        }
+        Verb::Stop(one) => {
+            Lab::open(name)?.own_node(&one.node)?.stop()?;
+            screen.done();
+        }
+        Verb::Cont(one) => {
+            Lab::open(name)?.own_node(&one.node)?.cont()?;
+            screen.done();
+        }
+        Verb::Start(one) => {
+            Lab::open(name)?.own_node(&one.node)?.start()?;
+            screen.done();
+        }
         Verb::Demo(demo) => {
+            screen.for_people("demo")?;
             interrupt::watch()?;
             return demo::run(demo.encapsulation, screen);
         }

@@ -115,6 +115,7 @@ impl<'lab> Node<'lab> {
             .args(Enter::arguments(self.holder()?, None))
             .args(words)
             .env("PATH", self.lab.programs().search_path());
+        without_foreign(&mut command);
         Ok(command)
     }
 
@@ -183,7 +184,6 @@ impl<'lab> Node<'lab> {
         let program = self.lab.programs().path("podnetctl")?.into_os_string();
         let words: Vec<OsString> = words.into_iter().map(|w| w.as_ref().to_owned()).collect();
         let mut command = self.command([program].into_iter().chain(words))?;
-        without_foreign(&mut command);
         command.envs(environment.iter().copied());
         run(&mut command, "", limit)
     }

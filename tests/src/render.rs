@@ -145,6 +145,24 @@ impl Screen {
         }
     }
 
+    /// Ends a verb that has nothing to tell; scripts that ask for a document get an empty one.
+    pub(crate) fn done(&self) {
+        match self.format {
+            Format::Table => {}
+            Format::Json => self.text("{}\n"),
+        }
+    }
+
+    /// Refuses to show to a script what only people can read.
+    pub(crate) fn for_people(&self, verb: &str) -> Result<(), LabError> {
+        match self.format {
+            Format::Table => Ok(()),
+            Format::Json => Err(LabError::Unsupported {
+                what: format!("{verb}: is for people and has no JSON"),
+            }),
+        }
+    }
+
     /// Writes a status.
     pub(crate) fn show(&self, status: &Status) {
         match self.format {

@@ -312,7 +312,8 @@ fn the_program_says_what_it_did_by_its_exit_code() {
     nsenter.args(["-t", &pid, "-n", "-m", "-u", "hostname"]);
     assert_eq!(run(&mut nsenter, "", LIMIT).unwrap().stdout, "node1\n");
 
-    assert_eq!(podnet_lab(&name, &["down"]).code, 0);
+    assert_eq!(podnet_lab(&name, &["demo", "-o", "json"]).code, 2);
+    assert_eq!(podnet_lab(&name, &["down", "-o", "json"]).stdout, "{}\n");
     assert!(is_gone(&name));
     let failure = podnet_lab(&name, &["-o", "json", "logs", "node1"]);
     assert_eq!(
