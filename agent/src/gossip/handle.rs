@@ -163,6 +163,8 @@ impl Gossip {
             .timing
             .initial_interval
             .mul_f64(settings.timing.phi);
+        // A handshake that began before the lift and is sent after it harms nobody: the heartbeat
+        // and the versions that it names are ones that all have outgrown.
         gate.send_replace(true);
         let gossip = Self {
             chitchat,

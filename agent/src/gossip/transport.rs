@@ -166,3 +166,54 @@ impl Socket for SealedSocket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Poll;
+    use std::time::Duration;
+
+    use podnet_proto::GossipKey;
+
+    use super::*;
+
+    fn sealed(udp: UdpSocket, gate: watch::Receiver<bool>) -> SealedSocket {
+        let ring = Keyring::new(GossipKey::from_bytes([1; 32]));
+        SealedSocket::new(udp, gate, &ring, Arc::new(|_| None), Arc::default()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_shut_gate_lets_nothing_out_and_nothing_in() {
+        let any_port = "127.0.0.1:0".parse().unwrap();
+        let udp = [
+            socket::bind(any_port).await.unwrap(),
+            socket::bind(any_port).await.unwrap(),
+        ];
+        let addresses = udp.each_ref().map(|udp| udp.local_addr().unwrap());
+        let (gate, receiver) = watch::channel(false);
+        let (_open, open_receiver) = watch::channel(true);
+        let [shut_udp, open_udp] = udp;
+        let mut shut = sealed(shut_udp, receiver);
+        let mut open = sealed(open_udp, open_receiver);
+
+        shut.send(addresses[1], ChitchatMessage::BadCluster)
+            .await
+            .unwrap();
+        assert_eq!(shut.counters.datagrams_out(), 0);
+
+        let message = ChitchatMessage::BadCluster;
+        open.send(addresses[0], message).await.unwrap();
+        shut.udp.readable().await.unwrap();
+        let mut receive = shut.recv();
+        let first = std::future::poll_fn(|context| Poll::Ready(receive.as_mut().poll(context)));
+        assert!(first.await.is_pending(), "though a datagram is there");
+
+        gate.send_replace(true);
+        let received = tokio::time::timeout(Duration::from_secs(20), receive).await;
+        let (from, message) = received.unwrap().unwrap();
+        assert_eq!((from, message), (addresses[1], ChitchatMessage::BadCluster));
+        shut.send(addresses[1], ChitchatMessage::BadCluster)
+            .await
+            .unwrap();
+        assert_eq!(shut.counters.datagrams_out(), 1);
+    }
+}

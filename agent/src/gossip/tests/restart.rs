@@ -9,6 +9,10 @@ async fn a_restarted_nodes_new_values_win_and_it_lives_at_once() {
     before.set(value(Key::Want, "wish")).await.unwrap();
     reads(&gossip, 2, Key::Want, "wish").await;
     before.shutdown().await;
+    eventually("a death", async || {
+        (!entry_of(&gossip, 2).await.live).then_some(())
+    })
+    .await;
 
     two.epoch += 1;
     let after = spawn(&two, "after").await;
@@ -58,22 +62,17 @@ async fn a_disk_rolled_back_shows_and_a_higher_epoch_heals_it() {
     original.shutdown().await;
 
     two.epoch = 3;
+    let before = two.counters.datagrams_in();
     let rolled_back = spawn(&two, "epoch 3").await;
-    let ahead = eventually("own values from the future", async || {
-        rolled_back.snapshot().await.own_version_ahead
+    // No snapshot in between: a value of its own must not cover the others up.
+    eventually("an exchange", async || {
+        (two.counters.datagrams_in() >= before + 10).then_some(())
     })
     .await;
+    let own = value(Key::Want, "covered up?");
+    rolled_back.set(own).await.unwrap();
+    let ahead = rolled_back.snapshot().await.own_version_ahead.unwrap();
     assert_eq!(ahead, 5);
-    rolled_back
-        .set(value(Key::Want, "covered up"))
-        .await
-        .unwrap();
-    let still_ahead = rolled_back.snapshot().await.own_version_ahead;
-    assert_eq!(
-        still_ahead,
-        Some(5),
-        "a later value of its own hides nothing"
-    );
     rolled_back.shutdown().await;
 
     two.epoch = ahead + 1;
