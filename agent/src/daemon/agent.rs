@@ -11,11 +11,11 @@ use podnet_proto::{ApiError, Boot, Instance, NodeId};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
+use super::error;
 use super::join::{Attempt, ProbeOutcome};
 use super::membership::Membership;
 use super::pods::{PodDone, Pods};
 use super::reconcile::Reconciling;
-use super::error;
 use crate::config::Config;
 use crate::control::{Answer, Request};
 use crate::dataplane::{Change, Dataplane};
@@ -144,7 +144,10 @@ impl Agent {
         // Where the notification socket is not set this does nothing.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         loop {
-            let gossip = self.membership.as_ref().and_then(|membership| membership.gossip.as_ref());
+            let gossip = self
+                .membership
+                .as_ref()
+                .and_then(|membership| membership.gossip.as_ref());
             let wake = tokio::select! {
                 Some(event) = inputs.queue.recv() => Wake::Event(event),
                 Some(request) = inputs.asked.recv() => Wake::Request(request),
@@ -160,7 +163,8 @@ impl Agent {
                 Wake::Change(change) => self.on_change(change),
                 Wake::Path(report) => self.on_path(report),
                 Wake::News => {
-                    self.news_due.get_or_insert(Instant::now() + GOSSIP_DEBOUNCE);
+                    self.news_due
+                        .get_or_insert(Instant::now() + GOSSIP_DEBOUNCE);
                 }
                 Wake::GossipEnded => self.restart_gossip(0).await,
                 Wake::Time => {}
@@ -190,7 +194,10 @@ impl Agent {
     }
 
     fn next_deadline(&self) -> Instant {
-        let claim = self.membership.as_ref().map(|membership| membership.wake_at(self.start));
+        let claim = self
+            .membership
+            .as_ref()
+            .map(|membership| membership.wake_at(self.start));
         let reconcile = self.reconciling.next_deadline();
         [claim, reconcile, self.news_due]
             .into_iter()
@@ -201,8 +208,15 @@ impl Agent {
     /// Does what is due.
     async fn on_time(&mut self) {
         let now = Instant::now();
-        let wake = self.membership.as_ref().map(|membership| membership.wake_at(self.start));
-        if [wake, self.news_due].into_iter().flatten().any(|due| due <= now) {
+        let wake = self
+            .membership
+            .as_ref()
+            .map(|membership| membership.wake_at(self.start));
+        if [wake, self.news_due]
+            .into_iter()
+            .flatten()
+            .any(|due| due <= now)
+        {
             self.news_due = None;
             self.step().await;
         }

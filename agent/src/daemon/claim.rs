@@ -21,7 +21,9 @@ impl Agent {
     /// Takes in what gossip tells, and does what follows from it.
     pub(super) async fn step(&mut self) {
         let now = self.now();
-        let Some(membership) = &mut self.membership else { return };
+        let Some(membership) = &mut self.membership else {
+            return;
+        };
         membership.wake = now + RETRY;
         let Some(gossip) = &membership.gossip else {
             self.restart_gossip(0).await;
@@ -54,7 +56,9 @@ impl Agent {
     /// Writes the claim machine's state, if the disk's is older. Returns whether it is on disk.
     fn save(&mut self) -> bool {
         let now = self.now();
-        let Some(membership) = &mut self.membership else { return false };
+        let Some(membership) = &mut self.membership else {
+            return false;
+        };
         if !membership.unsaved {
             return true;
         }
@@ -79,7 +83,9 @@ impl Agent {
 
     /// Lets the data path follow the claim.
     fn take_over(&mut self, outcome: &Outcome) {
-        let Some(membership) = &mut self.membership else { return };
+        let Some(membership) = &mut self.membership else {
+            return;
+        };
         if membership.state != outcome.state {
             log_state(&membership.state, &outcome.state);
             membership.state = outcome.state;
@@ -89,7 +95,10 @@ impl Agent {
         }
         let before = membership.using;
         membership.using = outcome.using;
-        match outcome.using.and_then(|index| membership.block_range(index)) {
+        match outcome
+            .using
+            .and_then(|index| membership.block_range(index))
+        {
             Some(block) => {
                 tracing::info!(%block, "this node uses a block");
                 membership.stopping = false;
@@ -106,19 +115,25 @@ impl Agent {
     /// Keeps what the members say of themselves, and lets routes and echoes follow.
     fn learn(&mut self) {
         let node = self.identity.node();
-        let Some(membership) = &mut self.membership else { return };
+        let Some(membership) = &mut self.membership else {
+            return;
+        };
         let blocks_before = self.reconciling.peers.take();
         let news = membership.learn_peers(node);
         membership.update_roster(node);
         if news && let Err(store_error) = self.state_dir.save_peers(&membership.peers) {
             // Only addresses are lost, and gossip brings them again.
-            tracing::warn!(error = error::chain(&store_error), "the peer book cannot be written");
+            tracing::warn!(
+                error = error::chain(&store_error),
+                "the peer book cannot be written"
+            );
         }
         let blocks = membership.peer_blocks(node);
         if blocks_before.as_ref() != Some(&blocks) {
             self.reconciling.want(Parts::routes());
             let gateways = membership.peer_gateways(node);
-            self.paths.retain(|node, report| gateways.get(node) == Some(&report.gateway));
+            self.paths
+                .retain(|node, report| gateways.get(node) == Some(&report.gateway));
         }
         self.reconciling.peers = Some(blocks);
         let gateways = if membership.using.is_some() {
@@ -132,7 +147,9 @@ impl Agent {
     /// Publishes what has changed, and gossips at once where that matters. While the data path
     /// still carries a block that the node must not use, nothing is published.
     async fn publish(&mut self, values: BTreeMap<Key, String>, nudge: &Nudge) {
-        let Some(membership) = &mut self.membership else { return };
+        let Some(membership) = &mut self.membership else {
+            return;
+        };
         membership.values = values;
         let addresses = nudged(membership, nudge);
         let Some(gossip) = membership.gossip.as_ref().filter(|_| !membership.stopping) else {
@@ -148,7 +165,10 @@ impl Agent {
             .collect();
         if !changed.is_empty() {
             if let Err(gossip_error) = gossip.set(changed.clone()).await {
-                tracing::error!(error = error::chain(&gossip_error), "a value cannot be published");
+                tracing::error!(
+                    error = error::chain(&gossip_error),
+                    "a value cannot be published"
+                );
             }
             membership.published.extend(changed);
         }
@@ -158,7 +178,9 @@ impl Agent {
     /// The data path does not carry a block any more that the node must not use: what waited for
     /// that may be published.
     pub(super) fn data_path_stopped(&mut self) {
-        let Some(membership) = &mut self.membership else { return };
+        let Some(membership) = &mut self.membership else {
+            return;
+        };
         if membership.stopping && membership.using.is_none() {
             membership.stopping = false;
             self.step_soon();
@@ -185,9 +207,7 @@ fn nudged(membership: &Membership, nudge: &Nudge) -> Vec<SocketAddrV4> {
         .entries()
         .iter()
         .map(|entry| entry.address)
-        .filter(|address| {
-            *address != membership.member.advertise && !addresses.contains(address)
-        })
+        .filter(|address| *address != membership.member.advertise && !addresses.contains(address))
         .collect();
     addresses.extend(others.sample(&mut rand::rng(), nudge.random));
     addresses

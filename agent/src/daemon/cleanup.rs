@@ -33,19 +33,25 @@ pub async fn cleanup(config: &Config, purge: bool) -> Result<Cleaned, ApiError> 
     let mut cleaned = Cleaned::default();
     let identity = Identity::load_or_create(&config.state_dir, config.machine_id_file.as_deref())
         .map_err(|e| error::store(&e))?;
-    let run_dir = RunDir::open(config.run_dir.clone(), identity.node())
-        .map_err(|e| error::store(&e))?;
+    let run_dir =
+        RunDir::open(config.run_dir.clone(), identity.node()).map_err(|e| error::store(&e))?;
 
     for (name, record) in run_dir.pods().map_err(|e| error::store(&e))? {
-        detach(&dataplane, &record.link).await.map_err(|e| error::op(&e))?;
+        detach(&dataplane, &record.link)
+            .await
+            .map_err(|e| error::op(&e))?;
         cleaned.removed.push(format!("pod {name}"));
     }
     remove_all(&dataplane, &mut cleaned).await?;
-    cleaned.left.extend(restore_sysctls(&dataplane, &run_dir).await);
+    cleaned
+        .left
+        .extend(restore_sysctls(&dataplane, &run_dir).await);
     run_dir.clear().map_err(|e| error::store(&e))?;
     if purge {
         let paths = reset_identity(&config.state_dir).map_err(|e| error::store(&e))?;
-        cleaned.removed.extend(paths.iter().map(|path| path.display().to_string()));
+        cleaned
+            .removed
+            .extend(paths.iter().map(|path| path.display().to_string()));
     } else {
         // What of a membership was cut short means nothing any more.
         StateDir::new(config.state_dir.clone(), identity.node())
@@ -67,7 +73,10 @@ async fn remove_all(dataplane: &dyn Dataplane, cleaned: &mut Cleaned) -> Result<
     let mut observed = match dataplane.observe(&scope).await {
         // Without iptables there are no rules of podnet's either.
         Err(crate::dataplane::ObserveError::MissingBinary { .. }) => {
-            let scope = Scope { firewall: false, ..scope };
+            let scope = Scope {
+                firewall: false,
+                ..scope
+            };
             dataplane.observe(&scope).await
         }
         observed => observed,

@@ -98,7 +98,9 @@ pub(super) fn bind(error: &BindError, text: String) -> ApiError {
 }
 
 pub(super) fn listen(error: &ListenError) -> ApiError {
-    let refused = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    let refused = error
+        .source()
+        .and_then(|source| source.downcast_ref::<io::Error>());
     let code = match refused.map(io::Error::kind) {
         Some(io::ErrorKind::PermissionDenied) => ErrorCode::NotPermitted,
         _ => ErrorCode::Internal,
@@ -107,12 +109,16 @@ pub(super) fn listen(error: &ListenError) -> ApiError {
 }
 
 pub(super) fn signals(error: io::Error) -> ApiError {
-    ApiError::new(ErrorCode::Internal, format!("cannot handle signals: {error}"))
+    ApiError::new(
+        ErrorCode::Internal,
+        format!("cannot handle signals: {error}"),
+    )
 }
 
 fn missing_binary(program: &str, text: String) -> ApiError {
-    ApiError::new(ErrorCode::MissingBinary, text)
-        .hint(format!("install '{program}', for instance with 'apt-get install iptables'"))
+    ApiError::new(ErrorCode::MissingBinary, text).hint(format!(
+        "install '{program}', for instance with 'apt-get install iptables'"
+    ))
 }
 
 fn not_permitted(text: String) -> ApiError {

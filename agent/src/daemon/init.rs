@@ -91,11 +91,20 @@ impl Agent {
         member: Member,
         durable: Durable,
     ) -> Result<(), ApiError> {
-        self.state_dir.become_member(&member, &durable).map_err(|e| error::store(&e))?;
-        let joined = Joined { member, durable, peers: PeerBook::new() };
+        self.state_dir
+            .become_member(&member, &durable)
+            .map_err(|e| error::store(&e))?;
+        let joined = Joined {
+            member,
+            durable,
+            peers: PeerBook::new(),
+        };
         if let Err(api_error) = self.start_membership(joined).await {
             if let Err(store_error) = self.state_dir.forget() {
-                tracing::error!(error = error::chain(&store_error), "half a membership stays");
+                tracing::error!(
+                    error = error::chain(&store_error),
+                    "half a membership stays"
+                );
             }
             return Err(api_error);
         }
@@ -107,8 +116,14 @@ impl Agent {
     /// Answers those who wait for a cluster to be founded, once its data path stands, or has
     /// turned out not to.
     pub(super) fn answer_init(&mut self) {
-        let Some(membership) = &self.membership else { return };
-        let passes = self.reconciling.totals.passes.saturating_sub(self.init_pass);
+        let Some(membership) = &self.membership else {
+            return;
+        };
+        let passes = self
+            .reconciling
+            .totals
+            .passes
+            .saturating_sub(self.init_pass);
         let stands = passes > 0 && self.reconciling.converged;
         if membership.using.is_none() || !(stands || passes >= INIT_PASSES) {
             return;
@@ -144,7 +159,10 @@ impl Agent {
     }
 
     pub(super) fn already_member(&self) -> ApiError {
-        let cluster = self.membership.as_ref().map(|membership| membership.member.cluster);
+        let cluster = self
+            .membership
+            .as_ref()
+            .map(|membership| membership.member.cluster);
         let cluster = cluster.map(|id| id.to_string()).unwrap_or_default();
         ApiError::new(
             ErrorCode::AlreadyMember,
@@ -163,7 +181,11 @@ impl Agent {
             host_routes: true,
             ..Scope::default()
         };
-        let observed = self.dataplane.observe(&scope).await.map_err(|e| error::observe(&e))?;
+        let observed = self
+            .dataplane
+            .observe(&scope)
+            .await
+            .map_err(|e| error::observe(&e))?;
         match observed.bridge {
             Some(Place::Foreign(found)) => {
                 return Err(ApiError::new(
@@ -212,11 +234,7 @@ impl Host {
 
     /// The address that peers are told: the one that was asked for, if this host has it; else the
     /// only one that there is.
-    fn advertise(
-        &self,
-        asked: Option<SocketAddrV4>,
-        port: u16,
-    ) -> Result<SocketAddrV4, ApiError> {
+    fn advertise(&self, asked: Option<SocketAddrV4>, port: u16) -> Result<SocketAddrV4, ApiError> {
         if let Some(asked) = asked {
             self.check_local(*asked.ip())?;
             return Ok(asked);
@@ -254,7 +272,11 @@ impl Host {
             .iter()
             .map(|(ip, ifname)| format!("{ip} ({ifname})"))
             .collect();
-        if found.is_empty() { "none".to_owned() } else { found.join(", ") }
+        if found.is_empty() {
+            "none".to_owned()
+        } else {
+            found.join(", ")
+        }
     }
 }
 
@@ -290,19 +312,30 @@ fn founding(request: &InitRequest, port: u16) -> Result<Founding, ApiError> {
         .exclude_cidrs
         .iter()
         .map(|text| {
-            text.contains('/').then(|| text.parse::<Ipv4Network>().ok()).flatten().ok_or_else(
-                || {
+            text.contains('/')
+                .then(|| text.parse::<Ipv4Network>().ok())
+                .flatten()
+                .ok_or_else(|| {
                     let text: String = text.escape_default().take(80).collect();
-                    bad_cidr("excluded CIDR", &format!("'{text}' is not a CIDR such as 10.0.0.0/8"))
-                },
-            )
+                    bad_cidr(
+                        "excluded CIDR",
+                        &format!("'{text}' is not a CIDR such as 10.0.0.0/8"),
+                    )
+                })
         })
         .collect::<Result<_, _>>()?;
     Ok(Founding {
         networks: vec![network],
-        settings: Settings { encapsulation: encapsulation(request.encapsulation.as_deref())?, exclude_cidrs },
+        settings: Settings {
+            encapsulation: encapsulation(request.encapsulation.as_deref())?,
+            exclude_cidrs,
+        },
         name: request.node_name.as_deref().map(node_name).transpose()?,
-        advertise: request.advertise.as_deref().map(|text| endpoint(text, port)).transpose()?,
+        advertise: request
+            .advertise
+            .as_deref()
+            .map(|text| endpoint(text, port))
+            .transpose()?,
     })
 }
 
@@ -322,22 +355,29 @@ fn encapsulation(text: Option<&str>) -> Result<EncapsulationMode, ApiError> {
 }
 
 fn unsupported(what: &str) -> ApiError {
-    ApiError::new(ErrorCode::Unsupported, format!("{what}: this version does not support it"))
+    ApiError::new(
+        ErrorCode::Unsupported,
+        format!("{what}: this version does not support it"),
+    )
 }
 
 pub(super) fn node_name(text: &str) -> Result<NodeName, ApiError> {
-    text.parse().map_err(|invalid| {
-        ApiError::new(ErrorCode::BadName, format!("node name: {invalid}"))
-    })
+    text.parse()
+        .map_err(|invalid| ApiError::new(ErrorCode::BadName, format!("node name: {invalid}")))
 }
 
 /// Parses `ADDR[:PORT]`.
 pub(super) fn endpoint(text: &str, port: u16) -> Result<SocketAddrV4, ApiError> {
-    let address = text.parse::<Ipv4Addr>().map(|ip| SocketAddrV4::new(ip, port));
-    let address = address.or_else(|_| text.parse::<SocketAddrV4>()).ok().filter(|address| {
-        let ip = address.ip();
-        !(ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast() || address.port() == 0)
-    });
+    let address = text
+        .parse::<Ipv4Addr>()
+        .map(|ip| SocketAddrV4::new(ip, port));
+    let address = address
+        .or_else(|_| text.parse::<SocketAddrV4>())
+        .ok()
+        .filter(|address| {
+            let ip = address.ip();
+            !(ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast() || address.port() == 0)
+        });
     address.ok_or_else(|| {
         let text: String = text.escape_default().take(80).collect();
         ApiError::new(
@@ -353,7 +393,10 @@ mod tests {
     use super::*;
 
     fn request(cidr: &str) -> InitRequest {
-        InitRequest { pod_cidrs: vec![cidr.to_owned()], ..InitRequest::default() }
+        InitRequest {
+            pod_cidrs: vec![cidr.to_owned()],
+            ..InitRequest::default()
+        }
     }
 
     fn code(request: &InitRequest) -> ErrorCode {
@@ -387,10 +430,27 @@ mod tests {
 
     #[test]
     fn an_endpoint_has_a_default_port() {
-        assert_eq!(endpoint("192.0.2.1", 7846).unwrap().to_string(), "192.0.2.1:7846");
-        assert_eq!(endpoint("192.0.2.1:1", 7846).unwrap().to_string(), "192.0.2.1:1");
-        for bad in ["", "host", "192.0.2.1:0", "::1", "192.0.2.1:99999", "224.0.0.1"] {
-            assert_eq!(endpoint(bad, 7846).unwrap_err().code, ErrorCode::BadAddress, "{bad}");
+        assert_eq!(
+            endpoint("192.0.2.1", 7846).unwrap().to_string(),
+            "192.0.2.1:7846"
+        );
+        assert_eq!(
+            endpoint("192.0.2.1:1", 7846).unwrap().to_string(),
+            "192.0.2.1:1"
+        );
+        for bad in [
+            "",
+            "host",
+            "192.0.2.1:0",
+            "::1",
+            "192.0.2.1:99999",
+            "224.0.0.1",
+        ] {
+            assert_eq!(
+                endpoint(bad, 7846).unwrap_err().code,
+                ErrorCode::BadAddress,
+                "{bad}"
+            );
         }
     }
 }

@@ -46,18 +46,18 @@ impl Agent {
         }
     }
 
-    async fn plan_join(
-        &self,
-        request: &JoinRequest,
-    ) -> Result<Option<(Plan, Duration)>, ApiError> {
+    async fn plan_join(&self, request: &JoinRequest) -> Result<Option<(Plan, Duration)>, ApiError> {
         let token: JoinToken = request.token.parse().map_err(|why| {
             ApiError::new(ErrorCode::BadToken, format!("join token: {why}"))
                 .hint("copy it whole from 'podnetctl token show' on a member")
         })?;
         let name = request.node_name.as_deref().map(node_name).transpose()?;
         let port = self.config.gossip_port;
-        let advertise =
-            request.advertise.as_deref().map(|text| endpoint(text, port)).transpose()?;
+        let advertise = request
+            .advertise
+            .as_deref()
+            .map(|text| endpoint(text, port))
+            .transpose()?;
         let targets = request
             .addresses
             .iter()
@@ -70,7 +70,10 @@ impl Agent {
             ));
         }
         if targets.is_empty() {
-            return Err(ApiError::new(ErrorCode::BadAddress, "join: no member's address is given"));
+            return Err(ApiError::new(
+                ErrorCode::BadAddress,
+                "join: no member's address is given",
+            ));
         }
         let patience = request
             .timeout_seconds
@@ -102,12 +105,23 @@ impl Agent {
             host.check_local(*advertise.ip())?;
         }
         let name = name.unwrap_or_else(|| self.default_name());
-        Ok(Some((Plan { token, targets, name, advertise }, patience)))
+        Ok(Some((
+            Plan {
+                token,
+                targets,
+                name,
+                advertise,
+            },
+            patience,
+        )))
     }
 
     /// Asks the members beside the loop.
     fn ask_members(&mut self, plan: Plan, patience: Duration, answer: Answer<Box<Status>>) {
-        let hello = Hello { node: self.identity.node(), name: plan.name.clone() };
+        let hello = Hello {
+            node: self.identity.node(),
+            name: plan.name.clone(),
+        };
         let keyring = Keyring::new(plan.token.gossip_key.clone());
         let targets = plan.targets.clone();
         let bind = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, self.config.gossip_port);
@@ -115,12 +129,16 @@ impl Agent {
         self.attempt = Some(Attempt { plan, answer });
         tokio::spawn(async move {
             let outcome = probe(bind, &keyring, &hello, &targets, patience).await;
-            let _ = events.send(Event::Probed(Box::new(ProbeOutcome(outcome)))).await;
+            let _ = events
+                .send(Event::Probed(Box::new(ProbeOutcome(outcome))))
+                .await;
         });
     }
 
     pub(super) async fn on_probed(&mut self, outcome: ProbeOutcome) {
-        let Some(Attempt { plan, answer }) = self.attempt.take() else { return };
+        let Some(Attempt { plan, answer }) = self.attempt.take() else {
+            return;
+        };
         let joined = match outcome.0 {
             Ok(probed) => self.accept_welcome(plan, &probed).await,
             Err(probe_error) => Err(unanswered(&plan, &probe_error)),
@@ -139,8 +157,15 @@ impl Agent {
             .hint("choose another with --node-name NAME"));
         }
         let port = self.config.gossip_port;
-        let advertise = plan.advertise.unwrap_or(SocketAddrV4::new(probed.source, port));
-        let JoinToken { cluster, gossip_key, networks, checkpoint } = plan.token;
+        let advertise = plan
+            .advertise
+            .unwrap_or(SocketAddrV4::new(probed.source, port));
+        let JoinToken {
+            cluster,
+            gossip_key,
+            networks,
+            checkpoint,
+        } = plan.token;
         tracing::info!(%cluster, name = %plan.name, %advertise, by = %probed.target, "joining");
         let member = Member {
             cluster,
@@ -152,7 +177,8 @@ impl Agent {
             checkpoint,
             seeds: plan.targets,
         };
-        self.become_member(member, Durable::joiner(cluster, checkpoint)).await
+        self.become_member(member, Durable::joiner(cluster, checkpoint))
+            .await
     }
 
     /// Refuses while the members of a cluster are being asked.

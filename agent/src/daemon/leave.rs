@@ -18,7 +18,9 @@ impl Agent {
         if self.attempt.take().is_some() {
             tracing::info!("the join that was under way is given up");
         }
-        let Some(membership) = &self.membership else { return Ok(self.status()) };
+        let Some(membership) = &self.membership else {
+            return Ok(self.status());
+        };
         if !self.is_leaving() {
             if membership.machine.is_last_voter() {
                 return Err(ApiError::new(
@@ -68,7 +70,9 @@ impl Agent {
 
     /// Gives the block back, once the last pod is gone.
     pub(super) fn leave_when_empty(&mut self) {
-        let Some(membership) = &mut self.membership else { return };
+        let Some(membership) = &mut self.membership else {
+            return;
+        };
         if membership.leave_requested && self.pods.records.is_empty() {
             membership.machine.leave();
             self.step_soon();
@@ -77,7 +81,9 @@ impl Agent {
 
     /// Ends the membership, once the block is released and the data path is gone.
     pub(super) async fn finish_leaving(&mut self) {
-        let Some(membership) = &self.membership else { return };
+        let Some(membership) = &self.membership else {
+            return;
+        };
         // A node that never knew a ledger has nothing to give back.
         let nothing_to_release = membership.leave_requested && membership.ledger().is_none();
         let released = membership.state == ClaimState::Gone || nothing_to_release;
@@ -87,14 +93,24 @@ impl Agent {
         restore_sysctls(self.dataplane.as_ref(), &self.run_dir).await;
         if let Err(store_error) = self.state_dir.forget() {
             // Still a member on disk: the next step tries again.
-            tracing::error!(error = error::chain(&store_error), "the state cannot be removed");
+            tracing::error!(
+                error = error::chain(&store_error),
+                "the state cannot be removed"
+            );
             return;
         }
-        if let Some(gossip) = self.membership.take().and_then(|membership| membership.gossip) {
+        if let Some(gossip) = self
+            .membership
+            .take()
+            .and_then(|membership| membership.gossip)
+        {
             gossip.shutdown().await;
         }
         if let Err(store_error) = self.run_dir.clear() {
-            tracing::warn!(error = error::chain(&store_error), "the run directory is not empty");
+            tracing::warn!(
+                error = error::chain(&store_error),
+                "the run directory is not empty"
+            );
         }
         // The boot that was released never uses a block again.
         match self.state_dir.redraw_boot(self.run_dir.path()) {
@@ -116,7 +132,10 @@ impl Agent {
 pub(super) async fn restore_sysctls(dataplane: &dyn Dataplane, run_dir: &RunDir) -> Vec<String> {
     let mut left = Vec::new();
     let values = run_dir.sysctls().unwrap_or_default();
-    let scope = Scope { addresses: true, ..Scope::default() };
+    let scope = Scope {
+        addresses: true,
+        ..Scope::default()
+    };
     let addresses = match dataplane.observe(&scope).await {
         Ok(observed) => observed.addresses.unwrap_or_default(),
         Err(observe_error) => {
@@ -125,15 +144,25 @@ pub(super) async fn restore_sysctls(dataplane: &dyn Dataplane, run_dir: &RunDir)
         }
     };
     for sysctl in Sysctl::ALL {
-        let Some(value) = values.get(sysctl.path()) else { continue };
+        let Some(value) = values.get(sysctl.path()) else {
+            continue;
+        };
         if let Some(user) = forwards_for_others(&addresses) {
             let what = format!("{sysctl}: {user} relies on it");
             tracing::info!(what, "left as it is");
             left.push(what);
             continue;
         }
-        let op = Op::SetSysctl { sysctl, value: value.clone() };
-        for op_error in dataplane.apply(&[op]).await.into_iter().filter_map(Result::err) {
+        let op = Op::SetSysctl {
+            sysctl,
+            value: value.clone(),
+        };
+        for op_error in dataplane
+            .apply(&[op])
+            .await
+            .into_iter()
+            .filter_map(Result::err)
+        {
             tracing::warn!(%sysctl, error = %op_error, "cannot be put back");
             left.push(format!("{sysctl}: {op_error}"));
         }

@@ -82,14 +82,18 @@ impl Membership {
 
     /// All other members and their blocks.
     pub(super) fn peer_blocks(&self, own: NodeId) -> Vec<PeerBlock> {
-        let Some(ledger) = self.ledger() else { return Vec::new() };
+        let Some(ledger) = self.ledger() else {
+            return Vec::new();
+        };
         let others = ledger.blocks.iter().filter(|(_, owner)| **owner != own);
         others
             .filter_map(|(index, owner)| {
                 Some(PeerBlock {
                     node: *owner,
                     block: self.block_range(*index)?,
-                    address: self.address_of(*owner).map(|address| (*address.ip()).into()),
+                    address: self
+                        .address_of(*owner)
+                        .map(|address| (*address.ip()).into()),
                 })
             })
             .collect()
@@ -105,16 +109,26 @@ impl Membership {
 
     /// Where a member is reached, as it last said itself.
     pub(super) fn address_of(&self, node: NodeId) -> Option<SocketAddrV4> {
-        let book = || self.peers.get(&node).and_then(|record| record.endpoints.first()).copied();
+        let book = || {
+            self.peers
+                .get(&node)
+                .and_then(|record| record.endpoints.first())
+                .copied()
+        };
         book().or_else(|| self.view.best(node).map(|entry| entry.address))
     }
 
     /// Takes over what the members say of themselves. Returns whether it has changed.
     pub(super) fn learn_peers(&mut self, own: NodeId) -> bool {
-        let Some(ledger) = self.machine.ledger() else { return false };
+        let Some(ledger) = self.machine.ledger() else {
+            return false;
+        };
         let mut peers = PeerBook::new();
         for &node in ledger.boots.keys().filter(|node| **node != own) {
-            let heard = self.view.best(node).and_then(|entry| entry.record.as_deref());
+            let heard = self
+                .view
+                .best(node)
+                .and_then(|entry| entry.record.as_deref());
             let known = self.peers.get(&node);
             let newer = heard.filter(|heard| {
                 // A record that does not carry the key of its node is not that node's.
@@ -131,8 +145,11 @@ impl Membership {
 
     /// Tells the welcomer who bears which name.
     pub(super) fn update_roster(&self, own: NodeId) {
-        let mut names: BTreeMap<NodeName, NodeId> =
-            self.peers.iter().map(|(node, record)| (record.name.clone(), *node)).collect();
+        let mut names: BTreeMap<NodeName, NodeId> = self
+            .peers
+            .iter()
+            .map(|(node, record)| (record.name.clone(), *node))
+            .collect();
         // Those that are about to become members have their names too.
         for entry in self.view.entries().iter().filter(|entry| entry.live) {
             if let (Some(_), Some(record)) = (&entry.want, &entry.record) {
@@ -178,8 +195,15 @@ fn welcome(roster: &RwLock<Roster>, own: NodeId, hello: &Hello) -> Welcome {
 impl Agent {
     /// Starts gossip and the claim machine with what is on disk.
     pub(super) async fn start_membership(&mut self, joined: Joined) -> Result<(), ApiError> {
-        let Joined { member, mut durable, peers } = joined;
-        let epoch = self.state_dir.next_epoch(durable.epoch).map_err(|e| error::store(&e))?;
+        let Joined {
+            member,
+            mut durable,
+            peers,
+        } = joined;
+        let epoch = self
+            .state_dir
+            .next_epoch(durable.epoch)
+            .map_err(|e| error::store(&e))?;
         durable.epoch = epoch;
         let node = self.identity.node();
         let keyring = Keyring::new(member.gossip_key.clone());
@@ -187,11 +211,15 @@ impl Agent {
         let roster = Arc::new(RwLock::new(Roster::default()));
         let record = encode(&node_record(&member, &self.identity, epoch)).unwrap_or_default();
         let values = BTreeMap::from([(Key::Node, record)]);
-        let settings =
-            self.gossip_settings(&member, &peers, epoch, &keyring, &counters, &roster);
-        let gossip =
-            Gossip::spawn(settings, values.clone()).await.map_err(|e| error::gossip(&e))?;
-        let identity = ClaimIdentity { node, boot: self.boot, instance: self.instance };
+        let settings = self.gossip_settings(&member, &peers, epoch, &keyring, &counters, &roster);
+        let gossip = Gossip::spawn(settings, values.clone())
+            .await
+            .map_err(|e| error::gossip(&e))?;
+        let identity = ClaimIdentity {
+            node,
+            boot: self.boot,
+            instance: self.instance,
+        };
         self.membership = Some(Membership {
             machine: Machine::new(identity, durable, rand::random()),
             member,
@@ -222,7 +250,9 @@ impl Agent {
     /// node's address has changed, or its disk was rolled back. Where it cannot be started, the
     /// next step tries again.
     pub(super) async fn restart_gossip(&mut self, epoch_seen: u64) {
-        let Some(membership) = &mut self.membership else { return };
+        let Some(membership) = &mut self.membership else {
+            return;
+        };
         if let Some(gossip) = membership.gossip.take() {
             gossip.shutdown().await;
         }
@@ -232,8 +262,13 @@ impl Agent {
     }
 
     async fn try_restart_gossip(&mut self, epoch_seen: u64) -> Result<(), ApiError> {
-        let Some(membership) = &self.membership else { return Ok(()) };
-        let epoch = self.state_dir.next_epoch(epoch_seen).map_err(|e| error::store(&e))?;
+        let Some(membership) = &self.membership else {
+            return Ok(());
+        };
+        let epoch = self
+            .state_dir
+            .next_epoch(epoch_seen)
+            .map_err(|e| error::store(&e))?;
         let settings = self.gossip_settings(
             &membership.member,
             &membership.peers,
@@ -245,8 +280,9 @@ impl Agent {
         let record = node_record(&membership.member, &self.identity, epoch);
         let mut values = membership.published.clone();
         values.insert(Key::Node, encode(&record).unwrap_or_default());
-        let gossip =
-            Gossip::spawn(settings, values.clone()).await.map_err(|e| error::gossip(&e))?;
+        let gossip = Gossip::spawn(settings, values.clone())
+            .await
+            .map_err(|e| error::gossip(&e))?;
         tracing::warn!(epoch, "gossip was started again");
         if let Some(membership) = &mut self.membership {
             membership.gossip = Some(gossip);
@@ -267,7 +303,9 @@ impl Agent {
         roster: &Arc<RwLock<Roster>>,
     ) -> Settings {
         let node = self.identity.node();
-        let known = peers.values().filter_map(|record| record.endpoints.first().copied());
+        let known = peers
+            .values()
+            .filter_map(|record| record.endpoints.first().copied());
         let mut seeds: Vec<SocketAddrV4> = member.seeds.iter().copied().chain(known).collect();
         seeds.sort_unstable();
         seeds.dedup();

@@ -51,10 +51,9 @@ pub async fn run(config: Config) -> Result<(), ApiError> {
     let identity = Identity::load_or_create(&config.state_dir, config.machine_id_file.as_deref())
         .map_err(|e| error::store(&e))?;
     let node = identity.node();
-    let run_dir =
-        RunDir::open(config.run_dir.clone(), node).map_err(|e| error::store(&e))?;
-    let boot = read_boot(&config.run_dir, &config.boot_id_file, node)
-        .map_err(|e| error::store(&e))?;
+    let boot =
+        read_boot(&config.run_dir, &config.boot_id_file, node).map_err(|e| error::store(&e))?;
+    let run_dir = RunDir::open(config.run_dir.clone(), node).map_err(|e| error::store(&e))?;
     let state_dir = StateDir::new(config.state_dir.clone(), node);
     let joined = state_dir.load().map_err(|e| error::store(&e))?;
 
@@ -63,8 +62,11 @@ pub async fn run(config: Config) -> Result<(), ApiError> {
     let (events, queue) = mpsc::channel(EVENTS);
     let (reports, paths) = mpsc::channel(EVENTS);
     let prober = Prober::start(reports).map_err(|source| {
-        ApiError::new(ErrorCode::NotPermitted, format!("cannot open a raw ICMP socket: {source}"))
-            .hint("run podnetd with the capability CAP_NET_RAW")
+        ApiError::new(
+            ErrorCode::NotPermitted,
+            format!("cannot open a raw ICMP socket: {source}"),
+        )
+        .hint("run podnetd with the capability CAP_NET_RAW")
     })?;
     let listener = Listener::bind(&config.socket).map_err(|e| error::listen(&e))?;
 
@@ -84,7 +86,12 @@ pub async fn run(config: Config) -> Result<(), ApiError> {
     let (requests, asked) = mpsc::channel(EVENTS);
     let server = tokio::spawn(listener.serve(requests));
     tracing::info!(%node, version = env!("CARGO_PKG_VERSION"), "podnetd is ready");
-    let inputs = agent::Inputs { queue, asked, changes, paths };
+    let inputs = agent::Inputs {
+        queue,
+        asked,
+        changes,
+        paths,
+    };
     tokio::select! {
         () = agent.run(inputs) => {}
         _ = terminate.recv() => tracing::info!("SIGTERM: stopping, the data path stays"),

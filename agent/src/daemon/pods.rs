@@ -39,7 +39,11 @@ impl Pods {
         let ready = |(name, record): &(&PodName, &PodRecord)| {
             record.state == PodRecordState::Ready && !self.busy.contains_key(*name)
         };
-        self.records.iter().filter(ready).map(|(_, record)| record.link.clone()).collect()
+        self.records
+            .iter()
+            .filter(ready)
+            .map(|(_, record)| record.link.clone())
+            .collect()
     }
 
     /// The pods that something is being done to, by host end, with their addresses.
@@ -55,7 +59,9 @@ impl Pods {
     }
 
     fn by_host_end(&self, host_ifname: &IfName) -> Option<&PodRecord> {
-        self.records.values().find(|record| record.link.host_ifname == *host_ifname)
+        self.records
+            .values()
+            .find(|record| record.link.host_ifname == *host_ifname)
     }
 }
 
@@ -104,9 +110,16 @@ impl Agent {
 
     /// Sets up the pool of a block that the node begins to use.
     pub(super) fn use_block(&mut self, block: Ipv4Network) {
-        let used = self.pods.records.values().flat_map(|record| v4_addresses(&record.link));
+        let used = self
+            .pods
+            .records
+            .values()
+            .flat_map(|record| v4_addresses(&record.link));
         let freed = self.run_dir.freed().unwrap_or_else(|store_error| {
-            tracing::warn!(error = error::chain(&store_error), "freed addresses are not known");
+            tracing::warn!(
+                error = error::chain(&store_error),
+                "freed addresses are not known"
+            );
             Vec::new()
         });
         self.pods.pool = Some(Pool::new(block, used, freed));
@@ -118,13 +131,23 @@ impl Agent {
     }
 
     pub(super) fn pod_list(&self) -> Vec<Pod> {
-        let shown = self.pods.records.values().filter(|record| record.state.is_shown());
+        let shown = self
+            .pods
+            .records
+            .values()
+            .filter(|record| record.state.is_shown());
         shown.map(|record| self.show_pod(record)).collect()
     }
 
     pub(super) fn pod(&self, name: &PodName) -> Result<Pod, ApiError> {
-        let record = self.pods.records.get(name).filter(|record| record.state.is_shown());
-        record.map(|record| self.show_pod(record)).ok_or_else(|| no_such_pod(name))
+        let record = self
+            .pods
+            .records
+            .get(name)
+            .filter(|record| record.state.is_shown());
+        record
+            .map(|record| self.show_pod(record))
+            .ok_or_else(|| no_such_pod(name))
     }
 
     fn show_pod(&self, record: &PodRecord) -> Pod {
@@ -132,9 +155,16 @@ impl Agent {
         let state = match record.state {
             PodRecordState::Gone => PodState::Gone,
             PodRecordState::Attaching | PodRecordState::Ready | PodRecordState::Detaching => {
-                let using = self.membership.as_ref().and_then(|membership| membership.block());
+                let using = self
+                    .membership
+                    .as_ref()
+                    .and_then(|membership| membership.block());
                 let own = |address| using.is_some_and(|block| block.contains(address));
-                if v4_addresses(link).all(own) { PodState::Ready } else { PodState::Fenced }
+                if v4_addresses(link).all(own) {
+                    PodState::Ready
+                } else {
+                    PodState::Fenced
+                }
             }
         };
         Pod {
@@ -167,9 +197,10 @@ impl Agent {
 
     /// Decides what a request for a pod comes to. Takes an address where it comes to a new pod.
     fn plan_pod(&mut self, request: &PodRequest) -> Result<Planned, ApiError> {
-        let name: PodName = request.name.parse().map_err(|invalid| {
-            ApiError::new(ErrorCode::BadName, format!("pod name: {invalid}"))
-        })?;
+        let name: PodName = request
+            .name
+            .parse()
+            .map_err(|invalid| ApiError::new(ErrorCode::BadName, format!("pod name: {invalid}")))?;
         let netns = self.requested_netns(&name, request)?;
         let block = self.usable_block(&name)?;
         if self.pods.busy.contains_key(&name) {
@@ -198,7 +229,10 @@ impl Agent {
                 .hint("remove pods that are not needed with 'podnetctl pod rm'")
         })?;
         let link = self.pod_link(name, netns, block, taken.address);
-        Ok(Planned::Attach { link: Box::new(link), reused: taken.reused })
+        Ok(Planned::Attach {
+            link: Box::new(link),
+            reused: taken.reused,
+        })
     }
 
     fn requested_netns(&self, name: &PodName, request: &PodRequest) -> Result<Netns, ApiError> {
@@ -219,7 +253,11 @@ impl Agent {
                 format!("pod {name}: the path of a namespace must be absolute"),
             ));
         }
-        Ok(Netns { path, made, inode: None })
+        Ok(Netns {
+            path,
+            made,
+            inode: None,
+        })
     }
 
     fn usable_block(&self, name: &PodName) -> Result<Ipv4Network, ApiError> {
@@ -245,7 +283,9 @@ impl Agent {
             ifname,
             mac: MacAddr::of_address(address),
             mtu: self.reconciling.mtu.unwrap_or(DEFAULT_MTU),
-            addresses: IpNetwork::new(address.into(), block.prefix()).into_iter().collect(),
+            addresses: IpNetwork::new(address.into(), block.prefix())
+                .into_iter()
+                .collect(),
             gateways: vec![gateway.into()],
             gateway_mac: MacAddr::of_address(gateway),
         }
@@ -264,14 +304,22 @@ impl Agent {
             drop(answer.send(Err(error::store(&store_error))));
             return;
         }
-        let taken: Vec<u64> =
-            self.pods.records.values().filter_map(|other| other.link.netns.inode).collect();
+        let taken: Vec<u64> = self
+            .pods
+            .records
+            .values()
+            .filter_map(|other| other.link.netns.inode)
+            .collect();
         self.pods.records.insert(name.clone(), record);
         self.pods.busy.insert(name.clone(), VecDeque::new());
         let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
         tokio::spawn(async move {
             let done = Done::Attached(attach(dataplane.as_ref(), &link, reused, &taken).await);
-            let done = PodDone { name, done, answer: PodAnswer::Add(answer) };
+            let done = PodDone {
+                name,
+                done,
+                answer: PodAnswer::Add(answer),
+            };
             let _ = events.send(Event::PodDone(Box::new(done))).await;
         });
     }
@@ -293,7 +341,9 @@ impl Agent {
     }
 
     fn start_detach(&mut self, name: &PodName, answer: PodAnswer) {
-        let Some(record) = self.pods.records.get_mut(name) else { return };
+        let Some(record) = self.pods.records.get_mut(name) else {
+            return;
+        };
         record.state = PodRecordState::Detaching;
         if let Err(store_error) = self.run_dir.save_pod(record) {
             tracing::warn!(pod = %name, error = error::chain(&store_error), "not on record");
@@ -312,12 +362,19 @@ impl Agent {
     /// Carries out what a pass found to be wrong with a pod, unless something is being done to it
     /// anyway.
     pub(super) fn repair_pod(&mut self, op: Op) {
-        let Some(host_ifname) = op.host_end().cloned() else { return };
+        let Some(host_ifname) = op.host_end().cloned() else {
+            return;
+        };
         let Some(record) = self.pods.by_host_end(&host_ifname) else {
             // A host end of no pod: left by an agent that lost its run directory.
             let dataplane = Arc::clone(&self.dataplane);
             tokio::spawn(async move {
-                for error in dataplane.apply(&[op]).await.into_iter().filter_map(Result::err) {
+                for error in dataplane
+                    .apply(&[op])
+                    .await
+                    .into_iter()
+                    .filter_map(Result::err)
+                {
                     tracing::warn!(%host_ifname, %error, "a stray host end stays");
                 }
             });
@@ -333,7 +390,11 @@ impl Agent {
         tokio::spawn(async move {
             let result = dataplane.apply(&[op]).await.into_iter().collect();
             let done = Done::Repaired(result);
-            let done = PodDone { name, done, answer: PodAnswer::Nobody };
+            let done = PodDone {
+                name,
+                done,
+                answer: PodAnswer::Nobody,
+            };
             let _ = events.send(Event::PodDone(Box::new(done))).await;
         });
     }
@@ -341,7 +402,9 @@ impl Agent {
     /// The namespace of a pod has vanished: its addresses are free again. The pod stays listed
     /// until somebody removes it.
     pub(super) fn pod_gone(&mut self, host_ifname: &IfName) {
-        let Some(record) = self.pods.by_host_end(host_ifname) else { return };
+        let Some(record) = self.pods.by_host_end(host_ifname) else {
+            return;
+        };
         let name = record.link.pod.clone();
         if record.state != PodRecordState::Ready || self.pods.busy.contains_key(&name) {
             return;
@@ -401,7 +464,11 @@ impl Agent {
     }
 
     fn record_attached(&mut self, name: &PodName, inode: u64) -> Result<Pod, ApiError> {
-        let record = self.pods.records.get_mut(name).ok_or_else(|| no_such_pod(name))?;
+        let record = self
+            .pods
+            .records
+            .get_mut(name)
+            .ok_or_else(|| no_such_pod(name))?;
         record.link.netns.inode = Some(inode);
         record.state = PodRecordState::Ready;
         if let Err(store_error) = self.run_dir.save_pod(record) {
@@ -435,19 +502,26 @@ impl Agent {
     }
 
     fn drop_record(&mut self, name: &PodName) -> Result<(), ApiError> {
-        self.run_dir.remove_pod(name).map_err(|e| error::store(&e))?;
+        self.run_dir
+            .remove_pod(name)
+            .map_err(|e| error::store(&e))?;
         self.pods.records.remove(name);
         Ok(())
     }
 
     fn free(&mut self, link: &PodLink) {
-        let Some(pool) = &mut self.pods.pool else { return };
+        let Some(pool) = &mut self.pods.pool else {
+            return;
+        };
         for address in v4_addresses(link) {
             pool.free(address);
         }
         let freed: Vec<Ipv4Addr> = pool.freed().collect();
         if let Err(store_error) = self.run_dir.save_freed(&freed) {
-            tracing::warn!(error = error::chain(&store_error), "freed addresses not on record");
+            tracing::warn!(
+                error = error::chain(&store_error),
+                "freed addresses not on record"
+            );
         }
     }
 
@@ -470,15 +544,20 @@ enum Planned {
 }
 
 fn v4_addresses(link: &PodLink) -> impl Iterator<Item = Ipv4Addr> {
-    link.addresses.iter().filter_map(|address| match address.ip() {
-        IpAddr::V4(ip) => Some(ip),
-        IpAddr::V6(_) => None,
-    })
+    link.addresses
+        .iter()
+        .filter_map(|address| match address.ip() {
+            IpAddr::V4(ip) => Some(ip),
+            IpAddr::V6(_) => None,
+        })
 }
 
 fn no_such_pod(name: &PodName) -> ApiError {
-    ApiError::new(ErrorCode::NotFound, format!("pod {name}: no such pod on this node"))
-        .hint("list the pods of this node with 'podnetctl pod list'")
+    ApiError::new(
+        ErrorCode::NotFound,
+        format!("pod {name}: no such pod on this node"),
+    )
+    .hint("list the pods of this node with 'podnetctl pod list'")
 }
 
 fn no_block(name: &PodName) -> ApiError {

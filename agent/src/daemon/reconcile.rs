@@ -103,7 +103,10 @@ impl Reconciling {
         if self.running.is_some() {
             return None;
         }
-        Some(self.due.map_or(self.resync_due, |due| due.min(self.resync_due)))
+        Some(
+            self.due
+                .map_or(self.resync_due, |due| due.min(self.resync_due)),
+        )
     }
 
     fn take(&mut self, report: Report) {
@@ -128,7 +131,11 @@ impl Reconciling {
             .collect();
         self.totals.failed_total += self.failed.len() as u64;
         for conflict in report.conflicts.difference(&self.conflicts) {
-            tracing::warn!(object = conflict.object, found = conflict.found, "not podnet's");
+            tracing::warn!(
+                object = conflict.object,
+                found = conflict.found,
+                "not podnet's"
+            );
         }
         self.conflicts = report.conflicts;
         self.desired = report.desired;
@@ -172,16 +179,23 @@ impl Agent {
             return;
         }
         let node = self.identity.node();
-        let target = membership.block().zip(membership.ledger()).map(|(block, ledger)| Target {
-            networks: ledger.networks.clone(),
-            excluded: ledger.settings.exclude_cidrs.clone(),
-            block,
-            address: *membership.member.advertise.ip(),
-            peers: membership.peer_blocks(node),
-            pods: self.pods.attached(),
-            in_flight: self.pods.in_flight(),
-        });
-        let job = Job { target, parts: parts.clone(), remember: remember(&self.run_dir) };
+        let target = membership
+            .block()
+            .zip(membership.ledger())
+            .map(|(block, ledger)| Target {
+                networks: ledger.networks.clone(),
+                excluded: ledger.settings.exclude_cidrs.clone(),
+                block,
+                address: *membership.member.advertise.ip(),
+                peers: membership.peer_blocks(node),
+                pods: self.pods.attached(),
+                in_flight: self.pods.in_flight(),
+            });
+        let job = Job {
+            target,
+            parts: parts.clone(),
+            remember: remember(&self.run_dir),
+        };
         self.reconciling.running = Some(parts);
         let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
         tokio::spawn(async move {
@@ -205,7 +219,10 @@ impl Agent {
         for host_ifname in gone {
             self.pod_gone(&host_ifname);
         }
-        let repaired = pod_ops.iter().filter(|op| is_drift(op, &self.reconciling.held)).count();
+        let repaired = pod_ops
+            .iter()
+            .filter(|op| is_drift(op, &self.reconciling.held))
+            .count();
         self.reconciling.totals.drift_total += repaired as u64;
         let pods_right = pod_ops.is_empty();
         for op in pod_ops {

@@ -21,15 +21,26 @@ use crate::config::DEFAULT_GOSSIP_PORT;
 impl Agent {
     pub(super) fn phase(&self) -> Phase {
         let Some(membership) = &self.membership else {
-            return if self.attempt.is_some() { Phase::Joining } else { Phase::Idle };
+            return if self.attempt.is_some() {
+                Phase::Joining
+            } else {
+                Phase::Idle
+            };
         };
         if self.is_leaving() {
             return Phase::Leaving;
         }
         match membership.state {
-            ClaimState::New | ClaimState::Want { full: false, quorum: true } => Phase::Joining,
+            ClaimState::New
+            | ClaimState::Want {
+                full: false,
+                quorum: true,
+            } => Phase::Joining,
             ClaimState::Want { full: true, .. } => Phase::Full,
-            ClaimState::Want { full: false, quorum: false } => Phase::NoQuorum,
+            ClaimState::Want {
+                full: false,
+                quorum: false,
+            } => Phase::NoQuorum,
             ClaimState::Using => Phase::Ready,
             ClaimState::Leaving | ClaimState::Gone => Phase::Leaving,
             ClaimState::Dup => Phase::Fenced,
@@ -39,7 +50,9 @@ impl Agent {
     pub(super) fn status(&self) -> Status {
         let membership = self.membership.as_ref();
         let block = membership.and_then(Membership::block);
-        let quorum = membership.map(|membership| membership.quorum).unwrap_or_default();
+        let quorum = membership
+            .map(|membership| membership.quorum)
+            .unwrap_or_default();
         let nodes = self.nodes();
         Status {
             api: API_VERSION,
@@ -47,21 +60,32 @@ impl Agent {
             node: SelfNode {
                 id: self.identity.node(),
                 name: self.node_name(),
-                addresses: membership.map(|m| m.member.advertise.into()).into_iter().collect(),
+                addresses: membership
+                    .map(|m| m.member.advertise.into())
+                    .into_iter()
+                    .collect(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 boot: self.boot,
                 instance: self.instance,
             },
             cluster: membership.map(|membership| cluster(membership, &nodes)),
             blocks: block.map(IpNetwork::V4).into_iter().collect(),
-            gateways: block.map(|block| IpAddr::V4(gateway(block))).into_iter().collect(),
+            gateways: block
+                .map(|block| IpAddr::V4(gateway(block)))
+                .into_iter()
+                .collect(),
             mtu: block.and(self.reconciling.mtu).map(|mtu| mtu.0),
             quorum: Quorum {
                 voters: quorum.voters,
                 reachable: quorum.reachable,
                 ok: quorum.voters > 0 && quorum.ok(),
             },
-            pods: self.pods.records.values().filter(|record| record.state.is_shown()).count(),
+            pods: self
+                .pods
+                .records
+                .values()
+                .filter(|record| record.state.is_shown())
+                .count(),
             peers: nodes.into_iter().filter(|node| !node.is_self).collect(),
             reconcile: self.reconciling.totals.clone(),
             problems: self.problems(),
@@ -70,7 +94,9 @@ impl Agent {
 
     /// All members, sorted by name; those of whom nothing was heard yet by id, last.
     pub(super) fn nodes(&self) -> Vec<Node> {
-        let Some(membership) = &self.membership else { return Vec::new() };
+        let Some(membership) = &self.membership else {
+            return Vec::new();
+        };
         let own = self.identity.node();
         let mut ids: Vec<NodeId> = membership
             .ledger()
@@ -79,7 +105,10 @@ impl Agent {
         if !ids.contains(&own) {
             ids.push(own);
         }
-        let mut nodes: Vec<Node> = ids.into_iter().map(|id| self.node(membership, id)).collect();
+        let mut nodes: Vec<Node> = ids
+            .into_iter()
+            .map(|id| self.node(membership, id))
+            .collect();
         nodes.sort_by(|a, b| {
             (a.name.is_none(), &a.name, a.id).cmp(&(b.name.is_none(), &b.name, b.id))
         });
@@ -91,7 +120,11 @@ impl Agent {
         let ledger = membership.ledger();
         let entry = membership.view.best(id);
         let last_seen = entry.and_then(|entry| entry.last_seen);
-        let (path, path_reason) = if is_self { (None, None) } else { self.path(membership, id) };
+        let (path, path_reason) = if is_self {
+            (None, None)
+        } else {
+            self.path(membership, id)
+        };
         Node {
             id,
             name: if is_self {
@@ -103,7 +136,11 @@ impl Agent {
             addresses: if is_self {
                 vec![membership.member.advertise.into()]
             } else {
-                membership.address_of(id).map(SocketAddr::V4).into_iter().collect()
+                membership
+                    .address_of(id)
+                    .map(SocketAddr::V4)
+                    .into_iter()
+                    .collect()
             },
             blocks: ledger
                 .into_iter()
@@ -126,9 +163,14 @@ impl Agent {
 
     fn path(&self, membership: &Membership, id: NodeId) -> (Option<PathState>, Option<String>) {
         if membership.using.is_none() {
-            return (Some(PathState::Pending), Some("this node has no block yet".to_owned()));
+            return (
+                Some(PathState::Pending),
+                Some("this node has no block yet".to_owned()),
+            );
         }
-        let address = membership.address_of(id).map(|address| IpAddr::V4(*address.ip()));
+        let address = membership
+            .address_of(id)
+            .map(|address| IpAddr::V4(*address.ip()));
         let underlay = address.and_then(|address| self.reconciling.underlay.get(&address));
         if underlay.is_some()
             && let Some(problem) = path_problem(address, underlay)
@@ -143,10 +185,15 @@ impl Agent {
     }
 
     pub(super) fn routes(&self) -> Vec<api::Route> {
-        let Some(membership) = &self.membership else { return Vec::new() };
+        let Some(membership) = &self.membership else {
+            return Vec::new();
+        };
         let reconciling = &self.reconciling;
         let failed = |destination: IpNetwork| {
-            reconciling.failed.iter().any(|(op, _)| op.destination() == Some(destination))
+            reconciling
+                .failed
+                .iter()
+                .any(|(op, _)| op.destination() == Some(destination))
         };
         reconciling
             .desired
@@ -183,24 +230,36 @@ impl Agent {
 
     fn owner(&self, membership: &Membership, destination: IpNetwork) -> Option<NodeName> {
         let blocks = self.reconciling.peers.as_deref().unwrap_or_default();
-        let owner = blocks.iter().find(|peer| IpNetwork::V4(peer.block) == destination)?.node;
-        membership.peers.get(&owner).map(|record| record.name.clone())
+        let owner = blocks
+            .iter()
+            .find(|peer| IpNetwork::V4(peer.block) == destination)?
+            .node;
+        membership
+            .peers
+            .get(&owner)
+            .map(|record| record.name.clone())
     }
 
     fn device_name(&self, index: IfIndex) -> Option<String> {
-        self.reconciling.underlay.values().find_map(|path| match path {
-            UnderlayPath::OnLink { device, ifname, .. } if *device == index => {
-                Some(ifname.to_string())
-            }
-            UnderlayPath::OnLink { .. }
-            | UnderlayPath::Routed { .. }
-            | UnderlayPath::Local
-            | UnderlayPath::None(_) => None,
-        })
+        self.reconciling
+            .underlay
+            .values()
+            .find_map(|path| match path {
+                UnderlayPath::OnLink { device, ifname, .. } if *device == index => {
+                    Some(ifname.to_string())
+                }
+                UnderlayPath::OnLink { .. }
+                | UnderlayPath::Routed { .. }
+                | UnderlayPath::Local
+                | UnderlayPath::None(_) => None,
+            })
     }
 
     pub(super) fn token(&self) -> Result<TokenResponse, ApiError> {
-        let membership = self.membership.as_ref().ok_or_else(|| self.not_member("token"))?;
+        let membership = self
+            .membership
+            .as_ref()
+            .ok_or_else(|| self.not_member("token"))?;
         let member = &membership.member;
         let token = JoinToken {
             cluster: member.cluster,
@@ -215,18 +274,25 @@ impl Agent {
             member.advertise.to_string()
         };
         let join_command = format!("podnetctl join {address} --token {token}");
-        Ok(TokenResponse { token, join_command })
+        Ok(TokenResponse {
+            token,
+            join_command,
+        })
     }
 
     pub(super) fn not_member(&self, what: &str) -> ApiError {
-        ApiError::new(ErrorCode::NotMember, format!("{what}: this node is not a member of a cluster"))
-            .hint("found one with 'podnetctl init', or join one with 'podnetctl join'")
+        ApiError::new(
+            ErrorCode::NotMember,
+            format!("{what}: this node is not a member of a cluster"),
+        )
+        .hint("found one with 'podnetctl init', or join one with 'podnetctl join'")
     }
 
     pub(super) fn node_name(&self) -> NodeName {
-        self.membership
-            .as_ref()
-            .map_or_else(|| self.default_name(), |membership| membership.member.name.clone())
+        self.membership.as_ref().map_or_else(
+            || self.default_name(),
+            |membership| membership.member.name.clone(),
+        )
     }
 
     /// The node's label where the user gives none: the first label of its hostname.
@@ -240,7 +306,9 @@ impl Agent {
             .take(podnet_proto::name::MAX_NAME_LEN)
             .collect();
         let label = label.trim_matches('-');
-        label.parse().unwrap_or_else(|_| NodeName::of_id(self.identity.node()))
+        label
+            .parse()
+            .unwrap_or_else(|_| NodeName::of_id(self.identity.node()))
     }
 
     fn problems(&self) -> Vec<ProblemEntry> {
@@ -253,7 +321,9 @@ impl Agent {
                 hint: api_error.hint,
             });
         };
-        let Some(membership) = &self.membership else { return problems };
+        let Some(membership) = &self.membership else {
+            return problems;
+        };
         if let Some(disk_error) = &membership.disk_error {
             add(Severity::Error, disk_error.clone());
         }
@@ -262,7 +332,10 @@ impl Agent {
         }
         if membership.gossip.is_none() {
             let message = "gossip: it does not run, and is being started again";
-            add(Severity::Error, ApiError::new(ErrorCode::PortInUse, message));
+            add(
+                Severity::Error,
+                ApiError::new(ErrorCode::PortInUse, message),
+            );
         }
         if let Some(blind) = &self.reconciling.blind {
             add(Severity::Error, blind.clone());
@@ -283,11 +356,23 @@ impl Agent {
         if membership.ledger().is_some() && !membership.quorum.ok() {
             add(Severity::Warning, no_quorum(membership));
         }
-        for node in self.nodes().iter().filter(|node| node.path == Some(PathState::Failed)) {
-            let name = node.name.as_ref().map_or_else(|| node.id.to_string(), ToString::to_string);
-            let reason = node.path_reason.as_deref().unwrap_or("packets do not come back");
-            let api_error =
-                ApiError::new(ErrorCode::Unreachable, format!("path to node {name}: {reason}"));
+        for node in self
+            .nodes()
+            .iter()
+            .filter(|node| node.path == Some(PathState::Failed))
+        {
+            let name = node
+                .name
+                .as_ref()
+                .map_or_else(|| node.id.to_string(), ToString::to_string);
+            let reason = node
+                .path_reason
+                .as_deref()
+                .unwrap_or("packets do not come back");
+            let api_error = ApiError::new(
+                ErrorCode::Unreachable,
+                format!("path to node {name}: {reason}"),
+            );
             add(Severity::Warning, api_error);
         }
         problems
@@ -296,10 +381,15 @@ impl Agent {
 
 fn cluster(membership: &Membership, nodes: &[Node]) -> Cluster {
     let networks = &membership.member.networks;
-    let settings = membership.ledger().map(|ledger| ledger.settings.encapsulation);
+    let settings = membership
+        .ledger()
+        .map(|ledger| ledger.settings.encapsulation);
     Cluster {
         id: membership.member.cluster,
-        pod_cidrs: networks.iter().map(|network| IpNetwork::V4(network.cidr())).collect(),
+        pod_cidrs: networks
+            .iter()
+            .map(|network| IpNetwork::V4(network.cidr()))
+            .collect(),
         block_prefixes: networks.iter().map(PodNetwork::block_prefix).collect(),
         encapsulation: settings.unwrap_or_default(),
         nodes: nodes.len(),

@@ -28,6 +28,7 @@ pub fn read_boot(run_dir: &Path, kernel_boot_id: &Path, node: NodeId) -> Result<
         .map_err(StoreError::io("read", kernel_boot_id))?
         .trim()
         .to_owned();
+    fs::create_dir_all(run_dir).map_err(StoreError::io("create", run_dir))?;
     let path = run_dir.join(KIND);
     match file::read::<Content>(&path, KIND, Some(node)) {
         Ok(Some(content)) if content.kernel == kernel => return Ok(content.boot),
