@@ -238,43 +238,28 @@ pub(super) async fn create_bridge(socket: &Socket, bridge: &Bridge) -> Result<()
         ]),
     ]);
     let create = RouteNetlinkMessage::NewLink(message);
-    // An MTU that the bridge is born with counts as nobody's choice, and changes with its ports.
-    let requests = vec![
-        (create, NLM_F_CREATE | NLM_F_EXCL),
-        (no_ipv6(&bridge.name), 0),
-        (settings(bridge), 0),
-    ];
-    let [created, no_ipv6, set] = socket
-        .batch(requests)
-        .await
-        .try_into()
-        .map_err(|_| KernelError::Lost.at(object()))?;
-    match created {
-        Ok(_) => {}
-        Err(error) if error.is(Errno::Exists) => return update_bridge(socket, bridge).await,
-        Err(error) => return Err(error.at(object())),
+    match socket.request(create, NLM_F_CREATE | NLM_F_EXCL).await {
+        Ok(_) => set_right(socket, bridge)
+            .await
+            .map_err(|error| error.at(object())),
+        Err(error) if error.is(Errno::Exists) => update_bridge(socket, bridge).await,
+        Err(error) => Err(error.at(object())),
     }
-    tolerate_no_ipv6(no_ipv6).map_err(|error| error.at(object()))?;
-    set.map_err(|error| error.at(object()))?;
-    sysctl::ignore_advertisements(&bridge.name)
-        .await
-        .map_err(|error| error.at(object()))
 }
 
 /// Gives the bridge what it should have.
 pub(super) async fn update_bridge(socket: &Socket, bridge: &Bridge) -> Result<(), OpError> {
-    let object = || format!("bridge {}", bridge.name);
     our_bridge(socket, &bridge.name).await?;
-    let mut answers = socket
-        .batch(vec![(no_ipv6(&bridge.name), 0), (settings(bridge), 0)])
-        .await;
-    let set = answers.pop().unwrap_or(Err(KernelError::Lost));
-    let no_ipv6 = answers.pop().unwrap_or(Err(KernelError::Lost));
-    tolerate_no_ipv6(no_ipv6).map_err(|error| error.at(object()))?;
-    set.map_err(|error| error.at(object()))?;
-    sysctl::ignore_advertisements(&bridge.name)
-        .await
-        .map_err(|error| error.at(object()))
+    let right = set_right(socket, bridge).await;
+    right.map_err(|error| error.at(format!("bridge {}", bridge.name)))
+}
+
+/// Sets what a bridge cannot be born with: an MTU that it is born with counts as nobody's choice,
+/// and changes with its ports.
+async fn set_right(socket: &Socket, bridge: &Bridge) -> Result<(), KernelError> {
+    tolerate_no_ipv6(socket.request(no_ipv6(&bridge.name), 0).await)?;
+    socket.request(settings(bridge), 0).await?;
+    sysctl::ignore_advertisements(&bridge.name).await
 }
 
 fn settings(bridge: &Bridge) -> RouteNetlinkMessage {

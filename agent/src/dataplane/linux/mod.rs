@@ -16,6 +16,9 @@ mod socket;
 mod sysctl;
 mod underlay;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

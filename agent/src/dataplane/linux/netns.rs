@@ -11,6 +11,7 @@ use std::thread;
 use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::statfs::{FsType, fstatfs};
 use podnet_core::kernel::NetnsState;
 use tokio::runtime;
 use tokio::sync::oneshot;
@@ -22,6 +23,9 @@ use super::sysctl;
 
 /// The network namespace of the calling thread.
 const OWN: &str = "/proc/thread-self/ns/net";
+
+/// The file system of namespaces (`NSFS_MAGIC` in `linux/magic.h`).
+const NSFS_MAGIC: FsType = FsType(0x6e73_6673);
 
 /// Does blocking work on a thread of its own, with a deadline. A thread that does not come back is
 /// left behind.
@@ -57,9 +61,7 @@ impl Netns {
             .read(true)
             .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
             .open(path)?;
-        // The kernel names a namespace by kind and number, such as "net:[4026531840]".
-        let target = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-        if !target.to_string_lossy().starts_with("net:[") {
+        if !is_netns(&file)? {
             return Ok(None);
         }
         let inode = file.metadata()?.ino();
@@ -88,6 +90,19 @@ impl Netns {
         })
         .await?
     }
+}
+
+/// Whether a file is a network namespace: one of the file system of namespaces, and of that kind
+/// (ioctl_ns(2)).
+fn is_netns(file: &File) -> io::Result<bool> {
+    // Only there is the number of the ioctl known to mean this.
+    if fstatfs(file)?.filesystem_type() != NSFS_MAGIC {
+        return Ok(false);
+    }
+    #[expect(unsafe_code, reason = "no crate asks a namespace for its kind")]
+    // SAFETY: the descriptor is open, and this ioctl has no argument.
+    let kind = unsafe { libc::ioctl(file.as_raw_fd(), libc::NS_GET_NSTYPE) };
+    Ok(kind == libc::CLONE_NEWNET)
 }
 
 impl AsFd for Netns {

@@ -1,0 +1,10 @@
+//! The real kernel, in namespaces of each test's own. These tests need root, and fail without.
+
+mod bench;
+mod bridge;
+mod firewall;
+mod harness;
+mod network;
+mod pods;
+mod routes;
+mod watch;
