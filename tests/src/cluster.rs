@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use podnet_proto::ApiError;
 use serde::Deserialize;
 
 use crate::command::Output;
@@ -54,7 +55,7 @@ impl Node<'_> {
     /// Founds a cluster on this node.
     ///
     /// # Errors
-    /// [`LabError::Command`] with what `podnetctl` said.
+    /// [`LabError::Refused`] with what the agent said.
     pub fn init(&self, encapsulation: Option<&str>) -> Result<Invitation, LabError> {
         let mut words = vec!["-o", "json", "init", "--pod-cidr", POD_CIDR];
         if let Some(encapsulation) = encapsulation {
@@ -71,7 +72,7 @@ impl Node<'_> {
     /// Makes this node a member of the cluster of another.
     ///
     /// # Errors
-    /// [`LabError::Command`] with what `podnetctl` said.
+    /// [`LabError::Refused`] with what the agent said.
     pub fn join(&self, invitation: &Invitation, seed: Node<'_>) -> Result<(), LabError> {
         let limit = format!("{}s", JOIN_LIMIT.as_secs());
         let seed = seed.address().to_string();
@@ -85,18 +86,21 @@ impl Node<'_> {
     }
 }
 
-/// The output, if the client succeeded; else its JSON error document as the reason.
+/// The output, if the client succeeded; else the error that its JSON document tells.
 fn said(output: Output, what: &str) -> Result<Output, LabError> {
+    #[derive(Deserialize)]
+    struct Failure {
+        error: ApiError,
+    }
     if output.ok() {
         return Ok(output);
     }
-    Err(LabError::Command {
-        what: what.to_owned(),
-        reason: format!(
-            "exit code {}: {}{}",
-            output.code,
-            output.stdout.trim(),
-            output.stderr.trim()
-        ),
-    })
+    match serde_json::from_str::<Failure>(&output.stdout) {
+        Ok(Failure { error }) => Err(LabError::Refused {
+            what: what.to_owned(),
+            error,
+        }),
+        // It did not come as far as to write one.
+        Err(_) => output.success(what),
+    }
 }

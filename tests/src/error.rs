@@ -107,6 +107,14 @@ pub enum LabError {
         /// What it said, or its exit status.
         reason: String,
     },
+    /// An agent refused what the lab asked of it.
+    #[error("{what}: {error}")]
+    Refused {
+        /// What was asked.
+        what: String,
+        /// The agent's answer.
+        error: ApiError,
+    },
     /// A file of the lab's own does not parse.
     #[error("{path}", path = path.display())]
     Record {
@@ -153,6 +161,7 @@ impl LabError {
             Self::MissingProgram { .. } => ErrorCode::MissingBinary,
             Self::NotPermitted { .. } => ErrorCode::NotPermitted,
             Self::Timeout { .. } => ErrorCode::Timeout,
+            Self::Refused { error, .. } => error.code,
             Self::Broken { .. }
             | Self::AgentEnded { .. }
             | Self::System { .. }
@@ -178,6 +187,7 @@ impl LabError {
                 Some("build the workspace, or set PODNET_BIN_DIR".to_owned())
             }
             Self::NotPermitted { .. } => Some("run it as root".to_owned()),
+            Self::Refused { error, .. } => error.hint.clone(),
             Self::BadName { .. }
             | Self::Unsupported { .. }
             | Self::AgentEnded { .. }
