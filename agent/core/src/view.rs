@@ -89,10 +89,14 @@ impl View {
     /// a dead one, the one seen last.
     #[must_use]
     pub fn best(&self, node: NodeId) -> Option<&Entry> {
-        self.of(node).iter().max_by_key(|entry| {
-            let counter = entry.record.as_ref().map(|record| record.counter);
-            (counter, entry.live, entry.last_seen, entry.first_seen)
-        })
+        newest_of(self.of(node))
+    }
+
+    /// The [`best`](Self::best) entry of each node.
+    pub fn newest(&self) -> impl Iterator<Item = &Entry> {
+        self.entries
+            .chunk_by(|a, b| a.node == b.node)
+            .filter_map(newest_of)
     }
 
     /// Whether one of the node's entries is live.
@@ -100,6 +104,13 @@ impl View {
     pub fn is_live(&self, node: NodeId) -> bool {
         self.of(node).iter().any(|entry| entry.live)
     }
+}
+
+fn newest_of(entries: &[Entry]) -> Option<&Entry> {
+    entries.iter().max_by_key(|entry| {
+        let counter = entry.record.as_ref().map(|record| record.counter);
+        (counter, entry.live, entry.last_seen, entry.first_seen)
+    })
 }
 
 /// Reads the gossip state again and again; what did not change in between is not parsed again.

@@ -17,15 +17,15 @@ const FRESH: Duration = Duration::from_secs(30);
 /// The wishes of the other nodes that count now, the oldest first.
 ///
 /// A wish to be released always counts, for it says that this boot never uses a block again. A wish
-/// to join counts while its node is alive or has just come.
+/// to join counts while its node is alive or has just come. Of a node with several addresses only
+/// the newest entry counts: what the others ask for is over.
 pub(super) fn wishes(now: Moment, me: NodeId, view: &View) -> Vec<(NodeId, Want)> {
     let counts = |entry: &Entry, want: &Want| match want.want {
         WantKind::Release => true,
         WantKind::Join => entry.live || now.since(entry.want_first_seen) < FRESH,
     };
     let mut wishes: Vec<(Moment, NodeId, Want)> = view
-        .entries()
-        .iter()
+        .newest()
         .filter(|entry| entry.node != me)
         .filter_map(|entry| {
             let want = entry.want.filter(|want| counts(entry, want))?;

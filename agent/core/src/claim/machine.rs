@@ -26,6 +26,10 @@ const TICK: Duration = Duration::from_millis(250);
 /// to see its heartbeat rise.
 const NEWCOMER: Duration = Duration::from_secs(3);
 
+/// How long a node that leaves without a claim waits for one: the voters may be granting an earlier
+/// wish of its own, and then it is released from that. Five gossip rounds.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// The most rounds of one step. The only voter of a cluster decides a slot in three.
 const MAX_ROUNDS: usize = 64;
 
@@ -39,6 +43,10 @@ pub struct Machine {
     /// So did that, or the open proposal: what is published is out of date.
     stale: bool,
     refused: usize,
+    /// Since when this process asks for a release.
+    leaving_since: Option<Moment>,
+    /// The ledger gave this boot up while this process asked for it.
+    released: bool,
     proposer: Proposer,
     publisher: Publisher,
 }
@@ -55,6 +63,8 @@ impl Machine {
             dirty: false,
             stale: true,
             refused: 0,
+            leaving_since: None,
+            released: false,
             proposer: Proposer::new(identity.node, identity.instance, rng.fork()),
             publisher: Publisher::new(rng),
         }
@@ -123,6 +133,12 @@ impl Machine {
             self.publisher.renew(node, self.proposer.open());
         }
         let (keys, nudge) = self.publisher.publish(now, node, view);
+        if node.is_leaving() {
+            self.leaving_since.get_or_insert(now);
+        }
+        let waited = self
+            .leaving_since
+            .is_some_and(|since| now.since(since) >= FAREWELL);
         let turn = node
             .voting()
             .and_then(|ledger| self.proposer.turn(rank(self.identity.node, ledger, view)));
@@ -130,7 +146,7 @@ impl Machine {
         Outcome {
             persist: std::mem::take(&mut self.dirty),
             using: node.using(),
-            state: node.state(view, self.quorum(now, view).ok()),
+            state: node.state(view, self.quorum(now, view).ok(), self.released || waited),
             keys,
             nudge,
             wake: turn.map_or(tick, |turn| turn.clamp(now, tick)),
@@ -162,7 +178,10 @@ impl Machine {
         let before = self.durable.registered(self.identity.node);
         let after = newer.boots.get(&self.identity.node);
         let own_boot = self.identity.boot;
-        self.durable.dup |= before == Some(own_boot) && after.is_some_and(|boot| *boot != own_boot);
+        if before == Some(own_boot) {
+            self.released |= after.is_none() && self.durable.leaving == Some(own_boot);
+            self.durable.dup |= after.is_some_and(|boot| *boot != own_boot);
+        }
         self.durable.adopt(newer);
         self.dirty = true;
         true

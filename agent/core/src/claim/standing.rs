@@ -69,27 +69,21 @@ impl<'a> Standing<'a> {
         })
     }
 
-    /// Where the node stands. `quorum`: whether a majority of the voters is in reach.
-    pub(super) fn state(self, view: &View, quorum: bool) -> ClaimState {
-        let Some(ledger) = &self.durable.ledger else {
-            return if self.is_leaving() {
-                ClaimState::Gone
-            } else {
-                ClaimState::New
-            };
-        };
-        if self.durable.dup {
-            if self.is_leaving() {
-                ClaimState::Gone
-            } else {
-                ClaimState::Dup
-            }
-        } else if self.is_leaving() {
-            if self.may_end(ledger, view) {
+    /// Where the node stands. `quorum`: a majority of the voters is in reach. `released`: a node
+    /// that leaves was released, or has waited long enough for a claim to be released from.
+    pub(super) fn state(self, view: &View, quorum: bool, released: bool) -> ClaimState {
+        if self.is_leaving() {
+            return if self.may_end(view, released) {
                 ClaimState::Gone
             } else {
                 ClaimState::Leaving
-            }
+            };
+        }
+        let Some(ledger) = &self.durable.ledger else {
+            return ClaimState::New;
+        };
+        if self.durable.dup {
+            ClaimState::Dup
         } else if self.is_registered() {
             ClaimState::Using
         } else {
@@ -98,10 +92,13 @@ impl<'a> Standing<'a> {
         }
     }
 
-    /// Whether a node that leaves may end: nobody else is a member, or it is released and a
-    /// majority of the voters knows.
-    fn may_end(self, ledger: &Ledger, view: &View) -> bool {
+    /// Whether a node that leaves may end: its claim is another host's by now; or nobody else is a
+    /// member; or it is released and a majority of the voters knows.
+    fn may_end(self, view: &View, released: bool) -> bool {
         let me = self.identity.node;
+        let Some(ledger) = self.durable.ledger.as_ref().filter(|_| !self.durable.dup) else {
+            return self.durable.dup || released;
+        };
         if self.registered().is_some() {
             return ledger.boots.len() == 1 && ledger.voters == [me];
         }
@@ -113,7 +110,7 @@ impl<'a> Standing<'a> {
             .voters
             .iter()
             .filter(|voter| **voter == me || view.of(**voter).iter().any(knows));
-        know.count() >= ledger.majority()
+        released && know.count() >= ledger.majority()
     }
 
     fn registered(self) -> Option<Boot> {
@@ -124,7 +121,7 @@ impl<'a> Standing<'a> {
         self.registered() == Some(self.identity.boot)
     }
 
-    fn is_leaving(self) -> bool {
+    pub(super) fn is_leaving(self) -> bool {
         self.durable.leaving == Some(self.identity.boot)
     }
 }
