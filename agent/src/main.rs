@@ -27,12 +27,18 @@ fn try_main(cli: Cli) -> Result<(), ApiError> {
         .enable_all()
         .build()
         .map_err(|error| {
-            ApiError::new(ErrorCode::Internal, format!("cannot start the runtime: {error}"))
+            ApiError::new(
+                ErrorCode::Internal,
+                format!("cannot start the runtime: {error}"),
+            )
         })?;
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => runtime.block_on(daemon::run(config)),
         Command::Cleanup { yes, purge } => {
-            confirm(yes, "remove podnet's links, routes, rules and pods from this host")?;
+            confirm(
+                yes,
+                "remove podnet's links, routes, rules and pods from this host",
+            )?;
             let cleaned = runtime.block_on(daemon::cleanup(&config, purge))?;
             for what in cleaned.removed {
                 say(&format!("removed: {what}"));
@@ -62,10 +68,15 @@ fn config_error(error: ConfigError) -> ApiError {
 
 fn start_logging(config: &Config) -> Result<(), ApiError> {
     let filter = EnvFilter::try_new(&config.log_level).map_err(|error| {
-        ApiError::new(ErrorCode::Usage, format!("log level '{}': {error}", config.log_level))
-            .hint("use error, warn, info, debug or trace")
+        ApiError::new(
+            ErrorCode::Usage,
+            format!("log level '{}': {error}", config.log_level),
+        )
+        .hint("use error, warn, info, debug or trace")
     })?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match config.log_format {
         LogFormat::Text => subscriber.with_ansi(colours()).init(),
         LogFormat::Json => subscriber.json().init(),
@@ -83,8 +94,10 @@ fn confirm(yes: bool, what: &str) -> Result<(), ApiError> {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() {
-        return Err(ApiError::new(ErrorCode::Usage, format!("this would {what}"))
-            .hint("say --yes where nobody can be asked"));
+        return Err(
+            ApiError::new(ErrorCode::Usage, format!("this would {what}"))
+                .hint("say --yes where nobody can be asked"),
+        );
     }
     let mut terminal = std::io::stderr();
     let _ = write!(terminal, "This will {what}. Go on? [y/N] ");
@@ -93,7 +106,10 @@ fn confirm(yes: bool, what: &str) -> Result<(), ApiError> {
     if read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
         Ok(())
     } else {
-        Err(ApiError::new(ErrorCode::Usage, "not confirmed: nothing was done"))
+        Err(ApiError::new(
+            ErrorCode::Usage,
+            "not confirmed: nothing was done",
+        ))
     }
 }
 

@@ -208,7 +208,8 @@ async fn try_pass(
     let plan = diff(&report.desired, &observed);
     report.conflicts = plan.conflicts;
     report.gone = plan.gone;
-    let (pod_ops, ops): (Vec<Op>, Vec<Op>) = plan.ops.into_iter().partition(|op| op.host_end().is_some());
+    let (pod_ops, ops): (Vec<Op>, Vec<Op>) =
+        plan.ops.into_iter().partition(|op| op.host_end().is_some());
     report.pod_ops = pod_ops;
     let ops = remember_sysctls(job, &observed, ops, report);
     let results = dataplane.apply(&ops).await;

@@ -96,9 +96,10 @@ where
             .map(|axum::Json(body)| Self(body))
             .map_err(|error: JsonRejection| {
                 // The text of the rejection may quote the body, and the body may hold the token.
-                let what = match error {
-                    JsonRejection::JsonSyntaxError(_) => "is not JSON",
-                    _ => "has unknown, missing or mistyped members",
+                let what = if matches!(error, JsonRejection::JsonSyntaxError(_)) {
+                    "is not JSON"
+                } else {
+                    "has unknown, missing or mistyped members"
                 };
                 usage(format!("request body: it {what}"))
             })

@@ -6,6 +6,7 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use podnet_core::claim::{ClaimState, Nudge, Outcome};
+use podnet_core::time::Moment;
 use podnet_proto::gossip::Key;
 use rand::seq::IndexedRandom;
 
@@ -16,6 +17,9 @@ use crate::reconciler::Parts;
 
 /// How long to wait after the disk has refused a write, or gossip a start.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// How often to look for one of the members that are not live.
+const SEARCH_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Agent {
     /// Takes in what gossip tells, and does what follows from it.
@@ -50,6 +54,7 @@ impl Agent {
         self.take_over(&outcome);
         self.learn();
         self.publish(outcome.keys, &outcome.nudge).await;
+        self.search(now);
         self.finish_leaving().await;
     }
 
@@ -173,6 +178,29 @@ impl Agent {
             membership.published.extend(changed);
         }
         gossip.nudge(addresses);
+    }
+
+    /// Begins a handshake with one of the members that are not live, now and then: without it two
+    /// halves of a cluster that have given each other up would never meet again.
+    fn search(&mut self, now: Moment) {
+        let own = self.identity.node();
+        let Some(membership) = &mut self.membership else {
+            return;
+        };
+        let (Some(gossip), Some(ledger)) = (&membership.gossip, membership.machine.ledger()) else {
+            return;
+        };
+        if now < membership.search_due {
+            return;
+        }
+        let lost: Vec<SocketAddrV4> = ledger
+            .boots
+            .keys()
+            .filter(|node| **node != own && !membership.view.is_live(**node))
+            .filter_map(|node| membership.address_of(*node))
+            .collect();
+        gossip.nudge(lost.choose(&mut rand::rng()).copied());
+        membership.search_due = now + SEARCH_INTERVAL;
     }
 
     /// The data path does not carry a block any more that the node must not use: what waited for

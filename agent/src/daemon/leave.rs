@@ -53,11 +53,12 @@ impl Agent {
             if let Some(membership) = &mut self.membership {
                 membership.leave_requested = true;
             }
-            for pod in pods {
-                self.remove_pod(pod, None);
-            }
-            self.leave_when_empty();
         }
+        // Asked again, this also tries pods again that could not be removed.
+        for pod in self.pods.records.keys().cloned().collect::<Vec<_>>() {
+            self.remove_pod(pod, None);
+        }
+        self.leave_when_empty();
         Ok(self.status())
     }
 

@@ -48,6 +48,8 @@ pub(super) struct Membership {
     pub(super) using: Option<BlockIndex>,
     pub(super) quorum: Quorum,
     pub(super) wake: Moment,
+    /// When to look for a member that is not live.
+    pub(super) search_due: Moment,
     /// The values that gossip has, and those that it should have.
     pub(super) published: BTreeMap<Key, String>,
     pub(super) values: BTreeMap<Key, String>,
@@ -235,6 +237,7 @@ impl Agent {
             using: None,
             quorum: Quorum::default(),
             wake: self.now(),
+            search_due: self.now(),
             published: values,
             values: BTreeMap::new(),
             unsaved: true,

@@ -25,7 +25,11 @@ pub async fn attach(
     if reused {
         let addresses = link.addresses.iter().map(IpNetwork::ip);
         let flushes: Vec<Op> = addresses.map(Op::FlushConnections).collect();
-        dataplane.apply(&flushes).await.into_iter().collect::<Result<(), OpError>>()?;
+        dataplane
+            .apply(&flushes)
+            .await
+            .into_iter()
+            .collect::<Result<(), OpError>>()?;
     }
     dataplane
         .apply(&[Op::AttachPod(link.clone())])
@@ -60,18 +64,31 @@ pub async fn detach(dataplane: &dyn Dataplane, link: &PodLink) -> Result<(), OpE
 }
 
 async fn look(dataplane: &dyn Dataplane, path: &Path) -> Result<NetnsState, OpError> {
-    let scope = Scope { netns: [path.to_owned()].into(), ..Scope::default() };
+    let scope = Scope {
+        netns: [path.to_owned()].into(),
+        ..Scope::default()
+    };
     let observed = dataplane.observe(&scope).await.map_err(|error| {
-        OpError::new(OpErrorKind::Other(0), format!("{}: {error}", path.display()))
+        OpError::new(
+            OpErrorKind::Other(0),
+            format!("{}: {error}", path.display()),
+        )
     })?;
-    Ok(observed.netns.get(path).copied().unwrap_or(NetnsState::Missing))
+    Ok(observed
+        .netns
+        .get(path)
+        .copied()
+        .unwrap_or(NetnsState::Missing))
 }
 
 /// Decides whether a pod may be attached to what its path leads to.
 fn check(link: &PodLink, found: NetnsState, taken: &[u64]) -> Result<(), OpError> {
     let refuse = |kind, why: &str| {
         let path = link.netns.path.display();
-        Err(OpError::new(kind, format!("pod {}: {path} {why}", link.pod)))
+        Err(OpError::new(
+            kind,
+            format!("pod {}: {path} {why}", link.pod),
+        ))
     };
     match found {
         NetnsState::Missing if link.netns.made => Ok(()),
@@ -84,12 +101,14 @@ fn check(link: &PodLink, found: NetnsState, taken: &[u64]) -> Result<(), OpError
             OpErrorKind::Unsupported,
             "is the host's own network namespace, which is never a pod's",
         ),
-        NetnsState::Netns { .. } if link.netns.made => {
-            refuse(OpErrorKind::Foreign, "is a namespace that podnet did not make")
-        }
-        NetnsState::Netns { inode } if taken.contains(&inode) => {
-            refuse(OpErrorKind::Foreign, "is the namespace of another pod already")
-        }
+        NetnsState::Netns { .. } if link.netns.made => refuse(
+            OpErrorKind::Foreign,
+            "is a namespace that podnet did not make",
+        ),
+        NetnsState::Netns { inode } if taken.contains(&inode) => refuse(
+            OpErrorKind::Foreign,
+            "is the namespace of another pod already",
+        ),
         NetnsState::Netns { .. } => Ok(()),
     }
 }

@@ -1,0 +1,60 @@
+# podnet. `make demo` shows it, `make test` tests it; both install what is missing (Debian, root).
+
+CARGO ?= cargo
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+# program:package, for all that building, the demo and the tests run.
+NEEDED := gcc:gcc ip:iproute2 tc:iproute2 ss:iproute2 iptables:iptables nft:nftables ping:iputils-ping \
+          nsenter:util-linux unshare:util-linux tcpdump:tcpdump conntrack:conntrack curl:curl ps:procps
+
+.PHONY: help deps build release demo test lint fmt deny install clean
+
+help:
+	@echo 'make demo     three nodes on this machine, pods on each, pings between all'
+	@echo 'make test     every test (root)'
+	@echo 'make lint     formatting, clippy, licences'
+	@echo 'make release  optimised programs in target/release'
+	@echo 'make install  [PREFIX=/usr/local] [DESTDIR=]'
+
+# Installs what is missing; where nothing is, needs neither root nor a network.
+deps:
+	@missing=; for pair in $(NEEDED); do \
+	    command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+	    echo "installing:$$missing"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	        apt-get install -y -qq --no-install-recommends $$missing ca-certificates libc6-dev; \
+	fi
+
+build: deps
+	$(CARGO) build --workspace --locked
+
+release: deps
+	$(CARGO) build --workspace --locked --release
+
+demo: build
+	target/debug/podnet-lab demo
+
+test: build
+	PODNET_BIN_DIR=$(CURDIR)/target/debug $(CARGO) test --workspace --locked
+
+lint: fmt deny
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+fmt:
+	$(CARGO) fmt --all -- --check
+
+# The advisories need a network; `cargo deny check advisories` beside this is worth a habit.
+deny:
+	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install cargo-deny --locked
+	$(CARGO) deny --locked check bans licenses sources
+
+install: release
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m 0755 target/release/podnetd target/release/podnetctl target/release/podnet-lab $(DESTDIR)$(PREFIX)/bin
+	sed 's|@PREFIX@|$(PREFIX)|g' dist/podnetd.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/podnetd.service
+
+clean:
+	$(CARGO) clean
