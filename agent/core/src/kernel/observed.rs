@@ -148,7 +148,8 @@ pub struct HostAddress {
     pub global: bool,
 }
 
-/// A route of the host that is not podnet's.
+/// A route of the host that is not podnet's, and leads somewhere: one that refuses packets is in
+/// nobody's way who has a more specific one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostRoute {
     /// Where it leads; a default route has prefix length 0.

@@ -217,6 +217,12 @@ pub(super) async fn our_bridge(socket: &Socket, name: &IfName) -> Result<Link, O
     }
 }
 
+/// The number of podnet's bridge; `None` where there is none.
+pub(super) async fn bridge_index(socket: &Socket) -> Result<Option<u32>, KernelError> {
+    let bridge = look_up(socket, &IfName::bridge()).await?;
+    Ok(bridge.filter(Link::is_our_bridge).map(|link| link.index))
+}
+
 fn foreign(name: &IfName, link: &Link) -> OpError {
     let detail = format!("bridge {name}: {} has that name", link.foreign());
     OpError::new(OpErrorKind::Foreign, detail)
@@ -229,6 +235,8 @@ pub(super) async fn create_bridge(socket: &Socket, bridge: &Bridge) -> Result<()
     message.attributes.extend([
         LinkAttribute::Group(BRIDGE_GROUP),
         LinkAttribute::Address(bridge.mac.0.to_vec()),
+        // Not the wanted one: to set what is there already would change nothing.
+        LinkAttribute::Mtu(bridge.mtu.0.saturating_sub(1)),
         LinkAttribute::LinkInfo(vec![
             LinkInfo::Kind(InfoKind::Bridge),
             LinkInfo::Data(InfoData::Bridge(vec![
@@ -239,7 +247,7 @@ pub(super) async fn create_bridge(socket: &Socket, bridge: &Bridge) -> Result<()
     ]);
     let create = RouteNetlinkMessage::NewLink(message);
     match socket.request(create, NLM_F_CREATE | NLM_F_EXCL).await {
-        Ok(_) => set_right(socket, bridge)
+        Ok(_) => set_right(socket, bridge, Some(bridge.mac))
             .await
             .map_err(|error| error.at(object())),
         Err(error) if error.is(Errno::Exists) => update_bridge(socket, bridge).await,
@@ -249,25 +257,32 @@ pub(super) async fn create_bridge(socket: &Socket, bridge: &Bridge) -> Result<()
 
 /// Gives the bridge what it should have.
 pub(super) async fn update_bridge(socket: &Socket, bridge: &Bridge) -> Result<(), OpError> {
-    our_bridge(socket, &bridge.name).await?;
-    let right = set_right(socket, bridge).await;
+    let found = our_bridge(socket, &bridge.name).await?;
+    let right = set_right(socket, bridge, found.mac).await;
     right.map_err(|error| error.at(format!("bridge {}", bridge.name)))
 }
 
 /// Sets what a bridge cannot be born with: an MTU that it is born with counts as nobody's choice,
 /// and changes with its ports.
-async fn set_right(socket: &Socket, bridge: &Bridge) -> Result<(), KernelError> {
+async fn set_right(
+    socket: &Socket,
+    bridge: &Bridge,
+    mac: Option<MacAddr>,
+) -> Result<(), KernelError> {
     tolerate_no_ipv6(socket.request(no_ipv6(&bridge.name), 0).await)?;
-    socket.request(settings(bridge), 0).await?;
-    sysctl::ignore_advertisements(&bridge.name).await
+    socket.request(settings(bridge, mac), 0).await?;
+    sysctl::prepare_bridge(&bridge.name).await
 }
 
-fn settings(bridge: &Bridge) -> RouteNetlinkMessage {
+fn settings(bridge: &Bridge, mac: Option<MacAddr>) -> RouteNetlinkMessage {
     let mut message = named(&bridge.name);
-    message.attributes.extend([
-        LinkAttribute::Address(bridge.mac.0.to_vec()),
-        LinkAttribute::Mtu(bridge.mtu.0),
-    ]);
+    message.attributes.push(LinkAttribute::Mtu(bridge.mtu.0));
+    // To set the same one again makes the kernel forget all neighbours, permanent ones too.
+    if mac != Some(bridge.mac) {
+        message
+            .attributes
+            .push(LinkAttribute::Address(bridge.mac.0.to_vec()));
+    }
     RouteNetlinkMessage::SetLink(up(message))
 }
 

@@ -12,7 +12,7 @@ use podnet_core::kernel::{
 
 use super::super::ObserveError;
 use super::errno::KernelError;
-use super::link::{self, Link};
+use super::link;
 use super::netns::{self, on_thread};
 use super::socket::Socket;
 use super::{Host, PODS_AT_ONCE, address, inside, neighbour, route, sysctl, underlay};
@@ -101,15 +101,10 @@ async fn bridge(socket: &Socket) -> Result<Place<ObservedBridge>, KernelError> {
     }))
 }
 
-async fn bridge_index(socket: &Socket) -> Result<Option<u32>, KernelError> {
-    let bridge = link::look_up(socket, &IfName::bridge()).await?;
-    Ok(bridge.filter(Link::is_our_bridge).map(|link| link.index))
-}
-
 async fn host_ends(
     socket: &Socket,
 ) -> Result<BTreeMap<IfName, Place<ObservedHostEnd>>, KernelError> {
-    let bridge = bridge_index(socket).await?;
+    let bridge = link::bridge_index(socket).await?;
     let links = link::list(socket, Some(InfoKind::Veth)).await?;
     let named = links.iter().filter_map(|link| {
         let name: IfName = link.name.parse().ok()?;
@@ -122,7 +117,7 @@ async fn pods(
     socket: &Socket,
     pods: &BTreeSet<PodView>,
 ) -> Result<BTreeMap<IfName, Place<ObservedHostEnd>>, KernelError> {
-    let bridge = bridge_index(socket).await?;
+    let bridge = link::bridge_index(socket).await?;
     let lookups = pods
         .iter()
         .map(|pod| (link::get(&pod.host_ifname), 0))

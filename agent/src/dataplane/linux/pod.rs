@@ -81,6 +81,12 @@ async fn open(host: &Host, pod: &PodLink) -> Result<Option<Inside>, OpError> {
 /// Opens the pod's namespace, or makes it where that is podnet's to do; and whether it was made.
 async fn open_or_make(host: &Host, pod: &PodLink) -> Result<(Inside, bool), OpError> {
     if let Some(found) = open(host, pod).await? {
+        // One that podnet is still to make is podnet's own, as after a crash, only where the pod's
+        // veth leads into it.
+        let unknown = pod.netns.made && pod.netns.inode.is_none();
+        if unknown && !matches!(pair(host, pod, &found).await?, Pair::Whole { .. }) {
+            return Err(path_taken(pod));
+        }
         return Ok((found, false));
     }
     if !pod.netns.made {
@@ -88,13 +94,15 @@ async fn open_or_make(host: &Host, pod: &PodLink) -> Result<(Inside, bool), OpEr
     }
     match netns::create(&pod.netns.path, host.driver.runtime()).await {
         Ok(made) => Ok((made, true)),
-        Err(error) if error.is(Errno::Exists) => {
-            let path = pod.netns.path.display();
-            let detail = format!("namespace {path}: something else has that name");
-            Err(OpError::new(OpErrorKind::Foreign, detail))
-        }
+        Err(error) if error.is(Errno::Exists) => Err(path_taken(pod)),
         Err(error) => Err(error.at(format!("namespace {}", pod.netns.path.display()))),
     }
+}
+
+fn path_taken(pod: &PodLink) -> OpError {
+    let path = pod.netns.path.display();
+    let detail = format!("namespace {path}: something else has that name");
+    OpError::new(OpErrorKind::Foreign, detail)
 }
 
 /// Makes the veth pair and sets both ends up; or makes right the pair that is there.

@@ -15,6 +15,7 @@ use podnet_core::kernel::{
 };
 
 use super::errno::{Errno, KernelError};
+use super::link;
 use super::socket::Socket;
 
 /// The mark of podnet's routes.
@@ -206,9 +207,15 @@ pub(super) async fn observe(
     if lacking.is_empty() {
         return Ok(found);
     }
+    let bridge = link::bridge_index(socket).await?;
     // There is no exact lookup: RTM_GETROUTE finds the route of an address, by all tables.
     for route in list(socket, MAIN).await? {
-        if route.protocol != OURS && route.tos == 0 && lacking.contains(&route.destination) {
+        // What comes with the bridge's address goes with it.
+        let by_bridge = bridge.is_some() && route.device == bridge;
+        let foreign = route.protocol != OURS
+            && !(by_bridge && route.protocol == RouteProtocol::Kernel)
+            && route.tos == 0;
+        if foreign && lacking.contains(&route.destination) {
             found.insert(route.key(), ObservedRoute::Foreign(route.words()));
         }
     }

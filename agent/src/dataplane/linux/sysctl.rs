@@ -70,10 +70,18 @@ fn turn_off_in_pod(interface: &str) -> io::Result<()> {
         .try_for_each(|name| write_ipv6(interface, name, "0"))
 }
 
-/// Keeps the host from taking addresses and routes from what pods advertise on the bridge.
-pub(super) async fn ignore_advertisements(ifname: &IfName) -> Result<(), KernelError> {
-    let ifname = ifname.clone();
-    Ok(on_thread(move || write_ipv6(ifname.as_str(), "accept_ra", "0")).await??)
+/// Prepares podnet's bridge: the host takes no addresses and routes from what pods advertise on it,
+/// and an address of the bridge that goes does not take along those that came later in its range.
+pub(super) async fn prepare_bridge(ifname: &IfName) -> Result<(), KernelError> {
+    let bridge = ifname.clone();
+    Ok(on_thread(move || {
+        write_ipv6(bridge.as_str(), "accept_ra", "0")?;
+        fs::write(
+            format!("{ROOT}/net/ipv4/conf/{bridge}/promote_secondaries"),
+            "1",
+        )
+    })
+    .await??)
 }
 
 fn write_ipv6(interface: &str, name: &str, value: &str) -> io::Result<()> {

@@ -141,12 +141,12 @@ impl Kernel {
     fn host_routes(&self) -> Vec<HostRoute> {
         self.table()
             .filter(|(_, entry)| entry.protocol != PROTOCOL && !self.leaves_by_own_link(entry))
-            .map(|(key, entry)| HostRoute {
-                destination: key.destination,
-                device: entry
-                    .hop
-                    .device()
-                    .and_then(|index| Some(self.link_of(index)?.0.clone())),
+            .filter_map(|(key, entry)| {
+                let (device, _) = self.link_of(entry.hop.device()?)?;
+                Some(HostRoute {
+                    destination: key.destination,
+                    device: Some(device.clone()),
+                })
             })
             .collect()
     }

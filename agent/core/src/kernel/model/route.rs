@@ -12,10 +12,6 @@ use crate::kernel::{
 
 /// `EINVAL`, as in errno(3).
 const INVALID: i32 = 22;
-/// `ENETDOWN`.
-const DOWN: i32 = 100;
-/// `ENETUNREACH`.
-const UNREACHABLE: i32 = 101;
 
 /// What happens to packets on a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,13 +110,8 @@ impl Kernel {
 
     fn check_gateway(&self, via: IpAddr, device: IfIndex, source: IpAddr) -> Result<(), OpError> {
         let (_, link) = self.link_of(device).ok_or_else(|| missing("the device"))?;
-        if !link.up {
-            Err(refused(DOWN, "the device is not up"))
-        } else if !self.on_link(via, device) {
-            Err(refused(
-                UNREACHABLE,
-                format_args!("{via} is not on the link"),
-            ))
+        if !(link.up && self.on_link(via, device)) {
+            Err(missing(format_args!("the way to {via}")))
         } else if !self.has_address(source) {
             Err(refused(
                 INVALID,

@@ -1,0 +1,192 @@
+//! The host: its parameters, and the way to the peers.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use podnet_core::kernel::{
+    IfName, Mtu, NetnsState, Observed, Op, Place, RouteKey, Scope, Sysctl, UnderlayPath,
+};
+
+use crate::subject::{
+    add_bridge, add_underlay, addr, apply, made_pod, name, net, netns, observe, seen_netns,
+    seen_routes, to_peer, unreachable,
+};
+use crate::world::{STATIC, World};
+
+async fn forwarding(world: &dyn World) -> String {
+    let scope = Scope {
+        sysctls: true,
+        ..Scope::default()
+    };
+    observe(world, &scope).await.sysctls.unwrap()[&Sysctl::Ipv4Forward].clone()
+}
+
+pub(crate) async fn forwarding_is_switched(world: &dyn World) {
+    world.set_forwarding(false);
+    assert_eq!(forwarding(world).await, "0");
+    let on = Op::SetSysctl {
+        sysctl: Sysctl::Ipv4Forward,
+        value: "1".to_owned(),
+    };
+    apply(world, &[on.clone(), on]).await;
+    assert_eq!(forwarding(world).await, "1");
+    world.set_forwarding(false);
+    assert_eq!(forwarding(world).await, "0");
+}
+
+pub(crate) async fn what_was_not_asked_for_is_not_told(world: &dyn World) {
+    let eth0 = add_underlay(world);
+    add_bridge(world).await;
+    let route = to_peer("10.244.1.0/24", "192.0.2.1", eth0);
+    apply(world, &[Op::AttachPod(made_pod(0)), Op::AddRoute(route)]).await;
+    assert_eq!(observe(world, &Scope::default()).await, Observed::default());
+
+    let parts: [fn(&mut Scope); 7] = [
+        |scope| scope.bridge = true,
+        |scope| scope.host_ends = true,
+        |scope| scope.routes = Some(BTreeSet::new()),
+        |scope| scope.firewall = true,
+        |scope| scope.sysctls = true,
+        |scope| scope.addresses = true,
+        |scope| scope.host_routes = true,
+    ];
+    for part in 0..parts.len() {
+        let mut scope = Scope::default();
+        parts[part](&mut scope);
+        let observed = observe(world, &scope).await;
+        let told = [
+            observed.bridge.is_some(),
+            observed.host_ends.is_some(),
+            observed.routes.is_some(),
+            observed.firewall.is_some(),
+            observed.sysctls.is_some(),
+            observed.addresses.is_some(),
+            observed.host_routes.is_some(),
+        ];
+        let right: Vec<_> = (0..parts.len()).map(|other| other == part).collect();
+        assert_eq!(told[..], right[..]);
+        assert!(observed.pods.is_empty() && observed.insides.is_empty());
+        assert!(observed.underlay.is_empty() && observed.netns.is_empty());
+    }
+}
+
+pub(crate) async fn paths_to_peers_are_told(world: &dyn World) {
+    let eth0 = add_underlay(world);
+    world.set_mtu(&name("eth0"), Mtu(1400));
+    let [peer, own, far] = ["192.0.2.1", "192.0.2.9", "198.51.100.1"].map(addr);
+    let scope = Scope {
+        underlay: BTreeSet::from([peer, own, far]),
+        ..Scope::default()
+    };
+    let paths = observe(world, &scope).await.underlay;
+    let on_link = UnderlayPath::OnLink {
+        device: eth0,
+        ifname: name("eth0"),
+        mtu: Mtu(1400),
+        source: own,
+    };
+    assert_eq!(paths[&peer], on_link);
+    assert_eq!(paths[&own], UnderlayPath::Local);
+    assert!(matches!(paths[&far], UnderlayPath::None(_)), "{paths:?}");
+
+    world.add_default_route(addr("192.0.2.254"));
+    let paths = observe(world, &scope).await.underlay;
+    assert_eq!(
+        paths[&far],
+        UnderlayPath::Routed {
+            via: addr("192.0.2.254"),
+            source: own
+        }
+    );
+
+    apply(world, &[Op::AddRoute(unreachable("198.51.100.0/24"))]).await;
+    let paths = observe(world, &scope).await.underlay;
+    assert!(matches!(paths[&far], UnderlayPath::None(_)), "{paths:?}");
+
+    world.set_up(&name("eth0"), false);
+    let paths = observe(world, &scope).await.underlay;
+    assert!(matches!(paths[&peer], UnderlayPath::None(_)), "{paths:?}");
+}
+
+pub(crate) async fn the_hosts_routes_are_not_podnets(world: &dyn World) {
+    let eth0 = add_underlay(world);
+    add_bridge(world).await;
+    world.add_default_route(addr("192.0.2.254"));
+    world.add_route(RouteKey::to(net("198.51.100.0/24")), STATIC, None);
+    let peer = to_peer("10.244.1.0/24", "192.0.2.1", eth0);
+    apply(
+        world,
+        &[
+            Op::AddRoute(unreachable("10.244.0.0/16")),
+            Op::AddRoute(peer),
+        ],
+    )
+    .await;
+    let scope = Scope {
+        host_routes: true,
+        ..Scope::default()
+    };
+    let found = observe(world, &scope).await.host_routes.unwrap();
+    let found: BTreeSet<_> = found
+        .into_iter()
+        .filter(|route| route.destination.is_ipv4())
+        .map(|route| (route.destination, route.device))
+        .collect();
+    let eth0 = Some(name("eth0"));
+    let right = BTreeSet::from([
+        (net("0.0.0.0/0"), eth0.clone()),
+        (net("192.0.2.0/24"), eth0),
+    ]);
+    assert_eq!(found, right);
+}
+
+pub(crate) async fn paths_are_told_apart(world: &dyn World) {
+    let state = seen_netns(world, Path::new("/run/netns/none/at/all")).await;
+    assert_eq!(state, NetnsState::Missing);
+    world.add_netns(&netns(0));
+    world.add_netns(&netns(1));
+    world.add_file(&netns(2));
+    world.add_host_netns(&netns(3));
+    let paths: BTreeSet<_> = (0..4).map(netns).collect();
+    let scope = Scope {
+        netns: paths,
+        ..Scope::default()
+    };
+    let found = observe(world, &scope).await.netns;
+    let (first, second) = (found[&netns(0)], found[&netns(1)]);
+    assert!(
+        matches!(first, NetnsState::Netns { .. }) && first != second,
+        "{found:?}"
+    );
+    assert!(matches!(second, NetnsState::Netns { .. }), "{found:?}");
+    assert_eq!(found[&netns(2)], NetnsState::NotANetns);
+    assert_eq!(found[&netns(3)], NetnsState::Host);
+}
+
+pub(crate) async fn nothing_is_there_on_a_fresh_host(world: &dyn World) {
+    let scope = Scope {
+        bridge: true,
+        host_ends: true,
+        routes: Some(BTreeSet::from([net("10.244.0.0/16")])),
+        ..Scope::default()
+    };
+    let observed = observe(world, &scope).await;
+    assert_eq!(observed.bridge, Some(Place::Absent));
+    assert!(observed.host_ends.unwrap().is_empty());
+    assert!(observed.routes.unwrap().is_empty());
+    assert!(seen_routes(world, "10.244.1.0/24").await.is_empty());
+    apply(
+        world,
+        &[
+            Op::DeleteBridge(IfName::bridge()),
+            Op::DeleteRoute(RouteKey::to(net("10.244.0.0/16"))),
+            Op::DetachPod {
+                host_ifname: made_pod(0).host_ifname,
+                netns: Some(netns(0)),
+            },
+            Op::RemoveFirewall,
+            Op::FlushConnections(addr("10.244.0.2")),
+        ],
+    )
+    .await;
+}

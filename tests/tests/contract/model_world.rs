@@ -1,0 +1,242 @@
+//! The model of the kernel as a host.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::path::Path;
+use std::pin::Pin;
+
+use async_trait::async_trait;
+use ipnetwork::IpNetwork;
+use podnet_agent::dataplane::fake::Fake;
+use podnet_agent::dataplane::{ChangeScope, Dataplane};
+use podnet_core::firewall::Chain;
+use podnet_core::kernel::model::{Backend, Hop, Kernel};
+use podnet_core::kernel::{BRIDGE, IfIndex, IfName, MacAddr, Mtu, RouteKey, Scope, Sysctl};
+
+use crate::world::{MORE, OTHER_MAC, Spoil, World};
+
+struct Model(Fake);
+
+/// Runs a scenario on a model of its own.
+pub(crate) fn run(
+    scenario: impl for<'w> FnOnce(&'w dyn World) -> Pin<Box<dyn Future<Output = ()> + 'w>>,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let model = Model(Fake::default());
+    runtime.block_on(scenario(&model));
+}
+
+fn link_scope(name: &IfName) -> ChangeScope {
+    if name.as_str() == BRIDGE {
+        ChangeScope::Bridge
+    } else if name.is_host_end() {
+        ChangeScope::HostEnd(name.clone())
+    } else {
+        ChangeScope::Underlay
+    }
+}
+
+impl Model {
+    fn on_link(&self, name: &IfName, change: impl FnOnce(&mut Kernel)) {
+        self.0.tamper(link_scope(name), change);
+    }
+
+    fn inside(&self, change: impl FnOnce(&mut Kernel)) {
+        self.0.tamper_silently(change);
+    }
+
+    fn on_firewall(&self, change: impl Fn(&mut Backend)) {
+        self.0.tamper(ChangeScope::Firewall, |kernel| {
+            kernel.firewall_mut().iter_mut().for_each(change);
+        });
+    }
+}
+
+#[async_trait(?Send)]
+impl World for Model {
+    fn dataplane(&self) -> &dyn Dataplane {
+        &self.0
+    }
+
+    async fn restarted(&self) -> Box<dyn Dataplane> {
+        Box::new(Fake::new(self.0.kernel()))
+    }
+
+    fn foreign(&self) -> String {
+        format!("{:#?}", self.0.kernel().foreign())
+    }
+
+    fn add_link(&self, name: &IfName, mtu: Mtu) -> IfIndex {
+        self.0
+            .tamper(link_scope(name), |kernel| kernel.add_link(name, mtu))
+    }
+
+    fn add_bridge(&self, name: &IfName) {
+        self.add_link(name, Mtu(1500));
+    }
+
+    fn delete_link(&self, name: &IfName) {
+        self.on_link(name, |kernel| kernel.delete_link(name));
+    }
+
+    fn set_up(&self, name: &IfName, up: bool) {
+        self.on_link(name, |kernel| {
+            if up {
+                kernel.set_link_up(name)
+            } else {
+                kernel.set_link_down(name)
+            }
+        });
+    }
+
+    fn set_mac(&self, name: &IfName, mac: MacAddr) {
+        self.on_link(name, |kernel| kernel.set_link_mac(name, mac));
+    }
+
+    fn set_mtu(&self, name: &IfName, mtu: Mtu) {
+        self.on_link(name, |kernel| kernel.set_link_mtu(name, mtu));
+    }
+
+    fn release_port(&self, name: &IfName) {
+        self.on_link(name, |kernel| kernel.release_port(name));
+    }
+
+    fn add_address(&self, name: &IfName, address: IpNetwork) {
+        self.on_link(name, |kernel| kernel.add_address(name, address));
+    }
+
+    fn delete_address(&self, name: &IfName, address: IpNetwork) {
+        self.on_link(name, |kernel| kernel.delete_address(name, address));
+    }
+
+    fn add_neighbour(&self, name: &IfName, address: IpAddr, mac: MacAddr) {
+        self.0
+            .tamper_silently(|kernel| kernel.add_neighbour(name, address, mac));
+    }
+
+    fn delete_neighbour(&self, name: &IfName, address: IpAddr) {
+        self.0
+            .tamper_silently(|kernel| kernel.delete_neighbour(name, address));
+    }
+
+    fn add_route(&self, key: RouteKey, protocol: u8, device: Option<&IfName>) {
+        self.0.tamper(ChangeScope::Routes, |kernel| {
+            let hop = device.map_or(Hop::Unreachable, |device| {
+                Hop::Link(kernel.add_link(device, Mtu(1500)))
+            });
+            kernel.add_route(key, protocol, hop);
+        });
+    }
+
+    fn add_default_route(&self, via: IpAddr) {
+        self.0.tamper(ChangeScope::Underlay, |kernel| {
+            let eth0 = kernel.add_link(&"eth0".parse().unwrap(), Mtu(1500));
+            let key = RouteKey::to("0.0.0.0/0".parse().unwrap());
+            kernel.add_route(key, crate::world::STATIC, Hop::Gateway(via, eth0));
+        });
+    }
+
+    fn delete_route(&self, key: RouteKey) {
+        self.0
+            .tamper(ChangeScope::Routes, |kernel| kernel.delete_route(&key));
+    }
+
+    fn add_netns(&self, path: &Path) {
+        self.inside(|kernel| {
+            kernel.add_netns(path);
+        });
+    }
+
+    fn add_file(&self, path: &Path) {
+        self.inside(|kernel| kernel.add_file(path));
+    }
+
+    fn add_host_netns(&self, path: &Path) {
+        self.inside(|kernel| kernel.add_host_netns(path));
+    }
+
+    fn remove_netns(&self, path: &Path) {
+        // The host ends go with it, which the kernel tells.
+        let listed = Scope {
+            host_ends: true,
+            ..Scope::default()
+        };
+        let before = self.0.kernel().observe(&listed).host_ends.unwrap();
+        self.inside(|kernel| kernel.remove_path(path));
+        let after = self.0.kernel().observe(&listed).host_ends.unwrap();
+        for gone in before.keys().filter(|name| !after.contains_key(name)) {
+            self.0.tamper(link_scope(gone), |_| ());
+        }
+    }
+
+    fn add_interface(&self, path: &Path, ifname: &IfName) {
+        self.inside(|kernel| kernel.add_interface(path, ifname));
+    }
+
+    fn delete_interface(&self, path: &Path, ifname: &IfName) {
+        self.inside(|kernel| kernel.delete_interface(path, ifname));
+    }
+
+    fn spoil(&self, path: &Path, ifname: &IfName, what: Spoil) {
+        self.inside(|kernel| {
+            kernel.change_interface(path, ifname, |interface| match what {
+                Spoil::Down => {
+                    interface.up = false;
+                    interface.gateways.clear();
+                    interface.neighbours.clear();
+                }
+                Spoil::Mac => {
+                    interface.mac = OTHER_MAC;
+                    interface.neighbours.clear();
+                }
+                Spoil::Mtu => interface.mtu = Mtu(1300),
+                Spoil::Addresses => {
+                    interface.addresses.clear();
+                    interface.gateways.clear();
+                }
+                Spoil::Gateways => interface.gateways.clear(),
+                Spoil::Neighbours => interface.neighbours.clear(),
+                Spoil::More => {
+                    interface.addresses.insert(MORE.parse().unwrap());
+                }
+            });
+        });
+    }
+
+    fn flush_chain(&self, chain: Chain) {
+        self.on_firewall(|backend| backend.flush(chain));
+    }
+
+    fn add_strange_rule(&self, chain: Chain) {
+        self.on_firewall(|backend| backend.add_strange_rule(chain));
+    }
+
+    fn add_jump(&self, chain: Chain) {
+        self.on_firewall(|backend| backend.set_jumps(chain, 2));
+    }
+
+    fn delete_jump(&self, chain: Chain) {
+        self.on_firewall(|backend| backend.set_jumps(chain, 0));
+    }
+
+    fn add_foreign_rule(&self) {
+        self.on_firewall(|backend| backend.add_foreign("a rule"));
+    }
+
+    fn add_second_backend(&self) {
+        self.0.tamper_silently(|kernel| {
+            kernel
+                .firewall_mut()
+                .push(Backend::new("iptables-legacy", false));
+        });
+    }
+
+    fn set_forwarding(&self, on: bool) {
+        self.0.tamper_silently(|kernel| {
+            kernel.set_sysctl(Sysctl::Ipv4Forward, u8::from(on).to_string());
+        });
+    }
+}
