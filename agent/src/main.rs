@@ -20,7 +20,7 @@ fn main() -> ExitCode {
 }
 
 fn try_main(cli: Cli) -> Result<(), ApiError> {
-    let config = Config::load(cli.settings).map_err(config_error)?;
+    let config = Config::load(cli.settings).map_err(|error| config_error(&error))?;
     start_logging(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -57,12 +57,12 @@ fn try_main(cli: Cli) -> Result<(), ApiError> {
     }
 }
 
-fn config_error(error: ConfigError) -> ApiError {
+fn config_error(error: &ConfigError) -> ApiError {
     let code = match error {
         ConfigError::Unreadable { .. } | ConfigError::Malformed { .. } => ErrorCode::Usage,
         ConfigError::Unsupported { .. } => ErrorCode::Unsupported,
     };
-    let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+    let source = std::error::Error::source(error).map(|source| format!(": {source}"));
     ApiError::new(code, format!("{error}{}", source.unwrap_or_default()))
 }
 

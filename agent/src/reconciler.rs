@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use ipnetwork::Ipv4Network;
 use podnet_core::host;
 use podnet_core::kernel::{
-    Conflict, Desired, HostAddress, IfName, Input, Mtu, Observed, Op, OpError, PeerBlock, PodLink,
-    PodView, Scope, Sysctl, UnderlayPath, desired, diff,
+    Conflict, Desired, HostAddress, IfName, Input, Mtu, Observed, Op, OpError, OpErrorKind,
+    PeerBlock, PodLink, PodView, Scope, Sysctl, UnderlayPath, desired, diff,
 };
 use podnet_proto::PodNetwork;
 
@@ -282,16 +282,15 @@ fn remember_sysctls(job: &Job, observed: &Observed, ops: Vec<Op>, report: &mut R
     let old = |sysctl| observed.sysctls.as_ref().and_then(|all| all.get(&sysctl));
     let mut kept = Vec::with_capacity(ops.len());
     for op in ops {
-        let failed = match &op {
-            Op::SetSysctl { sysctl, .. } => {
-                old(*sysctl).and_then(|value| (job.remember)(*sysctl, value).err())
-            }
-            _ => None,
+        let failed = if let Op::SetSysctl { sysctl, .. } = &op {
+            old(*sysctl).and_then(|value| (job.remember)(*sysctl, value).err())
+        } else {
+            None
         };
         match failed {
             None => kept.push(op),
             Some(why) => {
-                let error = OpError::new(podnet_core::kernel::OpErrorKind::Other(0), why);
+                let error = OpError::new(OpErrorKind::Other(0), why);
                 report.applied.push((op, Err(error)));
             }
         }

@@ -250,7 +250,7 @@ impl Agent {
                 drop(answer.send(self.leave(request).map(Box::new)));
             }
             Request::AddPod(request, answer) => self.add_pod(&request, answer),
-            Request::RemovePod(name, answer) => self.remove_pod(name, Some(answer)),
+            Request::RemovePod(name, answer) => self.remove_pod(&name, Some(answer)),
         }
     }
 

@@ -38,17 +38,22 @@ pub(super) fn store(error: &StoreError) -> ApiError {
         ),
         StoreError::Locked { .. } => ApiError::new(ErrorCode::StateLocked, text)
             .hint("stop that agent first, or use another --state-dir"),
-        StoreError::Io { source, .. } => match source.kind() {
-            io::ErrorKind::PermissionDenied => {
-                ApiError::new(ErrorCode::NotPermitted, text).hint("run podnetd as root")
-            }
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                ApiError::new(ErrorCode::Internal, text).hint("make room on the disk")
-            }
-            io::ErrorKind::ReadOnlyFilesystem => ApiError::new(ErrorCode::Internal, text)
-                .hint("make the file system writable, or use another --state-dir"),
-            _ => ApiError::new(ErrorCode::Internal, text),
-        },
+        StoreError::Io { source, .. } => file_system(source, text),
+    }
+}
+
+fn file_system(source: &io::Error, text: String) -> ApiError {
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let kind = source.kind();
+    if kind == PermissionDenied {
+        ApiError::new(ErrorCode::NotPermitted, text).hint("run podnetd as root")
+    } else if matches!(kind, StorageFull | QuotaExceeded) {
+        ApiError::new(ErrorCode::Internal, text).hint("make room on the disk")
+    } else if kind == ReadOnlyFilesystem {
+        ApiError::new(ErrorCode::Internal, text)
+            .hint("make the file system writable, or use another directory")
+    } else {
+        ApiError::new(ErrorCode::Internal, text)
     }
 }
 
@@ -93,22 +98,24 @@ pub(super) fn bind(error: &BindError, text: String) -> ApiError {
     match error {
         BindError::PortInUse { .. } => ApiError::new(ErrorCode::PortInUse, text)
             .hint("stop what uses the port, or choose another with --gossip-port"),
-        _ => ApiError::new(ErrorCode::Internal, text),
+        BindError::Forbidden { .. } => not_permitted(text),
+        BindError::NotLocal { .. } => ApiError::new(ErrorCode::BadAddress, text),
+        BindError::Other { .. } => ApiError::new(ErrorCode::Internal, text),
     }
 }
 
 pub(super) fn listen(error: &ListenError) -> ApiError {
-    let refused = error
+    let text = chain(error);
+    match error
         .source()
-        .and_then(|source| source.downcast_ref::<io::Error>());
-    let code = match refused.map(io::Error::kind) {
-        Some(io::ErrorKind::PermissionDenied) => ErrorCode::NotPermitted,
-        _ => ErrorCode::Internal,
-    };
-    ApiError::new(code, chain(error))
+        .and_then(|source| source.downcast_ref::<io::Error>())
+    {
+        Some(source) => file_system(source, text),
+        None => ApiError::new(ErrorCode::Internal, text),
+    }
 }
 
-pub(super) fn signals(error: io::Error) -> ApiError {
+pub(super) fn signals(error: &io::Error) -> ApiError {
     ApiError::new(
         ErrorCode::Internal,
         format!("cannot handle signals: {error}"),

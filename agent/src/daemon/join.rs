@@ -11,7 +11,7 @@ use podnet_proto::{ApiError, ErrorCode, NodeName};
 
 use super::agent::{Agent, Event};
 use super::error;
-use super::init::{endpoint, node_name};
+use super::request::{endpoint, node_name};
 use crate::control::Answer;
 use crate::gossip::{Keyring, ProbeError, Probed, probe};
 use crate::store::Member;

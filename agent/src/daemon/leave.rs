@@ -56,7 +56,7 @@ impl Agent {
         }
         // Asked again, this also tries pods again that could not be removed.
         for pod in self.pods.records.keys().cloned().collect::<Vec<_>>() {
-            self.remove_pod(pod, None);
+            self.remove_pod(&pod, None);
         }
         self.leave_when_empty();
         Ok(self.status())

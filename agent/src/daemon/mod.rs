@@ -12,12 +12,15 @@ mod agent;
 mod claim;
 mod cleanup;
 mod error;
+mod host;
 mod init;
 mod join;
 mod leave;
 mod membership;
 mod pods;
+mod problems;
 mod reconcile;
+mod request;
 mod status;
 
 use std::sync::Arc;
@@ -43,8 +46,8 @@ const EVENTS: usize = 1024;
 /// # Errors
 /// When it cannot start: with the code, the reason and the cure, for the user.
 pub async fn run(config: Config) -> Result<(), ApiError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(error::signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(error::signals)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(|e| error::signals(&e))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| error::signals(&e))?;
 
     make_private_dir(&config.state_dir).map_err(|e| error::store(&e))?;
     let _lock = StateLock::acquire(&config.state_dir).map_err(|e| error::store(&e))?;

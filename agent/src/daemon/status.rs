@@ -4,17 +4,16 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnetwork::IpNetwork;
 use podnet_core::claim::ClaimState;
-use podnet_core::kernel::{IfIndex, NextHop, OpErrorKind, PROTOCOL, UnderlayPath, path_problem};
+use podnet_core::kernel::{IfIndex, NextHop, PROTOCOL, UnderlayPath, path_problem};
 use podnet_proto::api::{
-    self, API_VERSION, Cluster, Encapsulation, Node, PathState, Phase, ProblemEntry, Quorum,
-    RouteState, SelfNode, Severity, Status, TokenResponse,
+    self, API_VERSION, Cluster, Encapsulation, Node, PathState, Phase, Quorum, RouteState,
+    SelfNode, Status, TokenResponse,
 };
 use podnet_proto::network::gateway;
 use podnet_proto::token::JoinToken;
 use podnet_proto::{ApiError, ErrorCode, NodeId, NodeName, PodNetwork};
 
 use super::agent::Agent;
-use super::error;
 use super::membership::Membership;
 use crate::config::DEFAULT_GOSSIP_PORT;
 
@@ -310,73 +309,6 @@ impl Agent {
             .parse()
             .unwrap_or_else(|_| NodeName::of_id(self.identity.node()))
     }
-
-    fn problems(&self) -> Vec<ProblemEntry> {
-        let mut problems = Vec::new();
-        let mut add = |severity, api_error: ApiError| {
-            problems.push(ProblemEntry {
-                code: api_error.code,
-                severity,
-                message: api_error.message,
-                hint: api_error.hint,
-            });
-        };
-        let Some(membership) = &self.membership else {
-            return problems;
-        };
-        if let Some(disk_error) = &membership.disk_error {
-            add(Severity::Error, disk_error.clone());
-        }
-        if membership.state == ClaimState::Dup {
-            add(Severity::Error, fenced());
-        }
-        if membership.gossip.is_none() {
-            let message = "gossip: it does not run, and is being started again";
-            add(
-                Severity::Error,
-                ApiError::new(ErrorCode::PortInUse, message),
-            );
-        }
-        if let Some(blind) = &self.reconciling.blind {
-            add(Severity::Error, blind.clone());
-        }
-        for (op, op_error) in &self.reconciling.failed {
-            let mut api_error = error::op(op_error);
-            api_error.message = format!("{op}: {}", api_error.message);
-            if op_error.kind == OpErrorKind::NotFound {
-                api_error.code = ErrorCode::Internal;
-            }
-            add(Severity::Error, api_error);
-        }
-        for conflict in &self.reconciling.conflicts {
-            let api_error = ApiError::new(ErrorCode::ForeignObject, conflict.to_string())
-                .hint("remove what is in the way; podnet touches only what it made");
-            add(Severity::Error, api_error);
-        }
-        if membership.ledger().is_some() && !membership.quorum.ok() {
-            add(Severity::Warning, no_quorum(membership));
-        }
-        for node in self
-            .nodes()
-            .iter()
-            .filter(|node| node.path == Some(PathState::Failed))
-        {
-            let name = node
-                .name
-                .as_ref()
-                .map_or_else(|| node.id.to_string(), ToString::to_string);
-            let reason = node
-                .path_reason
-                .as_deref()
-                .unwrap_or("packets do not come back");
-            let api_error = ApiError::new(
-                ErrorCode::Unreachable,
-                format!("path to node {name}: {reason}"),
-            );
-            add(Severity::Warning, api_error);
-        }
-        problems
-    }
 }
 
 fn cluster(membership: &Membership, nodes: &[Node]) -> Cluster {
@@ -395,21 +327,4 @@ fn cluster(membership: &Membership, nodes: &[Node]) -> Cluster {
         nodes: nodes.len(),
         live_nodes: nodes.iter().filter(|node| node.live).count(),
     }
-}
-
-fn fenced() -> ApiError {
-    ApiError::new(
-        ErrorCode::Fenced,
-        "this node's identity is in use on another host: its block is not used any more",
-    )
-    .hint("if this host is a clone, run 'podnetd reset --new-identity' on it and join again")
-}
-
-fn no_quorum(membership: &Membership) -> ApiError {
-    let podnet_core::claim::Quorum { voters, reachable } = membership.quorum;
-    ApiError::new(
-        ErrorCode::NoQuorum,
-        format!("{reachable} of {voters} voters can be reached: no node can join or leave"),
-    )
-    .hint("what runs goes on; bring the voters back")
 }

@@ -142,9 +142,9 @@ fn judge(
 }
 
 async fn delete_all(socket: &Socket, doomed: &[Link]) -> Vec<Result<(), KernelError>> {
-    if doomed.len() > 1
-        && let Ok(true) = gather(socket, doomed).await
-    {
+    // The mark tells the monitor, too, that podnet itself removes them.
+    let marked = mark(socket, doomed).await;
+    if doomed.len() > 1 && marked.is_ok() && is_all_ours(socket).await == Ok(true) {
         let mut message = LinkMessage::default();
         message.attributes.push(LinkAttribute::Group(DOOMED_GROUP));
         let result = socket
@@ -165,21 +165,26 @@ async fn delete_all(socket: &Socket, doomed: &[Link]) -> Vec<Result<(), KernelEr
         .collect()
 }
 
-/// Puts links into the group that is removed as a whole. False if somebody else's link is in that
-/// group: then they have to be removed one by one.
-async fn gather(socket: &Socket, doomed: &[Link]) -> Result<bool, KernelError> {
+/// Puts links into the group of those that are about to be removed.
+async fn mark(socket: &Socket, doomed: &[Link]) -> Result<(), KernelError> {
     let moves = doomed.iter().map(|link| {
         let mut message = LinkMessage::default();
         message.header.index = link.index;
         message.attributes.push(LinkAttribute::Group(DOOMED_GROUP));
         (RouteNetlinkMessage::SetLink(message), 0)
     });
-    for answer in socket.batch(moves.collect()).await {
-        match answer {
-            Err(error) if !error.is(Errno::NotFound) => return Err(error),
-            Ok(_) | Err(_) => {}
-        }
-    }
+    socket
+        .batch(moves.collect())
+        .await
+        .into_iter()
+        .try_for_each(|answer| match answer {
+            Err(error) if !error.is(Errno::NotFound) => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        })
+}
+
+/// Whether nobody else's link is in that group: else they have to be removed one by one.
+async fn is_all_ours(socket: &Socket) -> Result<bool, KernelError> {
     let links = link::list(socket, None).await?;
     let mut group = links.iter().filter(|link| link.group == DOOMED_GROUP);
     Ok(group.all(Link::is_our_host_end))

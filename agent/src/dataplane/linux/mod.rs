@@ -2,11 +2,13 @@
 
 mod address;
 mod batch;
+mod conntrack;
 mod detach;
 mod errno;
 mod firewall;
 mod inside;
 mod link;
+mod monitor;
 mod neighbour;
 mod netns;
 mod observe;
@@ -96,7 +98,7 @@ impl Dataplane for Linux {
     }
 
     async fn watch(&self) -> Result<mpsc::Receiver<Change>, ObserveError> {
-        Ok(mpsc::channel(1).1)
+        monitor::watch(&self.host).await
     }
 }
 
@@ -116,7 +118,9 @@ impl Host {
             }
             Batch::SetFirewall(rules) => self.firewall.set(rules).await,
             Batch::RemoveFirewall => self.firewall.set(&RuleSet::default()).await,
-            Batch::FlushConnections(_) => Ok(()),
+            Batch::FlushConnections(address) => {
+                conntrack::flush(self.driver.runtime(), address).await
+            }
             Batch::Neighbours(bridge, changes) => {
                 return neighbour::change_on_bridge(socket, bridge, &changes).await;
             }

@@ -1,1 +1,96 @@
+//! Measurements, to be run by hand: `cargo test --release -p podnet-agent bench -- --ignored
+//! --nocapture`.
 
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use podnet_core::kernel::{Op, PodLink};
+
+use super::harness::{on_a_host, pod, run, with_bridge};
+use crate::dataplane::Dataplane;
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn detach(pod: &PodLink) -> Op {
+    Op::DetachPod {
+        host_ifname: pod.host_ifname.clone(),
+        netns: Some(pod.netns.path.clone()),
+    }
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn bench_pods() {
+    on_a_host(async |linux| {
+        with_bridge(&linux).await;
+        let pods: Vec<_> = (2..102).map(|n| pod(&format!("p{n}"), n)).collect();
+        for round in ["first", "second"] {
+            let mut times = Vec::new();
+            for pod in &pods {
+                let begin = Instant::now();
+                linux.apply(&[Op::AttachPod(pod.clone())]).await[0]
+                    .clone()
+                    .unwrap();
+                times.push(begin.elapsed());
+            }
+            println!("{round}: attach, one by one: median {:?}", median(times));
+            let removals: Vec<_> = pods.iter().map(detach).collect();
+            let begin = Instant::now();
+            assert!(linux.apply(&removals).await.iter().all(Result::is_ok));
+            println!("{round}: detach 100 at once: {:?}", begin.elapsed());
+        }
+        for pod in &pods {
+            run(&format!(
+                "ip netns add {}",
+                pod.netns.path.file_name().unwrap().display()
+            ));
+        }
+        let mut times = Vec::new();
+        for pod in &pods {
+            let begin = Instant::now();
+            linux.apply(&[Op::AttachPod(pod.clone())]).await[0]
+                .clone()
+                .unwrap();
+            times.push(begin.elapsed());
+        }
+        println!(
+            "attach to a namespace that is there: median {:?}",
+            median(times)
+        );
+        let removals: Vec<_> = pods.iter().map(detach).collect();
+        assert!(linux.apply(&removals).await.iter().all(Result::is_ok));
+
+        let attach: Vec<_> = pods.iter().cloned().map(Op::AttachPod).collect();
+        let begin = Instant::now();
+        assert!(linux.apply(&attach).await.iter().all(Result::is_ok));
+        println!("attach 100 at once: {:?}", begin.elapsed());
+
+        let mut times = Vec::new();
+        for pod in &pods[..8] {
+            let begin = Instant::now();
+            linux.apply(&[detach(pod)]).await[0].clone().unwrap();
+            times.push(begin.elapsed());
+        }
+        println!("detach, one by one: median {:?}", median(times));
+        let begin = Instant::now();
+        for pod in &pods[8..16] {
+            run(&format!("ip link del {}", pod.host_ifname));
+            run(&format!(
+                "ip netns del {}",
+                pod.netns.path.file_name().unwrap().display()
+            ));
+        }
+        println!("detach 8 one by one with ip: {:?}", begin.elapsed());
+        let calls: Vec<_> = pods[16..24].iter().map(|pod| vec![detach(pod)]).collect();
+        let begin = Instant::now();
+        join_all(calls.iter().map(|ops| linux.apply(ops))).await;
+        println!("detach 8 by 8 calls at once: {:?}", begin.elapsed());
+        let removals: Vec<_> = pods[24..32].iter().map(detach).collect();
+        let begin = Instant::now();
+        assert!(linux.apply(&removals).await.iter().all(Result::is_ok));
+        println!("detach 8 by one call: {:?}", begin.elapsed());
+    });
+}

@@ -1,1 +1,132 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
 
+use podnet_core::kernel::{NextHop, Op, Route};
+use tokio::sync::mpsc::Receiver;
+use tokio::time::timeout;
+
+use super::harness::{apply, on_a_host, pod, run, with_bridge};
+use crate::dataplane::{Change, ChangeScope, Dataplane};
+
+/// How long an event may take.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Waits until all these changes were told of, and returns what else was.
+async fn wait_for(changes: &mut Receiver<Change>, scopes: &[ChangeScope]) -> BTreeSet<ChangeScope> {
+    let mut missing = BTreeSet::from_iter(scopes.iter().cloned());
+    let mut others = BTreeSet::new();
+    while !missing.is_empty() {
+        let change = timeout(DEADLINE, changes.recv()).await;
+        let Ok(Some(change)) = change else {
+            panic!("not told of: {missing:?}")
+        };
+        if !missing.remove(&change.scope) && !scopes.contains(&change.scope) {
+            others.insert(change.scope);
+        }
+    }
+    others
+}
+
+#[test]
+fn changes_by_others_are_told_of() {
+    on_a_host(async |linux| {
+        with_bridge(&linux).await;
+        let red = pod("red", 2);
+        apply(&linux, Op::AttachPod(red.clone())).await.unwrap();
+        run("ip link add u0 type veth peer name u1 && ip link set u1 up && ip link set u0 up");
+        let mut changes = linux.watch().await.unwrap();
+        let host_end = ChangeScope::HostEnd(red.host_ifname.clone());
+        use ChangeScope::{Bridge, Firewall, Routes, Underlay};
+        let cases = [
+            ("ip address add 192.0.2.9/24 dev u0", vec![Routes, Underlay]),
+            (
+                "ip route add 10.244.7.0/24 via 192.0.2.1",
+                vec![Routes, Underlay],
+            ),
+            (
+                "ip route add 10.244.8.0/24 via 192.0.2.1 proto 112",
+                vec![Routes],
+            ),
+            (
+                "ip route replace 10.244.8.0/24 via 192.0.2.2",
+                vec![Routes, Underlay],
+            ),
+            ("ip link set u0 down", vec![Routes, Underlay]),
+            (
+                "ip address del 10.244.0.1/24 dev podnet0",
+                vec![Bridge, Routes],
+            ),
+            ("ip link set podnet0 mtu 1300", vec![Bridge, Routes]),
+            ("ip link set podnet0 down", vec![Bridge, Routes]),
+            ("iptables -A FORWARD -j ACCEPT", vec![Firewall]),
+        ];
+        for (command, scopes) in cases {
+            run(command);
+            wait_for(&mut changes, &scopes).await;
+        }
+        for change in ["mtu 1300", "nomaster", "down", "name pnother"] {
+            run(&format!("ip link set {} {change}", red.host_ifname));
+            wait_for(&mut changes, &[host_end.clone()]).await;
+        }
+        run("ip link del pnother");
+        wait_for(
+            &mut changes,
+            &[ChangeScope::HostEnd("pnother".parse().unwrap())],
+        )
+        .await;
+    });
+}
+
+#[test]
+fn podnets_own_changes_are_not_told_of() {
+    on_a_host(async |linux| {
+        with_bridge(&linux).await;
+        let mut changes = linux.watch().await.unwrap();
+        let (red, blue) = (pod("red", 2), pod("blue", 3));
+        let destination = "10.244.0.0/16".parse().unwrap();
+        let route = Route {
+            destination,
+            next_hop: NextHop::Unreachable,
+        };
+        let detach = |pod: &podnet_core::kernel::PodLink| Op::DetachPod {
+            host_ifname: pod.host_ifname.clone(),
+            netns: Some(pod.netns.path.clone()),
+        };
+        let ops = [
+            Op::AttachPod(red.clone()),
+            Op::AttachPod(blue.clone()),
+            Op::AddRoute(route),
+            Op::DeleteRoute(route.key()),
+            detach(&red),
+            detach(&blue),
+            Op::AttachPod(red.clone()),
+            detach(&red),
+        ];
+        for result in linux.apply(&ops).await {
+            result.unwrap();
+        }
+        // Whatever came before this has been told of by then.
+        run("ip link add u0 type veth peer name u1 && ip link del u0");
+        let others = wait_for(&mut changes, &[ChangeScope::Routes, ChangeScope::Underlay]).await;
+        // The bridge changes with its first and last port.
+        let told: Vec<_> = others
+            .iter()
+            .filter(|scope| **scope != ChangeScope::Bridge)
+            .collect();
+        assert!(told.is_empty(), "{told:?}");
+    });
+}
+
+#[test]
+fn a_burst_beyond_the_buffer_is_a_change_of_everything() {
+    on_a_host(async |linux| {
+        run("ip link add u0 type veth peer name u1 && ip link set u1 up && ip link set u0 up");
+        run("ip address add 192.0.2.9/24 dev u0");
+        let mut changes = linux.watch().await.unwrap();
+        // While this thread makes routes, nobody listens on it.
+        run("for i in $(seq 0 39); do for j in $(seq 0 249); do \
+             echo route add 10.$i.$j.0/24 via 192.0.2.1 table 7; done; done > /run/batch; \
+             ip -batch /run/batch");
+        assert!(wait_for(&mut changes, &[ChangeScope::Underlay]).await.len() < 3);
+    });
+}

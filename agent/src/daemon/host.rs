@@ -1,0 +1,124 @@
+//! Whether this host can be a node.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+
+use podnet_core::host::{candidates, overlap};
+use podnet_core::kernel::{HostAddress, HostRoute, Place, Scope};
+use podnet_proto::{ApiError, ErrorCode, PodNetwork};
+
+use super::agent::Agent;
+use super::error;
+
+/// What of the host decides whether and how it can be a node.
+pub(super) struct Host {
+    addresses: Vec<HostAddress>,
+    routes: Vec<HostRoute>,
+}
+
+impl Agent {
+    /// Looks at what decides whether this host can be a node, and changes nothing.
+    pub(super) async fn look_at_host(&self) -> Result<Host, ApiError> {
+        let scope = Scope {
+            bridge: true,
+            firewall: true,
+            sysctls: true,
+            addresses: true,
+            host_routes: true,
+            ..Scope::default()
+        };
+        let observed = self
+            .dataplane
+            .observe(&scope)
+            .await
+            .map_err(|e| error::observe(&e))?;
+        match observed.bridge {
+            Some(Place::Foreign(found)) => {
+                return Err(ApiError::new(
+                    ErrorCode::ForeignObject,
+                    format!("link podnet0: {found} has the name of podnet's bridge"),
+                )
+                .hint("rename or remove it"));
+            }
+            Some(Place::Ours(_)) => {
+                return Err(ApiError::new(
+                    ErrorCode::Exists,
+                    "link podnet0: this host still carries the network of an earlier membership",
+                )
+                .hint("remove it with 'podnetd cleanup' while the agent is stopped"));
+            }
+            Some(Place::Absent) | None => {}
+        }
+        Ok(Host {
+            addresses: observed.addresses.unwrap_or_default(),
+            routes: observed.host_routes.unwrap_or_default(),
+        })
+    }
+}
+
+impl Host {
+    pub(super) fn check_overlap(
+        &self,
+        networks: &[PodNetwork],
+        command: &str,
+    ) -> Result<(), ApiError> {
+        match overlap(networks, &self.addresses, &self.routes) {
+            None => Ok(()),
+            Some(overlap) => Err(ApiError::new(ErrorCode::Overlap, overlap.to_string()).hint(
+                format!(
+                    "choose another pod network, or go on regardless with '{command} --allow-overlap'"
+                ),
+            )),
+        }
+    }
+
+    /// The address that peers are told: the one that was asked for, if this host has it; else the
+    /// only one that there is.
+    pub(super) fn advertise(
+        &self,
+        asked: Option<SocketAddrV4>,
+        port: u16,
+    ) -> Result<SocketAddrV4, ApiError> {
+        if let Some(asked) = asked {
+            self.check_local(*asked.ip())?;
+            return Ok(asked);
+        }
+        match candidates(&self.addresses)[..] {
+            [(only, _)] => Ok(SocketAddrV4::new(only, port)),
+            [] => Err(ApiError::new(
+                ErrorCode::BadAddress,
+                "this host has no IPv4 address that peers could reach",
+            )
+            .hint("give its interface an address, or name one with --advertise")),
+            [..] => Err(ApiError::new(
+                ErrorCode::BadAddress,
+                format!("this host has several addresses: {}", self.list()),
+            )
+            .hint("name the one that peers reach with --advertise ADDR")),
+        }
+    }
+
+    /// Refuses an address that is none of this host's.
+    pub(super) fn check_local(&self, address: Ipv4Addr) -> Result<(), ApiError> {
+        let own = |found: &HostAddress| found.address.ip() == IpAddr::V4(address);
+        if self.addresses.iter().any(own) {
+            return Ok(());
+        }
+        Err(ApiError::new(
+            ErrorCode::BadAddress,
+            format!("advertised address {address}: no interface of this host has it"),
+        )
+        .hint(format!("this host has {}", self.list())))
+    }
+
+    fn list(&self) -> String {
+        let found: Vec<String> = candidates(&self.addresses)
+            .iter()
+            .map(|(ip, ifname)| format!("{ip} ({ifname})"))
+            .collect();
+        if found.is_empty() {
+            "none".to_owned()
+        } else {
+            found.join(", ")
+        }
+    }
+}

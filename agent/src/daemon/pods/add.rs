@@ -1,0 +1,230 @@
+//! Adding a pod.
+
+use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ipnetwork::{IpNetwork, Ipv4Network};
+use podnet_core::kernel::{IfName, MacAddr, Mtu, Netns, OpError, PodLink, host_ifname};
+use podnet_proto::api::{Pod, PodRequest};
+use podnet_proto::network::gateway;
+use podnet_proto::{ApiError, ErrorCode, PodName};
+
+use super::{Agent, Done, PodAnswer, PodDone, Waiting, no_such_pod};
+use crate::control::Answer;
+use crate::daemon::agent::Event;
+use crate::daemon::error;
+use crate::pods::attach;
+use crate::store::{PodRecord, PodRecordState};
+
+/// The MTU of pods while that of the underlay is not known: Ethernet's (RFC 894).
+const DEFAULT_MTU: Mtu = Mtu(1500);
+
+/// What a request for a pod comes to.
+enum Planned {
+    /// Something is being done to a pod of this name: ask again after that.
+    Wait(PodName),
+    /// It is there.
+    There(Box<Pod>),
+    /// It is to be attached.
+    Attach { link: Box<PodLink>, reused: bool },
+}
+
+impl Agent {
+    pub(in crate::daemon) fn add_pod(&mut self, request: &PodRequest, answer: Answer<Pod>) {
+        match self.plan_pod(request) {
+            Ok(Planned::Wait(name)) => {
+                let waiting = self.pods.busy.entry(name).or_default();
+                waiting.push_back(Waiting::Add(request.clone(), answer));
+            }
+            Ok(Planned::There(pod)) => drop(answer.send(Ok(*pod))),
+            Ok(Planned::Attach { link, reused }) => self.start_attach(*link, reused, answer),
+            Err(api_error) => drop(answer.send(Err(api_error))),
+        }
+    }
+
+    /// Decides what a request for a pod comes to. Takes an address where it comes to a new pod.
+    fn plan_pod(&mut self, request: &PodRequest) -> Result<Planned, ApiError> {
+        let name: PodName = request
+            .name
+            .parse()
+            .map_err(|invalid| ApiError::new(ErrorCode::BadName, format!("pod name: {invalid}")))?;
+        let netns = self.requested_netns(&name, request)?;
+        let block = self.usable_block(&name)?;
+        if self.pods.busy.contains_key(&name) {
+            return Ok(Planned::Wait(name));
+        }
+        if let Some(record) = self.pods.records.get(&name) {
+            match record.state {
+                PodRecordState::Gone => self.drop_record(&name)?,
+                PodRecordState::Attaching | PodRecordState::Ready | PodRecordState::Detaching => {
+                    let there = &record.link.netns;
+                    if (&there.path, there.made) == (&netns.path, netns.made) {
+                        return Ok(Planned::There(Box::new(self.show_pod(record))));
+                    }
+                    let at = there.path.display();
+                    return Err(ApiError::new(
+                        ErrorCode::Exists,
+                        format!("pod {name}: it exists already, in the namespace {at}"),
+                    )
+                    .hint(format!("remove it first with 'podnetctl pod rm {name}'")));
+                }
+            }
+        }
+        let pool = self.pods.pool.as_mut().ok_or_else(|| no_block(&name))?;
+        let taken = pool.take().map_err(|full| {
+            ApiError::new(ErrorCode::Full, format!("pod {name}: {full}"))
+                .hint("remove pods that are not needed with 'podnetctl pod rm'")
+        })?;
+        let link = self.pod_link(name, netns, block, taken.address);
+        Ok(Planned::Attach {
+            link: Box::new(link),
+            reused: taken.reused,
+        })
+    }
+
+    fn requested_netns(&self, name: &PodName, request: &PodRequest) -> Result<Netns, ApiError> {
+        let (path, made) = match (&request.netns, request.pid) {
+            (Some(_), Some(_)) => {
+                return Err(ApiError::new(
+                    ErrorCode::Usage,
+                    format!("pod {name}: give a namespace or a process, not both"),
+                ));
+            }
+            (Some(path), None) => (PathBuf::from(path), false),
+            (None, Some(pid)) => (PathBuf::from(format!("/proc/{pid}/ns/net")), false),
+            (None, None) => (self.config.netns_dir.join(name.as_str()), true),
+        };
+        if !path.is_absolute() {
+            return Err(ApiError::new(
+                ErrorCode::Usage,
+                format!("pod {name}: the path of a namespace must be absolute"),
+            ));
+        }
+        Ok(Netns {
+            path,
+            made,
+            inode: None,
+        })
+    }
+
+    fn usable_block(&self, name: &PodName) -> Result<Ipv4Network, ApiError> {
+        let Some(membership) = &self.membership else {
+            return Err(self.not_member(&format!("pod {name}")));
+        };
+        membership.block().ok_or_else(|| self.no_block_yet(name))
+    }
+
+    fn pod_link(
+        &self,
+        pod: PodName,
+        netns: Netns,
+        block: Ipv4Network,
+        address: Ipv4Addr,
+    ) -> PodLink {
+        let ifname = IfName::pod();
+        let gateway = gateway(block);
+        PodLink {
+            host_ifname: host_ifname(&pod, &ifname),
+            pod,
+            netns,
+            ifname,
+            mac: MacAddr::of_address(address),
+            mtu: self.reconciling.mtu.unwrap_or(DEFAULT_MTU),
+            addresses: IpNetwork::new(address.into(), block.prefix())
+                .into_iter()
+                .collect(),
+            gateways: vec![gateway.into()],
+            gateway_mac: MacAddr::of_address(gateway),
+        }
+    }
+
+    fn start_attach(&mut self, link: PodLink, reused: bool, answer: Answer<Pod>) {
+        let name = link.pod.clone();
+        let record = PodRecord {
+            state: PodRecordState::Attaching,
+            link: link.clone(),
+            created_at: jiff::Timestamp::now().to_string(),
+        };
+        // On record before anything is made: whatever happens, the next agent finds it.
+        if let Err(store_error) = self.run_dir.save_pod(&record) {
+            self.free(&link);
+            drop(answer.send(Err(error::store(&store_error))));
+            return;
+        }
+        let taken: Vec<u64> = self
+            .pods
+            .records
+            .values()
+            .filter_map(|other| other.link.netns.inode)
+            .collect();
+        self.pods.records.insert(name.clone(), record);
+        self.pods.busy.insert(name.clone(), VecDeque::new());
+        let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
+        tokio::spawn(async move {
+            let done = Done::Attached(attach(dataplane.as_ref(), &link, reused, &taken).await);
+            let done = PodDone {
+                name,
+                done,
+                answer: PodAnswer::Add(answer),
+            };
+            let _ = events.send(Event::PodDone(Box::new(done))).await;
+        });
+    }
+
+    pub(super) fn attached(
+        &mut self,
+        name: &PodName,
+        result: Result<u64, OpError>,
+        answer: PodAnswer,
+    ) {
+        let result = match result {
+            Ok(inode) => self.record_attached(name, inode),
+            Err(op_error) => {
+                tracing::warn!(pod = %name, error = %op_error, "a pod cannot be attached");
+                if let Some(record) = self.pods.records.get(name) {
+                    let link = record.link.clone();
+                    self.free(&link);
+                }
+                let dropped = self.drop_record(name);
+                Err(dropped.err().unwrap_or_else(|| error::op(&op_error)))
+            }
+        };
+        if let PodAnswer::Add(answer) = answer {
+            drop(answer.send(result));
+        }
+    }
+
+    fn record_attached(&mut self, name: &PodName, inode: u64) -> Result<Pod, ApiError> {
+        let record = self
+            .pods
+            .records
+            .get_mut(name)
+            .ok_or_else(|| no_such_pod(name))?;
+        record.link.netns.inode = Some(inode);
+        record.state = PodRecordState::Ready;
+        if let Err(store_error) = self.run_dir.save_pod(record) {
+            let api_error = error::store(&store_error);
+            self.start_detach(name, PodAnswer::Nobody);
+            return Err(api_error);
+        }
+        let record = &self.pods.records[name];
+        tracing::info!(pod = %name, addresses = ?record.link.addresses, "a pod is attached");
+        Ok(self.show_pod(record))
+    }
+
+    fn no_block_yet(&self, name: &PodName) -> ApiError {
+        no_block(name).hint(format!(
+            "wait until 'podnetctl status' shows the phase ready; it is {:?} now",
+            self.phase()
+        ))
+    }
+}
+
+fn no_block(name: &PodName) -> ApiError {
+    ApiError::new(
+        ErrorCode::NoQuorum,
+        format!("pod {name}: this node has no block of the pod network yet"),
+    )
+}

@@ -1,0 +1,198 @@
+//! Pods: which there are, and one thing at a time for each.
+
+mod add;
+mod remove;
+mod repair;
+mod show;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnetwork::{IpNetwork, Ipv4Network};
+use podnet_core::kernel::{IfName, OpError, PodLink};
+use podnet_core::podip::Pool;
+use podnet_proto::api::{Pod, PodRequest};
+use podnet_proto::{ApiError, ErrorCode, PodName};
+
+use super::agent::Agent;
+use super::error;
+use crate::control::Answer;
+use crate::store::{PodRecord, PodRecordState, StoreError};
+
+/// The pods of this node.
+#[derive(Default)]
+pub(in crate::daemon) struct Pods {
+    pub(in crate::daemon) records: BTreeMap<PodName, PodRecord>,
+    /// Addresses of the block that the node uses.
+    pool: Option<Pool>,
+    /// Pods that something is being done to, and what was asked of them meanwhile.
+    busy: BTreeMap<PodName, VecDeque<Waiting>>,
+}
+
+impl Pods {
+    /// The pods that the kernel should hold.
+    pub(in crate::daemon) fn attached(&self) -> Vec<PodLink> {
+        let ready = |(name, record): &(&PodName, &PodRecord)| {
+            record.state == PodRecordState::Ready && !self.busy.contains_key(*name)
+        };
+        self.records
+            .iter()
+            .filter(ready)
+            .map(|(_, record)| record.link.clone())
+            .collect()
+    }
+
+    /// The pods that something is being done to, by host end, with their addresses.
+    pub(in crate::daemon) fn in_flight(&self) -> BTreeMap<IfName, BTreeSet<IpAddr>> {
+        self.busy
+            .keys()
+            .filter_map(|name| self.records.get(name))
+            .map(|record| {
+                let addresses = record.link.addresses.iter().map(IpNetwork::ip).collect();
+                (record.link.host_ifname.clone(), addresses)
+            })
+            .collect()
+    }
+
+    fn by_host_end(&self, host_ifname: &IfName) -> Option<&PodRecord> {
+        self.records
+            .values()
+            .find(|record| record.link.host_ifname == *host_ifname)
+    }
+}
+
+/// What was asked of a pod that something is being done to.
+enum Waiting {
+    Add(PodRequest, Answer<Pod>),
+    Remove(Answer<()>),
+}
+
+/// What was done to a pod.
+enum Done {
+    Attached(Result<u64, OpError>),
+    Repaired(Result<(), OpError>),
+    Detached(Result<(), OpError>),
+}
+
+/// Something that was done to a pod has ended.
+pub(in crate::daemon) struct PodDone {
+    name: PodName,
+    done: Done,
+    answer: PodAnswer,
+}
+
+/// Who waits for it.
+enum PodAnswer {
+    Nobody,
+    Add(Answer<Pod>),
+    Remove(Answer<()>),
+}
+
+impl Agent {
+    /// Reads the pods of this boot. Those that were being attached or detached when the last
+    /// process ended are detached.
+    pub(in crate::daemon) fn load_pods(&mut self) -> Result<(), StoreError> {
+        self.pods.records = self.run_dir.pods()?;
+        let unfinished: Vec<PodName> = self
+            .pods
+            .records
+            .iter()
+            .filter(|(_, record)| match record.state {
+                PodRecordState::Attaching | PodRecordState::Detaching => true,
+                PodRecordState::Ready | PodRecordState::Gone => false,
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in unfinished {
+            tracing::warn!(pod = %name, "the last agent did not finish with this pod: removing it");
+            self.start_detach(&name, PodAnswer::Nobody);
+        }
+        Ok(())
+    }
+
+    /// Sets up the pool of a block that the node begins to use.
+    pub(in crate::daemon) fn use_block(&mut self, block: Ipv4Network) {
+        let used = self
+            .pods
+            .records
+            .values()
+            .flat_map(|record| v4_addresses(&record.link));
+        let freed = self.run_dir.freed().unwrap_or_else(|store_error| {
+            tracing::warn!(
+                error = error::chain(&store_error),
+                "freed addresses are not known"
+            );
+            Vec::new()
+        });
+        self.pods.pool = Some(Pool::new(block, used, freed));
+    }
+
+    /// Forgets all pods: the node has left.
+    pub(in crate::daemon) fn forget_pods(&mut self) {
+        self.pods = Pods::default();
+    }
+
+    pub(in crate::daemon) fn on_pod_done(&mut self, done: PodDone) {
+        let PodDone { name, done, answer } = done;
+        let waiting = self.pods.busy.remove(&name).unwrap_or_default();
+        match done {
+            Done::Attached(result) => self.attached(&name, result, answer),
+            Done::Detached(result) => self.detached(&name, result, answer),
+            Done::Repaired(result) => {
+                self.reconciling.totals.operations_total += 1;
+                if let Err(op_error) = result {
+                    self.reconciling.totals.failed_total += 1;
+                    tracing::warn!(pod = %name, error = %op_error, "a pod cannot be repaired");
+                }
+            }
+        }
+        for request in waiting {
+            match request {
+                Waiting::Add(request, answer) => self.add_pod(&request, answer),
+                Waiting::Remove(answer) => self.remove_pod(&name, Some(answer)),
+            }
+        }
+        self.leave_when_empty();
+    }
+
+    fn drop_record(&mut self, name: &PodName) -> Result<(), ApiError> {
+        self.run_dir
+            .remove_pod(name)
+            .map_err(|e| error::store(&e))?;
+        self.pods.records.remove(name);
+        Ok(())
+    }
+
+    fn free(&mut self, link: &PodLink) {
+        let Some(pool) = &mut self.pods.pool else {
+            return;
+        };
+        for address in v4_addresses(link) {
+            pool.free(address);
+        }
+        let freed: Vec<Ipv4Addr> = pool.freed().collect();
+        if let Err(store_error) = self.run_dir.save_freed(&freed) {
+            tracing::warn!(
+                error = error::chain(&store_error),
+                "freed addresses not on record"
+            );
+        }
+    }
+}
+
+fn v4_addresses(link: &PodLink) -> impl Iterator<Item = Ipv4Addr> {
+    link.addresses
+        .iter()
+        .filter_map(|address| match address.ip() {
+            IpAddr::V4(ip) => Some(ip),
+            IpAddr::V6(_) => None,
+        })
+}
+
+fn no_such_pod(name: &PodName) -> ApiError {
+    ApiError::new(
+        ErrorCode::NotFound,
+        format!("pod {name}: no such pod on this node"),
+    )
+    .hint("list the pods of this node with 'podnetctl pod list'")
+}

@@ -1,0 +1,76 @@
+//! Removing a pod.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use podnet_core::kernel::OpError;
+use podnet_proto::PodName;
+
+use super::{Agent, Done, PodAnswer, PodDone, Waiting, no_such_pod};
+use crate::control::Answer;
+use crate::daemon::agent::Event;
+use crate::daemon::error;
+use crate::pods::detach;
+use crate::store::PodRecordState;
+
+impl Agent {
+    /// Removes a pod. Without an answer it is for the node's leaving.
+    pub(in crate::daemon) fn remove_pod(&mut self, name: &PodName, answer: Option<Answer<()>>) {
+        if let Some(waiting) = self.pods.busy.get_mut(name) {
+            if let Some(answer) = answer {
+                waiting.push_back(Waiting::Remove(answer));
+            }
+            return;
+        }
+        let answer = answer.map_or(PodAnswer::Nobody, PodAnswer::Remove);
+        if self.pods.records.contains_key(name) {
+            self.start_detach(name, answer);
+        } else if let PodAnswer::Remove(answer) = answer {
+            drop(answer.send(Err(no_such_pod(name))));
+        }
+    }
+
+    pub(super) fn start_detach(&mut self, name: &PodName, answer: PodAnswer) {
+        let Some(record) = self.pods.records.get_mut(name) else {
+            return;
+        };
+        record.state = PodRecordState::Detaching;
+        if let Err(store_error) = self.run_dir.save_pod(record) {
+            tracing::warn!(pod = %name, error = error::chain(&store_error), "not on record");
+        }
+        let link = record.link.clone();
+        self.pods.busy.insert(name.clone(), VecDeque::new());
+        let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
+        let name = name.clone();
+        tokio::spawn(async move {
+            let done = Done::Detached(detach(dataplane.as_ref(), &link).await);
+            let done = PodDone { name, done, answer };
+            let _ = events.send(Event::PodDone(Box::new(done))).await;
+        });
+    }
+
+    pub(super) fn detached(
+        &mut self,
+        name: &PodName,
+        result: Result<(), OpError>,
+        answer: PodAnswer,
+    ) {
+        let result = match result {
+            Ok(()) => {
+                if let Some(record) = self.pods.records.get(name) {
+                    let link = record.link.clone();
+                    self.free(&link);
+                }
+                tracing::info!(pod = %name, "a pod is detached");
+                self.drop_record(name)
+            }
+            Err(op_error) => {
+                tracing::warn!(pod = %name, error = %op_error, "a pod cannot be detached");
+                Err(error::op(&op_error))
+            }
+        };
+        if let PodAnswer::Remove(answer) = answer {
+            drop(answer.send(result));
+        }
+    }
+}
