@@ -1,0 +1,250 @@
+//! The reconciler where changes and looks fail: the next pass puts everything right.
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use podnet_agent::dataplane::fake::{Effect, Fake, Fault};
+use podnet_agent::dataplane::{ChangeScope, Dataplane, ObserveError};
+use podnet_agent::reconciler::{Job, Parts, Report, Target, pass};
+use podnet_core::kernel::model::Kernel;
+use podnet_core::kernel::{
+    IfName, MacAddr, Mtu, Netns, NetnsState, Op, OpError, OpErrorKind, PeerBlock, PodLink, Scope,
+    host_ifname,
+};
+use podnet_proto::{NodeId, PodNetwork};
+
+/// All kinds of failures.
+const KINDS: [OpErrorKind; 8] = [
+    OpErrorKind::Foreign,
+    OpErrorKind::NotFound,
+    OpErrorKind::Busy,
+    OpErrorKind::NotPermitted,
+    OpErrorKind::Unsupported,
+    OpErrorKind::Exhausted,
+    OpErrorKind::Timeout,
+    OpErrorKind::Other(5),
+];
+
+/// A host with an underlay, and something of somebody else's.
+fn host() -> Kernel {
+    let mut kernel = Kernel::default();
+    let eth0: IfName = "eth0".parse().unwrap();
+    kernel.add_link(&eth0, Mtu(1500));
+    kernel.add_address(&eth0, "192.0.2.9/24".parse().unwrap());
+    for backend in kernel.firewall_mut() {
+        backend.add_foreign("a rule");
+    }
+    kernel
+}
+
+fn job(target: Option<Target>) -> Job {
+    Job {
+        target,
+        parts: Parts::all(),
+        remember: Arc::new(|_, _| Ok(())),
+    }
+}
+
+/// A node with one of the first blocks and three peers.
+fn target(own: u8, pods: &[PodLink]) -> Target {
+    let peers = (0..4)
+        .filter(|number| *number != own)
+        .map(|number| PeerBlock {
+            node: NodeId::from_bytes([number; 16]),
+            block: format!("10.244.{number}.0/24").parse().unwrap(),
+            address: Some(Ipv4Addr::new(192, 0, 2, 100 + number).into()),
+        });
+    Target {
+        networks: vec![PodNetwork::parse("10.244.0.0/16", 24).unwrap()],
+        excluded: Vec::new(),
+        block: format!("10.244.{own}.0/24").parse().unwrap(),
+        address: Ipv4Addr::new(192, 0, 2, 9),
+        peers: peers.collect(),
+        pods: pods.to_vec(),
+        in_flight: BTreeMap::new(),
+    }
+}
+
+/// Makes a pass, with the changes of pods that it leaves to the owner of the pods.
+async fn full_pass(fake: &Fake, job: &Job) -> Report {
+    let report = pass(fake, job).await;
+    fake.apply(&report.pod_ops).await;
+    report
+}
+
+/// A host where a node with a pod is settled.
+async fn settled() -> (Fake, PodLink) {
+    let fake = Fake::new(host());
+    assert!(
+        full_pass(&fake, &job(Some(target(0, &[]))))
+            .await
+            .error
+            .is_none()
+    );
+    let pod = "red".parse().unwrap();
+    let address = Ipv4Addr::new(10, 244, 0, 2);
+    let gateway = Ipv4Addr::new(10, 244, 0, 1);
+    let path = std::path::PathBuf::from("/run/netns/red");
+    let mut link = PodLink {
+        host_ifname: host_ifname(&pod, &IfName::pod()),
+        pod,
+        netns: Netns {
+            path: path.clone(),
+            made: true,
+            inode: None,
+        },
+        ifname: IfName::pod(),
+        mac: MacAddr::of_address(address),
+        mtu: Mtu(1500),
+        addresses: vec!["10.244.0.2/24".parse().unwrap()],
+        gateways: vec![gateway.into()],
+        gateway_mac: MacAddr::of_address(gateway),
+    };
+    assert_eq!(fake.apply(&[Op::AttachPod(link.clone())]).await, [Ok(())]);
+    let scope = Scope {
+        netns: BTreeSet::from([path.clone()]),
+        ..Scope::default()
+    };
+    if let NetnsState::Netns { inode } = fake.observe(&scope).await.unwrap().netns[&path] {
+        link.netns.inode = Some(inode);
+    }
+    (fake, link)
+}
+
+/// Checks that one more pass is enough, and that another one has nothing to do.
+async fn heals(fake: &Fake, job: &Job, foreign: &Kernel) {
+    fake.heal();
+    let report = full_pass(fake, job).await;
+    assert!(report.error.is_none());
+    let failed: Vec<_> = report
+        .applied
+        .iter()
+        .filter(|(_, result)| result.is_err())
+        .collect();
+    assert!(failed.is_empty(), "{failed:?}");
+    assert_eq!(fake.kernel().foreign(), *foreign);
+    let _ = fake.take_attempts();
+    assert!(full_pass(fake, job).await.converged());
+    assert_eq!(fake.take_attempts(), []);
+}
+
+/// The ways from one state to the next: a start, a repair, a move to another block, a farewell.
+async fn ways() -> Vec<(Fake, Job)> {
+    let (fake, pod) = settled().await;
+    let (broken, _) = settled().await;
+    broken.tamper(ChangeScope::Bridge, |kernel| {
+        kernel.delete_link(&IfName::bridge());
+        kernel.set_link_down(&pod.host_ifname);
+        for backend in kernel.firewall_mut() {
+            backend.clear();
+        }
+    });
+    let (leaving, _) = settled().await;
+    let pods = [pod];
+    vec![
+        (Fake::new(host()), job(Some(target(0, &[])))),
+        (broken, job(Some(target(0, &pods)))),
+        (fake, job(Some(target(2, &pods)))),
+        (leaving, job(None)),
+    ]
+}
+
+#[tokio::test]
+async fn every_change_may_fail_in_every_way() {
+    for (start, job) in ways().await {
+        let trial = Fake::new(start.kernel());
+        full_pass(&trial, &job).await;
+        let count = trial.take_attempts().len();
+        assert!(count > 3);
+        let foreign = start.kernel().foreign();
+        for at in 0..count {
+            for kind in KINDS {
+                let error = OpError::new(kind, "a fault");
+                for effect in [Effect::Refuse(error.clone()), Effect::Lose(error.clone())] {
+                    let fake = Fake::new(start.kernel());
+                    fake.inject(Fault::after(at, effect));
+                    let report = full_pass(&fake, &job).await;
+                    let told = report
+                        .applied
+                        .iter()
+                        .any(|(_, r)| r.as_ref() == Err(&error));
+                    assert!(told || !report.pod_ops.is_empty(), "the fault is reported");
+                    assert_eq!(fake.kernel().foreign(), foreign);
+                    heals(&fake, &job, &foreign).await;
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn where_everything_fails_nothing_foreign_is_touched() {
+    for (start, job) in ways().await {
+        let fake = Fake::new(start.kernel());
+        let foreign = fake.kernel().foreign();
+        let error = OpError::new(OpErrorKind::NotPermitted, "a fault");
+        fake.inject(Fault::always(|_| true, Effect::Refuse(error)));
+        assert!(!full_pass(&fake, &job).await.converged());
+        assert_eq!(fake.kernel(), start.kernel());
+        heals(&fake, &job, &foreign).await;
+    }
+}
+
+/// What could not be seen is not changed: no look, no plan.
+#[tokio::test]
+async fn a_failed_look_changes_nothing() {
+    for (start, job) in ways().await {
+        let trial = Fake::new(start.kernel());
+        pass(&trial, &job).await;
+        for at in 0..trial.take_observations().len() {
+            let fake = Fake::new(start.kernel());
+            let foreign = fake.kernel().foreign();
+            let mut looks = 0;
+            fake.inject_on_observe(move |_| {
+                looks += 1;
+                (looks == at + 1).then_some(ObserveError::Timeout { what: "a fault" })
+            });
+            let report = pass(&fake, &job).await;
+            assert!(
+                matches!(report.error, Some(ObserveError::Timeout { .. })),
+                "{report:?}"
+            );
+            heals(&fake, &job, &foreign).await;
+        }
+    }
+}
+
+/// A change that takes long delays the pass; it does not break it.
+#[tokio::test(start_paused = true)]
+async fn a_slow_change_is_waited_for() {
+    let fake = Fake::new(host());
+    let job = job(Some(target(0, &[])));
+    let foreign = fake.kernel().foreign();
+    fake.inject(Fault::after(2, Effect::Delay(Duration::from_secs(30))));
+    assert!(full_pass(&fake, &job).await.converged());
+    heals(&fake, &job, &foreign).await;
+}
+
+/// A peer whose address is not on the link has no direct route, and the others have theirs.
+#[tokio::test]
+async fn what_the_underlay_loses_comes_back_with_it() {
+    let fake = Fake::new(host());
+    let job = job(Some(target(0, &[])));
+    full_pass(&fake, &job).await;
+    let eth0: IfName = "eth0".parse().unwrap();
+    let routes = || fake.kernel().own_routes().count();
+    assert_eq!(routes(), 4);
+    fake.tamper(ChangeScope::Underlay, |kernel| kernel.set_link_down(&eth0));
+    assert_eq!(routes(), 1, "the kernel took them along");
+    assert!(full_pass(&fake, &job).await.converged());
+    assert_eq!(routes(), 1);
+    fake.tamper(ChangeScope::Underlay, |kernel| kernel.set_link_up(&eth0));
+    assert!(full_pass(&fake, &job).await.converged());
+    assert_eq!(routes(), 4);
+    let peer: IpAddr = Ipv4Addr::new(192, 0, 2, 101).into();
+    let report = full_pass(&fake, &job).await;
+    assert!(report.underlay.contains_key(&peer));
+}
