@@ -114,7 +114,10 @@ impl<'lab> Node<'lab> {
         command
             .args(Enter::arguments(self.holder()?, None))
             .args(words)
-            .env("PATH", self.lab.programs().search_path());
+            .env("PATH", self.lab.programs().search_path())
+            // `podnetd cleanup` and `podnetd reset` have to find the agent's own machine.
+            .env("PODNET_BOOT_ID_FILE", self.dir().boot_id())
+            .env("PODNET_MACHINE_ID_FILE", self.dir().machine_id());
         without_foreign(&mut command);
         Ok(command)
     }

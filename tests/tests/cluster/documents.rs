@@ -1,0 +1,387 @@
+//! The documents that scripts read: on the control socket, and by `podnetctl -o json`.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde_json::{Value, json};
+
+use crate::scene::{
+    add_pod, ask, cluster, ctl, http, idle, list, nodes, ready, refusal, refused, status, text,
+};
+use crate::schema::{Form, mismatches};
+
+const NODE_ADDRESS: Form = Form::Reads(|text| text.parse::<SocketAddr>().is_ok());
+const ADDRESS: Form = Form::Reads(|text| text.parse::<IpAddr>().is_ok());
+const CIDR: Form = Form::Reads(|text| {
+    text.split_once('/').is_some_and(|(address, prefix)| {
+        address.parse::<IpAddr>().is_ok() && prefix.parse::<u8>().is_ok()
+    })
+});
+/// RFC 3339 in UTC: `2026-01-31T12:00:00.5Z`.
+const TIME: Form = Form::Reads(|text| {
+    let is_digit_or = |mark: u8, byte: u8| byte == mark || byte.is_ascii_digit();
+    text.len() >= "2026-01-31T12:00:00Z".len()
+        && text.ends_with('Z')
+        && text
+            .bytes()
+            .zip(b"0000-00-00T00:00:00".iter())
+            .all(|(byte, form)| match form {
+                b'0' => byte.is_ascii_digit(),
+                mark => is_digit_or(*mark, byte) && byte == *mark,
+            })
+});
+const MAC: Form = Form::Reads(|text| {
+    text.split(':').count() == 6
+        && text
+            .split(':')
+            .all(|byte| u8::from_str_radix(byte, 16).is_ok())
+});
+
+const SELF: Form = Form::Object(&[
+    ("id", Form::Text),
+    ("name", Form::Text),
+    ("addresses", Form::List(&NODE_ADDRESS)),
+    ("version", Form::Text),
+    ("boot", Form::Text),
+    ("instance", Form::Text),
+]);
+const CLUSTER: Form = Form::Object(&[
+    ("id", Form::Text),
+    ("pod_cidrs", Form::List(&CIDR)),
+    ("block_prefixes", Form::List(&Form::Count)),
+    (
+        "encapsulation",
+        Form::Word(&["auto", "direct", "wireguard"]),
+    ),
+    ("nodes", Form::Count),
+    ("live_nodes", Form::Count),
+]);
+const NODE: Form = Form::Object(&[
+    ("id", Form::Text),
+    ("name", Form::Nullable(&Form::Text)),
+    ("self", Form::Flag),
+    ("addresses", Form::List(&NODE_ADDRESS)),
+    ("blocks", Form::List(&CIDR)),
+    ("live", Form::Flag),
+    ("last_seen_seconds", Form::Nullable(&Form::Seconds)),
+    ("boot", Form::Nullable(&Form::Text)),
+    (
+        "encapsulation",
+        Form::Nullable(&Form::Word(&["direct", "wireguard"])),
+    ),
+    (
+        "path",
+        Form::Nullable(&Form::Word(&["ok", "pending", "failed"])),
+    ),
+    ("path_reason", Form::Nullable(&Form::Text)),
+]);
+const NODES: Form = Form::List(&NODE);
+const STATUS: Form = Form::Object(&[
+    ("api", Form::Count),
+    (
+        "phase",
+        Form::Word(&[
+            "idle",
+            "joining",
+            "ready",
+            "no-quorum",
+            "full",
+            "fenced",
+            "leaving",
+        ]),
+    ),
+    ("node", SELF),
+    ("cluster", Form::Nullable(&CLUSTER)),
+    ("blocks", Form::List(&CIDR)),
+    ("gateways", Form::List(&ADDRESS)),
+    ("mtu", Form::Nullable(&Form::Count)),
+    (
+        "quorum",
+        Form::Object(&[
+            ("voters", Form::Count),
+            ("reachable", Form::Count),
+            ("ok", Form::Flag),
+        ]),
+    ),
+    ("pods", Form::Count),
+    ("peers", Form::List(&NODE)),
+    (
+        "reconcile",
+        Form::Object(&[
+            ("passes", Form::Count),
+            ("operations_total", Form::Count),
+            ("failed_total", Form::Count),
+            ("drift_total", Form::Count),
+            ("last_at", Form::Nullable(&TIME)),
+            ("last_duration_seconds", Form::Nullable(&Form::Seconds)),
+        ]),
+    ),
+    (
+        "problems",
+        Form::List(&Form::Object(&[
+            ("code", Form::Text),
+            ("severity", Form::Word(&["error", "warning"])),
+            ("message", Form::Text),
+            ("hint", Form::Nullable(&Form::Text)),
+        ])),
+    ),
+]);
+const ROUTES: Form = Form::List(&Form::Object(&[
+    ("destination", CIDR),
+    ("via", Form::Nullable(&ADDRESS)),
+    ("device", Form::Nullable(&Form::Text)),
+    ("node", Form::Nullable(&Form::Text)),
+    ("protocol", Form::Count),
+    (
+        "state",
+        Form::Word(&["ok", "missing", "foreign", "unreachable"]),
+    ),
+]));
+const POD: Form = Form::Object(&[
+    ("name", Form::Text),
+    ("node", Form::Text),
+    ("state", Form::Word(&["ready", "gone", "fenced"])),
+    ("addresses", Form::List(&CIDR)),
+    ("gateways", Form::List(&ADDRESS)),
+    ("mac", MAC),
+    ("mtu", Form::Count),
+    ("netns", Form::Text),
+    ("ifname", Form::Text),
+    ("host_ifname", Form::Text),
+    ("created_at", TIME),
+    ("labels", Form::Labels),
+]);
+const PODS: Form = Form::List(&POD);
+const INIT: Form = Form::Object(&[
+    ("node", SELF),
+    ("cluster", CLUSTER),
+    ("blocks", Form::List(&CIDR)),
+    ("token", Form::Text),
+    ("join_command", Form::Text),
+]);
+const JOIN: Form = Form::Object(&[
+    ("node", SELF),
+    ("cluster", CLUSTER),
+    ("blocks", Form::List(&CIDR)),
+]);
+const TOKEN: Form = Form::Object(&[("token", Form::Text), ("join_command", Form::Text)]);
+const VERSION: Form = Form::Object(&[
+    ("podnetctl", Form::Text),
+    ("podnetd", Form::Nullable(&Form::Text)),
+]);
+const ERROR: Form = Form::Object(&[(
+    "error",
+    Form::Object(&[
+        ("code", Form::Text),
+        ("message", Form::Text),
+        ("hint", Form::Nullable(&Form::Text)),
+    ]),
+)]);
+/// RFC 9457.
+const PROBLEM: Form = Form::Object(&[
+    ("type", Form::Text),
+    ("title", Form::Text),
+    ("status", Form::Count),
+    ("detail", Form::Text),
+    ("code", Form::Text),
+    ("hint", Form::Nullable(&Form::Text)),
+]);
+
+#[track_caller]
+fn assert_form(form: &Form, document: &Value, what: &str) {
+    let mismatches = mismatches(form, document, what);
+    assert!(mismatches.is_empty(), "{mismatches:#?}\nin {document:#}");
+}
+
+/// What two looks at the same thing may differ in.
+fn without_time(mut document: Value) -> Value {
+    match &mut document {
+        Value::Object(object) => {
+            for key in [
+                "last_seen_seconds",
+                "last_at",
+                "last_duration_seconds",
+                "passes",
+            ] {
+                object.remove(key);
+            }
+            object
+                .values_mut()
+                .for_each(|value| *value = without_time(value.take()));
+        }
+        Value::Array(list) => list
+            .iter_mut()
+            .for_each(|value| *value = without_time(value.take())),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+    document
+}
+
+#[test]
+fn documents_have_the_keys_that_scripts_know_on_the_socket_as_on_the_command_line() {
+    let lab = idle(3);
+    let [node1, node2, node3] = nodes(&lab);
+    assert_form(&STATUS, &status(node1), "idle status");
+    assert_form(&VERSION, &ask(node1, &["version"]), "version");
+    let founded = ask(node1, &["init", "--pod-cidr", "10.244.0.0/16"]);
+    assert_form(&INIT, &founded, "init");
+    let token = text(&founded["token"]);
+    for node in [node2, node3] {
+        let joined = ctl(node, &["join", "192.168.56.11"], token).unwrap();
+        assert_form(&JOIN, &joined.json().unwrap(), "join");
+    }
+    add_pod(node1, "red");
+    assert_form(&POD, &ask(node1, &["pod", "add", "blue"]), "pod add");
+    ready(node1, 2);
+
+    for (words, path, form) in [
+        (&["status"][..], "/v1/status", &STATUS),
+        (&["nodes"], "/v1/nodes", &NODES),
+        (&["routes"], "/v1/routes", &ROUTES),
+        (&["pod", "list"], "/v1/pods", &PODS),
+        (&["pod", "show", "red"], "/v1/pods/red", &POD),
+        (&["token", "show"], "/v1/token", &TOKEN),
+    ] {
+        let document = ask(node1, words);
+        assert_form(form, &document, path);
+        let response = http(node1, "GET", path, "");
+        assert_eq!(response.status, 200, "{path}: {response:?}");
+        assert_eq!(response.content_type, "application/json", "{path}");
+        assert_eq!(
+            without_time(response.body),
+            without_time(document),
+            "{path}"
+        );
+    }
+    assert_eq!(ask(node1, &["token", "show"])["token"], founded["token"]);
+    let command = format!("podnetctl join 192.168.56.11 --token {token}");
+    assert_eq!(founded["join_command"], command.as_str());
+}
+
+#[test]
+fn documents_tell_what_is() {
+    let (lab, _) = cluster(2);
+    let [node1, node2] = nodes(&lab);
+    ready(node2, 1);
+    let status = ready(node1, 1);
+    assert_eq!(status["api"], 1);
+    assert_eq!(status["node"]["name"], "node1");
+    assert_eq!(status["node"]["addresses"], json!(["192.168.56.11:7846"]));
+    assert_eq!(status["cluster"]["pod_cidrs"], json!(["10.244.0.0/16"]));
+    assert_eq!(status["cluster"]["block_prefixes"], json!([24]));
+    assert_eq!(status["cluster"]["encapsulation"], "auto");
+    assert_eq!(status["cluster"]["nodes"], 2);
+    assert_eq!(status["cluster"]["live_nodes"], 2);
+    assert_eq!(status["blocks"], json!(["10.244.0.0/24"]));
+    assert_eq!(status["gateways"], json!(["10.244.0.1"]));
+    assert_eq!(status["mtu"], 1500);
+    assert_eq!(
+        status["quorum"],
+        json!({"voters": 1, "reachable": 1, "ok": true})
+    );
+    assert_eq!(status["problems"], json!([]));
+
+    let all = ask(node1, &["nodes"]);
+    let names: Vec<_> = list(&all).iter().map(|node| text(&node["name"])).collect();
+    assert_eq!(names, ["node1", "node2"]);
+    assert_eq!(
+        (&all[0]["self"], &all[0]["path"]),
+        (&json!(true), &json!(null))
+    );
+    assert_eq!(
+        (&all[1]["self"], &all[1]["path"]),
+        (&json!(false), &json!("ok"))
+    );
+    assert_eq!(all[1]["encapsulation"], "direct");
+    assert_eq!(all[1]["blocks"], json!(["10.244.1.0/24"]));
+    assert_eq!(all[1]["id"], crate::scene::status(node2)["node"]["id"]);
+    assert_eq!(
+        without_time(status["peers"].clone()),
+        without_time(json!([all[1]]))
+    );
+
+    assert_eq!(
+        ask(node1, &["routes"]),
+        json!([
+            {"destination": "10.244.0.0/16", "via": null, "device": null, "node": null,
+             "protocol": 112, "state": "unreachable"},
+            {"destination": "10.244.1.0/24", "via": "192.168.56.12", "device": "eth0",
+             "node": "node2", "protocol": 112, "state": "ok"},
+        ])
+    );
+}
+
+#[test]
+fn errors_have_one_form_on_the_command_line_and_one_on_the_socket() {
+    let (lab, _) = cluster(1);
+    let [node] = nodes(&lab);
+    add_pod(node, "red");
+    for (words, code, exit) in [
+        (&["pod", "show", "blue"][..], "not_found", 4),
+        (&["pod", "rm", "red", "blue"], "not_found", 4),
+        (&["pod", "add", "Red"], "bad_name", 2),
+        (
+            &["pod", "add", "red", "--netns", "/run/netns/other"],
+            "exists",
+            5,
+        ),
+        (&["status", "--no-such-flag"], "usage", 2),
+        (&["no-such-command"], "usage", 2),
+        (
+            &["--socket", "/run/podnet/other.sock", "status"],
+            "agent_unreachable",
+            3,
+        ),
+    ] {
+        refused(node, words, (code, exit));
+        let output = ctl(node, words, "").unwrap();
+        assert_form(&ERROR, &output.json().unwrap(), &words.join(" "));
+        assert_eq!(refusal(&output).code, code);
+    }
+    assert_eq!(
+        ask(node, &["pod", "list"])[0]["name"],
+        "red",
+        "rm removed nothing"
+    );
+
+    for (method, path, body, status, code) in [
+        ("GET", "/v1/pods/blue", "", 404, "not_found"),
+        ("DELETE", "/v1/pods/blue", "", 404, "not_found"),
+        ("GET", "/v1/pods/Blue", "", 400, "bad_name"),
+        ("GET", "/v1/nothing", "", 404, "not_found"),
+        ("POST", "/v1/pods", "banana", 400, "usage"),
+        ("POST", "/v1/pods", r#"{"name":"Red"}"#, 400, "bad_name"),
+        (
+            "POST",
+            "/v1/pods",
+            r#"{"name":"red","pid":1,"netns":"/x"}"#,
+            400,
+            "usage",
+        ),
+        (
+            "POST",
+            "/v1/init",
+            r#"{"pod_cidrs":["10.99.0.0/16"]}"#,
+            409,
+            "already_member",
+        ),
+        (
+            "POST",
+            "/v1/join",
+            r#"{"addresses":["192.0.2.1"],"token":"x"}"#,
+            400,
+            "bad_token",
+        ),
+        ("POST", "/v1/leave", "{}", 409, "exists"),
+    ] {
+        let response = http(node, method, path, body);
+        let what = format!("{method} {path} {body}");
+        assert_eq!(response.status, status, "{what}: {response:?}");
+        assert_eq!(response.content_type, "application/problem+json", "{what}");
+        assert_form(&PROBLEM, &response.body, &what);
+        assert_eq!(response.body["code"], code, "{what}");
+        assert_eq!(response.body["status"], status, "{what}");
+    }
+    // Nothing was done by any of them.
+    let gone = http(node, "DELETE", "/v1/pods/red", "");
+    assert_eq!((gone.status, gone.body), (204, Value::Null));
+}

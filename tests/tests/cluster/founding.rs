@@ -1,0 +1,237 @@
+//! Founding a cluster.
+
+use crate::scene::{ask, http, idle, nodes, refused, shell, status};
+use crate::snapshot::Snapshot;
+
+const INIT: [&str; 3] = ["init", "--pod-cidr", "10.244.0.0/16"];
+
+#[test]
+fn an_init_that_cannot_be_done_changes_nothing() {
+    let lab = idle(1);
+    let [node] = nodes(&lab);
+    let before = Snapshot::whole(node);
+    for (words, code) in [
+        (&["init"][..], "usage"),
+        (&["init", "--pod-cidr", "banana"], "bad_cidr"),
+        (&["init", "--pod-cidr", "10.244.0.1/16"], "bad_cidr"),
+        (&["init", "--pod-cidr", "127.0.0.0/16"], "bad_cidr"),
+        (
+            &[
+                "init",
+                "--pod-cidr",
+                "10.244.0.0/16",
+                "--block-prefix",
+                "15",
+            ],
+            "bad_cidr",
+        ),
+        (
+            &[
+                "init",
+                "--pod-cidr",
+                "10.244.0.0/16",
+                "--block-prefix",
+                "32",
+            ],
+            "bad_cidr",
+        ),
+        (
+            &[
+                "init",
+                "--pod-cidr",
+                "10.244.0.0/16",
+                "--exclude-cidr",
+                "here",
+            ],
+            "bad_cidr",
+        ),
+        (&["init", "--pod-cidr", "fd00:244::/48"], "unsupported"),
+        (
+            &["init", "--pod-cidr", "10.244.0.0/16,fd00:244::/48"],
+            "unsupported",
+        ),
+        (
+            &[
+                "init",
+                "--pod-cidr",
+                "10.244.0.0/16",
+                "--encapsulation",
+                "wireguard",
+            ],
+            "unsupported",
+        ),
+        (
+            &[
+                "init",
+                "--pod-cidr",
+                "10.244.0.0/16",
+                "--encapsulation",
+                "gre",
+            ],
+            "usage",
+        ),
+        (
+            &[
+                "init",
+                "--pod-cidr",
+                "10.244.0.0/16",
+                "--advertise",
+                "192.168.56.99",
+            ],
+            "bad_address",
+        ),
+        (
+            &[
+                "init",
+                "--pod-cidr",
+                "10.244.0.0/16",
+                "--advertise",
+                "node1",
+            ],
+            "bad_address",
+        ),
+        (
+            &[
+                "init",
+                "--pod-cidr",
+                "10.244.0.0/16",
+                "--node-name",
+                "Node_1",
+            ],
+            "bad_name",
+        ),
+        (
+            &["init", "--pod-cidr", "10.244.0.0/16", "--no-such-flag"],
+            "usage",
+        ),
+        (&["init", "--pod-cidr", "192.168.0.0/16"], "overlap"),
+    ] {
+        refused(node, words, (code, 2));
+    }
+    // What `podnetctl` checks itself, the agent checks too: it has other clients.
+    for (body, code) in [
+        (r#"{"pod_cidrs":[]}"#, "bad_cidr"),
+        (r#"{"pod_cidrs":["banana"]}"#, "bad_cidr"),
+        (r#"{"pod_cidrs":["fd00:244::/48"]}"#, "unsupported"),
+        (
+            r#"{"pod_cidrs":["10.244.0.0/16"],"block_prefixes":[8]}"#,
+            "bad_cidr",
+        ),
+        (
+            r#"{"pod_cidrs":["10.244.0.0/16"],"exclude_cidrs":["here"]}"#,
+            "bad_cidr",
+        ),
+        (
+            r#"{"pod_cidrs":["10.244.0.0/16"],"encapsulation":"wireguard"}"#,
+            "unsupported",
+        ),
+        (
+            r#"{"pod_cidrs":["10.244.0.0/16"],"encapsulation":"gre"}"#,
+            "usage",
+        ),
+        (
+            r#"{"pod_cidrs":["10.244.0.0/16"],"advertise":"::1"}"#,
+            "bad_address",
+        ),
+        (
+            r#"{"pod_cidrs":["10.244.0.0/16"],"node_name":"Node_1"}"#,
+            "bad_name",
+        ),
+        (
+            r#"{"pod_cidrs":["10.244.0.0/16"],"no_such_key":1}"#,
+            "usage",
+        ),
+        ("banana", "usage"),
+    ] {
+        let response = http(node, "POST", "/v1/init", body);
+        assert_eq!(
+            (response.status, &response.body["code"]),
+            (400, &code.into()),
+            "{body}"
+        );
+    }
+    before.assert_same(&Snapshot::whole(node), "init");
+    assert_eq!(status(node)["phase"], "idle");
+}
+
+#[test]
+fn the_same_init_again_is_fine_and_another_is_refused() {
+    let lab = idle(1);
+    let [node] = nodes(&lab);
+    let first = ask(node, &INIT);
+    let before = Snapshot::whole(node);
+    let again = ask(node, &INIT);
+    assert_eq!(again, first, "the same cluster, block and token");
+    let spelled = ["--node-name", "node1", "--advertise", "192.168.56.11"];
+    assert_eq!(ask(node, &[&INIT[..], &spelled].concat()), first);
+
+    for more in [
+        &["--node-name", "another"][..],
+        &["--advertise", "192.168.56.11:7000"],
+        &["--block-prefix", "25"],
+        &["--exclude-cidr", "192.168.0.0/16"],
+        &["--encapsulation", "direct"],
+    ] {
+        refused(node, &[&INIT[..], more].concat(), ("already_member", 5));
+    }
+    refused(
+        node,
+        &["init", "--pod-cidr", "10.99.0.0/16"],
+        ("already_member", 5),
+    );
+    before.assert_same(&Snapshot::whole(node), "init");
+}
+
+#[test]
+fn of_several_addresses_the_user_chooses() {
+    let lab = idle(1);
+    let [node] = nodes(&lab);
+    shell(node, "ip address add 192.168.56.211/24 dev eth0");
+    let before = Snapshot::whole(node);
+    let refusal = refused(node, &INIT, ("bad_address", 2));
+    let told = format!("{} {}", refusal.message, refusal.hint);
+    for word in ["192.168.56.11", "192.168.56.211", "--advertise"] {
+        assert!(told.contains(word), "no word of {word}: {told}");
+    }
+    before.assert_same(&Snapshot::whole(node), "init");
+
+    let founded = ask(
+        node,
+        &[&INIT[..], &["--advertise", "192.168.56.211"]].concat(),
+    );
+    assert_eq!(founded["node"]["addresses"][0], "192.168.56.211:7846");
+    let command = founded["join_command"].as_str().unwrap();
+    assert!(
+        command.starts_with("podnetctl join 192.168.56.211 --token podnet1."),
+        "{command}"
+    );
+}
+
+#[test]
+fn a_foreign_link_in_the_place_of_the_bridge_is_never_taken() {
+    let lab = idle(2);
+    let [node1, node2] = nodes(&lab);
+    let token = node1.init(None).unwrap().token;
+    shell(node2, "ip link add podnet0 type dummy");
+    let before = Snapshot::whole(node2);
+    refused(node2, &INIT, ("foreign_object", 5));
+    let join = ["join", "192.168.56.11"];
+    crate::scene::refused_with(node2, &join, &token, ("foreign_object", 5));
+    before.assert_same(&Snapshot::whole(node2), "a foreign podnet0");
+}
+
+#[test]
+fn a_gossip_port_that_is_taken_makes_no_member() {
+    // The port of the lab's responder, which stands for another program here.
+    let builder = crate::scene::builder(2).env("PODNET_GOSSIP_PORT", "7847");
+    let lab = builder.up().unwrap();
+    let [node1, node2] = nodes(&lab);
+    let token = node1.init(None).unwrap().token;
+    let _other = node2.place().respond().unwrap();
+    let before = Snapshot::whole(node2);
+    refused(node2, &INIT, ("port_in_use", 1));
+    before.assert_same(&Snapshot::whole(node2), "init");
+    let join = ["join", "192.168.56.11"];
+    crate::scene::refused_with(node2, &join, &token, ("port_in_use", 1));
+    before.assert_same(&Snapshot::whole(node2), "join");
+}

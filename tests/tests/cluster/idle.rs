@@ -1,0 +1,145 @@
+//! An agent that is no member, and an agent that cannot start.
+
+use std::fs;
+
+use podnet_lab::Node;
+use podnet_lab::command::Output;
+use serde_json::json;
+
+use crate::scene::{LIMIT, ask, idle, nodes, refused, status};
+use crate::snapshot::Snapshot;
+
+fn podnetd(node: Node<'_>, words: &[&str]) -> Output {
+    let words = [&["podnetd"], words].concat();
+    node.exec_with(words, "", LIMIT).unwrap()
+}
+
+#[test]
+fn an_idle_agent_shows_that_there_is_nothing() {
+    let lab = idle(1);
+    let [node] = nodes(&lab);
+    let before = Snapshot::whole(node);
+    let status = status(node);
+    assert_eq!(status["phase"], "idle");
+    assert_eq!(status["cluster"], json!(null));
+    assert_eq!(status["mtu"], json!(null));
+    for empty in ["blocks", "gateways", "peers", "problems"] {
+        assert_eq!(status[empty], json!([]), "{empty}");
+    }
+    for words in [&["nodes"][..], &["routes"], &["pod", "list"]] {
+        assert_eq!(ask(node, words), json!([]), "{words:?}");
+    }
+    refused(node, &["pod", "add", "red"], ("not_member", 5));
+    refused(node, &["token", "show"], ("not_member", 5));
+    refused(node, &["pod", "show", "red"], ("not_found", 4));
+    refused(node, &["pod", "rm", "red"], ("not_found", 4));
+    assert_eq!(ask(node, &["--yes", "leave"])["phase"], "idle");
+    before.assert_same(&Snapshot::whole(node), "questions to an idle agent");
+}
+
+#[test]
+fn without_an_agent_there_is_no_answer() {
+    let lab = idle(1);
+    let [node] = nodes(&lab);
+    node.term().unwrap();
+    for words in [
+        &["status"][..],
+        &["nodes"],
+        &["routes"],
+        &["pod", "list"],
+        &["token", "show"],
+        &["--yes", "leave"],
+        &["init", "--pod-cidr", "10.244.0.0/16"],
+    ] {
+        refused(node, words, ("agent_unreachable", 3));
+    }
+    assert_eq!(ask(node, &["version"])["podnetd"], json!(null));
+}
+
+#[test]
+fn one_agent_runs_on_a_state_directory() {
+    let lab = idle(1);
+    let [node] = nodes(&lab);
+    let first = node.agent().unwrap().unwrap();
+    let before = Snapshot::whole(node);
+    for words in [
+        &["run"][..],
+        &[],
+        &["run", "--run-dir", "/run/other", "--gossip-port", "7000"],
+    ] {
+        let second = podnetd(node, words);
+        assert_eq!(second.code, 5, "{words:?}: {second}");
+        assert!(second.stderr.contains("error: "), "{second}");
+        assert!(second.stderr.contains(&first.pid.to_string()), "{second}");
+    }
+    for words in [&["cleanup", "--yes"][..], &["reset", "--new-identity"]] {
+        let refused = podnetd(node, words);
+        assert_eq!(refused.code, 5, "{words:?}: {refused}");
+    }
+    before.assert_same(&Snapshot::whole(node), "a second agent");
+    assert_eq!(node.agent().unwrap(), Some(first));
+}
+
+#[test]
+fn an_agent_that_is_told_nonsense_does_not_start() {
+    let lab = idle(1);
+    let [node] = nodes(&lab);
+    node.term().unwrap();
+    let before = Snapshot::whole(node);
+    for words in [
+        &["--no-such-flag"][..],
+        &["no-such-command"],
+        &["run", "--gossip-port", "0"],
+        &["run", "--gossip-port", "70000"],
+        &["run", "--metrics-address", "here"],
+        &["run", "--log-format", "xml"],
+        &["run", "--log-level", "podnet=loud"],
+        &["run", "--firewall", "pf"],
+        &["run", "--firewall", "nftables"],
+        &["run", "--config", "/etc/podnet/no-such-file.toml"],
+        &["reset"],
+    ] {
+        let refused = podnetd(node, words);
+        assert_eq!(refused.code, 2, "{words:?}: {refused}");
+        assert!(refused.stderr.contains("error: "), "{words:?}: {refused}");
+    }
+
+    let file = node.config_dir().join("podnetd.toml");
+    let good = fs::read_to_string(&file).unwrap();
+    for bad in [
+        "no_such_key = 1",
+        "gossip_port = 0",
+        "firewall = \"nftables\"",
+        "[timing]\nresync = 5",
+        "[timing]\nresync = \"soon\"",
+        "[",
+    ] {
+        fs::write(&file, bad).unwrap();
+        let refused = podnetd(node, &["run"]);
+        assert_eq!(refused.code, 2, "{bad}: {refused}");
+        assert!(refused.stderr.contains("error: "), "{bad}: {refused}");
+    }
+    fs::write(&file, good).unwrap();
+    before.assert_same(&Snapshot::whole(node), "agents that did not start");
+    let version = podnetd(node, &["--version"]);
+    assert!(
+        version.ok() && version.stdout.starts_with("podnetd "),
+        "{version}"
+    );
+    node.start().unwrap();
+}
+
+#[test]
+fn a_reset_makes_another_node() {
+    let lab = idle(1);
+    let [node] = nodes(&lab);
+    ask(node, &["init", "--pod-cidr", "10.244.0.0/16"]);
+    let first = status(node);
+    node.term().unwrap();
+    let reset = podnetd(node, &["reset", "--new-identity"]);
+    assert!(reset.ok(), "{reset}");
+    node.start().unwrap();
+    let second = status(node);
+    assert_eq!(second["phase"], "idle");
+    assert_ne!(second["node"]["id"], first["node"]["id"]);
+}

@@ -1,0 +1,332 @@
+//! Becoming a member.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::thread;
+
+use podnet_lab::{Invitation, Lab, Node};
+use serde_json::Value;
+
+use crate::scene::{
+    add_pod, ask, block, cluster, ctl, http, idle, list, nodes, ready, refused, refused_with,
+    shell, status, status_where, text,
+};
+use crate::snapshot::Snapshot;
+
+/// An address of the underlay that nobody has.
+const NOBODY: &str = "192.168.56.99";
+
+#[test]
+fn sixteen_nodes_join_at_once_by_different_members() {
+    // Nineteen agents on one machine gossip at their own pace.
+    let lab = Lab::builder().nodes(19).up().unwrap();
+    let all = lab.nodes();
+    let (members, newcomers) = all.split_at(3);
+    let invitation = members[0].init(None).unwrap();
+    for member in &members[1..] {
+        member.join(&invitation, members[0]).unwrap();
+    }
+
+    thread::scope(|scope| {
+        for (newcomer, member) in newcomers.iter().zip(members.iter().cycle()) {
+            let invitation = &invitation;
+            scope.spawn(move || newcomer.join(invitation, *member).unwrap());
+        }
+    });
+
+    let blocks: BTreeSet<String> = all.iter().map(|node| block(*node)).collect();
+    assert_eq!(blocks.len(), all.len(), "{blocks:?}");
+    for node in &all {
+        let status = ready(*node, all.len() - 1);
+        let shown = list(&status["peers"])
+            .iter()
+            .map(|peer| text(&peer["blocks"][0]));
+        let shown: BTreeSet<String> = shown.map(str::to_owned).chain([block(*node)]).collect();
+        assert_eq!(shown, blocks, "as {} sees it", node.name());
+    }
+}
+
+#[test]
+fn a_join_returns_when_the_node_has_a_block_and_a_path_to_every_peer() {
+    let lab = idle(3);
+    let [node1, node2, node3] = nodes(&lab);
+    let invitation = node1.init(None).unwrap();
+    let pod = add_pod(node1, "red");
+    for (node, member) in [(node2, node1), (node3, node2)] {
+        let joined = join(node, &invitation, member, &[]).unwrap();
+        let status = status(node);
+        assert_eq!(status["phase"], "ready", "{status}");
+        assert_eq!(status["blocks"], joined["blocks"]);
+        let pending = list(&status["peers"])
+            .iter()
+            .find(|peer| peer["path"] != "ok");
+        assert_eq!(pending, None, "by way of {}", member.name());
+        node.place().ping(pod).unwrap();
+    }
+}
+
+/// Joins with more arguments, and returns the document or the code and exit code of the error.
+fn join(
+    node: Node<'_>,
+    invitation: &Invitation,
+    member: Node<'_>,
+    more: &[&str],
+) -> Result<Value, (String, i32)> {
+    let address = member.address().to_string();
+    let words = [&["join", &address], more].concat();
+    let output = ctl(node, &words, &invitation.token).unwrap();
+    let document = output.json().unwrap();
+    if output.ok() {
+        Ok(document)
+    } else {
+        Err((text(&document["error"]["code"]).to_owned(), output.code))
+    }
+}
+
+/// Refusals of `join` that come before anybody is asked.
+#[test]
+fn a_join_that_cannot_be_meant_changes_nothing() {
+    let lab = idle(2);
+    let [node1, node2] = nodes(&lab);
+    let token = node1.init(None).unwrap().token;
+    let mut changed = token.clone();
+    changed.pop();
+    changed.push(if token.ends_with('A') { 'B' } else { 'A' });
+    let middle = token.len() / 2;
+    let typo = format!("{}{}", &token[..middle], &token[middle + 1..]);
+    let before = Snapshot::whole(node2);
+    let idle = status(node2);
+
+    for (words, token, code) in [
+        (&["join", "192.168.56.11"][..], "banana", "bad_token"),
+        (&["join", "192.168.56.11"], "podnet1.", "bad_token"),
+        (&["join", "192.168.56.11"], &typo, "bad_token"),
+        (&["join", "192.168.56.11"], &changed, "bad_token"),
+        (&["join", "192.168.56.11"], "", "usage"),
+        (&["join", "banana"], &token, "bad_address"),
+        (&["join", "192.168.56.256"], &token, "bad_address"),
+        (&["join", "192.168.56.11:0"], &token, "bad_address"),
+        (&["join", "0.0.0.0"], &token, "bad_address"),
+        (
+            &["join", "192.168.56.11", "--advertise", "192.168.56.99"],
+            &token,
+            "bad_address",
+        ),
+        (
+            &["join", "192.168.56.11", "--node-name", "Node_2"],
+            &token,
+            "bad_name",
+        ),
+        (
+            &["join", "192.168.56.11", "--no-such-flag"],
+            &token,
+            "usage",
+        ),
+        (&["join"], &token, "usage"),
+    ] {
+        let refusal = refused_with(node2, words, token, (code, 2));
+        let told = format!("{} {}", refusal.message, refusal.hint);
+        assert!(
+            token.is_empty() || !told.contains(token),
+            "a token is a secret: {told}"
+        );
+    }
+    before.assert_same(&Snapshot::whole(node2), "join");
+    assert_eq!(status(node2)["phase"], idle["phase"]);
+}
+
+#[test]
+fn a_join_that_nobody_answers_leaves_the_agent_idle_and_nothing_on_disk() {
+    let lab = idle(3);
+    let [node1, node2, node3] = nodes(&lab);
+    let invitation = node1.init(None).unwrap();
+    let other = node2.init(None).unwrap();
+    let before = Snapshot::whole(node3);
+    let attempt = |address: &str, token: &str, what: &str| {
+        let words = ["--timeout", "2s", "join", address];
+        let refusal = refused_with(node3, &words, token, ("unreachable", 1));
+        let told = format!("{} {}", refusal.message, refusal.hint);
+        for cause in ["token", "address", "firewall", "7846"] {
+            assert!(told.contains(cause), "{what}: no word of {cause}: {told}");
+        }
+        assert_eq!(status(node3)["phase"], "idle", "{what}");
+    };
+
+    let member = node1.address().to_string();
+    attempt(&member, &other.token, "the token of another cluster");
+    attempt(NOBODY, &invitation.token, "an address that nobody has");
+    attempt("203.0.113.10", &invitation.token, "a host without an agent");
+    before.assert_same(&Snapshot::whole(node3), "join");
+
+    for (node, chain) in [(node3, "INPUT"), (node3, "OUTPUT"), (node1, "INPUT")] {
+        let rule = format!("{chain} -p udp --dport 7846 -j DROP");
+        shell(node, &format!("iptables -A {rule}"));
+        attempt(
+            &member,
+            &invitation.token,
+            &format!("{}: {rule}", node.name()),
+        );
+        shell(node, &format!("iptables -D {rule}"));
+    }
+    before.assert_same(&Snapshot::whole(node3), "join behind a firewall");
+
+    let unnamed = format!("{NOBODY}:7846");
+    let words = ["join", &unnamed, &member];
+    let joined = ctl(node3, &words, &invitation.token).unwrap();
+    assert!(joined.ok(), "one address of several is enough: {joined}");
+    ready(node3, 1);
+}
+
+#[test]
+fn a_pod_network_that_overlaps_a_route_or_address_of_the_host_is_refused() {
+    let lab = idle(2);
+    let [node1, node2] = nodes(&lab);
+    let token = node1.init(None).unwrap().token;
+    shell(
+        node2,
+        "ip link add other0 type dummy && ip link set other0 up",
+    );
+    for (add, remove, named) in [
+        (
+            "route add 10.244.7.0/24 dev other0",
+            "route del 10.244.7.0/24",
+            "10.244.7.0/24",
+        ),
+        (
+            "route add 10.244.0.0/16 dev other0",
+            "route del 10.244.0.0/16",
+            "10.244.0.0/16",
+        ),
+        (
+            "route add 10.0.0.0/8 dev other0",
+            "route del 10.0.0.0/8",
+            "10.0.0.0/8",
+        ),
+        (
+            "address add 10.244.9.9/32 dev other0",
+            "address del 10.244.9.9/32 dev other0",
+            "10.244.9.9",
+        ),
+    ] {
+        shell(node2, &format!("ip {add}"));
+        let before = Snapshot::whole(node2);
+        let join = ["join", "192.168.56.11"];
+        let refusal = refused_with(node2, &join, &token, ("overlap", 2));
+        assert!(refusal.message.contains(named), "{add}: {refusal:?}");
+        let refusal = refused(
+            node2,
+            &["init", "--pod-cidr", "10.244.0.0/16"],
+            ("overlap", 2),
+        );
+        assert!(refusal.message.contains(named), "{add}: {refusal:?}");
+        assert!(refusal.hint.contains("--allow-overlap"), "{refusal:?}");
+        before.assert_same(&Snapshot::whole(node2), add);
+        shell(node2, &format!("ip {remove}"));
+    }
+
+    shell(node2, "ip route add 10.244.7.0/24 dev other0");
+    let joined = ctl(node2, &["join", "192.168.56.11", "--allow-overlap"], &token).unwrap();
+    assert!(joined.ok(), "{joined}");
+    let route = shell(node2, "ip route show 10.244.7.0/24");
+    assert!(
+        route.contains("dev other0"),
+        "the host's route stays: {route}"
+    );
+}
+
+#[test]
+fn a_member_refuses_to_join_with_anything_else() {
+    let lab = idle(3);
+    let [node1, node2, node3] = nodes(&lab);
+    let invitation = node1.init(None).unwrap();
+    let other = node3.init(None).unwrap();
+    node2.join(&invitation, node1).unwrap();
+    let before = Snapshot::whole(node2);
+    let first = status(node2);
+
+    let again = join(node2, &invitation, node1, &[]).unwrap();
+    assert_eq!(again["blocks"], first["blocks"], "the same call again");
+    let named = ["--node-name", "node2", "--advertise", "192.168.56.12"];
+    join(node2, &invitation, node1, &named).unwrap();
+
+    let conflict = |code: &str| Err((code.to_owned(), 5));
+    let renamed = ["--node-name", "another"];
+    assert_eq!(
+        join(node2, &invitation, node1, &renamed),
+        conflict("already_member")
+    );
+    let moved = ["--advertise", "192.168.56.12:7000"];
+    assert_eq!(
+        join(node2, &invitation, node1, &moved),
+        conflict("already_member")
+    );
+    assert_eq!(join(node2, &other, node3, &[]), conflict("wrong_cluster"));
+    let init = [
+        "init",
+        "--pod-cidr",
+        "10.244.0.0/16",
+        "--node-name",
+        "another",
+    ];
+    refused(node2, &init, ("already_member", 5));
+    refused(
+        node2,
+        &["init", "--pod-cidr", "10.99.0.0/16"],
+        ("already_member", 5),
+    );
+    before.assert_same(&Snapshot::whole(node2), "refusals of a member");
+    assert_eq!(status(node2)["node"], first["node"]);
+}
+
+#[test]
+fn the_name_of_another_member_is_refused() {
+    let (lab, invitation) = cluster(2);
+    let [node1, node2] = nodes(&lab);
+    ask(node2, &["--yes", "leave"]);
+    let before = Snapshot::whole(node2);
+    let taken = join(node2, &invitation, node1, &["--node-name", "node1"]);
+    assert_eq!(taken, Err(("exists".to_owned(), 5)));
+    before.assert_same(&Snapshot::whole(node2), "join");
+    assert_eq!(status(node2)["phase"], "idle");
+    join(node2, &invitation, node1, &["--node-name", "blue"]).unwrap();
+    status_where(node1, "the name of the new peer", |status| {
+        status["peers"][0]["name"] == "blue"
+    });
+}
+
+#[test]
+fn an_explicit_address_is_the_one_that_peers_are_told() {
+    let lab = idle(2);
+    let [node1, node2] = nodes(&lab);
+    shell(node2, "ip address add 192.168.56.212/24 dev eth0");
+    let invitation = node1.init(None).unwrap();
+    let second = ["--advertise", "192.168.56.212"];
+    join(node2, &invitation, node1, &second).unwrap();
+    let told = ready(node1, 1)["peers"][0]["addresses"].clone();
+    assert_eq!(told, serde_json::json!(["192.168.56.212:7846"]));
+    let via: Vec<IpAddr> = list(&ask(node1, &["routes"]))
+        .iter()
+        .filter_map(|route| route["via"].as_str()?.parse().ok())
+        .collect();
+    assert_eq!(via, [Ipv4Addr::new(192, 168, 56, 212)]);
+}
+
+#[test]
+fn a_full_pod_network_says_so_and_gives_the_next_free_block() {
+    let lab = idle(3);
+    let [node1, node2, node3] = nodes(&lab);
+    let founded = ask(node1, &["init", "--pod-cidr", "10.244.0.0/23"]);
+    let token = text(&founded["token"]);
+    let seed = node1.address().to_string();
+    let joined = ctl(node2, &["join", &seed], token).unwrap();
+    assert!(joined.ok(), "{joined}");
+
+    refused_with(node3, &["join", &seed], token, ("full", 1));
+    assert_eq!(status(node3)["phase"], "full");
+    let pod = http(node3, "POST", "/v1/pods", r#"{"name":"red"}"#);
+    assert!(pod.status >= 400, "{pod:?}");
+    let freed = block(node2);
+    ask(node2, &["--yes", "leave"]);
+    let status = ready(node3, 1);
+    assert_eq!(text(&status["blocks"][0]), freed, "given again by itself");
+}

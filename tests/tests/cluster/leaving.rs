@@ -1,0 +1,152 @@
+//! Giving a block back.
+
+use serde_json::Value;
+
+use crate::scene::{
+    LIMIT, add_pod, ask, block, ctl, http, idle, list, nodes, ready, refused, shell, status,
+    status_where, text,
+};
+use crate::snapshot::Snapshot;
+use podnet_lab::{Invitation, Lab, Node};
+
+/// A pod network of four blocks: what is given back is soon given again.
+const INIT: [&str; 3] = ["init", "--pod-cidr", "10.244.0.0/22"];
+
+/// Founds the cluster on the first node.
+fn found(lab: &Lab) -> Invitation {
+    let founded = ask(lab.node("node1").unwrap(), &INIT);
+    Invitation {
+        token: text(&founded["token"]).to_owned(),
+    }
+}
+
+/// What `status` tells, but for what counts since the agent's start, and for the boot: a boot that
+/// has given its block back is not used again.
+fn standing(node: Node<'_>) -> Value {
+    let mut status = status(node);
+    status["reconcile"].take();
+    status["node"]["boot"].take();
+    status
+}
+
+#[test]
+fn a_node_that_leaves_is_as_before_it_joined() {
+    let lab = idle(3);
+    let [node1, node2, node3] = nodes(&lab);
+    let invitation = found(&lab);
+    node2.join(&invitation, node1).unwrap();
+    let (kernel, idle) = (Snapshot::kernel(node3), standing(node3));
+    let id = idle["node"]["id"].clone();
+
+    let mut blocks = Vec::new();
+    for round in 0..3 {
+        node3.join(&invitation, node1).unwrap();
+        let own = block(node3);
+        ready(node1, 2);
+        let pod = add_pod(node3, "green");
+        node1.place().ping(pod).unwrap();
+
+        ask(node3, &["--yes", "leave"]);
+        assert_eq!(standing(node3), idle, "round {round}");
+        assert_eq!(status(node3)["node"]["id"], id);
+        kernel.assert_same(&Snapshot::kernel(node3), &format!("leave, round {round}"));
+        for name in ["cluster", "ledger", "peers"] {
+            assert!(!node3.state_dir().join(name).exists(), "{name}");
+        }
+        for peer in [node1, node2] {
+            status_where(peer, "one peer", |status| list(&status["peers"]).len() == 1);
+            let routes = ask(peer, &["routes"]);
+            let routed = |route: &&Value| route["destination"] == own.as_str();
+            assert_eq!(list(&routes).iter().find(routed), None);
+            assert_eq!(shell(peer, &format!("ip route show {own}")), "");
+        }
+        blocks.push(own);
+    }
+    // What was never used comes first, then what was given back longest ago.
+    assert_eq!(blocks, ["10.244.2.0/24", "10.244.3.0/24", "10.244.2.0/24"]);
+    assert_eq!(
+        ask(node3, &["--yes", "leave"])["phase"],
+        "idle",
+        "nothing to do"
+    );
+}
+
+#[test]
+fn pods_stand_in_the_way_unless_they_may_be_removed() {
+    let lab = idle(2);
+    let [node1, node2] = nodes(&lab);
+    node2.join(&found(&lab), node1).unwrap();
+    add_pod(node2, "blue");
+    let before = Snapshot::whole(node2);
+
+    refused(node2, &["leave"], ("usage", 2));
+    let response = http(node2, "POST", "/v1/leave", "{}");
+    assert_eq!(
+        (response.status, &response.body["code"]),
+        (409, &"exists".into())
+    );
+    for (typed, code, told) in [("y", 5, "blue"), ("n", 2, "not confirmed")] {
+        let words = ["script", "-qec", "podnetctl leave", "/dev/null"];
+        let output = node2
+            .exec_with(words, &format!("{typed}\n"), LIMIT)
+            .unwrap();
+        assert_eq!(output.code, code, "{typed}: {output}");
+        assert!(output.stdout.contains(told), "{typed}: {output}");
+    }
+    before.assert_same(&Snapshot::whole(node2), "leave with a pod");
+    assert_eq!(status(node2)["phase"], "ready");
+
+    ask(node2, &["--yes", "leave"]);
+    assert_eq!(
+        shell(node2, "ls /run/netns"),
+        "",
+        "the namespace of the pod"
+    );
+    assert_eq!(ask(node2, &["pod", "list"]), serde_json::json!([]));
+}
+
+#[test]
+fn the_founder_leaves_last() {
+    let lab = idle(2);
+    let [node1, node2] = nodes(&lab);
+    let (kernel, idle) = (Snapshot::kernel(node1), standing(node1));
+    node2.join(&found(&lab), node1).unwrap();
+    ready(node1, 1);
+    let member = Snapshot::whole(node1);
+    let refusal = refused(node1, &["--yes", "leave"], ("no_quorum", 1));
+    assert!(refusal.hint.contains("leave"), "{refusal:?}");
+    member.assert_same(&Snapshot::whole(node1), "refused leave");
+    assert_eq!(status(node1)["phase"], "ready");
+
+    ask(node2, &["--yes", "leave"]);
+    ready(node1, 0);
+    let left = ask(node1, &["--yes", "leave"]);
+    assert_eq!(left["phase"], "idle");
+    assert_eq!(standing(node1), idle);
+    kernel.assert_same(&Snapshot::kernel(node1), "leave of the founder");
+
+    let invitation = found(&lab);
+    node2.join(&invitation, node1).unwrap();
+    assert_eq!(block(node1), "10.244.0.0/24", "a new cluster");
+}
+
+#[test]
+fn without_a_majority_nobody_leaves() {
+    let lab = idle(2);
+    let [node1, node2] = nodes(&lab);
+    node2.join(&found(&lab), node1).unwrap();
+    add_pod(node2, "blue");
+    ready(node2, 1);
+    node1.kill().unwrap();
+    status_where(node2, "no quorum", |status| status["quorum"]["ok"] == false);
+    let before = Snapshot::whole(node2);
+    refused(node2, &["--yes", "leave"], ("no_quorum", 1));
+    before.assert_same(&Snapshot::whole(node2), "refused leave");
+    assert_eq!(status(node2)["phase"], "ready");
+    assert_eq!(list(&ask(node2, &["pod", "list"])).len(), 1);
+
+    node1.start().unwrap();
+    status_where(node2, "quorum", |status| status["quorum"]["ok"] == true);
+    let left = ctl(node2, &["--yes", "leave"], "").unwrap();
+    assert!(left.ok(), "{left}");
+}

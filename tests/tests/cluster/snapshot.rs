@@ -1,0 +1,144 @@
+//! All of a node that podnet could change.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use podnet_lab::{Node, eventually};
+
+use crate::scene::{LIMIT, shell};
+
+/// What shows the network part of a node's kernel.
+const KERNEL: &[(&str, &str)] = &[
+    ("links", "ip -o link"),
+    ("addresses", "ip -o address"),
+    ("IPv4 routes", "ip -4 route show table all"),
+    ("IPv6 routes", "ip -6 route show table all"),
+    ("IPv4 rules", "ip -4 rule"),
+    ("IPv6 rules", "ip -6 rule"),
+    ("iptables", "iptables-save"),
+    ("ip6tables", "ip6tables-save"),
+    (
+        "sysctls",
+        r"sysctl --all --ignore --pattern '^net\.ipv[46]\.'",
+    ),
+    ("namespaces", "ls /run/netns"),
+];
+
+/// A node at one moment, by section. Two of them are compared, never read.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    sections: BTreeMap<String, String>,
+}
+
+impl Snapshot {
+    /// The network part of the kernel.
+    #[track_caller]
+    pub(crate) fn kernel(node: Node<'_>) -> Self {
+        settle(node);
+        let script = KERNEL
+            .iter()
+            .fold(String::new(), |mut script, (name, command)| {
+                let _ = writeln!(script, "echo '# {name}'\n{command} 2>/dev/null");
+                script
+            });
+        let mut sections = BTreeMap::new();
+        let mut section = String::new();
+        for line in shell(node, &script).lines() {
+            match line.strip_prefix("# ") {
+                Some(name) if KERNEL.iter().any(|(known, _)| *known == name) => {
+                    name.clone_into(&mut section);
+                    sections.insert(section.clone(), String::new());
+                }
+                Some(_) => {}
+                None => {
+                    if !is_untouched_chain(line) {
+                        let text = sections.entry(section.clone()).or_default();
+                        text.push_str(line);
+                        text.push('\n');
+                    }
+                }
+            }
+        }
+        assert_eq!(sections.len(), KERNEL.len(), "{sections:?}");
+        Self { sections }
+    }
+
+    /// The network part of the kernel, and what the agent keeps in files.
+    #[track_caller]
+    pub(crate) fn whole(node: Node<'_>) -> Self {
+        let mut snapshot = Self::kernel(node);
+        for dir in [node.state_dir(), node.run_dir()] {
+            let mut listing = String::new();
+            list(&dir, &mut listing);
+            snapshot.sections.insert(dir.display().to_string(), listing);
+        }
+        snapshot
+    }
+
+    /// Asserts that nothing has changed since.
+    #[track_caller]
+    pub(crate) fn assert_same(&self, now: &Self, when: &str) {
+        let mut changes = String::new();
+        for (name, before) in &self.sections {
+            let after = now.sections.get(name).map_or("", String::as_str);
+            let lost = before
+                .lines()
+                .filter(|line| !after.lines().any(|l| l == *line));
+            let new = after
+                .lines()
+                .filter(|line| !before.lines().any(|l| l == *line));
+            let lost = lost.map(|line| format!("  - {line}\n"));
+            let lines: String = lost
+                .chain(new.map(|line| format!("  + {line}\n")))
+                .collect();
+            if before != after {
+                let _ = write!(changes, "{name}:\n{lines}");
+            }
+        }
+        assert!(changes.is_empty(), "{when}: changed\n{changes}");
+    }
+}
+
+/// Waits until the kernel has found its own IPv6 addresses to be unique, which changes them.
+#[track_caller]
+fn settle(node: Node<'_>) {
+    eventually(LIMIT, "no tentative address", || {
+        match shell(node, "ip -6 -o address show tentative") {
+            tentative if tentative.is_empty() => Ok(()),
+            tentative => Err(tentative),
+        }
+    })
+    .unwrap();
+}
+
+/// Listing the rules of a table makes iptables make the table, with chains that are empty: those
+/// change nothing. Counters are no part of what is compared either.
+fn is_untouched_chain(line: &str) -> bool {
+    line.starts_with('*')
+        || line == "COMMIT"
+        || (line.starts_with(':') && line.contains(" ACCEPT ["))
+}
+
+fn list(dir: &Path, listing: &mut String) {
+    let mut paths: Vec<_> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    paths.sort();
+    for path in paths {
+        let metadata = fs::symlink_metadata(&path).unwrap();
+        let mode = metadata.permissions().mode();
+        let content = if metadata.is_file() {
+            fs::read(&path).unwrap().escape_ascii().to_string()
+        } else {
+            String::new()
+        };
+        let _ = writeln!(listing, "{mode:o} {} {content}", path.display());
+        if metadata.is_dir() {
+            list(&path, listing);
+        }
+    }
+}
