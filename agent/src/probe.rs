@@ -6,20 +6,24 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use podnet_proto::NodeId;
-use surge_ping::{Client, Config, ICMP, PingIdentifier, PingSequence};
+use surge_ping::{Client, Config, ICMP, IcmpPacket, PingIdentifier, PingSequence, Pinger};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
-/// How long an echo may take.
-const ECHO_TIMEOUT: Duration = Duration::from_millis(500);
+/// The type of an ICMP echo reply (RFC 792).
+const ECHO_REPLY: u8 = 0;
 
-/// How long a peer that has never answered, or stopped to, is asked often; then it counts as
-/// failed, and is asked now and then.
+/// How long the first echo to a peer may take; doubled with each one that fails. The first ones are
+/// often lost: the peer has no way back yet.
+const FIRST_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// How long an echo may take at most.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a peer that has never answered, or stopped to, is asked without a pause; then it counts
+/// as failed, and is asked now and then.
 const PATIENCE: Duration = Duration::from_secs(3);
-
-/// How long to wait between two echoes to a peer that is asked often.
-const OFTEN: Duration = Duration::from_millis(100);
 
 /// How long to wait between two echoes to a peer that does not answer.
 const NOW_AND_THEN: Duration = Duration::from_secs(2);
@@ -115,24 +119,32 @@ async fn watch_path(
     reports: mpsc::Sender<PathReport>,
 ) {
     let mut pinger = client.pinger(gateway, PingIdentifier(rand::random())).await;
-    pinger.timeout(ECHO_TIMEOUT);
     let mut silent_since = None;
+    let mut timeout = FIRST_TIMEOUT;
     let mut reported: Option<bool> = None;
     let mut sequence = 0_u16;
     loop {
         sequence = sequence.wrapping_add(1);
-        let (outcome, pause) = match pinger.ping(PingSequence(sequence), &[]).await {
-            Ok((_, round_trip)) => {
+        let sent = Instant::now();
+        pinger.timeout(timeout);
+        let (outcome, pause) = match echo(&mut pinger, sequence).await {
+            Ok(round_trip) => {
                 silent_since = None;
+                timeout = FIRST_TIMEOUT.max(round_trip * 4);
                 (Ok(round_trip), STEADY)
             }
-            Err(error) => {
-                if silent_since.get_or_insert_with(Instant::now).elapsed() < PATIENCE {
-                    sleep(OFTEN).await;
+            Err(reason) => {
+                let patient = silent_since.get_or_insert(sent).elapsed() < PATIENCE;
+                if patient {
+                    // One that was refused at once waits as long as one that was lost.
+                    sleep_until(sent + timeout).await;
+                }
+                timeout = (timeout * 2).min(LONGEST_TIMEOUT);
+                if patient {
                     continue;
                 }
                 (
-                    Err(format!("no echo from {gateway}: {error}")),
+                    Err(format!("no echo from {gateway}: {reason}")),
                     NOW_AND_THEN,
                 )
             }
@@ -152,5 +164,21 @@ async fn watch_path(
             }
         }
         sleep(pause).await;
+    }
+}
+
+/// Sends one echo. What comes back may be an answer, or somebody's word that there will be none.
+async fn echo(pinger: &mut Pinger, sequence: u16) -> Result<Duration, String> {
+    let (packet, round_trip) = pinger
+        .ping(PingSequence(sequence), &[])
+        .await
+        .map_err(|error| error.to_string())?;
+    match packet {
+        IcmpPacket::V4(packet) if packet.get_icmp_type().0 == ECHO_REPLY => Ok(round_trip),
+        IcmpPacket::V4(packet) => Err(format!(
+            "{} says that it cannot be reached",
+            packet.get_source()
+        )),
+        IcmpPacket::V6(packet) => Err(format!("{} answers by IPv6", packet.get_source())),
     }
 }

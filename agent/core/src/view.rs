@@ -1,6 +1,6 @@
 //! What gossip tells, read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 
@@ -66,8 +66,8 @@ pub struct View {
     entries: Vec<Entry>,
     /// How many values cannot be read, and count as absent.
     pub malformed: usize,
-    /// How many values changed since the last read, one's own included.
-    pub changed: usize,
+    /// The nodes of which a value changed since the last read, oneself among them.
+    pub news: BTreeSet<NodeId>,
 }
 
 impl View {
@@ -230,14 +230,16 @@ impl Reader {
     pub fn read(&mut self, now: Moment, raw: Vec<RawEntry>) -> View {
         let mut last = std::mem::take(&mut self.cache);
         let mut entries = BTreeMap::new();
-        let mut changed = 0;
+        let mut news = BTreeSet::new();
         for entry in raw {
             let at = (entry.node, entry.address);
             let mut cached = last
                 .remove(&at)
                 .or_else(|| self.cache.remove(&at))
                 .unwrap_or_else(|| Cached::new(now));
-            changed += cached.update(now, entry.values);
+            if cached.update(now, entry.values) > 0 {
+                news.insert(entry.node);
+            }
             entries.insert(
                 at,
                 Entry {
@@ -260,7 +262,7 @@ impl Reader {
         View {
             entries: entries.into_values().collect(),
             malformed: self.cache.values().map(Cached::malformed).sum(),
-            changed,
+            news,
         }
     }
 }
@@ -316,12 +318,12 @@ mod tests {
     fn first_seen_is_kept_per_entry_and_per_want() {
         let mut reader = Reader::default();
         let view = reader.read(at(1), vec![raw(1, 1, false, &[(Key::Want, want(1))])]);
-        assert_eq!(view.changed, 1);
+        assert!(view.news.contains(&node(1)));
         let view = reader.read(at(5), vec![raw(1, 1, true, &[(Key::Want, want(2))])]);
         let entry = &view.entries()[0];
         assert_eq!((entry.first_seen, entry.want_first_seen), (at(1), at(5)));
         let view = reader.read(at(9), vec![raw(1, 1, true, &[(Key::Want, want(2))])]);
-        assert_eq!(view.changed, 0);
+        assert!(view.news.is_empty());
         assert_eq!(view.entries()[0].want_first_seen, at(5));
         assert_eq!(reader.read(at(10), Vec::new()).entries(), []);
         let view = reader.read(at(11), vec![raw(1, 1, true, &[(Key::Want, want(2))])]);

@@ -112,6 +112,7 @@ impl Agent {
             None => {
                 tracing::warn!(block = ?before, "this node stops to use its block");
                 membership.stopping = true;
+                self.prober.set_targets(BTreeMap::new());
             }
         }
         self.reconciling.want(Parts::all());
@@ -141,12 +142,6 @@ impl Agent {
                 .retain(|node, report| gateways.get(node) == Some(&report.gateway));
         }
         self.reconciling.peers = Some(blocks);
-        let gateways = if membership.using.is_some() {
-            membership.peer_gateways(node)
-        } else {
-            BTreeMap::new()
-        };
-        self.prober.set_targets(gateways);
     }
 
     /// Publishes what has changed, and gossips at once where that matters. While the data path
@@ -156,7 +151,8 @@ impl Agent {
             return;
         };
         membership.values = values;
-        let addresses = nudged(membership, nudge);
+        let urgent = nudged(membership, nudge);
+        let others = random_others(membership, &urgent, nudge.random);
         let Some(gossip) = membership.gossip.as_ref().filter(|_| !membership.stopping) else {
             return;
         };
@@ -177,7 +173,8 @@ impl Agent {
             }
             membership.published.extend(changed);
         }
-        gossip.nudge(addresses);
+        gossip.nudge(urgent);
+        gossip.nudge_idly(others);
     }
 
     /// Begins a handshake with one of the members that are not live, now and then: without it two
@@ -218,27 +215,31 @@ impl Agent {
 
 /// The addresses of those to gossip with at once.
 fn nudged(membership: &Membership, nudge: &Nudge) -> Vec<SocketAddrV4> {
-    let mut addresses: Vec<SocketAddrV4> = nudge
+    let heard = |node| membership.view.best(node).map(|entry| entry.address);
+    let addresses: Vec<SocketAddrV4> = nudge
         .peers
         .iter()
-        .filter_map(|node| {
-            let heard = membership.view.best(*node).map(|entry| entry.address);
-            heard.or_else(|| membership.address_of(*node))
-        })
+        .filter_map(|node| heard(*node).or_else(|| membership.address_of(*node)))
         .collect();
     if addresses.is_empty() && nudge.random > 0 && membership.view.entries().len() < 2 {
         // Nobody is known yet but the members that answered first.
-        addresses.extend(&membership.member.seeds);
+        return membership.member.seeds.clone();
     }
-    let others: Vec<SocketAddrV4> = membership
-        .view
-        .entries()
-        .iter()
-        .map(|entry| entry.address)
-        .filter(|address| *address != membership.member.advertise && !addresses.contains(address))
-        .collect();
-    addresses.extend(others.sample(&mut rand::rng(), nudge.random));
     addresses
+}
+
+/// So many other addresses, drawn at random.
+fn random_others(
+    membership: &Membership,
+    nudged: &[SocketAddrV4],
+    count: usize,
+) -> Vec<SocketAddrV4> {
+    let own = membership.member.advertise;
+    let addresses = membership.view.entries().iter().map(|entry| entry.address);
+    let others: Vec<SocketAddrV4> = addresses
+        .filter(|address| *address != own && !nudged.contains(address))
+        .collect();
+    others.sample(&mut rand::rng(), count).copied().collect()
 }
 
 fn log_state(before: &ClaimState, after: &ClaimState) {

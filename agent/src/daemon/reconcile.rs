@@ -5,10 +5,12 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use ipnetwork::{IpNetwork, Ipv4Network};
 use podnet_core::kernel::{
-    Conflict, Desired, HostAddress, Mtu, Op, OpError, PeerBlock, UnderlayPath, is_drift,
+    Conflict, Desired, HostAddress, Mtu, Op, OpError, PeerBlock, RouteKey, UnderlayPath, is_drift,
 };
 use podnet_proto::api;
+use podnet_proto::network::gateway;
 
 use super::agent::{Agent, Event};
 use super::error;
@@ -216,6 +218,8 @@ impl Agent {
             return;
         }
 
+        self.aim_echoes();
+
         for host_ifname in gone {
             self.pod_gone(&host_ifname);
         }
@@ -246,6 +250,31 @@ impl Agent {
             }
         }
         self.answer_init();
+    }
+}
+
+impl Agent {
+    /// Sends echoes to the peers that have a route. Without one they would leave by the default
+    /// gateway.
+    fn aim_echoes(&self) {
+        let Some(membership) = &self.membership else {
+            return;
+        };
+        let routed = |block: Ipv4Network| {
+            let key = RouteKey::to(IpNetwork::V4(block));
+            let missing = self
+                .reconciling
+                .failed
+                .iter()
+                .any(|(op, _)| op.destination() == Some(key.destination));
+            self.reconciling.desired.routes.contains_key(&key) && !missing
+        };
+        let peers = membership.peer_blocks(self.identity.node()).into_iter();
+        let targets = peers
+            .filter(|peer| routed(peer.block))
+            .map(|peer| (peer.node, gateway(peer.block).into()))
+            .collect();
+        self.prober.set_targets(targets);
     }
 }
 

@@ -22,8 +22,8 @@ impl TokenBucket {
         }
     }
 
-    /// Takes a token, if there is one.
-    pub(super) fn take(&mut self, now: Instant) -> bool {
+    /// Takes a token, if there is one beyond the `reserve`.
+    pub(super) fn take(&mut self, reserve: u32, now: Instant) -> bool {
         while self.tokens < self.burst
             && now.saturating_duration_since(self.refilled) >= self.refill
         {
@@ -34,8 +34,8 @@ impl TokenBucket {
         if self.tokens == self.burst {
             self.refilled = now;
         }
-        let taken = self.tokens > 0;
-        self.tokens = self.tokens.saturating_sub(1);
+        let taken = self.tokens > reserve;
+        self.tokens -= u32::from(taken);
         taken
     }
 }
@@ -50,7 +50,7 @@ mod tests {
         let mut bucket = TokenBucket::new(3, Duration::from_millis(100), start);
         let mut taken = |after| {
             let now = start + Duration::from_millis(after);
-            std::iter::from_fn(|| bucket.take(now).then_some(())).count()
+            std::iter::from_fn(|| bucket.take(0, now).then_some(())).count()
         };
         assert_eq!(taken(0), 3);
         assert_eq!(taken(99), 0);
@@ -59,5 +59,14 @@ mod tests {
         assert_eq!(taken(400), 1);
         assert_eq!(taken(100_000), 3, "no more than the burst");
         assert_eq!(taken(0), 0, "a clock that goes back gives nothing");
+    }
+
+    #[test]
+    fn a_reserve_is_for_those_who_may_touch_it() {
+        let now = Instant::now();
+        let mut bucket = TokenBucket::new(3, Duration::from_millis(100), now);
+        assert!(bucket.take(2, now));
+        assert!(!bucket.take(2, now));
+        assert!(bucket.take(0, now));
     }
 }

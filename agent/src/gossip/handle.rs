@@ -246,9 +246,18 @@ impl Gossip {
     /// and six a second. The rest is dropped; the next round of gossip does the same, later. This
     /// is also how nodes that are given up are looked for.
     pub fn nudge(&self, addresses: impl IntoIterator<Item = SocketAddrV4>) {
+        self.nudge_beyond(0, addresses);
+    }
+
+    /// The same for what can wait: leaves half of the burst for those with whom it matters.
+    pub fn nudge_idly(&self, addresses: impl IntoIterator<Item = SocketAddrV4>) {
+        self.nudge_beyond(NUDGE_BURST / 2, addresses);
+    }
+
+    fn nudge_beyond(&self, reserve: u32, addresses: impl IntoIterator<Item = SocketAddrV4>) {
         let mut bucket = self.nudges.lock().unwrap_or_else(PoisonError::into_inner);
         for address in addresses {
-            if !bucket.take(Instant::now()) {
+            if !bucket.take(reserve, Instant::now()) {
                 self.counters.count_dropped_nudge();
             } else if let Err(error) = self.chitchat.gossip(SocketAddr::V4(address)) {
                 tracing::debug!(%address, %error, "gossip has ended");

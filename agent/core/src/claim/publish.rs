@@ -67,7 +67,7 @@ impl Publisher {
         let me = node.identity.node;
         let voters = node.voters();
         let mut nudge = Nudge::default();
-        if !changed.is_empty() || view.changed > 0 {
+        if !changed.is_empty() || view.news.iter().any(|node| *node != me) {
             nudge.random = RANDOM_PEERS;
         }
         if for_voters.iter().any(|key| changed.contains(key)) {
