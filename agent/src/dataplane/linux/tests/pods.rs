@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
 
 use podnet_core::kernel::{
     IfName, Inside, Netns, NetnsState, Observed, ObservedHostEnd, ObservedInterface, Op,
@@ -155,8 +156,9 @@ fn a_pod_is_repaired() {
 fn what_leads_elsewhere_is_made_anew() {
     on_a_host(async |linux| {
         with_bridge(&linux).await;
-        let red = pod("red", 2);
+        let mut red = pod("red", 2);
         apply(&linux, Op::AttachPod(red.clone())).await.unwrap();
+        red.netns.inode = Some(std::fs::metadata(&red.netns.path).unwrap().ino());
         // The pod's end moves away: what is left is half a pair.
         run("ip netns add other && ip netns exec red ip link set eth0 netns other");
         let error = apply(&linux, Op::RepairPod(red.clone())).await.unwrap_err();
