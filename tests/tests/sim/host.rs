@@ -1,0 +1,133 @@
+//! A host: its disk, its run directory, its data path, and the agent process, if one runs.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use podnet_core::claim::{ClaimState, Durable, Identity, Machine};
+use podnet_core::time::Moment;
+use podnet_core::view::Reader;
+use podnet_proto::gossip::{Key, NodeRecord, encode};
+use podnet_proto::network::BlockIndex;
+use podnet_proto::{Boot, Instance, NodeId};
+
+use crate::checker::Running;
+use crate::gossip::Board;
+
+/// The most nudges at once, and per second.
+const NUDGES: f64 = 6.0;
+
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) node: NodeId,
+    pub(crate) address: SocketAddrV4,
+    /// What is fsynced; none: the host is not told to join yet.
+    pub(crate) disk: Option<Durable>,
+    /// In the run directory, which dies with the boot.
+    pub(crate) boot: Boot,
+    /// The block of the data path: set by the agent, outlives it, dies with the boot.
+    pub(crate) pods: Option<BlockIndex>,
+    pub(crate) agent: Option<Agent>,
+    /// Counts the starts and ends of the agent: an event for an earlier one is void.
+    pub(crate) life: u64,
+    /// The operator told it to leave.
+    pub(crate) leave: bool,
+    /// The stage before which the agent is to die, and for how long.
+    pub(crate) crash: Option<(usize, u64)>,
+    pub(crate) state: Option<ClaimState>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Agent {
+    pub(crate) identity: Identity,
+    pub(crate) machine: Machine,
+    pub(crate) reader: Reader,
+    pub(crate) board: Board,
+    pub(crate) wake_at: u64,
+    pub(crate) frozen_until: u64,
+    /// A write that is not on disk yet: only of a driver that does not wait for it.
+    pub(crate) late_write: Option<Durable>,
+    started: u64,
+    /// How fast its clock runs.
+    rate: f64,
+    nudges: f64,
+    nudged: u64,
+}
+
+impl Host {
+    pub(crate) fn running(&self) -> Running {
+        Running {
+            node: self.node,
+            boot: self.boot,
+            block: self.pods,
+        }
+    }
+
+    /// Starts the agent on what is on disk.
+    pub(crate) fn start(&mut self, now: u64, grace: u64, rng: &mut fastrand::Rng) {
+        let Some(disk) = &mut self.disk else { return };
+        disk.epoch += 1;
+        let identity = Identity {
+            node: self.node,
+            boot: self.boot,
+            instance: Instance(rng.u64(..)),
+        };
+        let own = (self.node, self.address);
+        let mut board = Board::new(own, disk.epoch, Duration::from_secs(grace));
+        board.set(Key::Node, &record(disk.epoch));
+        self.life += 1;
+        self.agent = Some(Agent {
+            identity,
+            machine: Machine::new(identity, disk.clone(), rng.u64(..)),
+            reader: Reader::default(),
+            board,
+            wake_at: now,
+            frozen_until: 0,
+            late_write: None,
+            started: now,
+            rate: 0.9 + 0.2 * rng.f64(),
+            nudges: NUDGES,
+            nudged: now,
+        });
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.life += 1;
+        self.agent = None;
+        self.crash = None;
+    }
+}
+
+/// What a node says of itself; here only which start it is.
+fn record(counter: u64) -> String {
+    encode(&NodeRecord {
+        name: "node".parse().expect("a name"),
+        public_key: String::new(),
+        endpoints: Vec::new(),
+        counter,
+        agent_version: String::new(),
+    })
+    .expect("short")
+}
+
+impl Agent {
+    /// The time on its clock.
+    pub(crate) fn local(&self, now: u64) -> Moment {
+        let millis = (now - self.started) as f64 * self.rate;
+        Moment::after_start(Duration::from_secs_f64(millis / 1000.0))
+    }
+
+    /// The true time, in milliseconds, after so long on its clock.
+    pub(crate) fn after(&self, now: u64, local: Duration) -> u64 {
+        now + (local.as_secs_f64() * 1000.0 / self.rate).ceil() as u64
+    }
+
+    /// How many of so many nudges it may send now.
+    pub(crate) fn nudges(&mut self, now: u64, wanted: usize) -> usize {
+        let refill = (now - self.nudged) as f64 / 1000.0 * NUDGES;
+        self.nudges = (self.nudges + refill).min(NUDGES);
+        self.nudged = now;
+        let granted = wanted.min(self.nudges as usize);
+        self.nudges -= granted as f64;
+        granted
+    }
+}

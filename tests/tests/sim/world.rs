@@ -1,0 +1,457 @@
+//! The world of one schedule: hosts, the network between them, and what happens when.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::fmt;
+use std::net::SocketAddrV4;
+
+use podnet_core::claim::{ClaimState, Durable};
+use podnet_proto::ledger::{Ledger, Settings};
+use podnet_proto::network::BlockIndex;
+use podnet_proto::{Boot, ClusterId, NodeId, PodNetwork};
+
+use crate::checker::Checker;
+use crate::gossip::Message;
+use crate::host::Host;
+use crate::mutant::Mutant;
+use crate::network::{Network, Weather};
+use crate::plan::{Act, Plan};
+
+/// How long after the last fault the members may take to agree again, in milliseconds.
+const CONVERGENCE: u64 = 120_000;
+
+/// The gossip interval, in milliseconds.
+const INTERVAL: u64 = 1000;
+
+#[derive(Debug)]
+pub(crate) enum Event {
+    Act(Act),
+    Mended,
+    Start {
+        host: usize,
+    },
+    Wake {
+        host: usize,
+        life: u64,
+    },
+    Round {
+        host: usize,
+        life: u64,
+    },
+    Deliver {
+        from: SocketAddrV4,
+        to: SocketAddrV4,
+        message: Message,
+    },
+}
+
+/// Why a schedule fails.
+#[derive(Debug, Clone)]
+pub(crate) enum Failure {
+    /// A rule of the protocol is broken.
+    Broken(String),
+    /// The members do not agree again.
+    Stuck(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Broken(what) => write!(f, "broken: {what}"),
+            Self::Stuck(what) => write!(f, "no agreement: {what}"),
+        }
+    }
+}
+
+impl From<String> for Failure {
+    fn from(what: String) -> Self {
+        Self::Broken(what)
+    }
+}
+
+/// What a schedule led to.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Summary {
+    pub(crate) steps: u64,
+    pub(crate) slots: u64,
+    /// How long after the last fault the members agreed, in milliseconds.
+    pub(crate) convergence: u64,
+    /// Blocks whose owner is nobody any more.
+    pub(crate) leaks: u64,
+}
+
+pub(crate) struct World {
+    pub(crate) now: u64,
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) network: Network,
+    pub(crate) checker: Checker,
+    pub(crate) mutant: Mutant,
+    pub(crate) summary: Summary,
+    plan: Plan,
+    queue: BinaryHeap<Reverse<(u64, u64)>>,
+    events: BTreeMap<u64, Event>,
+    pushed: u64,
+    pub(crate) trace: Option<Vec<String>>,
+}
+
+impl World {
+    pub(crate) fn new(plan: Plan, mutant: Mutant) -> Self {
+        let mut rng = fastrand::Rng::with_seed(plan.seed ^ 0x5eed);
+        let mut hosts: Vec<Host> = (0..plan.hosts).map(|_| new_host(&mut rng)).collect();
+        let genesis = genesis(&plan, &hosts);
+        for host in &mut hosts[..plan.voters] {
+            host.disk = Some(Durable::founder(genesis.clone()));
+        }
+        let mut checker = Checker::default();
+        checker.decided(&genesis, &[]).expect("the first ledger");
+        let mut world = Self {
+            now: 0,
+            rng,
+            hosts,
+            network: Network {
+                weather: plan.weather,
+                cuts: Vec::new(),
+            },
+            checker,
+            mutant,
+            summary: Summary::default(),
+            queue: BinaryHeap::new(),
+            events: BTreeMap::new(),
+            pushed: 0,
+            trace: None,
+            plan,
+        };
+        for host in 0..world.plan.voters {
+            world.push(0, Event::Start { host });
+        }
+        for (at, act) in world.plan.acts.clone() {
+            world.push(at, Event::Act(act));
+        }
+        world.push(world.plan.horizon, Event::Mended);
+        world
+    }
+
+    /// Lets the schedule happen, until the members agree after the last fault.
+    pub(crate) fn run(&mut self) -> Result<Summary, Failure> {
+        while let Some(Reverse((at, number))) = self.queue.pop() {
+            self.now = at;
+            let event = self.events.remove(&number).expect("pushed with the queue");
+            self.handle(event)?;
+            if self.now > self.plan.horizon && self.converged() {
+                return Ok(self.summarize());
+            }
+            if self.now > self.plan.horizon + CONVERGENCE {
+                return Err(Failure::Stuck(self.describe()));
+            }
+        }
+        Err(Failure::Stuck("nothing happens any more".to_owned()))
+    }
+
+    pub(crate) fn push(&mut self, at: u64, event: Event) {
+        self.pushed += 1;
+        self.queue.push(Reverse((at, self.pushed)));
+        self.events.insert(self.pushed, event);
+    }
+
+    pub(crate) fn note(&mut self, what: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{:>6} {}", self.now, what()));
+        }
+    }
+
+    fn handle(&mut self, event: Event) -> Result<(), Failure> {
+        match event {
+            Event::Act(act) => self.act(act),
+            Event::Mended => {
+                self.network.cuts.clear();
+                self.network.weather = Weather::FAIR;
+                for host in &mut self.hosts {
+                    host.crash = None;
+                }
+            }
+            Event::Start { host } => self.start(host)?,
+            Event::Wake { host, life } => {
+                let agent = self.hosts[host].agent.as_ref();
+                let due = agent.is_some_and(|agent| agent.wake_at <= self.now);
+                if due && self.awake(host, life, || Event::Wake { host, life }) {
+                    self.step(host)?;
+                }
+            }
+            Event::Round { host, life } => {
+                if self.awake(host, life, || Event::Round { host, life }) {
+                    self.gossip(host);
+                }
+            }
+            Event::Deliver { from, to, message } => self.deliver(from, to, message),
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, act: Act) {
+        self.note(|| format!("{act:?}"));
+        match act {
+            Act::Join { host } => {
+                if self.hosts[host].disk.is_none() {
+                    self.join(host);
+                }
+            }
+            Act::Leave { host } => self.hosts[host].leave = self.hosts[host].agent.is_some(),
+            Act::Kill { host, down } => self.end(host, down),
+            Act::Crash { host, stage, down } => {
+                if self.hosts[host].agent.is_some() {
+                    self.hosts[host].crash = Some((stage, down));
+                }
+            }
+            Act::Reboot { host, down, moves } => self.reboot(host, down, moves),
+            Act::Freeze { host, time } => {
+                if let Some(agent) = &mut self.hosts[host].agent {
+                    agent.frozen_until = self.now + time;
+                }
+            }
+            Act::Cut(cut) => self.network.cuts.push(cut),
+            Act::Mend => self.network.cuts.clear(),
+        }
+    }
+
+    /// The host gets a token and starts its agent.
+    pub(crate) fn join(&mut self, host: usize) {
+        let first = self.rng.bool().then(|| self.checker.latest()).flatten();
+        let ledger = first.cloned().unwrap_or_else(|| genesis_of(&self.checker));
+        let durable = Durable::joiner(ledger.cluster, ledger.checkpoint());
+        self.hosts[host].disk = Some(durable);
+        self.push(self.now, Event::Start { host });
+    }
+
+    /// The agent ends, and starts again after a while.
+    pub(crate) fn end(&mut self, host: usize, down: u64) {
+        if self.hosts[host].agent.is_some() {
+            self.hosts[host].kill();
+            self.push(self.now + down, Event::Start { host });
+        }
+    }
+
+    fn reboot(&mut self, host: usize, down: u64, moves: bool) {
+        let running = self.hosts[host].agent.is_some();
+        let (boot, address) = (Boot(self.rng.u64(..)), new_address(&mut self.rng));
+        let rebooted = &mut self.hosts[host];
+        rebooted.kill();
+        rebooted.boot = boot;
+        rebooted.pods = None;
+        if moves {
+            rebooted.address = address;
+        }
+        // The operator's wish to leave may be forgotten with the reboot.
+        rebooted.leave &= self.rng.bool();
+        if running {
+            self.push(self.now + down, Event::Start { host });
+        }
+    }
+
+    fn start(&mut self, host: usize) -> Result<(), Failure> {
+        let starting = &mut self.hosts[host];
+        if starting.agent.is_some() {
+            return Ok(());
+        }
+        if let Some(disk) = &mut starting.disk {
+            self.mutant.read_disk(disk);
+            starting.leave &= disk.leaving.is_some();
+        }
+        starting.start(self.now, self.plan.grace, &mut self.rng);
+        let life = self.hosts[host].life;
+        let (boot, node) = (self.hosts[host].boot, self.hosts[host].node);
+        self.note(|| format!("{host} starts: {node} boot {boot}"));
+        let first = self.now + self.rng.u64(0..INTERVAL);
+        self.push(first, Event::Round { host, life });
+        self.step(host)
+    }
+
+    /// Whether the agent's process is the one that is meant, and not frozen; if it is frozen, the
+    /// event comes later.
+    fn awake(&mut self, host: usize, life: u64, again: impl FnOnce() -> Event) -> bool {
+        let meant = &self.hosts[host];
+        let Some(agent) = meant.agent.as_ref().filter(|_| meant.life == life) else {
+            return false;
+        };
+        let frozen_until = agent.frozen_until;
+        if frozen_until > self.now {
+            self.push(frozen_until, again());
+        }
+        frozen_until <= self.now
+    }
+
+    fn gossip(&mut self, host: usize) {
+        let now = self.now;
+        let life = self.hosts[host].life;
+        let Some(agent) = &mut self.hosts[host].agent else {
+            return;
+        };
+        agent.board.tick(agent.local(now));
+        let next = agent.after(now, std::time::Duration::from_millis(INTERVAL));
+        self.push(next, Event::Round { host, life });
+        self.greet(host, &[], 3);
+        if self.rng.u8(0..3) == 0 {
+            let seed = self.hosts[self.rng.usize(0..self.plan.voters)].address;
+            self.greet(host, &[seed], 0);
+        }
+    }
+
+    /// Starts handshakes with these addresses, and with some at random.
+    pub(crate) fn greet(&mut self, host: usize, peers: &[SocketAddrV4], random: usize) {
+        let seed = self.hosts[self.rng.usize(0..self.plan.voters)].address;
+        let greeting = &self.hosts[host];
+        let Some(agent) = &greeting.agent else { return };
+        let mut known = agent.board.addresses(|_| true);
+        if known.is_empty() {
+            known.push(seed);
+        }
+        let others = self.rng.choose_multiple(known, random);
+        let (from, syn) = (greeting.address, agent.board.syn(agent.local(self.now)));
+        for to in peers.iter().copied().chain(others) {
+            self.send(from, to, syn.clone());
+        }
+    }
+
+    fn send(&mut self, from: SocketAddrV4, to: SocketAddrV4, message: Message) {
+        let (Some(sender), Some(receiver)) = (self.host_at(from), self.host_at(to)) else {
+            return;
+        };
+        if sender == receiver {
+            return;
+        }
+        for delay in self.network.arrivals(sender, receiver, &mut self.rng) {
+            let message = message.clone();
+            self.push(self.now + delay, Event::Deliver { from, to, message });
+        }
+    }
+
+    fn host_at(&self, address: SocketAddrV4) -> Option<usize> {
+        self.hosts.iter().position(|host| host.address == address)
+    }
+
+    fn deliver(&mut self, from: SocketAddrV4, to: SocketAddrV4, message: Message) {
+        let Some(host) = self.host_at(to) else { return };
+        let (now, room) = (self.now, self.network.weather.room);
+        let Some(agent) = &mut self.hosts[host].agent else {
+            return;
+        };
+        if agent.frozen_until > now {
+            let later = agent.frozen_until;
+            self.push(later, Event::Deliver { from, to, message });
+            return;
+        }
+        let local = agent.local(now);
+        let (answer, changed) = agent.board.receive(local, message, room, &mut self.rng);
+        if changed {
+            self.wake(host, now + 2);
+        }
+        if let Some(answer) = answer {
+            self.send(to, from, answer);
+        }
+    }
+
+    /// Has the agent step then, unless it does so before.
+    pub(crate) fn wake(&mut self, host: usize, at: u64) {
+        let life = self.hosts[host].life;
+        let Some(agent) = &mut self.hosts[host].agent else {
+            return;
+        };
+        if agent.wake_at <= self.now || at < agent.wake_at {
+            agent.wake_at = at;
+            self.push(at, Event::Wake { host, life });
+        }
+    }
+
+    /// Whether all members agree, and everybody who wants a block has one or there is none left.
+    fn converged(&self) -> bool {
+        let joined = || self.hosts.iter().filter(|host| host.disk.is_some());
+        let Some(latest) = self.checker.latest() else {
+            return false;
+        };
+        let full = latest.blocks.len() == usize::from(self.plan.blocks);
+        joined().all(|host| {
+            let settled = match host.state {
+                Some(ClaimState::Using) => true,
+                Some(ClaimState::Want { full: said, .. }) => said && full,
+                Some(
+                    ClaimState::New | ClaimState::Leaving | ClaimState::Gone | ClaimState::Dup,
+                )
+                | None => false,
+            };
+            let agent = host.agent.as_ref();
+            let ledger = agent.and_then(|agent| agent.machine.ledger());
+            settled && !host.leave && ledger == Some(latest)
+        })
+    }
+
+    fn summarize(&mut self) -> Summary {
+        if let Some(ledger) = self.checker.latest() {
+            let is_host = |owner: &NodeId| self.hosts.iter().any(|host| host.node == *owner);
+            self.summary.slots = ledger.slot;
+            let owners = ledger.blocks.values();
+            self.summary.leaks = owners.filter(|owner| !is_host(owner)).count() as u64;
+        }
+        self.summary.convergence = self.now - self.plan.horizon;
+        self.summary
+    }
+
+    fn describe(&self) -> String {
+        let hosts = self.hosts.iter().map(|host| {
+            let ledger = host.agent.as_ref().and_then(|agent| agent.machine.ledger());
+            let slot = ledger.map(|ledger| ledger.slot);
+            format!(
+                "{} {:?} at {slot:?} leave {}",
+                host.node, host.state, host.leave
+            )
+        });
+        hosts.collect::<Vec<_>>().join("; ")
+    }
+}
+
+pub(crate) fn new_node(rng: &mut fastrand::Rng) -> NodeId {
+    NodeId::from_bytes(rng.u128(..).to_be_bytes())
+}
+
+fn new_address(rng: &mut fastrand::Rng) -> SocketAddrV4 {
+    SocketAddrV4::new(rng.u32(..).into(), 7846)
+}
+
+fn new_host(rng: &mut fastrand::Rng) -> Host {
+    Host {
+        node: new_node(rng),
+        address: new_address(rng),
+        disk: None,
+        boot: Boot(rng.u64(..)),
+        pods: None,
+        agent: None,
+        life: 0,
+        leave: false,
+        crash: None,
+        state: None,
+    }
+}
+
+/// A ledger in which the first hosts are members and voters.
+fn genesis(plan: &Plan, hosts: &[Host]) -> Ledger {
+    let prefix = 24 - plan.blocks.ilog2();
+    let network = PodNetwork::parse(&format!("10.0.0.0/{prefix}"), 24).expect("a pod network");
+    let cluster = ClusterId::from_bytes([1; 16]);
+    let settings = Settings::default();
+    let mut ledger = Ledger::genesis(
+        cluster,
+        vec![network],
+        settings,
+        hosts[0].node,
+        hosts[0].boot,
+    );
+    ledger.voters = hosts[..plan.voters].iter().map(|host| host.node).collect();
+    for (index, voter) in (0..).map(BlockIndex).zip(&hosts[..plan.voters]) {
+        ledger.blocks.insert(index, voter.node);
+        ledger.boots.insert(voter.node, voter.boot);
+    }
+    ledger
+}
+
+fn genesis_of(checker: &Checker) -> Ledger {
+    checker.first().cloned().expect("the first ledger")
+}
