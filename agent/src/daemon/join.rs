@@ -195,31 +195,26 @@ impl Agent {
 }
 
 fn unanswered(plan: &Plan, probe_error: &ProbeError) -> ApiError {
-    let targets: Vec<String> = plan.targets.iter().map(ToString::to_string).collect();
-    let targets = targets.join(", ");
     let text = error::chain(probe_error);
     match probe_error {
         ProbeError::Bind(bind) => error::bind(bind, format!("join: {text}")),
-        ProbeError::Silent { waited } => ApiError::new(
-            ErrorCode::Unreachable,
-            format!(
-                "join: no member answered at {targets} within {:.0} s: the token is of another \
-                 cluster, the address is wrong, or a firewall drops UDP port {}",
-                waited.as_secs_f64(),
-                plan.targets.first().map_or(0, SocketAddrV4::port),
-            ),
-        )
-        .hint(
-            "compare the token with 'podnetctl token show' on a member, its address with \
-             'podnetctl status' there, and let the port pass both hosts' firewalls",
-        ),
-        ProbeError::Forbidden { .. } => {
-            ApiError::new(ErrorCode::NotPermitted, format!("join: {text}"))
-                .hint("a firewall of this host drops the packets, or CAP_NET_RAW is missing")
-        }
-        ProbeError::Unreachable { .. } => {
-            ApiError::new(ErrorCode::Unreachable, format!("join: {text}"))
-                .hint("check the address, and this host's routes")
+        ProbeError::Silent { .. }
+        | ProbeError::Forbidden { .. }
+        | ProbeError::Unreachable { .. } => {
+            let targets: Vec<String> = plan.targets.iter().map(ToString::to_string).collect();
+            let port = plan.targets.first().map_or(0, SocketAddrV4::port);
+            ApiError::new(
+                ErrorCode::Unreachable,
+                format!(
+                    "join: no member answered at {} ({text}): the token is of another cluster, \
+                     the address is wrong, or a firewall drops UDP port {port}",
+                    targets.join(", "),
+                ),
+            )
+            .hint(
+                "compare the token with 'podnetctl token show' on a member, its address with \
+                 'podnetctl status' there, and let the port pass both hosts' firewalls",
+            )
         }
         ProbeError::Seal(_) | ProbeError::Socket(_) => {
             ApiError::new(ErrorCode::Internal, format!("join: {text}"))

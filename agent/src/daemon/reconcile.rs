@@ -92,6 +92,15 @@ impl Reconciling {
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
     }
 
+    /// Asks for a pass after something went wrong or was put right: later each time, until a pass
+    /// finds everything right.
+    pub(super) fn look_again(&mut self, parts: Parts) {
+        self.wanted.merge(parts);
+        let due = Instant::now() + self.retry;
+        self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
+        self.retry = (self.retry * 2).min(LONGEST_RETRY);
+    }
+
     /// Forgets everything: the node is no member any more.
     pub(super) fn reset(&mut self) {
         let totals = std::mem::take(&mut self.totals);
@@ -212,7 +221,6 @@ impl Agent {
         let gone = std::mem::take(&mut report.gone);
         let parts = self.reconciling.running.clone().unwrap_or_default();
         let stopped = report.desired.bridge.is_none();
-        let ended = Instant::now();
         self.reconciling.take(report);
         if self.membership.is_none() {
             return;
@@ -243,10 +251,7 @@ impl Agent {
             // Pods that are on their way ask for a pass of their own when they have arrived.
             let failed = self.reconciling.blind.is_some() || !self.reconciling.failed.is_empty();
             if failed || (stopped && !pods_right) {
-                let retry = self.reconciling.retry;
-                self.reconciling.wanted.merge(parts);
-                self.reconciling.due = Some(ended + retry);
-                self.reconciling.retry = (retry * 2).min(LONGEST_RETRY);
+                self.reconciling.look_again(parts);
             }
         }
         self.answer_init();

@@ -56,9 +56,16 @@ pub async fn attach(
 /// # Errors
 /// When the kernel refuses.
 pub async fn detach(dataplane: &dyn Dataplane, link: &PodLink) -> Result<(), OpError> {
+    let netns = &link.netns;
+    let own = match look(dataplane, &netns.path).await? {
+        // Somebody may have made another namespace at the path since.
+        NetnsState::Netns { inode } => netns.inode.is_none_or(|own| own == inode),
+        NetnsState::Host => false,
+        NetnsState::Missing | NetnsState::NotANetns => true,
+    };
     let op = Op::DetachPod {
         host_ifname: link.host_ifname.clone(),
-        netns: link.netns.made.then(|| link.netns.path.clone()),
+        netns: (netns.made && own).then(|| netns.path.clone()),
     };
     dataplane.apply(&[op]).await.into_iter().collect()
 }

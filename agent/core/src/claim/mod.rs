@@ -22,6 +22,8 @@ mod standing;
 mod votes;
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;
 
 pub use durable::Durable;

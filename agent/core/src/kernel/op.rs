@@ -111,6 +111,16 @@ impl Op {
 }
 
 impl Op {
+    /// How this attaches a pod; `None` for what attaches none.
+    #[must_use]
+    pub const fn pod_link(&self) -> Option<&PodLink> {
+        if let Self::AttachPod(link) | Self::RepairPod(link) = self {
+            Some(link)
+        } else {
+            None
+        }
+    }
+
     /// The destination of the route that this changes; `None` for what is no route.
     #[must_use]
     pub const fn destination(&self) -> Option<IpNetwork> {
@@ -149,7 +159,11 @@ impl fmt::Display for Op {
             Self::AttachPod(link) => write!(f, "attach pod {}", link.pod),
             Self::RepairPod(link) => write!(f, "repair pod {}", link.pod),
             Self::DetachPod { host_ifname, .. } => write!(f, "detach {host_ifname}"),
-            Self::SetNeighbour { device, address, mac } => {
+            Self::SetNeighbour {
+                device,
+                address,
+                mac,
+            } => {
                 write!(f, "set neighbour {address} to {mac} on {device}")
             }
             Self::DeleteNeighbour { device, address } => {
@@ -219,7 +233,10 @@ pub struct OpError {
 impl OpError {
     /// A failed change.
     pub fn new(kind: OpErrorKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into() }
+        Self {
+            kind,
+            detail: detail.into(),
+        }
     }
 
     /// What to do about it.

@@ -25,6 +25,8 @@ const DEFAULT_MTU: Mtu = Mtu(1500);
 enum Planned {
     /// Something is being done to a pod of this name: ask again after that.
     Wait(PodName),
+    /// It is gone: its remains go first.
+    Replace(PodName),
     /// It is there.
     There(Box<Pod>),
     /// It is to be attached.
@@ -39,6 +41,11 @@ impl Agent {
                 waiting.push_back(Waiting::Add(request.clone(), answer));
             }
             Ok(Planned::There(pod)) => drop(answer.send(Ok(*pod))),
+            Ok(Planned::Replace(name)) => {
+                self.start_detach(&name, PodAnswer::Nobody);
+                let waiting = self.pods.busy.entry(name).or_default();
+                waiting.push_back(Waiting::Add(request.clone(), answer));
+            }
             Ok(Planned::Attach { link, reused }) => self.start_attach(*link, reused, answer),
             Err(api_error) => drop(answer.send(Err(api_error))),
         }
@@ -57,7 +64,7 @@ impl Agent {
         }
         if let Some(record) = self.pods.records.get(&name) {
             match record.state {
-                PodRecordState::Gone => self.drop_record(&name)?,
+                PodRecordState::Gone => return Ok(Planned::Replace(name)),
                 PodRecordState::Attaching | PodRecordState::Ready | PodRecordState::Detaching => {
                     let there = &record.link.netns;
                     if (&there.path, there.made) == (&netns.path, netns.made) {
@@ -71,6 +78,17 @@ impl Agent {
                     .hint(format!("remove it first with 'podnetctl pod rm {name}'")));
                 }
             }
+        }
+        // Before it is on record: what is on record and unfinished is podnet's to remove.
+        if netns.made && netns.path.symlink_metadata().is_ok() {
+            let path = netns.path.display();
+            return Err(ApiError::new(
+                ErrorCode::ForeignObject,
+                format!("pod {name}: {path} exists, and podnet did not make it"),
+            )
+            .hint(format!(
+                "choose another name, or attach it with '--netns {path}'"
+            )));
         }
         let pool = self.pods.pool.as_mut().ok_or_else(|| no_block(&name))?;
         let taken = pool.take().map_err(|full| {

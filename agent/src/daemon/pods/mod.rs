@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::{IpNetwork, Ipv4Network};
-use podnet_core::kernel::{IfName, OpError, PodLink};
+use podnet_core::kernel::{IfName, Mtu, OpError, PodLink};
 use podnet_core::podip::Pool;
 use podnet_proto::api::{Pod, PodRequest};
 use podnet_proto::{ApiError, ErrorCode, PodName};
@@ -70,7 +70,7 @@ enum Waiting {
 /// What was done to a pod.
 enum Done {
     Attached(Result<u64, OpError>),
-    Repaired(Result<(), OpError>),
+    Repaired(Option<Mtu>, Result<(), OpError>),
     Detached(Result<(), OpError>),
 }
 
@@ -138,13 +138,7 @@ impl Agent {
         match done {
             Done::Attached(result) => self.attached(&name, result, answer),
             Done::Detached(result) => self.detached(&name, result, answer),
-            Done::Repaired(result) => {
-                self.reconciling.totals.operations_total += 1;
-                if let Err(op_error) = result {
-                    self.reconciling.totals.failed_total += 1;
-                    tracing::warn!(pod = %name, error = %op_error, "a pod cannot be repaired");
-                }
-            }
+            Done::Repaired(mtu, result) => self.repaired(&name, mtu, result),
         }
         for request in waiting {
             match request {

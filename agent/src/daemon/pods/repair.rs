@@ -3,11 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use podnet_core::kernel::{IfName, Op};
+use podnet_core::kernel::{IfName, Mtu, Op, OpError};
+use podnet_proto::PodName;
 
 use super::{Agent, Done, PodAnswer, PodDone};
 use crate::daemon::agent::Event;
 use crate::daemon::error;
+use crate::reconciler::Parts;
 use crate::store::PodRecordState;
 
 impl Agent {
@@ -38,16 +40,48 @@ impl Agent {
         }
         tracing::warn!(pod = %name, %op, "others have changed a pod");
         self.pods.busy.insert(name.clone(), VecDeque::new());
+        let mtu = op.pod_link().map(|link| link.mtu);
         let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
         tokio::spawn(async move {
             let result = dataplane.apply(&[op]).await.into_iter().collect();
-            let done = Done::Repaired(result);
+            let done = Done::Repaired(mtu, result);
             let done = PodDone {
                 name,
                 done,
                 answer: PodAnswer::Nobody,
             };
             let _ = events.send(Event::PodDone(Box::new(done))).await;
+        });
+    }
+
+    pub(in crate::daemon) fn repaired(
+        &mut self,
+        name: &PodName,
+        mtu: Option<Mtu>,
+        result: Result<(), OpError>,
+    ) {
+        let Some(record) = self.pods.records.get_mut(name) else {
+            return;
+        };
+        let host_ifname = record.link.host_ifname.clone();
+        self.reconciling.totals.operations_total += 1;
+        match (result, mtu) {
+            (Ok(()), Some(mtu)) if mtu != record.link.mtu => {
+                record.link.mtu = mtu;
+                if let Err(store_error) = self.run_dir.save_pod(record) {
+                    tracing::warn!(pod = %name, error = error::chain(&store_error), "not on record");
+                }
+            }
+            (Ok(()), _) => {}
+            (Err(op_error), _) => {
+                self.reconciling.totals.failed_total += 1;
+                tracing::warn!(pod = %name, error = %op_error, "a pod cannot be repaired");
+            }
+        }
+        // Whether it is right now, the next look tells.
+        self.reconciling.look_again(Parts {
+            pods: [host_ifname].into(),
+            ..Parts::default()
         });
     }
 
