@@ -1,10 +1,13 @@
 //! Which request a URL stands for.
 
+use std::fmt::Display;
+use std::str::FromStr as _;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, FromRequest, Path, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, State};
+use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -106,6 +109,27 @@ where
     }
 }
 
+/// The name of a pod in a path. Unlike axum's own extractor, its errors are podnet's.
+struct Name(PodName);
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let bad = |why: &dyn Display| {
+            Failure(ApiError::new(
+                ErrorCode::BadName,
+                format!("pod name: {why}"),
+            ))
+        };
+        let Path(text) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| bad(&rejection.body_text()))?;
+        let name = PodName::from_str(&text).map_err(|invalid| bad(&invalid))?;
+        Ok(Self(name))
+    }
+}
+
 /// Puts a request to the event loop and waits for the answer.
 async fn ask<T>(
     requests: &Requests,
@@ -126,15 +150,6 @@ async fn ask<T>(
             "the agent did not answer",
         ))),
     }
-}
-
-fn name(text: &str) -> Result<PodName, Failure> {
-    text.parse().map_err(|error| {
-        Failure(ApiError::new(
-            ErrorCode::BadName,
-            format!("pod name: {error}"),
-        ))
-    })
 }
 
 fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
@@ -169,9 +184,8 @@ async fn pods(State(requests): State<Requests>) -> Result<Response, Failure> {
 
 async fn pod(
     State(requests): State<Requests>,
-    Path(text): Path<String>,
+    Name(name): Name,
 ) -> Result<Response, Failure> {
-    let name = name(&text)?;
     let pod = ask(&requests, |answer| Request::Pod(name, answer)).await?;
     Ok(json(StatusCode::OK, &pod))
 }
@@ -210,9 +224,8 @@ async fn add_pod(
 
 async fn remove_pod(
     State(requests): State<Requests>,
-    Path(text): Path<String>,
+    Name(name): Name,
 ) -> Result<Response, Failure> {
-    let name = name(&text)?;
     ask(&requests, |answer| Request::RemovePod(name, answer)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
