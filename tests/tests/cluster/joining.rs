@@ -184,7 +184,7 @@ fn a_pod_network_that_overlaps_a_route_or_address_of_the_host_is_refused() {
     let token = node1.init(None).unwrap().token;
     shell(
         node2,
-        "ip link add other0 type dummy && ip link set other0 up",
+        "ip link add other0 type bridge && ip link set other0 up",
     );
     for (add, remove, named) in [
         (

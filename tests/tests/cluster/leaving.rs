@@ -131,6 +131,33 @@ fn the_founder_leaves_last() {
 }
 
 #[test]
+fn a_leave_that_has_begun_goes_on_through_a_restart() {
+    let lab = idle(2);
+    let [node1, node2] = nodes(&lab);
+    let (kernel, idle) = (Snapshot::kernel(node2), standing(node2));
+    node2.join(&found(&lab), node1).unwrap();
+    add_pod(node2, "blue");
+    ready(node2, 1);
+    // The founder is asked, and says nothing: it has only just been heard of.
+    node1.stop().unwrap();
+    let words = ["--yes", "--timeout", "2s", "leave"];
+    refused(node2, &words, ("timeout", 124));
+    assert_eq!(status(node2)["phase"], "leaving");
+    node2.kill().unwrap();
+    node2.start().unwrap();
+    assert_eq!(status(node2)["phase"], "leaving");
+    refused(node2, &["pod", "add", "red"], ("no_quorum", 1));
+
+    node1.cont().unwrap();
+    status_where(node2, "idle", |status| status["phase"] == "idle");
+    let mut now = standing(node2);
+    now["node"]["instance"] = idle["node"]["instance"].clone();
+    assert_eq!(now, idle);
+    kernel.assert_same(&Snapshot::kernel(node2), "leave through a restart");
+    ready(node1, 0);
+}
+
+#[test]
 fn without_a_majority_nobody_leaves() {
     let lab = idle(2);
     let [node1, node2] = nodes(&lab);

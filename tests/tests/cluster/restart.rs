@@ -10,7 +10,12 @@ use podnet_lab::process::ProcessId;
 use podnet_lab::{LabError, Node, Place, eventually};
 use serde_json::Value;
 
-use crate::scene::{LIMIT, add_pod, ask, cluster, list, nodes, ready, shell, status, status_where};
+use crate::scene::{
+    LIMIT, add_pod, ask, cluster, idle, list, nodes, ready, refused_with, shell, status,
+    status_where,
+};
+
+use crate::snapshot::settle;
 
 /// How long an agent that has come back is watched.
 const QUIET: Duration = Duration::from_secs(2);
@@ -79,6 +84,7 @@ struct Monitor<'lab> {
 
 impl<'lab> Monitor<'lab> {
     fn start(node: Node<'lab>) -> Self {
+        settle(node);
         let words = ["ip", "-o", "monitor", "link", "address", "route", "rule"];
         let mut guard = node.spawn(words).unwrap();
         let lines = Lines::of(guard.stdout().unwrap());
@@ -93,7 +99,7 @@ impl<'lab> Monitor<'lab> {
         eventually(LIMIT, "the monitor", || {
             shell(
                 self.node,
-                &format!("ip link add {name} type dummy && ip link del {name}"),
+                &format!("ip link add {name} type bridge && ip link del {name}"),
             );
             let told = |line: &str| line.contains("Deleted") && line.contains(name);
             self.lines.wait_for(QUIET / 10, "a link", told)
@@ -179,6 +185,32 @@ fn an_agent_that_comes_back_finds_everything_as_it_was() {
     }
     for flow in flows {
         flow.assert_lossless();
+    }
+}
+
+#[test]
+fn a_join_that_was_answered_goes_on_through_a_restart() {
+    let lab = idle(3);
+    let [node1, node2, node3] = nodes(&lab);
+    let invitation = node1.init(None).unwrap();
+    node2.join(&invitation, node1).unwrap();
+    node1.kill().unwrap();
+    status_where(node2, "no quorum", |status| status["quorum"]["ok"] == false);
+
+    let words = ["--timeout", "2s", "join", "192.168.56.12"];
+    refused_with(node3, &words, &invitation.token, ("timeout", 124));
+    let waits = |status: &Value| {
+        let phase = &status["phase"];
+        phase == "joining" || phase == "no-quorum"
+    };
+    assert!(waits(&status(node3)), "{}", status(node3));
+    for signal in [Signal::SIGKILL, Signal::SIGTERM] {
+        restart(node3, signal);
+        assert!(waits(&status(node3)), "{signal}: {}", status(node3));
+    }
+    node1.start().unwrap();
+    for node in [node3, node2, node1] {
+        ready(node, 2);
     }
 }
 

@@ -104,7 +104,7 @@ impl Snapshot {
 
 /// Waits until the kernel has found its own IPv6 addresses to be unique, which changes them.
 #[track_caller]
-fn settle(node: Node<'_>) {
+pub(crate) fn settle(node: Node<'_>) {
     eventually(LIMIT, "no tentative address", || {
         match shell(node, "ip -6 -o address show tentative") {
             tentative if tentative.is_empty() => Ok(()),
