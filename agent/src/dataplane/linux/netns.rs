@@ -118,17 +118,42 @@ pub(super) struct Inside {
     pub(super) socket: Socket,
 }
 
-/// Opens the namespace that a path leads to, and a socket inside; `None` where the path leads to
-/// nothing, or to something that is no network namespace.
+/// What was found, or made, at a path.
+#[derive(Debug)]
+pub(super) enum Entered {
+    /// A namespace that was there.
+    Found(Inside),
+    /// A namespace that was not there before.
+    Made(Inside),
+}
+
+/// Opens the namespace that a path leads to, and a socket inside.
 pub(super) async fn enter(
     path: &Path,
     driver: &runtime::Handle,
 ) -> Result<Option<Inside>, KernelError> {
     let (path, driver) = (path.to_owned(), driver.clone());
-    on_thread(move || match Netns::open(&path) {
+    on_thread(move || open_inside(&path, &driver)).await?
+}
+
+/// Opens the namespace that a path leads to, or makes one there, and a socket inside.
+pub(super) async fn enter_or_make(
+    path: &Path,
+    driver: &runtime::Handle,
+) -> Result<Entered, KernelError> {
+    let (path, driver) = (path.to_owned(), driver.clone());
+    on_thread(move || match open_inside(&path, &driver)? {
+        Some(found) => Ok(Entered::Found(found)),
+        None => make(&path, &driver).map(Entered::Made),
+    })
+    .await?
+}
+
+fn open_inside(path: &Path, driver: &runtime::Handle) -> Result<Option<Inside>, KernelError> {
+    match Netns::open(path) {
         Ok(Some(netns)) => {
             setns(&netns, CloneFlags::CLONE_NEWNET)?;
-            let socket = Socket::route(&driver)?;
+            let socket = Socket::route(driver)?;
             Ok(Some(Inside { netns, socket }))
         }
         Ok(None) => Ok(None),
@@ -136,35 +161,30 @@ pub(super) async fn enter(
             error if error.is(Errno::NotFound) => Ok(None),
             error => Err(error),
         },
-    })
-    .await?
+    }
 }
 
 /// Makes a namespace and mounts it at a path, as `ip netns add` does, with podnet's parameters for
-/// the interfaces to come; and opens a socket inside.
-pub(super) async fn create(path: &Path, driver: &runtime::Handle) -> Result<Inside, KernelError> {
-    let (path, driver) = (path.to_owned(), driver.clone());
-    on_thread(move || {
-        if let Some(directory) = path.parent() {
-            share(directory)?;
-        }
-        match OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o444)
-            .open(&path)
-        {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && half_made(&path) => {}
-            result => drop(result?),
-        }
-        let made = populate(&path, &driver);
-        if made.is_err() {
-            // The first error counts.
-            let _ = remove(&path);
-        }
-        made
-    })
-    .await?
+/// the interfaces to come. The calling thread stays in it.
+fn make(path: &Path, driver: &runtime::Handle) -> Result<Inside, KernelError> {
+    if let Some(directory) = path.parent() {
+        share(directory)?;
+    }
+    let created = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o444)
+        .open(path);
+    match created {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && half_made(path) => {}
+        result => drop(result?),
+    }
+    let made = populate(path, driver);
+    if made.is_err() {
+        // The first error counts.
+        let _ = remove(path);
+    }
+    made
 }
 
 /// Whether a path leads to what is left of a namespace that was being made when the maker died.
@@ -195,7 +215,7 @@ fn share(directory: &Path) -> Result<(), KernelError> {
     let lock = Flock::lock(File::open(directory)?, FlockArg::LockExclusive);
     let _lock = lock.map_err(|(_, errno)| errno)?;
     let shared = || {
-        let flags = MsFlags::MS_SHARED | MsFlags::MS_REC;
+        let flags = MsFlags::MS_SHARED;
         mount(None::<&str>, directory, None::<&str>, flags, None::<&str>)
     };
     match shared() {

@@ -13,14 +13,22 @@ use podnet_core::kernel::{IfName, OpError, OpErrorKind, PodLink};
 
 use super::errno::{Errno, KernelError};
 use super::link::{self, HOST_END_GROUP, Link};
-use super::netns::{self, Inside};
+use super::netns::{self, Entered, Inside};
 use super::{Host, inside, neighbour, sysctl};
 
 /// Attaches a pod, whole or not at all.
 pub(super) async fn attach(host: &Host, pod: &PodLink) -> Result<(), OpError> {
-    let bridge = link::our_bridge(&host.socket, &IfName::bridge()).await?;
-    let (namespace, made) = open_or_make(host, pod).await?;
-    let attached = plug_in(host, pod, &bridge, &namespace, made).await;
+    let bridge = IfName::bridge();
+    let (bridge, entered) = join(
+        link::our_bridge(&host.socket, &bridge),
+        open_or_make(host, pod),
+    )
+    .await;
+    let (namespace, made) = entered?;
+    let attached = match bridge {
+        Ok(bridge) => plug_in(host, pod, &bridge, &namespace, made).await,
+        Err(error) => Err(error),
+    };
     if attached.is_err() && made {
         // The first error counts.
         let _ = netns::delete(pod.netns.path.clone()).await;
@@ -60,48 +68,54 @@ fn foreign(pod: &PodLink, found: &str) -> OpError {
 
 /// Opens the pod's namespace; `None` where there is none.
 async fn open(host: &Host, pod: &PodLink) -> Result<Option<Inside>, OpError> {
-    let path = pod.netns.path.display();
     let entered = netns::enter(&pod.netns.path, host.driver.runtime()).await;
-    let entered = entered.map_err(|error| error.at(format!("namespace {path}")))?;
-    let Some(found) = entered else {
-        return Ok(None);
-    };
-    let inode = found.netns.inode();
-    if inode == host.netns_inode {
-        let detail = format!("namespace {path}: it is the host's own");
-        return Err(OpError::new(OpErrorKind::Foreign, detail));
-    }
-    if pod.netns.inode.is_some_and(|expected| expected != inode) {
-        let detail = format!("namespace {path}: it is another one by now");
-        return Err(OpError::new(OpErrorKind::NotFound, detail));
-    }
-    Ok(Some(found))
+    let entered = entered.map_err(|error| error.at(namespace(pod)))?;
+    entered.map(|found| expected(host, pod, found)).transpose()
 }
 
 /// Opens the pod's namespace, or makes it where that is podnet's to do; and whether it was made.
 async fn open_or_make(host: &Host, pod: &PodLink) -> Result<(Inside, bool), OpError> {
-    if let Some(found) = open(host, pod).await? {
-        // One that podnet is still to make is podnet's own, as after a crash, only where the pod's
-        // veth leads into it.
-        let unknown = pod.netns.made && pod.netns.inode.is_none();
-        if unknown && !matches!(pair(host, pod, &found).await?, Pair::Whole { .. }) {
-            return Err(path_taken(pod));
-        }
+    if !pod.netns.made {
+        let found = open(host, pod).await?.ok_or_else(|| missing(pod))?;
         return Ok((found, false));
     }
-    if !pod.netns.made {
-        return Err(missing(pod));
-    }
-    match netns::create(&pod.netns.path, host.driver.runtime()).await {
-        Ok(made) => Ok((made, true)),
+    match netns::enter_or_make(&pod.netns.path, host.driver.runtime()).await {
+        Ok(Entered::Made(made)) => Ok((made, true)),
+        Ok(Entered::Found(found)) => {
+            let found = expected(host, pod, found)?;
+            // One that podnet is still to make is podnet's own, as after a crash, only where the
+            // pod's veth leads into it.
+            let unknown = pod.netns.inode.is_none();
+            if unknown && !matches!(pair(host, pod, &found).await?, Pair::Whole { .. }) {
+                return Err(path_taken(pod));
+            }
+            Ok((found, false))
+        }
         Err(error) if error.is(Errno::Exists) => Err(path_taken(pod)),
-        Err(error) => Err(error.at(format!("namespace {}", pod.netns.path.display()))),
+        Err(error) => Err(error.at(namespace(pod))),
     }
 }
 
+/// Checks that a namespace is the pod's.
+fn expected(host: &Host, pod: &PodLink, found: Inside) -> Result<Inside, OpError> {
+    let inode = found.netns.inode();
+    if inode == host.netns_inode {
+        let detail = format!("{}: it is the host's own", namespace(pod));
+        return Err(OpError::new(OpErrorKind::Foreign, detail));
+    }
+    if pod.netns.inode.is_some_and(|expected| expected != inode) {
+        let detail = format!("{}: it is another one by now", namespace(pod));
+        return Err(OpError::new(OpErrorKind::NotFound, detail));
+    }
+    Ok(found)
+}
+
+fn namespace(pod: &PodLink) -> String {
+    format!("namespace {}", pod.netns.path.display())
+}
+
 fn path_taken(pod: &PodLink) -> OpError {
-    let path = pod.netns.path.display();
-    let detail = format!("namespace {path}: something else has that name");
+    let detail = format!("{}: something else has that name", namespace(pod));
     OpError::new(OpErrorKind::Foreign, detail)
 }
 

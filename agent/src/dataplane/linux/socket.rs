@@ -56,7 +56,9 @@ pub(super) struct Driver {
 impl Driver {
     /// Starts the thread, in the namespaces of the calling one.
     pub(super) fn start() -> io::Result<Self> {
-        let runtime = runtime::Builder::new_current_thread().enable_io().build()?;
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let handle = runtime.handle().clone();
         let (alive, ended) = oneshot::channel::<()>();
         thread::Builder::new()

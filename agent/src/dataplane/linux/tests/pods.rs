@@ -275,8 +275,9 @@ fn a_group_that_others_use_is_not_removed_as_a_whole() {
 fn host_ends_are_listed() {
     on_a_host(async |linux| {
         with_bridge(&linux).await;
-        let red = pod("red", 2);
+        let mut red = pod("red", 2);
         apply(&linux, Op::AttachPod(red.clone())).await.unwrap();
+        red.netns.inode = Some(look_at(&linux, &red).await.insides[&red.host_ifname].inode);
         run("ip link add pntheirs type veth peer name x && ip link add v0 type veth peer name y");
         let scope = Scope {
             host_ends: true,
