@@ -3,9 +3,10 @@
 use crate::mutant::Mutant;
 use crate::network::Cut;
 use crate::plan::{Act, Plan, STAGES};
-use crate::world::{Failure, Summary, World};
+use crate::verdict::{Failure, Summary};
+use crate::world::World;
 
-fn assert_sound(plan: Plan) -> Summary {
+fn assert_sound(plan: &Plan) -> Summary {
     let mut world = World::new(plan.clone(), Mutant::Sound);
     world.trace = Some(Vec::new());
     world.run().unwrap_or_else(|failure| {
@@ -25,7 +26,7 @@ const fn reboot(host: usize, down: u64) -> Act {
 
 #[test]
 fn a_founder_reboots_alone() {
-    let summary = assert_sound(Plan::quiet(1, 1, 1, 4).act(1000, reboot(0, 2000)));
+    let summary = assert_sound(&Plan::quiet(1, 1, 1, 4).act(1000, reboot(0, 2000)));
     assert_eq!(summary.slots, 1, "its new boot");
 }
 
@@ -39,7 +40,7 @@ fn members_restart_and_a_joiner_comes_while_the_founder_is_down() {
         .act(3500, Act::Kill { host: 1, down: 100 })
         .act(4000, Act::Join { host: 3 })
         .act(4500, reboot(2, 100));
-    assert_sound(plan);
+    assert_sound(&plan);
 }
 
 #[test]
@@ -48,8 +49,8 @@ fn a_full_network_has_one_wait_until_another_leaves() {
     for host in 1..6 {
         plan = plan.act(100, Act::Join { host });
     }
-    assert_sound(plan.clone());
-    assert_sound(plan.act(5000, Act::Leave { host: 1 }));
+    assert_sound(&plan);
+    assert_sound(&plan.act(5000, Act::Leave { host: 1 }));
 }
 
 #[test]
@@ -58,7 +59,7 @@ fn a_burst_of_joins_is_one_decision_or_a_few() {
     for host in 3..15 {
         plan = plan.act(2000, Act::Join { host });
     }
-    let summary = assert_sound(plan);
+    let summary = assert_sound(&plan);
     assert!(summary.slots <= 6, "{} slots", summary.slots);
 }
 
@@ -76,7 +77,7 @@ fn every_voter_dies_at_every_stage_of_a_decision() {
                     .act(2000, crash)
                     .act(2000, Act::Join { host: 3 })
                     .act(2100, crash);
-                assert_sound(plan);
+                assert_sound(&plan);
             }
         }
     }
@@ -101,7 +102,7 @@ fn leave(seed: u64, stage: usize) -> Plan {
 fn a_member_dies_at_every_stage_of_leaving() {
     for stage in 0..STAGES {
         for seed in 0..5 {
-            assert_sound(leave(seed, stage));
+            assert_sound(&leave(seed, stage));
         }
     }
 }
@@ -120,7 +121,7 @@ fn a_member_reboots_while_it_leaves() {
             )
             .act(3100, Act::Leave { host: 1 })
             .act(3200, reboot(1, 500));
-        assert_sound(plan);
+        assert_sound(&plan);
     }
 }
 
@@ -151,7 +152,7 @@ fn forgetful_voters() -> impl Iterator<Item = Plan> {
 
 #[test]
 fn a_voter_restarts_between_acceptance_and_decision() {
-    forgetful_voters().for_each(|plan| _ = assert_sound(plan));
+    forgetful_voters().for_each(|plan| _ = assert_sound(&plan));
     assert!(forgetful_voters().any(|plan| is_broken(plan, Mutant::VolatileAcceptor)));
 }
 
@@ -172,7 +173,7 @@ fn late_relay(at: u64) -> Plan {
 #[test]
 fn an_old_wish_comes_by_way_of_another() {
     let plans = || (0..1200).step_by(10).map(late_relay);
-    plans().for_each(|plan| _ = assert_sound(plan));
+    plans().for_each(|plan| _ = assert_sound(&plan));
     assert!(plans().any(|plan| is_broken(plan, Mutant::AnyWish)));
 }
 
@@ -190,6 +191,6 @@ fn a_release_is_decided_late() {
         .act(9000, Act::Mend)
         .act(9000, Act::Cut(Cut::Apart(2)))
         .act(20_000, Act::Mend);
-    assert_sound(plan.clone());
+    assert_sound(&plan);
     assert!(is_broken(plan, Mutant::VolatileLeave));
 }

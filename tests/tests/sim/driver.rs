@@ -4,7 +4,9 @@ use podnet_core::claim::{ClaimState, Outcome};
 
 use crate::checker::Running;
 use crate::mutant::Mutant;
-use crate::world::{Failure, World, new_node};
+use crate::setup::new_node;
+use crate::verdict::Failure;
+use crate::world::World;
 
 impl World {
     /// One step of a host's agent: write, apply, publish, nudge, in this order; it may die before

@@ -12,4 +12,6 @@ mod mutant;
 mod network;
 mod plan;
 mod random;
+mod setup;
+mod verdict;
 mod world;

@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::mutant::Mutant;
 use crate::plan::Plan;
-use crate::world::{Failure, Summary, World};
+use crate::verdict::{Failure, Summary};
+use crate::world::World;
 
 /// Seeds whose schedules once failed, with the number of their voters: run always, first.
 const REGRESSIONS: &[(u64, usize)] = &[
@@ -79,6 +80,14 @@ fn replay(seed: u64, voters: usize) -> String {
     format!("{tail}\n{plan:#?}\nseed {seed} with {voters} voters: {result:?}")
 }
 
+#[expect(
+    clippy::print_stdout,
+    reason = "what a run saw, for those who ask with --nocapture"
+)]
+fn tell(what: &str) {
+    println!("{what}");
+}
+
 /// Runs so many schedules, unless the environment says otherwise, and asserts that none fails.
 fn assert_sound(voters: usize, schedules: u64) {
     let regressions = REGRESSIONS.iter().filter(|(_, of)| *of == voters);
@@ -97,13 +106,13 @@ fn assert_sound(voters: usize, schedules: u64) {
     let total = |of: fn(&Summary) -> u64| all.iter().map(of).sum::<u64>();
     let slowest = all.iter().map(|summary| summary.convergence).max();
     let leaks = total(|summary| summary.leaks);
-    println!(
+    tell(&format!(
         "{voters} voters: {count} schedules, {} steps, {} slots, {leaks} blocks without a host, \
          agreement at most {} ms after the last fault",
         total(|summary| summary.steps),
         total(|summary| summary.slots),
         slowest.unwrap_or(0),
-    );
+    ));
     assert!(
         leaks * 50 <= count.max(50),
         "{leaks} blocks belong to nobody that exists"
@@ -135,7 +144,9 @@ fn assert_caught(mutant: Mutant, voters: usize, within: u64) {
     let Some((seed, what)) = caught else {
         panic!("{mutant:?} is not caught by {within} schedules with {voters} voters");
     };
-    println!("{mutant:?} with {voters} voters, seed {seed}: {what:.200}");
+    tell(&format!(
+        "{mutant:?} with {voters} voters, seed {seed}: {what:.200}"
+    ));
 }
 
 #[test]

@@ -2,13 +2,10 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::fmt;
 use std::net::SocketAddrV4;
 
 use podnet_core::claim::{ClaimState, Durable};
-use podnet_proto::ledger::{Ledger, Settings};
-use podnet_proto::network::BlockIndex;
-use podnet_proto::{Boot, ClusterId, NodeId, PodNetwork};
+use podnet_proto::{Boot, NodeId};
 
 use crate::checker::Checker;
 use crate::gossip::Message;
@@ -16,6 +13,8 @@ use crate::host::Host;
 use crate::mutant::Mutant;
 use crate::network::{Network, Weather};
 use crate::plan::{Act, Plan};
+use crate::setup::{genesis, new_address, new_host};
+use crate::verdict::{Failure, Summary};
 
 /// How long after the last fault the members may take to agree again, in milliseconds.
 const CONVERGENCE: u64 = 120_000;
@@ -43,41 +42,6 @@ pub(crate) enum Event {
         to: SocketAddrV4,
         message: Message,
     },
-}
-
-/// Why a schedule fails.
-#[derive(Debug, Clone)]
-pub(crate) enum Failure {
-    /// A rule of the protocol is broken.
-    Broken(String),
-    /// The members do not agree again.
-    Stuck(String),
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Broken(what) => write!(f, "broken: {what}"),
-            Self::Stuck(what) => write!(f, "no agreement: {what}"),
-        }
-    }
-}
-
-impl From<String> for Failure {
-    fn from(what: String) -> Self {
-        Self::Broken(what)
-    }
-}
-
-/// What a schedule led to.
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Summary {
-    pub(crate) steps: u64,
-    pub(crate) slots: u64,
-    /// How long after the last fault the members agreed, in milliseconds.
-    pub(crate) convergence: u64,
-    /// Blocks whose owner is nobody any more.
-    pub(crate) leaks: u64,
 }
 
 pub(crate) struct World {
@@ -216,8 +180,13 @@ impl World {
 
     /// The host gets a token and starts its agent.
     pub(crate) fn join(&mut self, host: usize) {
-        let first = self.rng.bool().then(|| self.checker.latest()).flatten();
-        let ledger = first.cloned().unwrap_or_else(|| genesis_of(&self.checker));
+        // The token is as old as the cluster, or new.
+        let ledger = if self.rng.bool() {
+            self.checker.latest()
+        } else {
+            self.checker.first()
+        };
+        let ledger = ledger.expect("there is one from the start");
         let durable = Durable::joiner(ledger.cluster, ledger.checkpoint());
         self.hosts[host].disk = Some(durable);
         self.push(self.now, Event::Start { host });
@@ -308,11 +277,11 @@ impl World {
         let others = self.rng.choose_multiple(known, random);
         let (from, syn) = (greeting.address, agent.board.syn(agent.local(self.now)));
         for to in peers.iter().copied().chain(others) {
-            self.send(from, to, syn.clone());
+            self.send(from, to, &syn);
         }
     }
 
-    fn send(&mut self, from: SocketAddrV4, to: SocketAddrV4, message: Message) {
+    fn send(&mut self, from: SocketAddrV4, to: SocketAddrV4, message: &Message) {
         let (Some(sender), Some(receiver)) = (self.host_at(from), self.host_at(to)) else {
             return;
         };
@@ -346,7 +315,7 @@ impl World {
             self.wake(host, now + 2);
         }
         if let Some(answer) = answer {
-            self.send(to, from, answer);
+            self.send(to, from, &answer);
         }
     }
 
@@ -406,52 +375,4 @@ impl World {
         });
         hosts.collect::<Vec<_>>().join("; ")
     }
-}
-
-pub(crate) fn new_node(rng: &mut fastrand::Rng) -> NodeId {
-    NodeId::from_bytes(rng.u128(..).to_be_bytes())
-}
-
-fn new_address(rng: &mut fastrand::Rng) -> SocketAddrV4 {
-    SocketAddrV4::new(rng.u32(..).into(), 7846)
-}
-
-fn new_host(rng: &mut fastrand::Rng) -> Host {
-    Host {
-        node: new_node(rng),
-        address: new_address(rng),
-        disk: None,
-        boot: Boot(rng.u64(..)),
-        pods: None,
-        agent: None,
-        life: 0,
-        leave: false,
-        crash: None,
-        state: None,
-    }
-}
-
-/// A ledger in which the first hosts are members and voters.
-fn genesis(plan: &Plan, hosts: &[Host]) -> Ledger {
-    let prefix = 24 - plan.blocks.ilog2();
-    let network = PodNetwork::parse(&format!("10.0.0.0/{prefix}"), 24).expect("a pod network");
-    let cluster = ClusterId::from_bytes([1; 16]);
-    let settings = Settings::default();
-    let mut ledger = Ledger::genesis(
-        cluster,
-        vec![network],
-        settings,
-        hosts[0].node,
-        hosts[0].boot,
-    );
-    ledger.voters = hosts[..plan.voters].iter().map(|host| host.node).collect();
-    for (index, voter) in (0..).map(BlockIndex).zip(&hosts[..plan.voters]) {
-        ledger.blocks.insert(index, voter.node);
-        ledger.boots.insert(voter.node, voter.boot);
-    }
-    ledger
-}
-
-fn genesis_of(checker: &Checker) -> Ledger {
-    checker.first().cloned().expect("the first ledger")
 }
