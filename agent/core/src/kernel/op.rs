@@ -86,31 +86,6 @@ pub enum Op {
 }
 
 impl Op {
-    /// The host end of the pod that this changes; `None` for what is no pod.
-    #[must_use]
-    pub const fn host_end(&self) -> Option<&IfName> {
-        match self {
-            Self::AttachPod(link) | Self::RepairPod(link) => Some(&link.host_ifname),
-            Self::DetachPod { host_ifname, .. } => Some(host_ifname),
-            Self::SetSysctl { .. }
-            | Self::CreateBridge(_)
-            | Self::UpdateBridge(_)
-            | Self::DeleteBridge(_)
-            | Self::AddAddress { .. }
-            | Self::DeleteAddress { .. }
-            | Self::SetNeighbour { .. }
-            | Self::DeleteNeighbour { .. }
-            | Self::AddRoute(_)
-            | Self::ReplaceRoute(_)
-            | Self::DeleteRoute(_)
-            | Self::SetFirewall(_)
-            | Self::RemoveFirewall
-            | Self::FlushConnections(_) => None,
-        }
-    }
-}
-
-impl Op {
     /// How this attaches a pod; `None` for what attaches none.
     #[must_use]
     pub const fn pod_link(&self) -> Option<&PodLink> {
@@ -121,26 +96,27 @@ impl Op {
         }
     }
 
+    /// The host end of the pod that this changes; `None` for what is no pod.
+    #[must_use]
+    pub const fn host_end(&self) -> Option<&IfName> {
+        if let Self::DetachPod { host_ifname, .. } = self {
+            Some(host_ifname)
+        } else if let Some(link) = self.pod_link() {
+            Some(&link.host_ifname)
+        } else {
+            None
+        }
+    }
+
     /// The destination of the route that this changes; `None` for what is no route.
     #[must_use]
     pub const fn destination(&self) -> Option<IpNetwork> {
-        match self {
-            Self::AddRoute(route) | Self::ReplaceRoute(route) => Some(route.destination),
-            Self::DeleteRoute(key) => Some(key.destination),
-            Self::SetSysctl { .. }
-            | Self::CreateBridge(_)
-            | Self::UpdateBridge(_)
-            | Self::DeleteBridge(_)
-            | Self::AddAddress { .. }
-            | Self::DeleteAddress { .. }
-            | Self::AttachPod(_)
-            | Self::RepairPod(_)
-            | Self::DetachPod { .. }
-            | Self::SetNeighbour { .. }
-            | Self::DeleteNeighbour { .. }
-            | Self::SetFirewall(_)
-            | Self::RemoveFirewall
-            | Self::FlushConnections(_) => None,
+        if let Self::AddRoute(route) | Self::ReplaceRoute(route) = self {
+            Some(route.destination)
+        } else if let Self::DeleteRoute(key) = self {
+            Some(key.destination)
+        } else {
+            None
         }
     }
 }
