@@ -145,8 +145,8 @@ impl Cached {
         }
     }
 
-    /// Takes new values over; returns how many differ from the last ones.
-    fn update(&mut self, now: Moment, mut values: BTreeMap<Key, String>) -> usize {
+    /// Takes new values over; returns whether one differs from the last.
+    fn update(&mut self, now: Moment, mut values: BTreeMap<Key, String>) -> bool {
         let mut take = |key| values.remove(&key).unwrap_or_default();
         let want_changed = self.want.update(take(Key::Want));
         if want_changed {
@@ -160,9 +160,7 @@ impl Cached {
             self.prop.update_shared(take(Key::Prop)),
             self.snap.update_shared(take(Key::Snap)),
         ]
-        .into_iter()
-        .filter(|changed| *changed)
-        .count()
+        .contains(&true)
     }
 
     fn malformed(&self) -> usize {
@@ -237,7 +235,7 @@ impl Reader {
                 .remove(&at)
                 .or_else(|| self.cache.remove(&at))
                 .unwrap_or_else(|| Cached::new(now));
-            if cached.update(now, entry.values) > 0 {
+            if cached.update(now, entry.values) {
                 news.insert(entry.node);
             }
             entries.insert(
