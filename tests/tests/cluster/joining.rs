@@ -53,10 +53,10 @@ fn a_join_returns_when_the_node_has_a_block_and_a_path_to_every_peer() {
     let invitation = node1.init(None).unwrap();
     let pod = add_pod(node1, "red");
     for (node, member) in [(node2, node1), (node3, node2)] {
-        let joined = join(node, &invitation, member, &[]).unwrap();
+        let document = joined(node, &invitation, member, &[]);
         let status = status(node);
         assert_eq!(status["phase"], "ready", "{status}");
-        assert_eq!(status["blocks"], joined["blocks"]);
+        assert_eq!(status["blocks"], document["blocks"]);
         let pending = list(&status["peers"])
             .iter()
             .find(|peer| peer["path"] != "ok");
@@ -65,22 +65,14 @@ fn a_join_returns_when_the_node_has_a_block_and_a_path_to_every_peer() {
     }
 }
 
-/// Joins with more arguments, and returns the document or the code and exit code of the error.
-fn join(
-    node: Node<'_>,
-    invitation: &Invitation,
-    member: Node<'_>,
-    more: &[&str],
-) -> Result<Value, (String, i32)> {
+/// Joins with more arguments.
+#[track_caller]
+fn joined(node: Node<'_>, invitation: &Invitation, member: Node<'_>, more: &[&str]) -> Value {
     let address = member.address().to_string();
     let words = [&["join", &address], more].concat();
     let output = ctl(node, &words, &invitation.token).unwrap();
-    let document = output.json().unwrap();
-    if output.ok() {
-        Ok(document)
-    } else {
-        Err((text(&document["error"]["code"]).to_owned(), output.code))
-    }
+    assert!(output.ok(), "{}: {words:?}: {output}", node.name());
+    output.json().unwrap()
 }
 
 /// Refusals of `join` that come before anybody is asked.
@@ -244,23 +236,27 @@ fn a_member_refuses_to_join_with_anything_else() {
     let before = Snapshot::whole(node2);
     let first = status(node2);
 
-    let again = join(node2, &invitation, node1, &[]).unwrap();
+    let again = joined(node2, &invitation, node1, &[]);
     assert_eq!(again["blocks"], first["blocks"], "the same call again");
     let named = ["--node-name", "node2", "--advertise", "192.168.56.12"];
-    join(node2, &invitation, node1, &named).unwrap();
+    joined(node2, &invitation, node1, &named);
 
-    let conflict = |code: &str| Err((code.to_owned(), 5));
-    let renamed = ["--node-name", "another"];
-    assert_eq!(
-        join(node2, &invitation, node1, &renamed),
-        conflict("already_member")
-    );
-    let moved = ["--advertise", "192.168.56.12:7000"];
-    assert_eq!(
-        join(node2, &invitation, node1, &moved),
-        conflict("already_member")
-    );
-    assert_eq!(join(node2, &other, node3, &[]), conflict("wrong_cluster"));
+    for (more, token, code) in [
+        (
+            &["--node-name", "another"][..],
+            &invitation.token,
+            "already_member",
+        ),
+        (
+            &["--advertise", "192.168.56.12:7000"],
+            &invitation.token,
+            "already_member",
+        ),
+        (&[], &other.token, "wrong_cluster"),
+    ] {
+        let words = [&["join", "192.168.56.11"], more].concat();
+        refused_with(node2, &words, token, (code, 5));
+    }
     let init = [
         "init",
         "--pod-cidr",
@@ -284,11 +280,11 @@ fn the_name_of_another_member_is_refused() {
     let [node1, node2] = nodes(&lab);
     ask(node2, &["--yes", "leave"]);
     let before = Snapshot::whole(node2);
-    let taken = join(node2, &invitation, node1, &["--node-name", "node1"]);
-    assert_eq!(taken, Err(("exists".to_owned(), 5)));
+    let taken = ["join", "192.168.56.11", "--node-name", "node1"];
+    refused_with(node2, &taken, &invitation.token, ("exists", 5));
     before.assert_same(&Snapshot::whole(node2), "join");
     assert_eq!(status(node2)["phase"], "idle");
-    join(node2, &invitation, node1, &["--node-name", "blue"]).unwrap();
+    joined(node2, &invitation, node1, &["--node-name", "blue"]);
     status_where(node1, "the name of the new peer", |status| {
         status["peers"][0]["name"] == "blue"
     });
@@ -301,7 +297,7 @@ fn an_explicit_address_is_the_one_that_peers_are_told() {
     shell(node2, "ip address add 192.168.56.212/24 dev eth0");
     let invitation = node1.init(None).unwrap();
     let second = ["--advertise", "192.168.56.212"];
-    join(node2, &invitation, node1, &second).unwrap();
+    joined(node2, &invitation, node1, &second);
     let told = ready(node1, 1)["peers"][0]["addresses"].clone();
     assert_eq!(told, serde_json::json!(["192.168.56.212:7846"]));
     let via: Vec<IpAddr> = list(&ask(node1, &["routes"]))

@@ -140,21 +140,30 @@ fn lasting(node: Node<'_>) -> Value {
     })
 }
 
-fn restart(node: Node<'_>, signal: Signal) {
-    match signal {
-        Signal::SIGKILL => node.kill().unwrap(),
-        _ => node.term().unwrap(),
+/// How an agent ends.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    /// In order, as when it is upgraded.
+    Term,
+    /// As in a crash.
+    Kill,
+}
+
+fn restart(node: Node<'_>, end: End) {
+    match end {
+        End::Term => node.term().unwrap(),
+        End::Kill => node.kill().unwrap(),
     }
     node.start().unwrap();
 }
 
 /// Restarts an agent and asserts that it took over what was there.
-fn assert_adopts(node: Node<'_>, signal: Signal, back: impl Fn(Node<'_>) -> Value) {
-    let when = format!("{} after {signal}", node.name());
+fn assert_adopts(node: Node<'_>, end: End, back: impl Fn(Node<'_>) -> Value) {
+    let when = format!("{} after {end:?}", node.name());
     let before = lasting(node);
     let instance = status(node)["node"]["instance"].clone();
     let monitor = Monitor::start(node);
-    restart(node, signal);
+    restart(node, end);
     let now = back(node);
     assert_ne!(now["node"]["instance"], instance, "{when}");
     monitor.assert_silent(&when);
@@ -179,8 +188,8 @@ fn an_agent_that_comes_back_finds_everything_as_it_was() {
         Flow::start(&node2.pod("blue"), red),
     ];
     for node in [node2, node1] {
-        for signal in [Signal::SIGTERM, Signal::SIGKILL] {
-            assert_adopts(node, signal, |node| ready(node, 1));
+        for end in [End::Term, End::Kill] {
+            assert_adopts(node, end, |node| ready(node, 1));
         }
     }
     for flow in flows {
@@ -204,9 +213,9 @@ fn a_join_that_was_answered_goes_on_through_a_restart() {
         phase == "joining" || phase == "no-quorum"
     };
     assert!(waits(&status(node3)), "{}", status(node3));
-    for signal in [Signal::SIGKILL, Signal::SIGTERM] {
-        restart(node3, signal);
-        assert!(waits(&status(node3)), "{signal}: {}", status(node3));
+    for end in [End::Kill, End::Term] {
+        restart(node3, end);
+        assert!(waits(&status(node3)), "{end:?}: {}", status(node3));
     }
     node1.start().unwrap();
     for node in [node3, node2, node1] {
@@ -237,8 +246,8 @@ fn a_member_that_comes_back_alone_keeps_its_block() {
         })
     };
     alone(node2);
-    for signal in [Signal::SIGKILL, Signal::SIGTERM] {
-        assert_adopts(node2, signal, alone);
+    for end in [End::Kill, End::Term] {
+        assert_adopts(node2, end, alone);
     }
     let pink = add_pod(node2, "pink");
     node3.pod("green").ping(pink).unwrap();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use podnet_lab::Lab;
+use podnet_lab::{Lab, Node};
 
 use crate::pcap::{Packet, Recording};
 use crate::scene::{add_pod, ask, gateway, idle, nodes, ready, status, text};
@@ -51,7 +51,7 @@ fn recorded() -> (Lab, Vec<Packet>, Ipv4Addr, Ipv4Addr) {
 #[test]
 fn gossip_is_sealed_and_pod_traffic_is_plain() {
     let (lab, packets, red, blue) = recorded();
-    let underlay: BTreeSet<Ipv4Addr> = lab.nodes().iter().map(|node| node.address()).collect();
+    let underlay: BTreeSet<Ipv4Addr> = lab.nodes().iter().map(Node::address).collect();
     let is_gossip = |packet: &&Packet| packet.protocol == UDP && packet.ports().1 == GOSSIP_PORT;
     let (gossip, other): (Vec<_>, Vec<_>) = packets.iter().partition(is_gossip);
 
