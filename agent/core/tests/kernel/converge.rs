@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use ipnetwork::IpNetwork;
+use podnet_core::kernel::model::Hop;
 use podnet_core::kernel::{
-    Desired, IfIndex, Mtu, NextHop, Observed, Op, Place, Route, Scope, diff,
+    Desired, IfIndex, IfName, Mtu, NextHop, Observed, Op, OpErrorKind, PROTOCOL, Place, Plan,
+    Route, RouteKey, Scope, diff,
 };
 use proptest::prelude::*;
 
 use crate::history::{after, history, wish};
-use crate::node::{Node, everything, host_end, net};
+use crate::node::{Node, Whereabouts, Wish, everything, host_end, net};
 
 proptest! {
     /// Whatever happened before, and whatever foreign things there are: each change finds what it
@@ -138,7 +139,7 @@ proptest! {
             prop_assert!(covered, "{op} is outside of {scope:?}");
         }
         let unseen = Observed::default();
-        prop_assert_eq!(diff(&desired, &unseen), podnet_core::kernel::Plan::default());
+        prop_assert_eq!(diff(&desired, &unseen), Plan::default());
     }
 
     /// Pods that are being attached or detached are somebody's who works on them right now.
@@ -175,23 +176,27 @@ proptest! {
     }
 }
 
-/// A host end that was listed and looks wrong is not judged before its namespace was looked into.
-#[test]
-fn a_listed_pod_is_unclear_until_it_was_looked_into() {
-    let wish = crate::node::Wish {
+/// A member with a peer and two pods.
+fn plain_wish() -> Wish {
+    Wish {
         member: true,
         second_network: false,
         excluded: false,
         block: 0,
         mtu: 1500,
-        peers: Default::default(),
+        peers: [(1, Whereabouts::OnEth0)].into(),
         pods: [(0, true), (1, false)].into(),
         in_flight: BTreeSet::new(),
-    };
+    }
+}
+
+/// A host end that was listed and looks wrong is not judged before its namespace was looked into.
+#[test]
+fn a_listed_pod_is_unclear_until_it_was_looked_into() {
     let mut node = Node::new();
-    node.live(&wish);
+    node.live(&plain_wish());
     node.kernel.set_link_down(&host_end(0));
-    let desired = node.desired(&wish);
+    let desired = node.desired(&plain_wish());
     let listed = Scope {
         host_ends: true,
         ..Scope::default()
@@ -204,37 +209,88 @@ fn a_listed_pod_is_unclear_until_it_was_looked_into() {
     assert!(matches!(&plan.ops[..], [Op::RepairPod(pod)] if pod.host_ifname == host_end(0)));
 }
 
+/// A host end of no pod goes, also where it was looked at alone.
+#[test]
+fn a_stray_host_end_goes() {
+    let mut node = Node::new();
+    node.live(&plain_wish());
+    let mut desired = node.desired(&plain_wish());
+    let scope = Scope {
+        pods: everything(&desired).pods,
+        ..Scope::default()
+    };
+    desired.pods.remove(&host_end(1));
+    let plan = diff(&desired, &node.kernel.observe(&scope));
+    assert_eq!(
+        plan.ops,
+        [Op::DetachPod {
+            host_ifname: host_end(1),
+            netns: None
+        }]
+    );
+}
+
 /// With a foreign bridge of the name nothing can be built on it, but what is not wanted still goes.
 #[test]
 fn a_foreign_bridge_keeps_no_stale_route() {
     let mut node = Node::new();
-    node.kernel
-        .add_link(&podnet_core::kernel::IfName::bridge(), Mtu(1500));
-    let stale: IpNetwork = net("10.244.7.0/24");
-    let key = podnet_core::kernel::RouteKey::to(stale);
-    node.kernel.add_route(
-        key,
-        podnet_core::kernel::PROTOCOL,
-        podnet_core::kernel::model::Hop::Unreachable,
-    );
-    let wish = crate::node::Wish {
-        member: true,
-        second_network: false,
-        excluded: false,
-        block: 0,
-        mtu: 1500,
-        peers: [(1, crate::node::Whereabouts::OnEth0)].into(),
-        pods: Default::default(),
-        in_flight: BTreeSet::new(),
-    };
-    let plan = node.plan(&node.desired(&wish));
+    node.kernel.add_link(&IfName::bridge(), Mtu(1500));
+    let stale = RouteKey::to(net("10.244.7.0/24"));
+    node.kernel.add_route(stale, PROTOCOL, Hop::Unreachable);
+    let plan = node.plan(&node.desired(&plain_wish()));
     assert_eq!(plan.conflicts.len(), 1);
-    assert!(plan.ops.contains(&Op::DeleteRoute(key)), "{plan:?}");
-    assert!(!plan.ops.iter().any(|op| matches!(
-        op,
-        Op::AddRoute(Route {
-            next_hop: NextHop::Gateway { .. },
-            ..
-        })
-    )));
+    assert!(plan.ops.contains(&Op::DeleteRoute(stale)), "{plan:?}");
+    let routes = plan.ops.iter().filter(|op| matches!(op, Op::AddRoute(_)));
+    let added: Vec<_> = routes.map(ToString::to_string).collect();
+    assert_eq!(added, ["add route unreachable 10.244.0.0/16"]);
+}
+
+/// Rules that nothing can hold are tried all the same, so that somebody hears of it.
+#[test]
+fn no_firewall_is_not_passed_over() {
+    let mut node = Node::new();
+    node.kernel.firewall_mut().clear();
+    let plan = node.plan(&node.desired(&plain_wish()));
+    let set = plan
+        .ops
+        .iter()
+        .find(|op| matches!(op, Op::SetFirewall(_)))
+        .unwrap();
+    let error = node.kernel.apply(set).unwrap_err();
+    assert!(
+        matches!(error.kind, OpErrorKind::MissingBinary(_)),
+        "{error}"
+    );
+    assert!(
+        !node
+            .plan(&Desired::default())
+            .ops
+            .contains(&Op::RemoveFirewall)
+    );
+}
+
+/// What was built last goes first, so that no packet finds half of it.
+#[test]
+fn removals_go_backwards() {
+    let mut node = Node::new();
+    node.live(&plain_wish());
+    let text: Vec<_> = node
+        .plan(&Desired::default())
+        .ops
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let mut ends = [host_end(0), host_end(1)];
+    ends.sort();
+    assert_eq!(
+        text,
+        [
+            "delete route 10.244.1.0/24".to_owned(),
+            "delete route 10.244.0.0/16".to_owned(),
+            "remove firewall rules".to_owned(),
+            format!("detach {}", ends[1]),
+            format!("detach {}", ends[0]),
+            "delete bridge podnet0".to_owned(),
+        ]
+    );
 }

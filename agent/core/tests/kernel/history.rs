@@ -56,6 +56,7 @@ pub(crate) enum Inner {
     MoreAddresses,
     NoGateway,
     NoNeighbour,
+    OtherNeighbour,
 }
 
 #[derive(Debug, Clone)]
@@ -141,6 +142,15 @@ impl Tamper {
         }
     }
 
+    /// Whether something of it stays after podnet's next pass.
+    pub(crate) fn lasts(&self) -> bool {
+        !self.is_curable()
+            || matches!(
+                self,
+                Self::SecondBackend | Self::ChangeInterface(_, Inner::MoreAddresses)
+            )
+    }
+
     /// Whether podnet can put this right: not what takes away what it builds on.
     pub(crate) fn is_curable(&self) -> bool {
         !matches!(self, Self::RemoveNetns(_))
@@ -166,6 +176,10 @@ impl Inner {
             }
             Self::NoGateway => interface.gateways.clear(),
             Self::NoNeighbour => interface.neighbours.clear(),
+            Self::OtherNeighbour => interface
+                .neighbours
+                .values_mut()
+                .for_each(|found| *found = mac),
         }
     }
 }
@@ -271,6 +285,7 @@ pub(crate) fn tamper() -> impl Strategy<Value = Tamper> {
         Inner::MoreAddresses,
         Inner::NoGateway,
         Inner::NoNeighbour,
+        Inner::OtherNeighbour,
     ]);
     prop_oneof![
         own_link().prop_map(Tamper::DeleteLink),
