@@ -108,7 +108,8 @@ pub fn rules(pod_networks: &[IpNetwork], excluded: &[IpNetwork]) -> RuleSet {
         let untouched = pod_networks.iter().chain(excluded).chain(&multicast).filter(same_family);
         postrouting.extend(untouched.map(|&destination| Rule {
             source: Some(source),
-            destination: Some(destination),
+            // All destinations are no condition, and are read back as none.
+            destination: (destination.prefix() > 0).then_some(destination),
             verdict: Verdict::Return,
         }));
         postrouting.push(Rule {
@@ -152,6 +153,13 @@ mod tests {
         );
         assert_eq!(rules.chains[&Chain::Forward].len(), 2);
         assert_eq!(rules.forwarding().chains.len(), 1);
+    }
+
+    #[test]
+    fn to_exclude_everything_is_no_condition() {
+        let rules = rules(&[network("10.244.0.0/16")], &[network("0.0.0.0/0")]);
+        let destinations = rules.chains[&Chain::Postrouting].iter().map(|rule| rule.destination);
+        assert_eq!(destinations.filter(Option::is_none).count(), 2);
     }
 
     #[test]

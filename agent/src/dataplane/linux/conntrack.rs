@@ -86,17 +86,15 @@ async fn forget(driver: &runtime::Handle, address: IpAddr) -> Result<(), KernelE
     let (socket, _events) = Socket::open(driver, NETLINK_NETFILTER, &[])?;
     for role in ROLES {
         let listed = socket.dump(list(role, address)).await?;
-        let connections = listed.iter().filter_map(|message| match &message.inner {
-            NetfilterMessageInner::Conntrack(ConntrackMessage::New(connection))
-                if bears(connection, role, address) =>
+        let connections = listed.iter().filter_map(|message| {
+            if let NetfilterMessageInner::Conntrack(ConntrackMessage::New(connection)) =
+                &message.inner
+                && bears(connection, role, address)
             {
                 Some((delete(address, connection), 0))
+            } else {
+                None
             }
-            #[expect(
-                clippy::wildcard_enum_match_arm,
-                reason = "no other message is a connection"
-            )]
-            _ => None,
         });
         for answer in socket.batch(connections.collect()).await {
             match answer {

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
+use futures::stream::{self, StreamExt};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use podnet_core::kernel::{IfName, OpError, OpErrorKind};
@@ -19,6 +20,7 @@ use super::errno::{Errno, KernelError};
 use super::link::{self, DOOMED_GROUP, Link};
 use super::netns;
 use super::socket::Socket;
+use super::{Host, PODS_AT_ONCE};
 
 /// How long a removal waits for others to join it: little beside what it takes.
 const GATHER: Duration = Duration::from_millis(1);
@@ -40,19 +42,32 @@ impl Removals {
     /// Detaches pods. Their host ends' names are free when this returns.
     pub(super) async fn detach(
         &self,
-        socket: &Socket,
+        host: &Host,
         pods: &[(&IfName, Option<&Path>)],
     ) -> Vec<Result<(), OpError>> {
-        let results = self
-            .remove(socket, pods.iter().map(|(host_ifname, _)| *host_ifname))
-            .await;
-        let namespaces = pods.iter().zip(results).map(async |((_, netns), result)| {
-            result?;
-            let Some(path) = netns else { return Ok(()) };
-            let deleted = netns::delete((*path).to_owned()).await;
-            deleted.map_err(|error| error.at(format!("namespace {}", path.display())))
-        });
-        join_all(namespaces).await
+        let checks: Vec<_> = pods.iter().map(|(_, netns)| check(host, *netns)).collect();
+        let mut results: Vec<_> = stream::iter(checks).buffered(PODS_AT_ONCE).collect().await;
+        let removable = || {
+            pods.iter()
+                .zip(&results)
+                .filter(|(_, result)| result.is_ok())
+        };
+        let host_ifnames = removable().map(|((host_ifname, _), _)| *host_ifname);
+        let mut removed = self.remove(&host.socket, host_ifnames).await.into_iter();
+        for result in results.iter_mut().filter(|result| result.is_ok()) {
+            *result = removed
+                .next()
+                .unwrap_or_else(|| Err(KernelError::Lost.at("host end")));
+        }
+        let namespaces: Vec<_> = pods
+            .iter()
+            .zip(results)
+            .map(|((_, netns), result)| delete_namespace(*netns, result))
+            .collect();
+        stream::iter(namespaces)
+            .buffered(PODS_AT_ONCE)
+            .collect()
+            .await
     }
 
     async fn remove(
@@ -91,6 +106,34 @@ impl Removals {
     fn waiting(&self) -> std::sync::MutexGuard<'_, Vec<Removal>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Refuses to remove as a namespace what is none, before anything else is removed.
+async fn check(host: &Host, netns: Option<&Path>) -> Result<(), OpError> {
+    let Some(path) = netns else {
+        return Ok(());
+    };
+    match netns::is_removable(path, host.netns_inode).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(OpError::new(
+            OpErrorKind::Foreign,
+            format!("namespace {}: podnet did not make it", path.display()),
+        )),
+        Err(error) => Err(error.at(format!("namespace {}", path.display()))),
+    }
+}
+
+/// Removes a namespace, after the removal of what led into it.
+async fn delete_namespace(
+    netns: Option<&Path>,
+    removed: Result<(), OpError>,
+) -> Result<(), OpError> {
+    removed?;
+    let Some(path) = netns else {
+        return Ok(());
+    };
+    let deleted = netns::delete(path).await;
+    deleted.map_err(|error| error.at(format!("namespace {}", path.display())))
 }
 
 async fn carry_out(socket: &Socket, removals: Vec<Removal>) {

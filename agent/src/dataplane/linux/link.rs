@@ -93,7 +93,7 @@ impl Link {
     /// What somebody else's link is, in words.
     pub(super) fn foreign(&self) -> String {
         match &self.kind {
-            Some(kind) => format!("a link of kind {kind} that podnet did not make"),
+            Some(kind) => format!("a {kind} that podnet did not make"),
             None => "a link that podnet did not make".to_owned(),
         }
     }
@@ -171,13 +171,12 @@ pub(super) fn found(
 
 /// The links in an answer.
 pub(super) fn read_all(messages: &[RouteNetlinkMessage]) -> impl Iterator<Item = Link> {
-    messages.iter().filter_map(|message| match message {
-        RouteNetlinkMessage::NewLink(link) => Some(Link::read(link)),
-        #[expect(
-            clippy::wildcard_enum_match_arm,
-            reason = "no other message tells of a link"
-        )]
-        _ => None,
+    messages.iter().filter_map(|message| {
+        if let RouteNetlinkMessage::NewLink(link) = message {
+            Some(Link::read(link))
+        } else {
+            None
+        }
     })
 }
 

@@ -57,7 +57,8 @@ struct Host {
 }
 
 impl Linux {
-    /// Opens the sockets, in the network namespace of the calling thread.
+    /// Opens the sockets, in the network namespace of the calling thread. What is called later
+    /// needs a runtime with time and I/O, all of whose threads are in the same namespaces.
     ///
     /// # Errors
     /// When the kernel refuses; that it lets anybody look means that changes may still be refused.
@@ -138,7 +139,7 @@ impl Host {
                     .collect();
                 return stream::iter(work).buffered(PODS_AT_ONCE).collect().await;
             }
-            Batch::DetachPods(pods) => return self.removals.detach(socket, &pods).await,
+            Batch::DetachPods(pods) => return self.removals.detach(self, &pods).await,
             Batch::AddRoutes(routes) => return route::add(socket, &routes).await,
             Batch::ReplaceRoutes(routes) => return route::replace(socket, &routes).await,
             Batch::DeleteRoutes(keys) => return route::delete(socket, &keys).await,

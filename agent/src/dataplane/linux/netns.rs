@@ -1,11 +1,11 @@
 //! Network namespaces: entered by threads that end at once, never by one that is used for anything
 //! else.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 
 use nix::fcntl::{Flock, FlockArg};
@@ -26,6 +26,9 @@ const OWN: &str = "/proc/thread-self/ns/net";
 
 /// The file system of namespaces (`NSFS_MAGIC` in `linux/magic.h`).
 const NSFS_MAGIC: FsType = FsType(0x6e73_6673);
+
+/// The mode of the file that a namespace is mounted on: it is of no use by itself.
+const MADE_MODE: u32 = 0o444;
 
 /// Does blocking work on a thread of its own, with a deadline. A thread that does not come back is
 /// left behind.
@@ -93,7 +96,7 @@ impl Netns {
 }
 
 /// Whether a file is a network namespace: one of the file system of namespaces, and of that kind
-/// (ioctl_ns(2)).
+/// (`ioctl_ns(2)`).
 fn is_netns(file: &File) -> io::Result<bool> {
     // Only there is the number of the ioctl known to mean this.
     if fstatfs(file)?.filesystem_type() != NSFS_MAGIC {
@@ -170,26 +173,17 @@ fn make(path: &Path, driver: &runtime::Handle) -> Result<Inside, KernelError> {
     if let Some(directory) = path.parent() {
         share(directory)?;
     }
-    let created = OpenOptions::new()
+    OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(0o444)
-        .open(path);
-    match created {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && half_made(path) => {}
-        result => drop(result?),
-    }
+        .mode(MADE_MODE)
+        .open(path)?;
     let made = populate(path, driver);
     if made.is_err() {
         // The first error counts.
         let _ = remove(path);
     }
     made
-}
-
-/// Whether a path leads to what is left of a namespace that was being made when the maker died.
-fn half_made(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0)
 }
 
 fn populate(path: &Path, driver: &runtime::Handle) -> Result<Inside, KernelError> {
@@ -235,16 +229,35 @@ fn share(directory: &Path) -> Result<(), KernelError> {
     }
 }
 
-/// Unmounts and removes a namespace that podnet made; what is gone already is no error.
-pub(super) async fn delete(path: PathBuf) -> Result<(), KernelError> {
-    on_thread(move || match Netns::open(&path) {
-        Ok(_) => remove(&path),
-        Err(error) => match KernelError::from(error) {
-            error if error.is(Errno::NotFound) => Ok(()),
-            error => Err(error),
-        },
+/// Whether a path leads to what podnet may remove as a namespace that it made: a namespace other
+/// than the host's, nothing, or what is left where the maker died.
+pub(super) async fn is_removable(path: &Path, own_inode: u64) -> Result<bool, KernelError> {
+    let path = path.to_owned();
+    on_thread(move || match state(&path, own_inode) {
+        NetnsState::Missing | NetnsState::Netns { .. } => true,
+        NetnsState::NotANetns => half_made(&path),
+        NetnsState::Host => false,
     })
-    .await?
+    .await
+}
+
+/// Whether a path leads to the file that a namespace was to be mounted on.
+fn half_made(path: &Path) -> bool {
+    let mounted = |file: &Metadata| {
+        let directory = path
+            .parent()
+            .and_then(|directory| fs::metadata(directory).ok());
+        directory.is_none_or(|directory| directory.dev() != file.dev())
+    };
+    fs::symlink_metadata(path).is_ok_and(|file| {
+        file.is_file() && file.len() == 0 && file.mode() & 0o777 == MADE_MODE && !mounted(&file)
+    })
+}
+
+/// Unmounts and removes a namespace that podnet made; what is gone already is no error.
+pub(super) async fn delete(path: &Path) -> Result<(), KernelError> {
+    let path = path.to_owned();
+    on_thread(move || remove(&path)).await?
 }
 
 fn remove(path: &Path) -> Result<(), KernelError> {

@@ -31,7 +31,7 @@ pub(super) async fn attach(host: &Host, pod: &PodLink) -> Result<(), OpError> {
     };
     if attached.is_err() && made {
         // The first error counts.
-        let _ = netns::delete(pod.netns.path.clone()).await;
+        let _ = netns::delete(&pod.netns.path).await;
     }
     attached
 }
@@ -244,7 +244,8 @@ async fn finish(
 }
 
 /// Sets what the host needs beside the host end itself: no IPv6 on it, and the pod as a permanent
-/// neighbour on the bridge.
+/// neighbour on the bridge. (What a pod advertises ends at the bridge: the packets of a port never
+/// reach the host as the port's own.)
 async fn set_outside(host: &Host, pod: &PodLink, bridge: &Link) -> Result<(), KernelError> {
     let neighbours = pod
         .addresses

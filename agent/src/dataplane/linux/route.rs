@@ -114,13 +114,10 @@ impl KernelRoute {
     }
 
     fn words(&self) -> String {
-        let protocol = match self.protocol {
-            RouteProtocol::Other(number) => format!("protocol {number}"),
-            known => format!("protocol {known}"),
-        };
+        let protocol = u8::from(self.protocol);
         match self.gateway {
-            Some(gateway) => format!("a route via {gateway} ({protocol})"),
-            None => format!("a route without a gateway ({protocol})"),
+            Some(gateway) => format!("a route via {gateway} (protocol {protocol})"),
+            None => format!("a route without a gateway (protocol {protocol})"),
         }
     }
 }

@@ -241,14 +241,14 @@ COMMIT
 COMMIT
 "#;
 
-    fn network(text: &str) -> Option<IpNetwork> {
-        Some(text.parse().unwrap())
+    fn network(text: &str) -> IpNetwork {
+        text.parse().unwrap()
     }
 
     #[test]
     fn podnets_rules_are_found_among_others() {
         let found = parse(DOCKER_HOST);
-        let pods = network("10.244.0.0/16");
+        let pods = Some(network("10.244.0.0/16"));
         let rule = |source, destination, verdict| {
             Some(Rule {
                 source,
@@ -279,7 +279,7 @@ COMMIT
 
     #[test]
     fn only_what_differs_about_the_jumps_is_changed() {
-        let rules = rules(&[network("10.244.0.0/16").unwrap()], &[]);
+        let rules = rules(&[network("10.244.0.0/16")], &[]);
         let script = script(&parse(DOCKER_HOST), &rules).unwrap();
         assert_eq!(
             script,

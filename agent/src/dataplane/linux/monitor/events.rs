@@ -189,7 +189,7 @@ mod tests {
     const HOST_END: &str = "pnabc";
 
     /// An event of a link.
-    #[derive(Clone)]
+    #[derive(Clone, Copy)]
     struct Event {
         name: &'static str,
         up: bool,
@@ -212,7 +212,7 @@ mod tests {
             }
         }
 
-        fn message(&self) -> LinkMessage {
+        fn message(self) -> LinkMessage {
             let mut message = LinkMessage::default();
             message.header.index = 7;
             if self.up {
@@ -267,11 +267,11 @@ mod tests {
             group: 114,
             ..Event::attached()
         };
-        assert_eq!(doomed.clone().heard(&mut seen), []);
+        assert_eq!(doomed.heard(&mut seen), []);
         assert_eq!(
             Event {
                 up: false,
-                ..doomed.clone()
+                ..doomed
             }
             .heard(&mut seen),
             []
@@ -303,7 +303,7 @@ mod tests {
         for case in cases {
             let mut seen = Seen::default();
             attached().heard(&mut seen);
-            assert_eq!(case.clone().heard(&mut seen), host_end());
+            assert_eq!(case.heard(&mut seen), host_end());
             assert_eq!(case.heard(&mut seen), [], "told once");
         }
         let mut seen = Seen::default();
@@ -320,16 +320,12 @@ mod tests {
             ..Event::attached()
         };
         let scopes = [ChangeScope::Routes, ChangeScope::Underlay];
-        assert_eq!(underlay.clone().heard(&mut seen), scopes);
-        assert_eq!(
-            underlay.clone().heard(&mut seen),
-            [],
-            "the carrier is no matter"
-        );
+        assert_eq!(underlay.heard(&mut seen), scopes);
+        assert_eq!(underlay.heard(&mut seen), [], "the carrier is no matter");
         assert_eq!(
             Event {
                 up: false,
-                ..underlay.clone()
+                ..underlay
             }
             .heard(&mut seen),
             scopes
@@ -342,7 +338,7 @@ mod tests {
             ..Event::attached()
         };
         let scopes = [ChangeScope::Bridge, ChangeScope::Routes];
-        assert_eq!(bridge.clone().heard(&mut seen), scopes);
+        assert_eq!(bridge.heard(&mut seen), scopes);
         assert_eq!(
             Event {
                 up: false,

@@ -83,6 +83,8 @@ impl Monitor {
         };
         loop {
             tokio::select! {
+                // Events first: however many there are by now, each change is told of once.
+                biased;
                 event = network.next() => match event {
                     Some((message, _)) => self.hear(&message),
                     None => break,

@@ -255,6 +255,30 @@ fn a_host_end_of_somebody_else_stays() {
 }
 
 #[test]
+fn only_a_namespace_is_removed_as_one() {
+    on_a_host(async |linux| {
+        with_bridge(&linux).await;
+        let red = pod("red", 2);
+        apply(&linux, Op::AttachPod(red.clone())).await.unwrap();
+        run("touch /run/file");
+        for path in ["/run/file", "/proc/thread-self/ns/net", "/proc/self/ns/mnt"] {
+            let (host_ifname, netns) = (red.host_ifname.clone(), Some(path.into()));
+            let error = apply(&linux, Op::DetachPod { host_ifname, netns })
+                .await
+                .unwrap_err();
+            assert_eq!(error.kind, OpErrorKind::Foreign, "{error}");
+        }
+        run("test -e /run/file");
+        assert_whole(&linux, &red).await;
+        // What is left where an attach was cut short.
+        run("install -m 444 /dev/null /run/netns/half");
+        let half = pod("half", 3);
+        apply(&linux, detach(&half)).await.unwrap();
+        assert_nothing_left(&linux, &half).await;
+    });
+}
+
+#[test]
 fn a_group_that_others_use_is_not_removed_as_a_whole() {
     on_a_host(async |linux| {
         with_bridge(&linux).await;

@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::slice;
 use std::time::Duration;
 
 use podnet_core::kernel::{NextHop, Op, Route};
@@ -66,7 +67,7 @@ fn changes_by_others_are_told_of() {
         }
         for change in ["mtu 1300", "nomaster", "down", "name pnother"] {
             run(&format!("ip link set {} {change}", red.host_ifname));
-            wait_for(&mut changes, &[host_end.clone()]).await;
+            wait_for(&mut changes, slice::from_ref(&host_end)).await;
         }
         run("ip link del pnother");
         wait_for(
@@ -118,15 +119,23 @@ fn podnets_own_changes_are_not_told_of() {
 }
 
 #[test]
-fn a_burst_beyond_the_buffer_is_a_change_of_everything() {
+fn a_burst_is_told_of_in_few_words() {
     on_a_host(async |linux| {
         run("ip link add u0 type veth peer name u1 && ip link set u1 up && ip link set u0 up");
         run("ip address add 192.0.2.9/24 dev u0");
         let mut changes = linux.watch().await.unwrap();
-        // While this thread makes routes, nobody listens on it.
+        // Nobody receives while this thread waits for the program.
         run("for i in $(seq 0 39); do for j in $(seq 0 249); do \
              echo route add 10.$i.$j.0/24 via 192.0.2.1 table 7; done; done > /run/batch; \
              ip -batch /run/batch");
-        assert!(wait_for(&mut changes, &[ChangeScope::Underlay]).await.len() < 3);
+        wait_for(&mut changes, &[ChangeScope::Underlay]).await;
+        let mut more = 0;
+        while timeout(Duration::from_millis(100), changes.recv())
+            .await
+            .is_ok()
+        {
+            more += 1;
+        }
+        assert!(more < 100, "10000 routes, {more} more changes");
     });
 }
