@@ -194,7 +194,7 @@ pub(crate) async fn a_bridge_goes_with_all_that_is_on_it(world: &dyn World) {
     let route = to_peer("10.244.1.0/24", "192.0.2.1", eth0);
     apply(world, &[Op::AttachPod(pod.clone()), Op::AddRoute(route)]).await;
     let delete = Op::DeleteBridge(IfName::bridge());
-    apply(world, &[delete.clone()]).await;
+    apply(world, std::slice::from_ref(&delete)).await;
     assert_eq!(seen_bridge(world).await, Place::Absent);
     assert!(
         seen_routes(world, "10.244.1.0/24").await.is_empty(),

@@ -85,9 +85,9 @@ impl World for Model {
     fn set_up(&self, name: &IfName, up: bool) {
         self.on_link(name, |kernel| {
             if up {
-                kernel.set_link_up(name)
+                kernel.set_link_up(name);
             } else {
-                kernel.set_link_down(name)
+                kernel.set_link_down(name);
             }
         });
     }

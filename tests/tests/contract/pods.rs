@@ -32,7 +32,9 @@ async fn attached(world: &dyn World, number: u8) -> PodLink {
 async fn inode(world: &dyn World, pod: &PodLink) -> u64 {
     match seen_netns(world, &pod.netns.path).await {
         NetnsState::Netns { inode } => inode,
-        other => panic!("{other:?}"),
+        other @ (NetnsState::Missing | NetnsState::NotANetns | NetnsState::Host) => {
+            panic!("{other:?}")
+        }
     }
 }
 

@@ -158,7 +158,7 @@ pub(crate) async fn seen_bridge(world: &dyn World) -> Place<ObservedBridge> {
 pub(crate) async fn our_bridge(world: &dyn World) -> ObservedBridge {
     match seen_bridge(world).await {
         Place::Ours(bridge) => bridge,
-        other => panic!("{other:?}"),
+        other @ (Place::Absent | Place::Foreign(_)) => panic!("{other:?}"),
     }
 }
 
