@@ -1,13 +1,14 @@
 //! `join`: becoming a member of a cluster that exists.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use podnet_core::claim::Durable;
 use podnet_proto::api::{JoinRequest, Status};
 use podnet_proto::gossip::Hello;
 use podnet_proto::token::JoinToken;
 use podnet_proto::{ApiError, ErrorCode, NodeName};
+use tokio::task::JoinSet;
 
 use super::agent::{Agent, Event};
 use super::error;
@@ -23,6 +24,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Attempt {
     plan: Plan,
     answer: Answer<Box<Status>>,
+    /// Which attempt it is, so that the outcome of one that was given up is not taken for its.
+    started: Instant,
+    /// Aborted when the attempt is given up, so that the port is free for the next.
+    _asking: JoinSet<()>,
 }
 
 /// What becomes of a `join` request when a member answers.
@@ -34,7 +39,10 @@ struct Plan {
 }
 
 /// What asking the members has come to.
-pub(super) struct ProbeOutcome(Result<Probed, ProbeError>);
+pub(super) struct ProbeOutcome {
+    started: Instant,
+    result: Result<Probed, ProbeError>,
+}
 
 impl Agent {
     pub(super) async fn join(&mut self, request: &JoinRequest, answer: Answer<Box<Status>>) {
@@ -126,20 +134,33 @@ impl Agent {
         let targets = plan.targets.clone();
         let bind = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, self.config.gossip_port);
         let events = self.events.clone();
-        self.attempt = Some(Attempt { plan, answer });
-        tokio::spawn(async move {
-            let outcome = probe(bind, &keyring, &hello, &targets, patience).await;
-            let _ = events
-                .send(Event::Probed(Box::new(ProbeOutcome(outcome))))
-                .await;
+        let started = Instant::now();
+        let mut asking = JoinSet::new();
+        asking.spawn(async move {
+            let result = probe(bind, &keyring, &hello, &targets, patience).await;
+            let outcome = ProbeOutcome { started, result };
+            let _ = events.send(Event::Probed(Box::new(outcome))).await;
+        });
+        self.attempt = Some(Attempt {
+            plan,
+            answer,
+            started,
+            _asking: asking,
         });
     }
 
     pub(super) async fn on_probed(&mut self, outcome: ProbeOutcome) {
-        let Some(Attempt { plan, answer }) = self.attempt.take() else {
+        let attempt = self
+            .attempt
+            .take_if(|attempt| attempt.started == outcome.started);
+        let Some(Attempt { plan, answer, .. }) = attempt else {
             return;
         };
-        let joined = match outcome.0 {
+        if answer.is_closed() {
+            tracing::info!("nobody waits for the join any more: it is given up");
+            return;
+        }
+        let joined = match outcome.result {
             Ok(probed) => self.accept_welcome(plan, &probed).await,
             Err(probe_error) => Err(unanswered(&plan, &probe_error)),
         };
