@@ -100,7 +100,7 @@ impl Agent {
     }
 
     /// Answers those who wait for a cluster to be founded, once its data path stands, or has
-    /// turned out not to.
+    /// turned out not to: what is in its way, `status` names.
     pub(super) fn answer_init(&mut self) {
         let Some(membership) = &self.membership else {
             return;
@@ -110,8 +110,8 @@ impl Agent {
             .totals
             .passes
             .saturating_sub(self.init_pass);
-        let stands = passes > 0 && self.reconciling.converged;
-        if membership.using.is_none() || !(stands || passes >= INIT_PASSES) {
+        let settled = passes > 0 && !self.reconciling.may_improve();
+        if membership.using.is_none() || !(settled || passes >= INIT_PASSES) {
             return;
         }
         for answer in std::mem::take(&mut self.awaiting_init) {

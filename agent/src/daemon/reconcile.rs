@@ -51,7 +51,7 @@ pub(super) struct Reconciling {
     /// Why the last pass could not look at the kernel.
     pub(super) blind: Option<podnet_proto::ApiError>,
     /// Whether the last pass found or made everything right.
-    pub(super) converged: bool,
+    converged: bool,
     /// The peers' blocks that the routes were last computed from.
     pub(super) peers: Option<Vec<PeerBlock>>,
 }
@@ -108,6 +108,12 @@ impl Reconciling {
         *self = Self::new(Instant::now(), self.resync);
         self.totals = totals;
         self.running = running;
+    }
+
+    /// Whether another pass may make right what the last one left wrong. What is foreign stays in
+    /// the way until somebody removes it.
+    pub(super) fn may_improve(&self) -> bool {
+        self.blind.is_some() || !self.failed.is_empty()
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
@@ -249,8 +255,7 @@ impl Agent {
             }
         } else {
             // Pods that are on their way ask for a pass of their own when they have arrived.
-            let failed = self.reconciling.blind.is_some() || !self.reconciling.failed.is_empty();
-            if failed || (stopped && !pods_right) {
+            if self.reconciling.may_improve() || (stopped && !pods_right) {
                 self.reconciling.look_again(parts);
             }
         }
