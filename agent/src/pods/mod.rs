@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ipnetwork::IpNetwork;
-use podnet_core::kernel::{NetnsState, Op, OpError, OpErrorKind, PodLink, Scope};
+use podnet_core::kernel::{IfName, NetnsState, Op, OpError, OpErrorKind, PodLink, Scope};
 
 use crate::dataplane::Dataplane;
 
@@ -63,11 +63,16 @@ pub async fn detach(dataplane: &dyn Dataplane, link: &PodLink) -> Result<(), OpE
         NetnsState::Host => false,
         NetnsState::Missing | NetnsState::NotANetns => true,
     };
-    let op = Op::DetachPod {
+    let detach = Op::DetachPod {
         host_ifname: link.host_ifname.clone(),
         netns: (netns.made && own).then(|| netns.path.clone()),
     };
-    dataplane.apply(&[op]).await.into_iter().collect()
+    let neighbours = link.addresses.iter().map(|address| Op::DeleteNeighbour {
+        device: IfName::bridge(),
+        address: address.ip(),
+    });
+    let ops: Vec<Op> = neighbours.chain([detach]).collect();
+    dataplane.apply(&ops).await.into_iter().collect()
 }
 
 async fn look(dataplane: &dyn Dataplane, path: &Path) -> Result<NetnsState, OpError> {
