@@ -25,8 +25,6 @@ const DEFAULT_MTU: Mtu = Mtu(1500);
 enum Planned {
     /// Something is being done to a pod of this name: ask again after that.
     Wait(PodName),
-    /// It is gone: its remains go first.
-    Replace(PodName),
     /// It is there.
     There(Box<Pod>),
     /// It is to be attached.
@@ -41,11 +39,6 @@ impl Agent {
                 waiting.push_back(Waiting::Add(request.clone(), answer));
             }
             Ok(Planned::There(pod)) => drop(answer.send(Ok(*pod))),
-            Ok(Planned::Replace(name)) => {
-                self.start_detach(&name, PodAnswer::Nobody);
-                let waiting = self.pods.busy.entry(name).or_default();
-                waiting.push_back(Waiting::Add(request.clone(), answer));
-            }
             Ok(Planned::Attach { link, reused }) => self.start_attach(*link, reused, answer),
             Err(api_error) => drop(answer.send(Err(api_error))),
         }
@@ -64,7 +57,8 @@ impl Agent {
         }
         if let Some(record) = self.pods.records.get(&name) {
             match record.state {
-                PodRecordState::Gone => return Ok(Planned::Replace(name)),
+                // Nothing is left of it but its record.
+                PodRecordState::Gone => {}
                 PodRecordState::Attaching | PodRecordState::Ready | PodRecordState::Detaching => {
                     let there = &record.link.netns;
                     if (&there.path, there.made) == (&netns.path, netns.made) {
@@ -177,14 +171,15 @@ impl Agent {
             .values()
             .filter_map(|other| other.link.netns.inode)
             .collect();
-        self.pods.records.insert(name.clone(), record);
+        let gone = self.pods.records.insert(name.clone(), record);
         self.pods.busy.insert(name.clone(), VecDeque::new());
         let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
         tokio::spawn(async move {
-            let done = Done::Attached(attach(dataplane.as_ref(), &link, reused, &taken).await);
+            let result = attach(dataplane.as_ref(), &link, reused, &taken).await;
+            let gone = gone.map(Box::new);
             let done = PodDone {
                 name,
-                done,
+                done: Done::Attached { result, gone },
                 answer: PodAnswer::Add(answer),
             };
             let _ = events.send(Event::PodDone(Box::new(done))).await;
@@ -195,6 +190,7 @@ impl Agent {
         &mut self,
         name: &PodName,
         result: Result<u64, OpError>,
+        gone: Option<Box<PodRecord>>,
         answer: PodAnswer,
     ) {
         let result = match result {
@@ -205,13 +201,23 @@ impl Agent {
                     let link = record.link.clone();
                     self.free(&link);
                 }
-                let dropped = self.drop_record(name);
-                Err(dropped.err().unwrap_or_else(|| error::op(&op_error)))
+                let undone = match gone {
+                    Some(gone) => self.put_back(*gone),
+                    None => self.drop_record(name),
+                };
+                Err(undone.err().unwrap_or_else(|| error::op(&op_error)))
             }
         };
         if let PodAnswer::Add(answer) = answer {
             drop(answer.send(result));
         }
+    }
+
+    /// Lists a gone pod again, as it was before somebody tried to add it anew.
+    fn put_back(&mut self, gone: PodRecord) -> Result<(), ApiError> {
+        let saved = self.run_dir.save_pod(&gone);
+        self.pods.records.insert(gone.link.pod.clone(), gone);
+        saved.map_err(|e| error::store(&e))
     }
 
     fn record_attached(&mut self, name: &PodName, inode: u64) -> Result<Pod, ApiError> {

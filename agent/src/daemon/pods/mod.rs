@@ -69,9 +69,16 @@ enum Waiting {
 
 /// What was done to a pod.
 enum Done {
-    Attached(Result<u64, OpError>),
+    Attached {
+        /// The inode number of its namespace.
+        result: Result<u64, OpError>,
+        /// The gone pod that had its name.
+        gone: Option<Box<PodRecord>>,
+    },
     Repaired(Option<Mtu>, Result<(), OpError>),
     Detached(Result<(), OpError>),
+    /// What was left of it, after its namespace had vanished, was removed.
+    Vanished(Result<(), OpError>),
 }
 
 /// Something that was done to a pod has ended.
@@ -136,8 +143,9 @@ impl Agent {
         let PodDone { name, done, answer } = done;
         let waiting = self.pods.busy.remove(&name).unwrap_or_default();
         match done {
-            Done::Attached(result) => self.attached(&name, result, answer),
+            Done::Attached { result, gone } => self.attached(&name, result, gone, answer),
             Done::Detached(result) => self.detached(&name, result, answer),
+            Done::Vanished(result) => self.vanished(&name, result),
             Done::Repaired(mtu, result) => self.repaired(&name, mtu, result),
         }
         for request in waiting {

@@ -22,11 +22,18 @@ impl Agent {
             }
             return;
         }
+        let state = self.pods.records.get(name).map(|record| record.state);
         let answer = answer.map_or(PodAnswer::Nobody, PodAnswer::Remove);
-        if self.pods.records.contains_key(name) {
-            self.start_detach(name, answer);
-        } else if let PodAnswer::Remove(answer) = answer {
-            drop(answer.send(Err(no_such_pod(name))));
+        let removed = match state {
+            None => Err(no_such_pod(name)),
+            // What has its path now is not podnet's.
+            Some(PodRecordState::Gone) => self.drop_record(name),
+            Some(PodRecordState::Attaching | PodRecordState::Ready | PodRecordState::Detaching) => {
+                return self.start_detach(name, answer);
+            }
+        };
+        if let PodAnswer::Remove(answer) = answer {
+            drop(answer.send(removed));
         }
     }
 

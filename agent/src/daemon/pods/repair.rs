@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use podnet_core::kernel::{IfName, Mtu, Op, OpError};
+use podnet_core::kernel::{IfName, Mtu, Op, OpError, PodLink};
 use podnet_proto::PodName;
 
 use super::{Agent, Done, PodAnswer, PodDone};
 use crate::daemon::agent::Event;
 use crate::daemon::error;
+use crate::pods::detach;
 use crate::reconciler::Parts;
 use crate::store::PodRecordState;
 
@@ -19,25 +20,13 @@ impl Agent {
         let Some(host_ifname) = op.host_end().cloned() else {
             return;
         };
-        let Some(record) = self.pods.by_host_end(&host_ifname) else {
-            // A host end of no pod: left by an agent that lost its run directory.
-            let dataplane = Arc::clone(&self.dataplane);
-            tokio::spawn(async move {
-                for error in dataplane
-                    .apply(&[op])
-                    .await
-                    .into_iter()
-                    .filter_map(Result::err)
-                {
-                    tracing::warn!(%host_ifname, %error, "a stray host end stays");
-                }
-            });
-            return;
-        };
-        let name = record.link.pod.clone();
-        if record.state != PodRecordState::Ready || self.pods.busy.contains_key(&name) {
+        if op.pod_link().is_none() {
+            self.remove_stray(host_ifname, op);
             return;
         }
+        let Some(name) = self.judged(&host_ifname) else {
+            return;
+        };
         tracing::warn!(pod = %name, %op, "others have changed a pod");
         self.pods.busy.insert(name.clone(), VecDeque::new());
         let mtu = op.pod_link().map(|link| link.mtu);
@@ -51,6 +40,36 @@ impl Agent {
                 answer: PodAnswer::Nobody,
             };
             let _ = events.send(Event::PodDone(Box::new(done))).await;
+        });
+    }
+
+    /// The pod of a host end, as far as what the last pass says of it still counts: it is the pod
+    /// that was looked at, not one that got its name since, and nothing is being done to it.
+    fn judged(&self, host_ifname: &IfName) -> Option<PodName> {
+        let record = self.pods.by_host_end(host_ifname)?;
+        let looked_at = self.reconciling.desired.pods.get(host_ifname)?;
+        let same = *looked_at
+            == PodLink {
+                mtu: looked_at.mtu,
+                ..record.link.clone()
+            };
+        let name = &record.link.pod;
+        let settled = record.state == PodRecordState::Ready && !self.pods.busy.contains_key(name);
+        (same && settled).then(|| name.clone())
+    }
+
+    /// Removes a host end of no pod: left by an agent that lost its run directory.
+    fn remove_stray(&self, host_ifname: IfName, removal: Op) {
+        if self.pods.by_host_end(&host_ifname).is_some() {
+            // Its pod came after the pass had begun.
+            return;
+        }
+        let dataplane = Arc::clone(&self.dataplane);
+        tokio::spawn(async move {
+            let results = dataplane.apply(&[removal]).await;
+            for error in results.into_iter().filter_map(Result::err) {
+                tracing::warn!(%host_ifname, %error, "a stray host end stays");
+            }
         });
     }
 
@@ -85,25 +104,40 @@ impl Agent {
         });
     }
 
-    /// The namespace of a pod has vanished: its addresses are free again. The pod stays listed
-    /// until somebody removes it.
+    /// The namespace of a pod has vanished: what is left of it goes, and its addresses are free
+    /// again.
     pub(in crate::daemon) fn pod_gone(&mut self, host_ifname: &IfName) {
-        let Some(record) = self.pods.by_host_end(host_ifname) else {
+        let Some(name) = self.judged(host_ifname) else {
             return;
         };
-        let name = record.link.pod.clone();
-        if record.state != PodRecordState::Ready || self.pods.busy.contains_key(&name) {
-            return;
-        }
         tracing::warn!(pod = %name, "the namespace of a pod has vanished");
-        let link = record.link.clone();
-        self.free(&link);
-        if let Some(record) = self.pods.records.get_mut(&name) {
-            record.state = PodRecordState::Gone;
-            record.link.addresses.clear();
-            if let Err(store_error) = self.run_dir.save_pod(record) {
-                tracing::warn!(pod = %name, error = error::chain(&store_error), "not on record");
-            }
+        let link = self.pods.records[&name].link.clone();
+        self.pods.busy.insert(name.clone(), VecDeque::new());
+        let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
+        tokio::spawn(async move {
+            let done = PodDone {
+                name,
+                done: Done::Vanished(detach(dataplane.as_ref(), &link).await),
+                answer: PodAnswer::Nobody,
+            };
+            let _ = events.send(Event::PodDone(Box::new(done))).await;
+        });
+    }
+
+    /// The pod stays listed until somebody removes it or adds it anew.
+    pub(super) fn vanished(&mut self, name: &PodName, result: Result<(), OpError>) {
+        if let Err(op_error) = result {
+            tracing::warn!(pod = %name, error = %op_error, "something is left of a gone pod");
         }
+        let Some(record) = self.pods.records.get_mut(name) else {
+            return;
+        };
+        let link = record.link.clone();
+        record.state = PodRecordState::Gone;
+        record.link.addresses.clear();
+        if let Err(store_error) = self.run_dir.save_pod(record) {
+            tracing::warn!(pod = %name, error = error::chain(&store_error), "not on record");
+        }
+        self.free(&link);
     }
 }
