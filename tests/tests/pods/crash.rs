@@ -1,0 +1,207 @@
+//! An agent that dies at any moment leaves whole pods and no halves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::hint;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use podnet_lab::{Node, eventually};
+use serde_json::Value;
+
+use super::stage::{
+    LIMIT, add, address, ask, at_once, cluster, container, first, json, passes, pods, shell, show,
+    text, until,
+};
+
+/// Another one is tried with the variable `PODNET_TEST_SEED`.
+const SEED: u64 = 20_261_121;
+const PODS: usize = 12;
+const ROUNDS: usize = 4;
+
+fn rng() -> Rng {
+    let seed = std::env::var("PODNET_TEST_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or(SEED);
+    // Shown when the test fails.
+    println!("PODNET_TEST_SEED={seed}");
+    Rng::with_seed(seed)
+}
+
+fn names() -> Vec<String> {
+    (0..PODS).map(|number| format!("pod{number}")).collect()
+}
+
+/// How many host ends the node has, without a process that would take longer than what is watched.
+fn host_ends(node: Node<'_>) -> usize {
+    let path = format!("/proc/{}/net/dev", node.holder().unwrap().pid);
+    let devices = fs::read_to_string(path).unwrap();
+    devices
+        .lines()
+        .filter(|line| line.trim_start().starts_with("pn"))
+        .count()
+}
+
+/// Kills the agent as soon as `reached` says so, and a little later.
+fn kill_at(node: Node<'_>, delay: Duration, reached: impl Fn() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !reached() && Instant::now() < deadline {
+        hint::spin_loop();
+    }
+    let moment = Instant::now() + delay;
+    while Instant::now() < moment {
+        hint::spin_loop();
+    }
+    node.kill().unwrap();
+}
+
+/// What the kernel and the run directory hold of pods: names of namespaces, records, and the number
+/// of host ends.
+fn held(node: Node<'_>) -> (BTreeSet<String>, BTreeSet<String>, usize) {
+    let list = |path: &str| {
+        shell(node, &format!("ls {path}"))
+            .lines()
+            .map(str::to_owned)
+            .collect()
+    };
+    (
+        list("/run/netns"),
+        list("/run/podnet/pods"),
+        host_ends(node),
+    )
+}
+
+/// Waits until each pod is whole or not there at all, and returns those that are.
+fn whole(node: Node<'_>) -> BTreeMap<String, Value> {
+    let listed = || -> BTreeMap<String, Value> {
+        let pods = pods(node).into_iter();
+        pods.map(|pod| (text(&pod["name"]).to_owned(), pod))
+            .collect()
+    };
+    let halves = || {
+        let listed = listed();
+        let states: Vec<&Value> = listed.values().map(|pod| &pod["state"]).collect();
+        let names: BTreeSet<String> = listed.keys().cloned().collect();
+        let wanted = (names.clone(), names.clone(), names.len());
+        let held = held(node);
+        if states.iter().all(|state| *state == "ready") && held == wanted {
+            Ok(())
+        } else {
+            Err(format!("{held:?} instead of {wanted:?}, {states:?}"))
+        }
+    };
+    if let Err(error) = eventually(LIMIT, "whole pods and no halves", halves) {
+        let mounts = shell(node, "ls -li /run/netns; grep netns /proc/self/mountinfo");
+        panic!("{error}\n{mounts}{}", node.log());
+    }
+    let listed = listed();
+    for pod in listed.values() {
+        node.place().ping(address(pod)).unwrap();
+    }
+    let addresses: BTreeSet<_> = listed.values().map(address).collect();
+    assert_eq!(addresses.len(), listed.len());
+    listed
+}
+
+#[test]
+fn a_crash_amid_many_adds_leaves_each_pod_whole_or_not_there() {
+    let lab = cluster(1);
+    let node = first(&lab);
+    let mut rng = rng();
+    for round in 0..ROUNDS {
+        let moment = rng.usize(0..PODS);
+        let delay = Duration::from_micros(rng.u64(0..3000));
+        println!("round {round}: killed {delay:?} after {moment} host ends");
+        let answers = std::thread::scope(|scope| {
+            let adding = scope.spawn(|| {
+                at_once(names(), |name| {
+                    node.ctl(["-o", "json", "pod", "add", &name]).unwrap()
+                })
+            });
+            kill_at(node, delay, || host_ends(node) > moment);
+            adding.join().unwrap()
+        });
+        node.start().unwrap();
+        let there = whole(node);
+        for answer in answers.iter().filter(|answer| answer.ok()) {
+            let pod = answer.json().unwrap();
+            assert_eq!(there[text(&pod["name"])], pod, "what was promised is kept");
+        }
+        for name in names() {
+            add(node, &name);
+        }
+        assert_eq!(whole(node).len(), PODS);
+        at_once(names(), |name| ask(node, &["pod", "rm", &name]));
+        assert_eq!(whole(node).len(), 0);
+    }
+}
+
+#[test]
+fn a_crash_amid_many_removals_leaves_each_pod_whole_or_not_there() {
+    let lab = cluster(1);
+    let node = first(&lab);
+    let mut rng = rng();
+    for round in 0..ROUNDS / 2 {
+        at_once(names(), |name| add(node, &name));
+        let moment = rng.usize(0..PODS);
+        let delay = Duration::from_micros(rng.u64(0..3000));
+        println!("round {round}: killed {delay:?} after {moment} host ends were left");
+        let answers = std::thread::scope(|scope| {
+            let removing = scope.spawn(|| {
+                at_once(names(), |name| {
+                    (node.ctl(["pod", "rm", &name]).unwrap(), name)
+                })
+            });
+            kill_at(node, delay, || host_ends(node) <= moment);
+            removing.join().unwrap()
+        });
+        node.start().unwrap();
+        let there = whole(node);
+        for (answer, name) in answers {
+            assert!(
+                !(answer.ok() && there.contains_key(&name)),
+                "{name} was removed: {answer}"
+            );
+        }
+        for name in there.keys() {
+            ask(node, &["pod", "rm", name]);
+        }
+        assert_eq!(whole(node).len(), 0);
+    }
+}
+
+#[test]
+fn pods_outlive_their_agent_with_their_addresses() {
+    let lab = cluster(2);
+    let [node, far] = ["node1", "node2"].map(|name| lab.node(name).unwrap());
+    let pause = container(node);
+    ask(
+        node,
+        &["pod", "add", "attached", "--pid", &pause.pid().to_string()],
+    );
+    add(node, "made");
+    let before = pods(node);
+    let links = || -> Value {
+        // With the indexes of the links: the same ones, not others like them.
+        json(node, "ip -j link show master podnet0")
+    };
+    let links_before = links();
+    add(far, "blue");
+    for end in [Node::term, Node::kill] {
+        end(&node).unwrap();
+        for pod in &before {
+            far.pod("blue").ping(address(pod)).unwrap();
+        }
+        node.start().unwrap();
+        until("the pods as before", &before, || pods(node));
+        assert_eq!(links(), links_before);
+    }
+    passes(node, 2);
+    let reconcile = &ask(node, &["status"])["reconcile"];
+    assert_eq!(reconcile["operations_total"], 0, "what is there is adopted");
+    assert_eq!(reconcile["drift_total"], 0);
+    assert_eq!(links(), links_before);
+    assert_eq!(pods(node), before);
+    assert_eq!(show(node, "made"), before[1]);
+}

@@ -1,0 +1,114 @@
+//! Commands in pods.
+
+use super::stage::{LIMIT, add, attempt, cluster, code, first, refusal, shell};
+use podnet_lab::command::Output;
+
+#[test]
+fn the_exit_code_is_that_of_the_command_or_says_why_there_is_none() {
+    let lab = cluster(1);
+    let node = first(&lab);
+    add(node, "red");
+    let run = |words: &[&str]| -> Output {
+        let all = ["pod", "exec", "red", "--"].iter().chain(words);
+        node.ctl(all).unwrap()
+    };
+    for exit in [0, 1, 7, 255] {
+        assert_eq!(run(&["sh", "-c", &format!("exit {exit}")]).code, exit);
+    }
+    assert_eq!(run(&["no-such-command"]).code, 127);
+    assert_eq!(run(&["/no/such/command"]).code, 127);
+    assert_eq!(run(&["/etc/passwd"]).code, 126);
+    assert_eq!(run(&["/etc"]).code, 126);
+    assert_eq!(run(&["sh", "-c", "kill -TERM $$"]).code, 128 + 15);
+    assert_eq!(run(&["sh", "-c", "kill -KILL $$"]).code, 128 + 9);
+    for failure in [run(&["no-such-command"]), run(&["/etc/passwd"])] {
+        assert!(failure.stderr.starts_with("error: "), "{failure}");
+    }
+}
+
+#[test]
+fn a_failure_of_podnets_own_is_125() {
+    let lab = cluster(1);
+    let node = first(&lab);
+    let unknown = ["pod", "exec", "red", "--", "true"];
+    assert_eq!(refusal(node, &unknown), code(125, "not_found"));
+    assert_eq!(
+        refusal(node, &["pod", "exec", "RED", "--", "true"]),
+        code(125, "bad_name")
+    );
+    node.kill().unwrap();
+    assert_eq!(refusal(node, &unknown), code(125, "agent_unreachable"));
+}
+
+#[test]
+fn streams_and_environment_pass_through() {
+    let lab = cluster(1);
+    let node = first(&lab);
+    add(node, "red");
+    let script = "cat; echo no >&2; echo $COLOUR; pwd";
+    let words = [
+        "env",
+        "-C",
+        "/tmp",
+        "COLOUR=red",
+        "podnetctl",
+        "pod",
+        "exec",
+        "red",
+        "--",
+        "sh",
+        "-c",
+        script,
+    ];
+    let output = node.exec_with(words, "yes\n", LIMIT).unwrap();
+    assert_eq!(
+        output,
+        Output {
+            code: 0,
+            stdout: "yes\nred\n/tmp\n".to_owned(),
+            stderr: "no\n".to_owned()
+        }
+    );
+    let large =
+        "podnetctl pod exec red -- head -c 300000 /dev/zero | podnetctl pod exec red -- wc -c";
+    assert_eq!(shell(node, large).trim(), "300000");
+}
+
+#[test]
+fn a_command_sees_the_network_of_its_pod_and_the_files_of_its_node() {
+    let lab = cluster(1);
+    let node = first(&lab);
+    add(node, "red");
+    let inside = |script: &str| {
+        let output = node.pod("red").exec(["sh", "-c", script]).unwrap();
+        assert!(output.ok(), "{script}: {output}");
+        output.stdout
+    };
+    assert_eq!(inside("ls /sys/class/net"), "eth0\nlo\n");
+    let on_node = shell(node, "cat /etc/hosts");
+    assert_eq!(inside("cat /etc/hosts"), on_node);
+
+    shell(
+        node,
+        "mkdir -p /etc/netns/red; echo nameserver 192.0.2.53 > /etc/netns/red/resolv.conf; \
+         echo 192.0.2.1 thing > /etc/netns/red/hosts",
+    );
+    assert_eq!(inside("cat /etc/resolv.conf"), "nameserver 192.0.2.53\n");
+    assert_eq!(inside("cat /etc/hosts"), "192.0.2.1 thing\n");
+    assert_eq!(shell(node, "cat /etc/hosts"), on_node, "only in the pod");
+    let mounts = shell(node, "cat /proc/self/mountinfo");
+    assert!(!mounts.contains("/etc/hosts"), "{mounts}");
+
+    shell(node, "echo x > /etc/netns/red/no-namesake-in-etc");
+    let output = node.pod("red").exec(["cat", "/etc/resolv.conf"]).unwrap();
+    assert_eq!(
+        (output.code, output.stdout.as_str()),
+        (0, "nameserver 192.0.2.53\n"),
+        "{output}"
+    );
+    assert!(
+        output.stderr.contains("no-namesake-in-etc"),
+        "it says so: {output}"
+    );
+    assert!(attempt(node, "ip netns exec red true").ok());
+}

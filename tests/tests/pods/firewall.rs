@@ -1,0 +1,89 @@
+//! Pods on hosts whose firewall is strict.
+
+use podnet_lab::{Lab, Node, eventually};
+
+use super::stage::{LIMIT, add, address, attempt, cluster, passes, shell};
+
+/// Pods of one node, of two nodes, and the internet reach each other, under the right addresses.
+fn assert_reachable(lab: &Lab) {
+    let [node, far] = ["node1", "node2"].map(|name| lab.node(name).unwrap());
+    let [red, green, blue] = [add(node, "red"), add(node, "green"), add(far, "blue")];
+    let internet = lab.internet();
+    let places = [
+        node.pod("red"),
+        node.pod("green"),
+        far.pod("blue"),
+        internet.place(),
+    ];
+    let _responders = places.map(|place| place.respond().unwrap());
+    for (place, pod) in [
+        (node.pod("red"), &red),
+        (node.pod("green"), &green),
+        (far.pod("blue"), &blue),
+    ] {
+        for other in [&red, &green, &blue] {
+            let seen = place.seen_as(address(other)).unwrap();
+            assert_eq!(seen, address(pod), "{place} to {other}");
+        }
+        place.ping(internet.address()).unwrap();
+        assert_eq!(
+            place.seen_as(internet.address()).unwrap(),
+            place.node().address(),
+            "{place}"
+        );
+    }
+}
+
+fn restrict(node: Node<'_>, variant: &str) {
+    shell(
+        node,
+        &format!("{variant} -P FORWARD DROP; {variant} -A FORWARD -s 172.31.0.0/24 -j ACCEPT"),
+    );
+}
+
+#[test]
+fn pods_pass_where_forwarding_is_dropped_from_the_start() {
+    let lab = super::stage::idle(2).up().unwrap();
+    for node in lab.nodes() {
+        restrict(node, "iptables-nft");
+        restrict(node, "iptables-legacy");
+    }
+    lab.init_join_all().unwrap();
+    assert_reachable(&lab);
+}
+
+/// As when Docker is started later: it sets the policy to DROP.
+#[test]
+fn pods_pass_where_forwarding_is_dropped_later() {
+    for variant in ["iptables-nft", "iptables-legacy"] {
+        let lab = cluster(2);
+        for node in lab.nodes() {
+            restrict(node, variant);
+            let rules = || {
+                let rules = shell(node, &format!("{variant} -S FORWARD"));
+                if rules.contains("-j PODNET-FORWARD") {
+                    Ok(())
+                } else {
+                    Err(rules)
+                }
+            };
+            eventually(LIMIT, variant, rules).unwrap();
+        }
+        assert_reachable(&lab);
+    }
+}
+
+/// Docker and Kubernetes set it; then frames between the ports of a bridge meet the IP rules.
+#[test]
+fn bridged_frames_that_meet_the_ip_rules_stay_as_they_are() {
+    let lab = cluster(2);
+    for node in lab.nodes() {
+        let parameter = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+        let set = attempt(node, &format!("echo 1 > {parameter}"));
+        assert!(set.ok(), "the kernel's module br_netfilter: {set}");
+        restrict(node, "iptables-nft");
+        restrict(node, "iptables-legacy");
+        passes(node, 2);
+    }
+    assert_reachable(&lab);
+}

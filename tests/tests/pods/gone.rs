@@ -1,0 +1,168 @@
+//! Pods whose namespace vanishes under them.
+
+use serde_json::{Value, json};
+
+use super::stage::{
+    add, address, ask, attempt, cluster, code, container, first, json as look, passes, pods,
+    refusal, shell, show, small_block, until,
+};
+use podnet_lab::Node;
+
+fn until_gone(node: Node<'_>, name: &str) {
+    until(&format!("{name} to be gone"), &json!("gone"), || {
+        show(node, name)["state"].clone()
+    });
+}
+
+fn host_ends(node: Node<'_>) -> usize {
+    shell(node, "ip -o link show master podnet0")
+        .lines()
+        .count()
+}
+
+#[test]
+fn a_pod_whose_namespace_is_deleted_is_gone_and_its_address_free() {
+    let lab = small_block(29);
+    let node = first(&lab);
+    let red = add(node, "red");
+    for name in ["b", "c", "d", "e"] {
+        add(node, name);
+    }
+    assert_eq!(refusal(node, &["pod", "add", "f"]), code(1, "full"));
+    shell(node, "ip netns del red");
+    until_gone(node, "red");
+    let gone = show(node, "red");
+    assert_eq!(gone["addresses"], json!([]));
+    assert_eq!(pods(node).len(), 5, "it is listed still");
+    assert_eq!(refusal(node, &["pod", "exec", "red", "--", "true"]).0, 125);
+    until("the neighbour to go", &String::new(), || {
+        shell(
+            node,
+            &format!("ip neighbour show dev podnet0 {}", address(&red)),
+        )
+    });
+    let reused = add(node, "f");
+    assert_eq!(address(&reused), address(&red));
+    assert_eq!(host_ends(node), 5);
+
+    // On a refusal nothing changes.
+    assert_eq!(refusal(node, &["pod", "add", "red"]), code(1, "full"));
+    assert_eq!(show(node, "red"), gone);
+    ask(node, &["pod", "rm", "red"]);
+    assert_eq!(refusal(node, &["pod", "show", "red"]), code(4, "not_found"));
+    ask(node, &["pod", "rm", "f"]);
+    let again = add(node, "red");
+    assert_eq!(address(&again), address(&red));
+    node.pod("b").ping(address(&again)).unwrap();
+}
+
+#[test]
+fn a_gone_pod_is_made_anew_by_adding_it() {
+    let lab = cluster(1);
+    let node = first(&lab);
+    let before = add(node, "red");
+    shell(node, "ip netns del red");
+    until_gone(node, "red");
+    let again = add(node, "red");
+    assert_eq!(again["state"], "ready");
+    assert_ne!(address(&again), address(&before));
+    node.place().ping(address(&again)).unwrap();
+    passes(node, 2);
+    assert_eq!(show(node, "red"), again);
+}
+
+#[test]
+fn a_pod_is_gone_with_the_last_process_of_its_namespace() {
+    let lab = cluster(1);
+    let node = first(&lab);
+    let pause = container(node);
+    let red = ask(
+        node,
+        &["pod", "add", "red", "--pid", &pause.pid().to_string()],
+    );
+    node.place().ping(address(&red)).unwrap();
+    drop(pause);
+    until_gone(node, "red");
+    assert_eq!(show(node, "red")["addresses"], json!([]));
+    assert_eq!(host_ends(node), 0);
+    ask(node, &["pod", "rm", "red"]);
+    assert_eq!(pods(node), Vec::<Value>::new());
+}
+
+#[test]
+fn what_vanishes_while_no_agent_looks_is_gone_when_it_starts() {
+    let lab = cluster(1);
+    let node = first(&lab);
+    add(node, "red");
+    let green = add(node, "green");
+    let pause = container(node);
+    ask(
+        node,
+        &["pod", "add", "blue", "--pid", &pause.pid().to_string()],
+    );
+    node.kill().unwrap();
+    shell(node, "ip netns del red");
+    drop(pause);
+    node.start().unwrap();
+    until_gone(node, "red");
+    until_gone(node, "blue");
+    assert_eq!(show(node, "green"), green);
+    node.place().ping(address(&green)).unwrap();
+    assert_eq!(host_ends(node), 1);
+}
+
+/// A new namespace often gets the number of one that has just gone.
+#[test]
+fn a_namespace_that_took_the_place_of_a_pods_is_not_podnets() {
+    let lab = cluster(1);
+    let node = first(&lab);
+    let swap = "ip netns del red; ip netns add red; ip -n red link add mine type bridge";
+    add(node, "red");
+    let red = add(node, "red");
+    shell(node, swap);
+    until_gone(node, "red");
+    let foreign = || shell(node, "ip -n red -o link");
+    let before = foreign();
+    // On a refusal nothing changes.
+    assert_eq!(
+        refusal(node, &["pod", "add", "red"]),
+        code(5, "foreign_object")
+    );
+    assert_eq!(show(node, "red")["state"], "gone");
+    passes(node, 2);
+    assert_eq!(foreign(), before);
+    assert_eq!(host_ends(node), 0);
+    ask(node, &["pod", "rm", "red"]);
+    assert_eq!(foreign(), before, "rm removes what podnet made");
+
+    // While no agent looks.
+    shell(node, "ip netns del red");
+    add(node, "red");
+    node.kill().unwrap();
+    shell(node, swap);
+    node.start().unwrap();
+    until_gone(node, "red");
+    assert!(!foreign().contains("eth0"), "{}", foreign());
+    ask(node, &["pod", "rm", "red"]);
+    assert!(foreign().contains("mine"));
+    assert!(!attempt(node, &format!("ping -c1 -W1 {}", address(&red))).ok());
+}
+
+/// What its owner turns into a namespace without our interface is made a pod again, not given up.
+#[test]
+fn an_interface_that_is_deleted_inside_is_made_anew() {
+    let lab = cluster(1);
+    let node = first(&lab);
+    let pause = container(node);
+    let pid = pause.pid().to_string();
+    let red = ask(node, &["pod", "add", "red", "--pid", &pid]);
+    shell(node, &format!("nsenter -t {pid} -n ip link del eth0"));
+    until("an interface", &red["mac"], || {
+        let script = format!("nsenter -t {pid} -n ip -j link show dev eth0 || echo '[{{}}]'");
+        look(node, &script)[0]["address"].clone()
+    });
+    until("an answer", &true, || {
+        node.place().ping(address(&red)).is_ok()
+    });
+    assert_eq!(show(node, "red"), red);
+}

@@ -1,0 +1,21 @@
+//! Pods of real agents on a lab's nodes, by the programs alone: what they are made of, what is
+//! refused, what survives. Needs root, and the programs to be built.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "clippy's exception for tests does not reach the functions that they share"
+)]
+
+mod addresses;
+mod attach;
+mod connections;
+mod crash;
+mod drift;
+mod exec;
+mod firewall;
+mod foreign;
+mod gone;
+mod requests;
+mod stage;
+mod whole;
