@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use serde_json::{Value, json};
 
 use crate::scene::{
-    add_pod, ask, cluster, ctl, http, idle, list, nodes, ready, refusal, refused, status, text,
+    add_pod, ask, cluster, ctl, http, idle, list, nodes, ready, refusal, refused, status,
+    status_where, text,
 };
 use crate::schema::{Form, mismatches};
 
@@ -18,7 +19,6 @@ const CIDR: Form = Form::Reads(|text| {
 });
 /// RFC 3339 in UTC: `2026-01-31T12:00:00.5Z`.
 const TIME: Form = Form::Reads(|text| {
-    let is_digit_or = |mark: u8, byte: u8| byte == mark || byte.is_ascii_digit();
     text.len() >= "2026-01-31T12:00:00Z".len()
         && text.ends_with('Z')
         && text
@@ -26,7 +26,7 @@ const TIME: Form = Form::Reads(|text| {
             .zip(b"0000-00-00T00:00:00".iter())
             .all(|(byte, form)| match form {
                 b'0' => byte.is_ascii_digit(),
-                mark => is_digit_or(*mark, byte) && byte == *mark,
+                mark => byte == *mark,
             })
 });
 const MAC: Form = Form::Reads(|text| {
@@ -255,6 +255,36 @@ fn documents_have_the_keys_that_scripts_know_on_the_socket_as_on_the_command_lin
     assert_eq!(ask(node1, &["token", "show"])["token"], founded["token"]);
     let command = format!("podnetctl join 192.168.56.11 --token {token}");
     assert_eq!(founded["join_command"], command.as_str());
+}
+
+#[test]
+fn by_the_socket_alone_a_node_joins_has_pods_and_leaves() {
+    let lab = idle(2);
+    let [node1, node2] = nodes(&lab);
+    let founded = http(
+        node1,
+        "POST",
+        "/v1/init",
+        r#"{"pod_cidrs":["10.244.0.0/16"]}"#,
+    );
+    assert_eq!(founded.status, 200, "{founded:?}");
+    assert_form(&INIT, &founded.body, "init");
+    let join = json!({"addresses": ["192.168.56.11"], "token": founded.body["token"]});
+    let joined = http(node2, "POST", "/v1/join", &join.to_string());
+    assert_eq!(joined.status, 202, "{joined:?}");
+    assert_form(&STATUS, &joined.body, "join");
+    ready(node2, 1);
+
+    let added = http(node2, "POST", "/v1/pods", r#"{"name":"blue"}"#);
+    assert_eq!(added.status, 200, "{added:?}");
+    assert_form(&POD, &added.body, "pod");
+    assert_eq!(http(node2, "DELETE", "/v1/pods/blue", "").status, 204);
+    assert_eq!(http(node2, "GET", "/v1/pods", "").body, json!([]));
+
+    let left = http(node2, "POST", "/v1/leave", "{}");
+    assert_eq!(left.status, 202, "{left:?}");
+    assert_form(&STATUS, &left.body, "leave");
+    status_where(node2, "idle", |status| status["phase"] == "idle");
 }
 
 #[test]

@@ -183,6 +183,33 @@ fn the_same_init_again_is_fine_and_another_is_refused() {
 }
 
 #[test]
+fn an_overlap_that_is_allowed_stays_as_it_is_and_is_shown() {
+    let lab = idle(1);
+    let [node] = nodes(&lab);
+    shell(
+        node,
+        "ip link add other0 type bridge && ip link set other0 up",
+    );
+    shell(node, "ip route add 10.244.0.0/16 dev other0");
+    let before = Snapshot::kernel(node);
+    refused(node, &INIT, ("overlap", 2));
+    let allowed = [&INIT[..], &["--allow-overlap"]].concat();
+    let founded = ask(node, &allowed);
+    assert_eq!(ask(node, &allowed), founded, "the same call again");
+
+    let status = status(node);
+    assert_eq!(status["phase"], "ready");
+    assert_eq!(status["problems"][0]["code"], "foreign_object", "{status}");
+    let routes = ask(node, &["routes"]);
+    assert_eq!(routes[0]["destination"], "10.244.0.0/16");
+    assert_eq!(routes[0]["state"], "foreign");
+    let route = shell(node, "ip route show 10.244.0.0/16");
+    assert!(route.contains("dev other0"), "{route}");
+    ask(node, &["--yes", "leave"]);
+    before.assert_same(&Snapshot::kernel(node), "leave");
+}
+
+#[test]
 fn of_several_addresses_the_user_chooses() {
     let lab = idle(1);
     let [node] = nodes(&lab);

@@ -2,11 +2,13 @@
 
 use std::fs;
 
-use podnet_lab::Node;
+use nix::sys::signal::Signal;
 use podnet_lab::command::Output;
+use podnet_lab::process::ProcessId;
+use podnet_lab::{Node, eventually};
 use serde_json::json;
 
-use crate::scene::{LIMIT, ask, idle, nodes, refused, status};
+use crate::scene::{LIMIT, ask, idle, nodes, refused, shell, status};
 use crate::snapshot::Snapshot;
 
 fn podnetd(node: Node<'_>, words: &[&str]) -> Output {
@@ -127,6 +129,27 @@ fn an_agent_that_is_told_nonsense_does_not_start() {
         "{version}"
     );
     node.start().unwrap();
+}
+
+#[test]
+fn an_agent_that_is_told_to_stop_ends_well() {
+    let lab = idle(1);
+    let [node] = nodes(&lab);
+    ask(node, &["init", "--pod-cidr", "10.244.0.0/16"]);
+    node.term().unwrap();
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut agent = node.spawn(["podnetd"]).unwrap();
+        let ready = || node.ctl(["status"]).unwrap().success("status");
+        eventually(LIMIT, "an answer", ready).unwrap();
+        let process = ProcessId::of(agent.pid()).unwrap();
+        process.signal(signal).unwrap();
+        assert_eq!(agent.wait(LIMIT).unwrap(), 0, "{signal}");
+        let bridge = shell(node, "ip -o address show podnet0");
+        assert!(
+            bridge.contains("10.244.0.1/24"),
+            "the data path stays: {bridge}"
+        );
+    }
 }
 
 #[test]

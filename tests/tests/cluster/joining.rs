@@ -8,8 +8,8 @@ use podnet_lab::{Invitation, Lab, Node};
 use serde_json::Value;
 
 use crate::scene::{
-    add_pod, ask, block, cluster, ctl, http, idle, list, nodes, ready, refused, refused_with,
-    shell, status, status_where, text,
+    add_pod, ask, block, cluster, ctl, http, idle, list, nodes, ready, refusal, refused,
+    refused_with, shell, status, status_where, text,
 };
 use crate::snapshot::Snapshot;
 
@@ -147,6 +147,7 @@ fn a_join_that_nobody_answers_leaves_the_agent_idle_and_nothing_on_disk() {
     let member = node1.address().to_string();
     attempt(&member, &other.token, "the token of another cluster");
     attempt(NOBODY, &invitation.token, "an address that nobody has");
+    attempt("192.168.56.13", &invitation.token, "the node itself");
     attempt("203.0.113.10", &invitation.token, "a host without an agent");
     before.assert_same(&Snapshot::whole(node3), "join");
 
@@ -167,6 +168,34 @@ fn a_join_that_nobody_answers_leaves_the_agent_idle_and_nothing_on_disk() {
     let joined = ctl(node3, &words, &invitation.token).unwrap();
     assert!(joined.ok(), "one address of several is enough: {joined}");
     ready(node3, 1);
+}
+
+#[test]
+fn a_node_makes_one_attempt_to_join_at_a_time_and_leave_ends_it() {
+    let lab = idle(2);
+    let [node1, node2] = nodes(&lab);
+    let token = node1.init(None).unwrap().token;
+    let before = Snapshot::whole(node2);
+    thread::scope(|scope| {
+        let first = scope.spawn(|| ctl(node2, &["join", NOBODY], &token).unwrap());
+        status_where(node2, "joining", |status| status["phase"] == "joining");
+        refused_with(node2, &["join", "192.168.56.11"], &token, ("exists", 5));
+        refused(
+            node2,
+            &["init", "--pod-cidr", "10.244.0.0/16"],
+            ("exists", 5),
+        );
+        assert_eq!(ask(node2, &["--yes", "leave"])["phase"], "idle");
+        let told = refusal(&first.join().unwrap());
+        assert_eq!(
+            (told.code.as_str(), told.exit),
+            ("unreachable", 1),
+            "{told:?}"
+        );
+    });
+    before.assert_same(&Snapshot::whole(node2), "an attempt that was given up");
+    let joined = ctl(node2, &["join", "192.168.56.11"], &token).unwrap();
+    assert!(joined.ok(), "{joined}");
 }
 
 #[test]

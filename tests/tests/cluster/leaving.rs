@@ -35,6 +35,14 @@ fn a_node_that_leaves_is_as_before_it_joined() {
     let [node1, node2, node3] = nodes(&lab);
     let invitation = found(&lab);
     node2.join(&invitation, node1).unwrap();
+    // What others have there too, which is none of podnet's business.
+    shell(
+        node3,
+        "iptables -N OTHERS; iptables -A FORWARD -s 198.51.100.0/24 -j OTHERS; \
+         iptables -t nat -A POSTROUTING -s 198.51.100.0/24 -j MASQUERADE; \
+         ip link add other0 type bridge; ip rule add from 198.51.100.0/24 table 77; \
+         ip route add 198.51.100.0/24 via 192.168.56.1 proto static",
+    );
     let (kernel, idle) = (Snapshot::kernel(node3), standing(node3));
     let id = idle["node"]["id"].clone();
 
@@ -43,6 +51,12 @@ fn a_node_that_leaves_is_as_before_it_joined() {
         node3.join(&invitation, node1).unwrap();
         let own = block(node3);
         ready(node1, 2);
+        let changed = ["IPv4 routes", "addresses", "iptables", "links", "sysctls"];
+        let sections = kernel.changed(&Snapshot::kernel(node3));
+        assert!(
+            changed.iter().all(|section| sections.contains(section)),
+            "{sections:?}"
+        );
         let pod = add_pod(node3, "green");
         node1.place().ping(pod).unwrap();
 
@@ -109,6 +123,8 @@ fn pods_stand_in_the_way_unless_they_may_be_removed() {
 fn the_founder_leaves_last() {
     let lab = idle(2);
     let [node1, node2] = nodes(&lab);
+    // A host that forwards already goes on to.
+    shell(node1, "sysctl -q -w net.ipv4.ip_forward=1");
     let (kernel, idle) = (Snapshot::kernel(node1), standing(node1));
     node2.join(&found(&lab), node1).unwrap();
     ready(node1, 1);
@@ -128,6 +144,27 @@ fn the_founder_leaves_last() {
     let invitation = found(&lab);
     node2.join(&invitation, node1).unwrap();
     assert_eq!(block(node1), "10.244.0.0/24", "a new cluster");
+}
+
+#[test]
+fn a_kernel_parameter_that_others_rely_on_by_now_stays() {
+    let lab = idle(1);
+    let [node] = nodes(&lab);
+    found(&lab);
+    shell(
+        node,
+        "ip link add docker0 type bridge; ip address add 172.17.0.1/16 dev docker0; \
+         ip link set docker0 up",
+    );
+    ask(node, &["--yes", "leave"]);
+    assert_eq!(shell(node, "sysctl -n net.ipv4.ip_forward"), "1\n");
+    found(&lab);
+    ask(node, &["--yes", "leave"]);
+    shell(node, "ip link del docker0");
+    found(&lab);
+    ask(node, &["--yes", "leave"]);
+    let forwarding = shell(node, "sysctl -n net.ipv4.ip_forward");
+    assert_eq!(forwarding, "1\n", "as podnet found it");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use podnet_lab::{Node, Place};
 
-use crate::scene::{LIMIT, add_pod, cluster, gateway, nodes, shell};
+use crate::scene::{LIMIT, add_pod, cluster, gateway, idle, nodes, shell};
 
 /// What Linux sets in the packets it sends.
 const TTL: u8 = 64;
@@ -113,6 +113,24 @@ fn beyond_the_pod_network_pods_have_the_address_of_their_node() {
         node1.address(),
         "the underlay of nodes is as it was"
     );
+}
+
+#[test]
+fn pods_are_forwarded_where_the_host_forwards_nothing() {
+    let lab = idle(2);
+    let [node1, node2] = nodes(&lab);
+    for node in [node1, node2] {
+        shell(node, "iptables -P FORWARD DROP");
+    }
+    lab.init_join_all().unwrap();
+    let red = add_pod(node1, "red");
+    add_pod(node2, "blue");
+    node2.pod("blue").ping(red).unwrap();
+    node2.pod("blue").ping(lab.internet().address()).unwrap();
+    for node in [node1, node2] {
+        let policy = shell(node, "iptables -S FORWARD");
+        assert!(policy.starts_with("-P FORWARD DROP\n"), "{policy}");
+    }
 }
 
 #[test]

@@ -78,6 +78,13 @@ impl Snapshot {
         snapshot
     }
 
+    /// The sections that have changed since.
+    pub(crate) fn changed(&self, now: &Self) -> Vec<&str> {
+        let sections = self.sections.iter();
+        let changed = sections.filter(|(name, before)| now.sections.get(*name) != Some(*before));
+        changed.map(|(name, _)| name.as_str()).collect()
+    }
+
     /// Asserts that nothing has changed since.
     #[track_caller]
     pub(crate) fn assert_same(&self, now: &Self, when: &str) {
