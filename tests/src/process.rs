@@ -28,7 +28,8 @@ pub struct ProcessId {
 /// What a line of `/proc/PID/stat` tells.
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
-    zombie: bool,
+    /// A zombie whose threads are all gone. With threads left it still has files open, and locked.
+    ended: bool,
     start_time: u64,
 }
 
@@ -41,9 +42,10 @@ impl FromStr for Stat {
         let (_, fields) = line.rsplit_once(')').ok_or_else(malformed)?;
         let mut fields = fields.split_whitespace();
         let state = fields.next().ok_or_else(malformed)?;
-        let start_time = fields.nth(18).and_then(|f| f.parse().ok());
+        let threads: Option<u32> = fields.nth(16).and_then(|f| f.parse().ok());
+        let start_time = fields.nth(1).and_then(|f| f.parse().ok());
         Ok(Self {
-            zombie: matches!(state, "Z" | "X"),
+            ended: matches!(state, "Z" | "X") && threads.ok_or_else(malformed)? <= 1,
             start_time: start_time.ok_or_else(malformed)?,
         })
     }
@@ -71,10 +73,10 @@ impl ProcessId {
         Self::of(process::id().cast_signed())
     }
 
-    /// Whether it still runs; a zombie does not.
+    /// Whether it still runs. A zombie does not, once all of its threads have ended.
     #[must_use]
     pub fn alive(self) -> bool {
-        stat(self.pid).is_ok_and(|stat| !stat.zombie && stat.start_time == self.start_time)
+        stat(self.pid).is_ok_and(|stat| !stat.ended && stat.start_time == self.start_time)
     }
 
     /// Sends a signal, unless it has ended.
@@ -123,10 +125,14 @@ mod tests {
         assert_eq!(
             line.parse::<Stat>().unwrap(),
             Stat {
-                zombie: false,
+                ended: false,
                 start_time: 4711
             }
         );
+        let zombie = line.replace(") S", ") Z");
+        assert!(zombie.parse::<Stat>().unwrap().ended);
+        let with_threads = zombie.replace(" 1 0 4711", " 3 0 4711");
+        assert!(!with_threads.parse::<Stat>().unwrap().ended);
         assert!("7 (a) Z 1 2".parse::<Stat>().is_err());
     }
 
