@@ -247,6 +247,7 @@ impl Agent {
             Request::Init(request, answer) => self.init(&request, answer).await,
             Request::Join(request, answer) => self.join(&request, answer).await,
             Request::Leave(request, answer) => {
+                self.give_up_join().await;
                 drop(answer.send(self.leave(request).map(Box::new)));
             }
             Request::AddPod(request, answer) => self.add_pod(&request, answer),

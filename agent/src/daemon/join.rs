@@ -26,8 +26,8 @@ pub(super) struct Attempt {
     answer: Answer<Box<Status>>,
     /// Which attempt it is, so that the outcome of one that was given up is not taken for its.
     started: Instant,
-    /// Aborted when the attempt is given up, so that the port is free for the next.
-    _asking: JoinSet<()>,
+    /// The task that asks.
+    asking: JoinSet<()>,
 }
 
 /// What becomes of a `join` request when a member answers.
@@ -145,7 +145,7 @@ impl Agent {
             plan,
             answer,
             started,
-            _asking: asking,
+            asking,
         });
     }
 
@@ -200,6 +200,19 @@ impl Agent {
         };
         self.become_member(member, Durable::joiner(cluster, checkpoint))
             .await
+    }
+
+    /// Gives up the attempt that is under way, if there is one, since the node is told to leave.
+    /// The port is free for the next attempt when this returns.
+    pub(super) async fn give_up_join(&mut self) {
+        if let Some(mut attempt) = self.attempt.take() {
+            tracing::info!("the join that was under way is given up");
+            attempt.asking.shutdown().await;
+            drop(attempt.answer.send(Err(ApiError::new(
+                ErrorCode::Unreachable,
+                "join: given up before a member answered: this node was told to leave",
+            ))));
+        }
     }
 
     /// Refuses while the members of a cluster are being asked.

@@ -15,9 +15,6 @@ impl Agent {
     /// Begins to leave. It goes on by itself, also through a restart: the pods, the data path, the
     /// block, the state.
     pub(super) fn leave(&mut self, request: LeaveRequest) -> Result<Status, ApiError> {
-        if self.attempt.take().is_some() {
-            tracing::info!("the join that was under way is given up");
-        }
         let Some(membership) = &self.membership else {
             return Ok(self.status());
         };
