@@ -135,6 +135,7 @@ impl Agent {
             self.start_membership(joined).await?;
             self.reconciling.want(PassParts::all());
             self.step().await;
+            self.leave_when_empty();
         }
         Ok(())
     }

@@ -202,6 +202,8 @@ impl Agent {
             mut durable,
             peers,
         } = joined;
+        // What was asked before the process or the host ended is still asked.
+        let leave_requested = durable.leaving.is_some();
         let epoch = self
             .state_dir
             .next_epoch(durable.epoch)
@@ -244,7 +246,7 @@ impl Agent {
             disk_error: None,
             // Whatever the last process left of the data path goes first, unless it is used.
             stopping: true,
-            leave_requested: false,
+            leave_requested,
         });
         Ok(())
     }
