@@ -167,7 +167,7 @@ impl Agent {
                     self.news_due
                         .get_or_insert(Instant::now() + GOSSIP_DEBOUNCE);
                 }
-                Wake::GossipEnded => self.restart_gossip(0).await,
+                Wake::GossipEnded => self.gossip_ended().await,
                 Wake::Time => {}
             }
             self.on_time().await;

@@ -12,11 +12,8 @@ use rand::seq::IndexedRandom;
 
 use super::agent::Agent;
 use super::error;
-use super::membership::Membership;
+use super::membership::{Membership, RETRY};
 use crate::reconciler::Parts;
-
-/// How long to wait after the disk has refused a write, or gossip a start.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// How often to look for one of the members that are not live.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(5);

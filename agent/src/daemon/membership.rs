@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -21,6 +21,9 @@ use super::agent::Agent;
 use super::error;
 use crate::gossip::{Counters, Gossip, Keyring, Settings, Timing};
 use crate::store::{Identity, Joined, Member, PeerBook};
+
+/// How long to wait after the disk has refused a write, or gossip a start.
+pub(super) const RETRY: Duration = Duration::from_secs(1);
 
 /// The names of the members, for those who ask before they join.
 #[derive(Debug, Default)]
@@ -251,16 +254,24 @@ impl Agent {
         Ok(())
     }
 
+    /// The gossip task has died. The next step starts another: not at once, or one that dies at its
+    /// start would keep the agent busy.
+    pub(super) async fn gossip_ended(&mut self) {
+        let later = self.now() + RETRY;
+        let Some(membership) = &mut self.membership else {
+            return;
+        };
+        membership.wake = later;
+        if let Some(gossip) = membership.gossip.take() {
+            gossip.shutdown().await;
+        }
+    }
+
     /// Starts gossip again, with values that are newer than all before: its task has died, the
     /// node's address has changed, or its disk was rolled back. Where it cannot be started, the
     /// next step tries again.
     pub(super) async fn restart_gossip(&mut self, epoch_seen: u64) {
-        let Some(membership) = &mut self.membership else {
-            return;
-        };
-        if let Some(gossip) = membership.gossip.take() {
-            gossip.shutdown().await;
-        }
+        self.gossip_ended().await;
         if let Err(api_error) = self.try_restart_gossip(epoch_seen).await {
             tracing::error!(error = %api_error, "gossip cannot be started again");
         }
