@@ -257,6 +257,10 @@ impl Agent {
             // Pods that are on their way ask for a pass of their own when they have arrived.
             if self.reconciling.may_improve() || (stopped && !pods_right) {
                 self.reconciling.look_again(parts);
+            } else {
+                // The next pass, whatever it is for, looks at what is in the way as well: else it
+                // would be taken for gone.
+                self.reconciling.wanted.merge(parts);
             }
         }
         self.answer_init();
