@@ -1,6 +1,9 @@
 //! Founding a cluster.
 
-use crate::scene::{ask, http, idle, nodes, refused, shell, status};
+use crate::scene::{
+    add_pod, ask, builder, http, idle, nodes, refused, refused_with, shell, status, status_where,
+    text,
+};
 use crate::snapshot::Snapshot;
 
 const INIT: [&str; 3] = ["init", "--pod-cidr", "10.244.0.0/16"];
@@ -197,7 +200,15 @@ fn an_overlap_that_is_allowed_stays_as_it_is_and_is_shown() {
     let founded = ask(node, &allowed);
     assert_eq!(ask(node, &allowed), founded, "the same call again");
 
-    let status = status(node);
+    // A pass over something else does not forget what is in the way.
+    add_pod(node, "red");
+    let pod = ask(node, &["pod", "show", "red"]);
+    let passes = status(node)["reconcile"]["passes"].as_u64();
+    let host_end = text(&pod["host_ifname"]);
+    shell(node, &format!("ip link set {host_end} down"));
+    let status = status_where(node, "a pass for the pod", |status| {
+        status["reconcile"]["passes"].as_u64() > passes
+    });
     assert_eq!(status["phase"], "ready");
     assert_eq!(status["problems"][0]["code"], "foreign_object", "{status}");
     let routes = ask(node, &["routes"]);
@@ -243,15 +254,15 @@ fn a_foreign_link_in_the_place_of_the_bridge_is_never_taken() {
     let before = Snapshot::whole(node2);
     refused(node2, &INIT, ("foreign_object", 5));
     let join = ["join", "192.168.56.11"];
-    crate::scene::refused_with(node2, &join, &token, ("foreign_object", 5));
+    refused_with(node2, &join, &token, ("foreign_object", 5));
     before.assert_same(&Snapshot::whole(node2), "a foreign podnet0");
 }
 
 #[test]
 fn a_gossip_port_that_is_taken_makes_no_member() {
     // The port of the lab's responder, which stands for another program here.
-    let builder = crate::scene::builder(2).env("PODNET_GOSSIP_PORT", "7847");
-    let lab = builder.up().unwrap();
+    let ports = builder(2).env("PODNET_GOSSIP_PORT", "7847");
+    let lab = ports.up().unwrap();
     let [node1, node2] = nodes(&lab);
     let token = node1.init(None).unwrap().token;
     let _other = node2.place().respond().unwrap();
@@ -259,7 +270,7 @@ fn a_gossip_port_that_is_taken_makes_no_member() {
     refused(node2, &INIT, ("port_in_use", 1));
     before.assert_same(&Snapshot::kernel(node2), "init");
     let join = ["join", "192.168.56.11"];
-    crate::scene::refused_with(node2, &join, &token, ("port_in_use", 1));
+    refused_with(node2, &join, &token, ("port_in_use", 1));
     before.assert_same(&Snapshot::kernel(node2), "join");
     assert_eq!(status(node2)["phase"], "idle");
     // The number of its start is used up; of a cluster there is nothing.
