@@ -92,6 +92,16 @@ impl Reconciling {
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
     }
 
+    /// Asks for another pass if one is under way that knows a pod only as it was: it may have put
+    /// back the neighbour of a pod that has just been removed, or removed that of a new one.
+    pub(super) fn pod_changed(&mut self) {
+        if self.running.is_some() {
+            self.wanted.bridge = true;
+            let due = Instant::now() + DEBOUNCE;
+            self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
+        }
+    }
+
     /// Asks for a pass after something went wrong or was put right: later each time, until a pass
     /// finds everything right.
     pub(super) fn look_again(&mut self, parts: Parts) {

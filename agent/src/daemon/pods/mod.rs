@@ -142,6 +142,7 @@ impl Agent {
     pub(in crate::daemon) fn on_pod_done(&mut self, done: PodDone) {
         let PodDone { name, done, answer } = done;
         let waiting = self.pods.busy.remove(&name).unwrap_or_default();
+        self.reconciling.pod_changed();
         match done {
             Done::Attached { result, gone } => self.attached(&name, result, gone, answer),
             Done::Detached(result) => self.detached(&name, result, answer),
