@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::stage::{
     add, address, ask, at_once, cluster, code, first, pods, refusal, shell, show, small_block,
+    until,
 };
 
 const MANY: usize = 20;
@@ -37,12 +38,12 @@ fn twenty_pods_at_once_have_an_address_each_and_are_reached_from_afar() {
     at_once(&names, |name| ask(node, &["pod", "rm", name]));
     assert_eq!(pods(node).len(), 0);
     assert_eq!(
-        shell(
-            node,
-            "ls /run/netns; ip -o link show master podnet0; ip neighbour show dev podnet0"
-        ),
+        shell(node, "ls /run/netns; ip -o link show master podnet0"),
         ""
     );
+    until("no neighbours", &String::new(), || {
+        shell(node, "ip neighbour show dev podnet0")
+    });
     let again = ask(node, &["pod", "add", "again"]);
     assert!(
         !addresses.contains(&address(&again)),
