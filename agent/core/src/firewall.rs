@@ -105,7 +105,11 @@ pub fn rules(pod_networks: &[IpNetwork], excluded: &[IpNetwork]) -> RuleSet {
     let multicast: Option<IpNetwork> = MULTICAST.parse().ok();
     for &source in pod_networks {
         let same_family = |network: &&IpNetwork| network.is_ipv4() == source.is_ipv4();
-        let untouched = pod_networks.iter().chain(excluded).chain(&multicast).filter(same_family);
+        let untouched = pod_networks
+            .iter()
+            .chain(excluded)
+            .chain(&multicast)
+            .filter(same_family);
         postrouting.extend(untouched.map(|&destination| Rule {
             source: Some(source),
             // All destinations are no condition, and are read back as none.
@@ -117,7 +121,11 @@ pub fn rules(pod_networks: &[IpNetwork], excluded: &[IpNetwork]) -> RuleSet {
             destination: None,
             verdict: Verdict::Masquerade,
         });
-        let accept = |source, destination| Rule { source, destination, verdict: Verdict::Accept };
+        let accept = |source, destination| Rule {
+            source,
+            destination,
+            verdict: Verdict::Accept,
+        };
         forward.extend([accept(Some(source), None), accept(None, Some(source))]);
     }
     if pod_networks.is_empty() {
@@ -141,7 +149,11 @@ mod tests {
         let pods = network("10.244.0.0/16");
         let excluded = network("10.9.0.0/16");
         let rules = rules(&[pods], &[excluded]);
-        let rule = |destination, verdict| Rule { source: Some(pods), destination, verdict };
+        let rule = |destination, verdict| Rule {
+            source: Some(pods),
+            destination,
+            verdict,
+        };
         assert_eq!(
             rules.chains[&Chain::Postrouting],
             [
@@ -158,7 +170,9 @@ mod tests {
     #[test]
     fn to_exclude_everything_is_no_condition() {
         let rules = rules(&[network("10.244.0.0/16")], &[network("0.0.0.0/0")]);
-        let destinations = rules.chains[&Chain::Postrouting].iter().map(|rule| rule.destination);
+        let destinations = rules.chains[&Chain::Postrouting]
+            .iter()
+            .map(|rule| rule.destination);
         assert_eq!(destinations.filter(Option::is_none).count(), 2);
     }
 

@@ -34,7 +34,9 @@ pub enum Overlap {
 }
 
 fn by(device: Option<&IfName>) -> String {
-    device.map(|device| format!(" by {device}")).unwrap_or_default()
+    device
+        .map(|device| format!(" by {device}"))
+        .unwrap_or_default()
 }
 
 /// The first address or route of the host that shares addresses with one of the pod networks.
@@ -46,21 +48,36 @@ pub fn overlap(
     routes: &[HostRoute],
 ) -> Option<Overlap> {
     let hit = |other: Ipv4Network| {
-        networks.iter().map(PodNetwork::cidr).find(|network| overlaps(*network, other))
+        networks
+            .iter()
+            .map(PodNetwork::cidr)
+            .find(|network| overlaps(*network, other))
     };
     let address = addresses.iter().find_map(|found| {
-        let IpNetwork::V4(address) = found.address else { return None };
+        let IpNetwork::V4(address) = found.address else {
+            return None;
+        };
         let network = hit(address)?;
-        Some(Overlap::Address { network, address, ifname: found.ifname.clone() })
+        Some(Overlap::Address {
+            network,
+            address,
+            ifname: found.ifname.clone(),
+        })
     });
     address.or_else(|| {
         routes.iter().find_map(|found| {
-            let IpNetwork::V4(destination) = found.destination else { return None };
+            let IpNetwork::V4(destination) = found.destination else {
+                return None;
+            };
             if destination.prefix() == 0 {
                 return None;
             }
             let network = hit(destination)?;
-            Some(Overlap::Route { network, destination, device: found.device.clone() })
+            Some(Overlap::Route {
+                network,
+                destination,
+                device: found.device.clone(),
+            })
         })
     })
 }
@@ -84,20 +101,27 @@ pub fn candidates(addresses: &[HostAddress]) -> Vec<(Ipv4Addr, IfName)> {
 /// The interface of another program whose traffic this host forwards, if there is one.
 #[must_use]
 pub fn forwards_for_others(addresses: &[HostAddress]) -> Option<&IfName> {
-    addresses.iter().map(|found| &found.ifname).find(|ifname| is_container_bridge(ifname))
+    addresses
+        .iter()
+        .map(|found| &found.ifname)
+        .find(|ifname| is_container_bridge(ifname))
 }
 
 /// Bridges that container engines make for containers of this host; other hosts never reach them.
 fn is_container_bridge(ifname: &IfName) -> bool {
-    const NAMES: [&str; 8] =
-        ["docker", "br-", "virbr", "cni", "podman", "lxcbr", "lxdbr", "flannel"];
+    const NAMES: [&str; 8] = [
+        "docker", "br-", "virbr", "cni", "podman", "lxcbr", "lxdbr", "flannel",
+    ];
     NAMES.iter().any(|name| ifname.as_str().starts_with(name))
 }
 
 /// The MTU of the interface that has an address; `None` if none has it.
 #[must_use]
 pub fn mtu_of(address: IpAddr, addresses: &[HostAddress]) -> Option<Mtu> {
-    addresses.iter().find(|found| found.address.ip() == address).map(|found| found.mtu)
+    addresses
+        .iter()
+        .find(|found| found.address.ip() == address)
+        .map(|found| found.mtu)
 }
 
 #[cfg(test)]
@@ -117,7 +141,10 @@ mod tests {
     }
 
     fn route(text: &str) -> HostRoute {
-        HostRoute { destination: text.parse().unwrap(), device: Some("eth0".parse().unwrap()) }
+        HostRoute {
+            destination: text.parse().unwrap(),
+            device: Some("eth0".parse().unwrap()),
+        }
     }
 
     fn found(addresses: &[HostAddress], routes: &[HostRoute]) -> Option<String> {
@@ -127,7 +154,10 @@ mod tests {
 
     #[test]
     fn narrower_equal_and_wider_ranges_overlap_and_the_default_route_does_not() {
-        assert_eq!(found(&[address("192.0.2.1/24", "eth0")], &[route("0.0.0.0/0")]), None);
+        assert_eq!(
+            found(&[address("192.0.2.1/24", "eth0")], &[route("0.0.0.0/0")]),
+            None
+        );
         for cidr in ["10.244.3.0/24", "10.244.0.0/16", "10.0.0.0/8"] {
             assert_eq!(
                 found(&[], &[route(cidr)]).unwrap(),
@@ -155,6 +185,9 @@ mod tests {
             down,
             local,
         ];
-        assert_eq!(candidates(&all), [(Ipv4Addr::new(192, 0, 2, 1), "eth0".parse().unwrap())]);
+        assert_eq!(
+            candidates(&all),
+            [(Ipv4Addr::new(192, 0, 2, 1), "eth0".parse().unwrap())]
+        );
     }
 }

@@ -43,8 +43,15 @@ impl Pool {
         used: impl IntoIterator<Item = Ipv4Addr>,
         freed: impl IntoIterator<Item = Ipv4Addr>,
     ) -> Self {
-        let mut pool = Self { block, used: BTreeSet::new(), freed: VecDeque::new() };
-        pool.used = used.into_iter().filter(|address| pool.gives(*address)).collect();
+        let mut pool = Self {
+            block,
+            used: BTreeSet::new(),
+            freed: VecDeque::new(),
+        };
+        pool.used = used
+            .into_iter()
+            .filter(|address| pool.gives(*address))
+            .collect();
         for address in freed {
             if pool.gives(address)
                 && !pool.used.contains(&address)
@@ -72,15 +79,23 @@ impl Pool {
     /// # Errors
     /// When none is free.
     pub fn take(&mut self) -> Result<Taken, BlockFull> {
-        let fresh = self.addresses().find(|a| !self.used.contains(a) && !self.freed.contains(a));
+        let fresh = self
+            .addresses()
+            .find(|a| !self.used.contains(a) && !self.freed.contains(a));
         let taken = match fresh {
-            Some(address) => Taken { address, reused: false },
+            Some(address) => Taken {
+                address,
+                reused: false,
+            },
             None => {
                 let address = self.freed.pop_front().ok_or_else(|| BlockFull {
                     block: self.block,
                     capacity: self.addresses().count(),
                 })?;
-                Taken { address, reused: true }
+                Taken {
+                    address,
+                    reused: true,
+                }
             }
         };
         self.used.insert(taken.address);
@@ -128,7 +143,10 @@ mod tests {
         let mut pool = pool("10.244.0.0/29");
         let taken: Vec<_> = (0..5).map(|_| last(pool.take().unwrap().address)).collect();
         assert_eq!(taken, [2, 3, 4, 5, 6]);
-        assert_eq!(pool.take().unwrap_err().to_string(), "all 5 pod addresses of 10.244.0.0/29 are in use");
+        assert_eq!(
+            pool.take().unwrap_err().to_string(),
+            "all 5 pod addresses of 10.244.0.0/29 are in use"
+        );
         pool.free(Ipv4Addr::new(10, 244, 0, 5));
         pool.free(Ipv4Addr::new(10, 244, 0, 3));
         let again = pool.take().unwrap();
@@ -154,7 +172,11 @@ mod tests {
     #[test]
     fn addresses_of_elsewhere_do_not_count() {
         let block = "10.244.0.0/30".parse().unwrap();
-        let elsewhere = [Ipv4Addr::new(10, 244, 0, 1), Ipv4Addr::new(10, 244, 0, 3), Ipv4Addr::new(10, 9, 9, 9)];
+        let elsewhere = [
+            Ipv4Addr::new(10, 244, 0, 1),
+            Ipv4Addr::new(10, 244, 0, 3),
+            Ipv4Addr::new(10, 9, 9, 9),
+        ];
         let pool = Pool::new(block, elsewhere, elsewhere);
         assert_eq!(pool, Pool::new(block, [], []));
     }

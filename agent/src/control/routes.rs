@@ -182,10 +182,7 @@ async fn pods(State(requests): State<Requests>) -> Result<Response, Failure> {
     Ok(json(StatusCode::OK, &ask(&requests, Request::Pods).await?))
 }
 
-async fn pod(
-    State(requests): State<Requests>,
-    Name(name): Name,
-) -> Result<Response, Failure> {
+async fn pod(State(requests): State<Requests>, Name(name): Name) -> Result<Response, Failure> {
     let pod = ask(&requests, |answer| Request::Pod(name, answer)).await?;
     Ok(json(StatusCode::OK, &pod))
 }

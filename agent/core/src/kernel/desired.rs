@@ -79,16 +79,28 @@ pub fn desired(input: &Input<'_>) -> Desired {
         mtu: input.mtu,
         addresses: address.into_iter().collect(),
     };
-    let pod_networks: Vec<IpNetwork> =
-        input.networks.iter().map(|network| IpNetwork::V4(network.cidr())).collect();
+    let pod_networks: Vec<IpNetwork> = input
+        .networks
+        .iter()
+        .map(|network| IpNetwork::V4(network.cidr()))
+        .collect();
     let excluded: Vec<IpNetwork> = input.excluded.iter().copied().map(IpNetwork::V4).collect();
 
     Desired {
         bridge: Some(bridge),
-        pods: input.pods.iter().map(|pod| (pod.host_ifname.clone(), pod.clone())).collect(),
+        pods: input
+            .pods
+            .iter()
+            .map(|pod| (pod.host_ifname.clone(), pod.clone()))
+            .collect(),
         in_flight: input.in_flight.clone(),
         routes: unreachable_networks(input)
-            .chain(input.peers.iter().filter_map(|peer| peer_route(input, peer, gateway.into())))
+            .chain(
+                input
+                    .peers
+                    .iter()
+                    .filter_map(|peer| peer_route(input, peer, gateway.into())),
+            )
             .map(|route| (route.key(), route))
             .collect(),
         firewall: firewall::rules(&pod_networks, &excluded),
@@ -111,7 +123,12 @@ fn peer_route(input: &Input<'_>, peer: &PeerBlock, source: IpAddr) -> Option<Rou
     match input.underlay.get(&via)? {
         UnderlayPath::OnLink { device, mtu, .. } => Some(Route {
             destination: IpNetwork::V4(peer.block),
-            next_hop: NextHop::Gateway { via, device: *device, source, mtu: *mtu },
+            next_hop: NextHop::Gateway {
+                via,
+                device: *device,
+                source,
+                mtu: *mtu,
+            },
         }),
         UnderlayPath::Routed { .. } | UnderlayPath::Local | UnderlayPath::None(_) => None,
     }
@@ -182,7 +199,10 @@ mod tests {
         ]);
         let desired = desired_with(&[peer(1), peer(2), peer(3)], &underlay);
         let text: Vec<_> = desired.routes.values().map(ToString::to_string).collect();
-        assert_eq!(text, ["unreachable 10.244.0.0/16", "10.244.1.0/24 via 192.0.2.1"]);
+        assert_eq!(
+            text,
+            ["unreachable 10.244.0.0/16", "10.244.1.0/24 via 192.0.2.1"]
+        );
         let bridge = desired.bridge.unwrap();
         assert_eq!(bridge.addresses[0].to_string(), "10.244.0.1/24");
         assert_eq!(bridge.mac.to_string(), "0a:70:0a:f4:00:01");
@@ -197,6 +217,10 @@ mod tests {
             via: Ipv4Addr::new(192, 0, 2, 254).into(),
             source: Ipv4Addr::new(192, 0, 2, 9).into(),
         };
-        assert!(path_problem(address, Some(&routed)).unwrap().contains("192.0.2.254"));
+        assert!(
+            path_problem(address, Some(&routed))
+                .unwrap()
+                .contains("192.0.2.254")
+        );
     }
 }

@@ -10,22 +10,25 @@ pub fn is_drift(op: &Op, held: &Desired) -> bool {
     match op {
         Op::SetSysctl { sysctl, value } => held.sysctls.get(sysctl) == Some(value),
         Op::CreateBridge(bridge) | Op::UpdateBridge(bridge) => held.bridge.as_ref() == Some(bridge),
-        Op::AddAddress { address, .. } => {
-            held.bridge.as_ref().is_some_and(|bridge| bridge.addresses.contains(address))
-        }
+        Op::AddAddress { address, .. } => held
+            .bridge
+            .as_ref()
+            .is_some_and(|bridge| bridge.addresses.contains(address)),
         Op::AttachPod(pod) | Op::RepairPod(pod) => held.pods.get(&pod.host_ifname) == Some(pod),
-        Op::SetNeighbour { address, mac, .. } => held.pods.values().any(|pod| {
-            pod.mac == *mac && pod.addresses.iter().any(|own| own.ip() == *address)
-        }),
+        Op::SetNeighbour { address, mac, .. } => held
+            .pods
+            .values()
+            .any(|pod| pod.mac == *mac && pod.addresses.iter().any(|own| own.ip() == *address)),
         Op::AddRoute(route) | Op::ReplaceRoute(route) => {
             held.routes.get(&route.key()) == Some(route)
         }
         Op::SetFirewall(rules) => held.firewall == *rules,
         // What should not be there, and was not there: others have added it.
         Op::DeleteRoute(key) => held.bridge.is_some() && !held.routes.contains_key(key),
-        Op::DeleteAddress { address, .. } => {
-            held.bridge.as_ref().is_some_and(|bridge| !bridge.addresses.contains(address))
-        }
+        Op::DeleteAddress { address, .. } => held
+            .bridge
+            .as_ref()
+            .is_some_and(|bridge| !bridge.addresses.contains(address)),
         Op::DeleteNeighbour { address, .. } => {
             held.bridge.is_some()
                 && !held
@@ -53,8 +56,10 @@ mod tests {
             destination: "10.244.0.0/16".parse().unwrap(),
             next_hop: NextHop::Unreachable,
         };
-        let held =
-            Desired { routes: BTreeMap::from([(route.key(), route)]), ..Desired::default() };
+        let held = Desired {
+            routes: BTreeMap::from([(route.key(), route)]),
+            ..Desired::default()
+        };
         assert!(is_drift(&Op::AddRoute(route), &held));
         assert!(!is_drift(&Op::AddRoute(route), &Desired::default()));
         let other = RouteKey::to("10.244.3.0/24".parse().unwrap());

@@ -76,8 +76,14 @@ impl FromStr for IfName {
         let refused = name.is_empty()
             || name.len() > MAX_IFNAME_LEN
             || matches!(name, "." | "..")
-            || name.bytes().any(|b| matches!(b, b'/' | b':' | 0) || b.is_ascii_whitespace());
-        if refused { Err(InvalidIfName(name.escape_default().take(40).collect())) } else { Ok(Self(name.to_owned())) }
+            || name
+                .bytes()
+                .any(|b| matches!(b, b'/' | b':' | 0) || b.is_ascii_whitespace());
+        if refused {
+            Err(InvalidIfName(name.escape_default().take(40).collect()))
+        } else {
+            Ok(Self(name.to_owned()))
+        }
     }
 }
 
@@ -142,7 +148,11 @@ impl TryFrom<String> for MacAddr {
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let bytes: Option<Vec<u8>> = text
             .split(':')
-            .map(|part| (part.len() == 2).then(|| u8::from_str_radix(part, 16).ok()).flatten())
+            .map(|part| {
+                (part.len() == 2)
+                    .then(|| u8::from_str_radix(part, 16).ok())
+                    .flatten()
+            })
             .collect();
         let bytes = bytes.ok_or("not a MAC address")?;
         bytes.try_into().map(Self).map_err(|_| "not a MAC address")
@@ -221,7 +231,16 @@ mod tests {
         for good in ["eth0", "podnet0", "a", "123456789012345", "br-lan.7"] {
             assert_eq!(good.parse::<IfName>().unwrap().as_str(), good);
         }
-        for bad in ["", ".", "..", "a b", "a/b", "a:b", "1234567890123456", "a\0"] {
+        for bad in [
+            "",
+            ".",
+            "..",
+            "a b",
+            "a/b",
+            "a:b",
+            "1234567890123456",
+            "a\0",
+        ] {
             assert!(bad.parse::<IfName>().is_err(), "{bad:?}");
         }
     }
@@ -230,7 +249,10 @@ mod tests {
     fn a_host_end_has_a_valid_name_of_its_own() {
         let long: PodName = "x".repeat(63).parse().unwrap();
         let name = host_ifname(&long, &IfName::pod());
-        assert!(name.is_host_end() && name.as_str().parse::<IfName>().is_ok(), "{name}");
+        assert!(
+            name.is_host_end() && name.as_str().parse::<IfName>().is_ok(),
+            "{name}"
+        );
         assert_ne!(name, host_ifname(&"red".parse().unwrap(), &IfName::pod()));
         assert_ne!(name, host_ifname(&long, &"eth1".parse().unwrap()));
     }
@@ -241,7 +263,13 @@ mod tests {
         assert_eq!(mac.to_string(), "0a:70:0a:f4:00:02");
         assert_eq!(mac.0[0] & 0b11, 0b10, "local, unicast");
         assert_eq!(MacAddr::try_from(mac.to_string()).unwrap(), mac);
-        for bad in ["", "0a:70", "0a:70:0a:f4:00:0", "0a:70:0a:f4:00:02:03", "+a:70:0a:f4:00:02x"] {
+        for bad in [
+            "",
+            "0a:70",
+            "0a:70:0a:f4:00:0",
+            "0a:70:0a:f4:00:02:03",
+            "+a:70:0a:f4:00:02x",
+        ] {
             assert!(MacAddr::try_from(bad.to_owned()).is_err(), "{bad}");
         }
     }

@@ -19,8 +19,8 @@ pub use desired::{Desired, Input, PeerBlock, desired, path_problem};
 pub use diff::{Conflict, Plan, diff};
 pub use drift::is_drift;
 pub use link::{
-    BRIDGE, Bridge, HOST_END_PREFIX, IfIndex, IfName, InvalidIfName, MacAddr, Mtu, Netns, POD_IFNAME,
-    PodLink, host_ifname,
+    BRIDGE, Bridge, HOST_END_PREFIX, IfIndex, IfName, InvalidIfName, MacAddr, Mtu, Netns,
+    POD_IFNAME, PodLink, host_ifname,
 };
 pub use observed::{
     HostAddress, HostRoute, Inside, NetnsState, Observed, ObservedBridge, ObservedFirewall,

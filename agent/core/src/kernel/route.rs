@@ -22,7 +22,10 @@ impl RouteKey {
     /// The key of podnet's route to a destination.
     #[must_use]
     pub const fn to(destination: IpNetwork) -> Self {
-        Self { destination, metric: 0 }
+        Self {
+            destination,
+            metric: 0,
+        }
     }
 }
 
