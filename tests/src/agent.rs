@@ -22,6 +22,8 @@ use crate::wait::eventually;
 const READY_LIMIT: Duration = Duration::from_secs(20);
 /// How long an agent may take to stop in order.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
+/// How long it may take until the threads of an agent stand still: as long as the disk is busy.
+pub(crate) const SUSPEND_LIMIT: Duration = Duration::from_secs(20);
 /// How long one question to the agent may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// How much of the log an error shows.
@@ -117,12 +119,12 @@ impl Node<'_> {
         agent.wait_end(STOP_LIMIT)
     }
 
-    /// Suspends the agent.
+    /// Suspends the agent, and waits until all of it stands still.
     ///
     /// # Errors
     /// [`LabError::AgentDown`] when there is none.
     pub fn stop(&self) -> Result<(), LabError> {
-        self.running_agent()?.signal(Signal::SIGSTOP)
+        self.running_agent()?.suspend(SUSPEND_LIMIT)
     }
 
     /// Lets a suspended agent go on.
@@ -154,19 +156,32 @@ impl Node<'_> {
         lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("; ")
     }
 
+    /// Whether the agent is to run again after it was killed with its host: where every node has
+    /// one it is enabled, elsewhere it was somebody's wish.
+    pub(crate) fn restarts(&self) -> Result<bool, LabError> {
+        Ok(self.lab().plan().agents || self.agent()?.is_some())
+    }
+
     /// Writes what an agent expects to find: its configuration, and who and since when its machine
     /// is.
     ///
     /// # Errors
     /// [`LabError::System`] with the path.
     pub(crate) fn prepare(&self) -> Result<(), LabError> {
-        let dir = self.dir();
         let config = &self.lab().plan().config;
         if !config.is_empty() {
-            write(&dir.etc().join("podnetd.toml"), config)?;
+            write(&self.dir().etc().join("podnetd.toml"), config)?;
         }
-        write(&dir.boot_id(), &random_uuid()?)?;
-        write(&dir.machine_id(), &random_uuid()?)
+        self.renew_boot_id()?;
+        self.renew_machine_id()
+    }
+
+    pub(crate) fn renew_boot_id(&self) -> Result<(), LabError> {
+        write(&self.dir().boot_id(), &random_uuid()?)
+    }
+
+    pub(crate) fn renew_machine_id(&self) -> Result<(), LabError> {
+        write(&self.dir().machine_id(), &random_uuid()?)
     }
 }
 

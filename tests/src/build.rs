@@ -7,6 +7,7 @@ use crate::command::run;
 use crate::error::LabError;
 use crate::interrupt;
 use crate::lab::Lab;
+use crate::mtu::Mtu;
 use crate::name::Member;
 use crate::node::Node;
 use crate::parallel::for_each;
@@ -37,7 +38,7 @@ pub(crate) fn build(lab: &Lab) -> Result<(), LabError> {
     let plugs = members
         .iter()
         .zip(&holders)
-        .map(|(member, holder)| underlay.plug_batch(*member, holder.pid));
+        .map(|(member, holder)| underlay.plug_batch(*member, Mtu::default(), holder.pid));
     let batch: String = [underlay.router_batch()].into_iter().chain(plugs).collect();
     lab.router().ip_batch(&batch)?;
     for_each(members.iter(), |member| {
@@ -45,11 +46,9 @@ pub(crate) fn build(lab: &Lab) -> Result<(), LabError> {
     })?;
     interrupt::check()?;
 
+    for_each(lab.nodes().into_iter(), |node| node.prepare())?;
     if lab.plan().agents {
-        for_each(lab.nodes().into_iter(), |node| {
-            node.prepare()?;
-            node.start()
-        })?;
+        for_each(lab.nodes().into_iter(), |node| node.start())?;
         interrupt::check()?;
     }
     if lab.plan().join {
@@ -58,7 +57,11 @@ pub(crate) fn build(lab: &Lab) -> Result<(), LabError> {
     Ok(())
 }
 
-fn hold(lab: &Lab, member: Member) -> Result<ProcessId, LabError> {
+/// Makes the namespaces of a member, and returns the process that holds them.
+///
+/// # Errors
+/// [`LabError::Command`] with what failed.
+pub(crate) fn hold(lab: &Lab, member: Member) -> Result<ProcessId, LabError> {
     let mut command = lab.programs().command()?;
     command
         .args(["__hold", "--member", &member.to_string()])

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use crate::dir::MemberDir;
 use crate::error::LabError;
+use crate::name::Member;
 use crate::process::ProcessId;
 use crate::wait::eventually;
 
@@ -27,29 +29,51 @@ pub fn namespaces(pid: i32) -> BTreeSet<String> {
         .collect()
 }
 
-/// Whether a line of `/proc/PID/mountinfo` tells of a mount from this source (proc(5): the source
-/// is the second field behind the separator).
-fn mounted_from(line: &str, source: &str) -> bool {
-    line.split_once(" - ")
-        .and_then(|(_, tail)| tail.split(' ').nth(1))
-        .is_some_and(|field| field == source)
+/// What mount namespaces are recognised by: those of a lab, or those of one member.
+#[derive(Debug, Clone, Copy)]
+struct Mark<'a> {
+    /// The source of a mount.
+    source: &'a str,
+    /// How the path of that mount ends, where it matters.
+    place: Option<&'a Path>,
 }
 
-fn marked(pid: i32, marker: &str) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/mountinfo"))
-        .is_ok_and(|table| table.lines().any(|line| mounted_from(line, marker)))
+impl Mark<'_> {
+    /// Whether a line of `/proc/PID/mountinfo` tells of it (proc(5): the mount point is the fifth
+    /// field, the source the second one behind the separator).
+    fn is_in(&self, line: &str) -> bool {
+        let Some((head, tail)) = line.split_once(" - ") else {
+            return false;
+        };
+        let from_here = tail.split(' ').nth(1) == Some(self.source);
+        let point = Path::new(head.split(' ').nth(4).unwrap_or_default());
+        from_here && self.place.is_none_or(|end| point.ends_with(end))
+    }
+
+    fn is_on(&self, pid: i32) -> bool {
+        fs::read_to_string(format!("/proc/{pid}/mountinfo"))
+            .is_ok_and(|table| table.lines().any(|line| self.is_in(line)))
+    }
+}
+
+/// The mark of a whole lab.
+fn of_lab(source: &str) -> Mark<'_> {
+    Mark {
+        source,
+        place: None,
+    }
 }
 
 /// Whether this process stands in a lab.
 #[must_use]
 pub fn inside(marker: &str) -> bool {
-    ProcessId::own().is_ok_and(|own| marked(own.pid, marker))
+    ProcessId::own().is_ok_and(|own| of_lab(marker).is_on(own.pid))
 }
 
-/// All processes but this one that are in a mount namespace with the marker, or in one of the
-/// given namespaces. The marker finds what has lost its holder; the namespaces find what has gone
+/// All processes but this one that are in a mount namespace with the mark, or in one of the given
+/// namespaces. The mark finds what has lost its holder; the namespaces find what has gone
 /// into a mount namespace of its own.
-fn census(marker: &str, held: &BTreeSet<String>) -> Vec<ProcessId> {
+fn census(mark: Mark<'_>, held: &BTreeSet<String>) -> Vec<ProcessId> {
     let Ok(own) = ProcessId::own() else {
         return Vec::new();
     };
@@ -59,7 +83,7 @@ fn census(marker: &str, held: &BTreeSet<String>) -> Vec<ProcessId> {
     entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(|pid| *pid != own.pid)
-        .filter(|pid| !namespaces(*pid).is_disjoint(held) || marked(*pid, marker))
+        .filter(|pid| !namespaces(*pid).is_disjoint(held) || mark.is_on(*pid))
         .filter_map(|pid| ProcessId::of(pid).ok())
         .filter(|process| process.alive())
         .collect()
@@ -71,15 +95,36 @@ fn census(marker: &str, held: &BTreeSet<String>) -> Vec<ProcessId> {
 /// # Errors
 /// [`LabError::Timeout`] when something does not die.
 pub fn kill_all(marker: &str, holders: &[ProcessId]) -> Result<(), LabError> {
+    kill(of_lab(marker), holders)
+}
+
+/// Kills everything in the namespaces of one member, as [`kill_all`] does.
+///
+/// # Errors
+/// [`LabError::Timeout`] when something does not die.
+pub(crate) fn kill_member(
+    marker: &str,
+    member: Member,
+    holder: Option<ProcessId>,
+) -> Result<(), LabError> {
+    let place = MemberDir::private_end(member);
+    let mark = Mark {
+        source: marker,
+        place: Some(&place),
+    };
+    kill(mark, holder.as_slice())
+}
+
+fn kill(mark: Mark<'_>, holders: &[ProcessId]) -> Result<(), LabError> {
     let host = namespaces(1);
-    kill_until_none("end of all processes of the lab", || {
+    kill_until_none("end of all processes in it", || {
         let alive: Vec<ProcessId> = holders.iter().copied().filter(|h| h.alive()).collect();
         let held = alive
             .iter()
             .flat_map(|holder| namespaces(holder.pid))
             .filter(|namespace| !host.contains(namespace))
             .collect();
-        let mut found = census(marker, &held);
+        let mut found = census(mark, &held);
         found.retain(|process| !holders.contains(process));
         // The kernel gives the number of a namespace that is gone to the next one, which may be
         // somebody else's. So numbers count only while their holders have lived through the look.
@@ -89,9 +134,7 @@ pub fn kill_all(marker: &str, holders: &[ProcessId]) -> Result<(), LabError> {
             Err("a holder ended meanwhile")
         }
     })?;
-    kill_until_none("end of the holders of the lab", || {
-        Ok(census(marker, &BTreeSet::new()))
-    })
+    kill_until_none("end of its holders", || Ok(census(mark, &BTreeSet::new())))
 }
 
 fn kill_until_none(
@@ -113,7 +156,7 @@ fn kill_until_none(
 /// Whether anything of a lab runs.
 #[must_use]
 pub fn any(marker: &str) -> bool {
-    Path::new("/proc").is_dir() && !census(marker, &BTreeSet::new()).is_empty()
+    Path::new("/proc").is_dir() && !census(of_lab(marker), &BTreeSet::new()).is_empty()
 }
 
 #[cfg(test)]
@@ -121,10 +164,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mount_is_known_by_its_source_alone() {
+    fn a_mount_is_known_by_its_source_and_a_members_by_its_place_too() {
         let line = "41 27 0:30 / /run/podnet-lab/a/node1/private rw - tmpfs podnet-lab:/run/a rw";
-        assert!(mounted_from(line, "podnet-lab:/run/a"));
-        assert!(!mounted_from(line, "podnet-lab:/run"));
-        assert!(!mounted_from(line, "tmpfs"));
+        let marked = |source, place: Option<&str>| {
+            let place = place.map(Path::new);
+            Mark { source, place }.is_in(line)
+        };
+        assert!(marked("podnet-lab:/run/a", None));
+        assert!(!marked("podnet-lab:/run", None));
+        assert!(!marked("tmpfs", None));
+        assert!(marked("podnet-lab:/run/a", Some("node1/private")));
+        assert!(!marked("podnet-lab:/run/a", Some("node11/private")));
+        assert!(!marked("tmpfs", Some("node1/private")));
     }
 }

@@ -8,12 +8,15 @@ use std::process::Command;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use podnet_proto::{ApiError, ErrorCode};
 
+use crate::cut::{Direction, Groups};
 use crate::demo;
 use crate::error::LabError;
 use crate::holder::{Enter, Entered, Hold, enter, hold_on};
 use crate::interrupt;
 use crate::lab::Lab;
+use crate::mtu::Mtu;
 use crate::name::LabName;
+use crate::node::Node;
 use crate::render::{Screen, status, whats_next};
 use crate::teardown::down;
 use crate::whoami::Whoami;
@@ -77,8 +80,45 @@ enum Verb {
     Cont(OneNode),
     /// Start the agent of a node again.
     Start(OneNode),
+    /// Reboot nodes, all at once: agent, processes, links, rules, pods' namespaces and run directory
+    /// are gone; disk, address and MAC stay. Then their agents run again.
+    Reboot {
+        /// The nodes.
+        #[arg(required = true)]
+        nodes: Vec<String>,
+    },
+    /// Let no packet pass between two groups of nodes on the underlay. Cuts add up.
+    Cut {
+        /// The groups: NODE,..:NODE,..
+        groups: Groups,
+        /// From the first to the second only.
+        #[arg(long)]
+        one_way: bool,
+    },
+    /// Take back all cuts.
+    Heal,
+    /// Set the MTU of a node's link to the underlay.
+    Mtu {
+        /// The node.
+        node: String,
+        /// In bytes, 68 to 9000.
+        mtu: Mtu,
+    },
+    /// Keep a copy of a node's state directory, as a crash at this moment would leave it.
+    Save(OneNode),
+    /// Kill the agent of a node, go back to the saved state directory, and start the agent.
+    Rollback(OneNode),
+    /// Add a node with a copy of a node's disk and a machine id of its own, and print its name.
+    Clone(OneNode),
     /// Build a lab, make a cluster and pods, and check every path between them.
     Demo(Demo),
+    #[command(flatten)]
+    Inside(Inside),
+}
+
+/// How a lab calls itself.
+#[derive(Debug, Subcommand)]
+enum Inside {
     /// Make the namespaces of a member.
     #[command(name = "__hold", hide = true)]
     Hold(Hold),
@@ -108,7 +148,7 @@ struct Up {
     /// How many nodes, up to 250.
     #[arg(long, default_value_t = 3)]
     nodes: u8,
-    /// How many subnets the nodes are spread over.
+    /// How many subnets the nodes are spread over, up to 100.
     #[arg(long, default_value_t = 1)]
     subnets: u8,
     /// Let the nodes form a cluster.
@@ -178,60 +218,79 @@ fn parse(arguments: &[OsString]) -> Result<Cli, u8> {
 fn run(cli: Cli, screen: &Screen) -> Result<u8, LabError> {
     let name = cli.lab;
     match cli.verb {
-        Verb::Up(up) => self::up(name, up, screen)?,
-        Verb::Down => {
-            down(name)?;
-            screen.done();
+        Verb::Up(up) => return self::up(name, up, screen),
+        Verb::Down => down(name)?,
+        Verb::Status => {
+            screen.show(&status(&Lab::open(name)?)?);
+            return Ok(0);
         }
-        Verb::Status => screen.show(&status(&Lab::open(name)?)?),
         Verb::Exec { node, command } => return exec(name, &node, &command),
-        Verb::Logs(one) => screen.text(&Lab::open(name)?.own_node(&one.node)?.log()),
-        Verb::Kill(one) => {
-            Lab::open(name)?.own_node(&one.node)?.kill()?;
-            screen.done();
+        Verb::Logs(one) => {
+            screen.text(&Lab::open(name)?.own_node(&one.node)?.log());
+            return Ok(0);
         }
-        Verb::Term(one) => {
-            Lab::open(name)?.own_node(&one.node)?.term()?;
-            screen.done();
+        Verb::Kill(one) => Lab::open(name)?.own_node(&one.node)?.kill()?,
+        Verb::Term(one) => Lab::open(name)?.own_node(&one.node)?.term()?,
+        Verb::Stop(one) => Lab::open(name)?.own_node(&one.node)?.stop()?,
+        Verb::Cont(one) => Lab::open(name)?.own_node(&one.node)?.cont()?,
+        Verb::Start(one) => Lab::open(name)?.own_node(&one.node)?.start()?,
+        Verb::Reboot { nodes } => {
+            let lab = Lab::open(name)?;
+            lab.reboot(&all(&lab, &nodes)?)?;
         }
-        Verb::Stop(one) => {
-            Lab::open(name)?.own_node(&one.node)?.stop()?;
-            screen.done();
+        Verb::Cut { groups, one_way } => {
+            let lab = Lab::open(name)?;
+            let direction = if one_way {
+                Direction::OneWay
+            } else {
+                Direction::Both
+            };
+            lab.cut(
+                &all(&lab, &groups.from)?,
+                &all(&lab, &groups.to)?,
+                direction,
+            )?;
         }
-        Verb::Cont(one) => {
-            Lab::open(name)?.own_node(&one.node)?.cont()?;
-            screen.done();
+        Verb::Heal => Lab::open(name)?.heal()?,
+        Verb::Mtu { node, mtu } => Lab::open(name)?.own_node(&node)?.set_mtu(mtu)?,
+        Verb::Save(one) => {
+            // Killed in the middle, it would leave the agent suspended.
+            interrupt::watch()?;
+            Lab::open(name)?.own_node(&one.node)?.save()?;
         }
-        Verb::Start(one) => {
-            Lab::open(name)?.own_node(&one.node)?.start()?;
-            screen.done();
-        }
+        Verb::Rollback(one) => Lab::open(name)?.own_node(&one.node)?.rollback()?,
+        Verb::Clone(one) => return clone(name, &one, screen),
         Verb::Demo(demo) => {
             screen.for_people("demo")?;
             interrupt::watch()?;
             return demo::run(demo.encapsulation, screen);
         }
-        Verb::Hold(hold) => screen.text(&format!("{}\n", hold.run()?)),
-        Verb::Pause { label: _ } => hold_on()?,
-        Verb::Enter(enter) => match enter.run()? {
+        Verb::Inside(inside) => return stand_inside(inside, screen),
+    }
+    screen.done();
+    Ok(0)
+}
+
+/// What a lab itself calls.
+fn stand_inside(inside: Inside, screen: &Screen) -> Result<u8, LabError> {
+    match inside {
+        Inside::Hold(hold) => screen.text(&format!("{}\n", hold.run()?)),
+        Inside::Pause { label: _ } => hold_on()?,
+        Inside::Enter(enter) => match enter.run()? {
             Entered::Detached(pid) => screen.text(&format!("{pid}\n")),
             Entered::NotExecuted(error) => return Ok(not_executed(screen, &error)),
         },
-        Verb::Whoami(whoami) => whoami.run(|text| screen.text(text))?,
+        Inside::Whoami(whoami) => whoami.run(|text| screen.text(text))?,
     }
     Ok(0)
 }
 
-fn up(name: LabName, up: Up, screen: &Screen) -> Result<(), LabError> {
-    if up.subnets != 1 {
-        return Err(LabError::Unsupported {
-            what: format!("--subnets {}: a lab has one subnet so far", up.subnets),
-        });
-    }
+fn up(name: LabName, up: Up, screen: &Screen) -> Result<u8, LabError> {
     interrupt::watch()?;
     let lab = Lab::builder()
         .name(name)
         .nodes(up.nodes)
+        .subnets(up.subnets)
         .join(up.join)
         .agents(!up.no_agents)
         .encapsulation(up.encapsulation)
@@ -240,7 +299,26 @@ fn up(name: LabName, up: Up, screen: &Screen) -> Result<(), LabError> {
     let status = status(&lab)?;
     screen.show(&status);
     screen.note(&whats_next(&lab));
-    Ok(())
+    Ok(0)
+}
+
+/// The nodes of these names; a wrong one among them is found before anything is done.
+fn all<'lab>(lab: &'lab Lab, names: &[String]) -> Result<Vec<Node<'lab>>, LabError> {
+    names.iter().map(|name| lab.own_node(name)).collect()
+}
+
+fn clone(name: LabName, one: &OneNode, screen: &Screen) -> Result<u8, LabError> {
+    // As for `save`.
+    interrupt::watch()?;
+    let lab = Lab::open(name)?;
+    let twin = lab.own_node(&one.node)?.duplicate()?;
+    // The node is there, whatever its agent says to its disk.
+    screen.note(&format!("{}\n", twin.name()));
+    if lab.plan().agents {
+        twin.start()?;
+    }
+    screen.document(&serde_json::json!({ "name": twin.name() }));
+    Ok(0)
 }
 
 /// Becomes the command: its streams, signals and exit code are its own.

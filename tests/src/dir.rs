@@ -11,6 +11,9 @@ use crate::name::{LabName, Member};
 /// Where labs are, unless `PODNET_LAB_DIR` says otherwise.
 const DEFAULT_BASE: &str = "/run/podnet-lab";
 
+/// The name of a member's [`MemberDir::private`].
+const PRIVATE: &str = "private";
+
 /// The longest path of a unix socket (`sun_path` of unix(7), without the final NUL).
 const MAX_SOCKET_PATH_LEN: usize = 107;
 
@@ -109,12 +112,7 @@ impl LabDir {
     /// # Errors
     /// [`LabError::System`] when something in it resists.
     pub fn remove(&self) -> Result<(), LabError> {
-        let path = self.path();
-        match fs::remove_dir_all(&path) {
-            Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(LabError::system(format!("removing {}", path.display()), e)),
-        }
+        remove_dir(&self.path())?;
         // Refused while another lab is in it, and then it is right to stay.
         let _ = fs::remove_dir(&self.base);
         Ok(())
@@ -131,6 +129,35 @@ fn base() -> PathBuf {
 /// [`LabError::System`] with the path.
 pub(crate) fn create_dir(path: &Path) -> Result<(), LabError> {
     fs::create_dir_all(path).map_err(|e| LabError::system(format!("making {}", path.display()), e))
+}
+
+/// Removes a directory with all that is in it, if it is there.
+///
+/// # Errors
+/// [`LabError::System`] when something in it resists.
+pub(crate) fn remove_dir(path: &Path) -> Result<(), LabError> {
+    match fs::remove_dir_all(path) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(LabError::system(format!("removing {}", path.display()), e)),
+    }
+}
+
+/// Removes all that is in a directory. The directory itself may be mounted somewhere.
+///
+/// # Errors
+/// [`LabError::System`] when something in it resists.
+pub(crate) fn empty_dir(path: &Path) -> Result<(), LabError> {
+    let failed = |e: io::Error| LabError::system(format!("emptying {}", path.display()), e);
+    for entry in fs::read_dir(path).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if entry.file_type().map_err(failed)?.is_dir() {
+            fs::remove_dir_all(entry.path()).map_err(failed)?;
+        } else {
+            fs::remove_file(entry.path()).map_err(failed)?;
+        }
+    }
+    Ok(())
 }
 
 /// The part of the run directory that belongs to one member.
@@ -209,6 +236,30 @@ impl MemberDir {
     /// everybody else.
     #[must_use]
     pub fn private(&self) -> PathBuf {
-        self.path.join("private")
+        self.path.join(PRIVATE)
+    }
+
+    /// How the path of [`Self::private`] ends, for each member another way. The kernel tells it
+    /// without the symbolic links that the path before it may have.
+    pub(crate) fn private_end(member: Member) -> PathBuf {
+        Path::new(&member.to_string()).join(PRIVATE)
+    }
+
+    /// What the node has on its disk besides state and configuration of the agent.
+    #[must_use]
+    pub fn disk(&self) -> PathBuf {
+        self.path.join("disk")
+    }
+
+    /// The copy of the state directory that a rollback goes back to.
+    #[must_use]
+    pub fn saved(&self) -> PathBuf {
+        self.path.join("saved")
+    }
+
+    /// The MTU of the member's `eth0`, once it was set.
+    #[must_use]
+    pub fn mtu(&self) -> PathBuf {
+        self.path.join("mtu.json")
     }
 }

@@ -55,8 +55,8 @@ pub enum LabError {
         /// Who has lost them.
         member: String,
     },
-    /// The caller stands inside of the lab that it wants to take down.
-    #[error("lab '{lab}': cannot be taken down from inside")]
+    /// The caller stands inside of the lab that it wants to change or to take down.
+    #[error("lab '{lab}': cannot be changed from inside")]
     Inside {
         /// Its name.
         lab: LabName,
@@ -64,6 +64,14 @@ pub enum LabError {
     /// No agent of this node is running.
     #[error("agent of {node}: not running")]
     AgentDown {
+        /// The lab.
+        lab: LabName,
+        /// The node.
+        node: String,
+    },
+    /// There is no saved state of this node.
+    #[error("state of {node}: not saved")]
+    NotSaved {
         /// The lab.
         lab: LabName,
         /// The node.
@@ -155,7 +163,9 @@ impl LabError {
         match self {
             Self::BadName { .. } => ErrorCode::BadName,
             Self::Unsupported { .. } => ErrorCode::Unsupported,
-            Self::NoLab { .. } | Self::NoMember { .. } => ErrorCode::NotFound,
+            Self::NoLab { .. } | Self::NoMember { .. } | Self::NotSaved { .. } => {
+                ErrorCode::NotFound
+            }
             Self::Exists { .. } | Self::Inside { .. } => ErrorCode::Exists,
             Self::AgentDown { .. } => ErrorCode::AgentUnreachable,
             Self::MissingProgram { .. } => ErrorCode::MissingBinary,
@@ -182,6 +192,9 @@ impl LabError {
             Self::Inside { .. } => Some("call it on the host".to_owned()),
             Self::AgentDown { lab, node } => {
                 Some(format!("start it: podnet-lab --lab {lab} start {node}"))
+            }
+            Self::NotSaved { lab, node } => {
+                Some(format!("save it first: podnet-lab --lab {lab} save {node}"))
             }
             Self::MissingProgram { .. } => {
                 Some("build the workspace, or set PODNET_BIN_DIR".to_owned())

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::build;
+use crate::census;
 use crate::dir::LabDir;
 use crate::error::LabError;
 use crate::lock::LabLock;
@@ -16,7 +17,7 @@ use crate::process::ProcessId;
 use crate::programs::Programs;
 use crate::record::{Plan, RECORD_VERSION, Record, load, save};
 use crate::teardown::{down, sweep};
-use crate::underlay::Underlay;
+use crate::underlay::{MAX_SUBNETS, Underlay};
 
 /// A lab that is up.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Lab {
     programs: Programs,
     plan: Plan,
     underlay: Underlay,
+    /// How many nodes were added to those of the plan.
+    clones: AtomicU8,
     owned: bool,
 }
 
@@ -42,7 +45,11 @@ impl Lab {
     pub fn open(name: LabName) -> Result<Self, LabError> {
         let dir = LabDir::of(name)?;
         match load::<Record>(&dir.record())? {
-            Some(record) => Self::with(dir, record.plan, false),
+            Some(record) => {
+                let lab = Self::with(dir, record.plan, false)?;
+                lab.grow_to(record.clones);
+                Ok(lab)
+            }
             None => Err(LabError::NoLab {
                 lab: dir.name().clone(),
             }),
@@ -51,10 +58,11 @@ impl Lab {
 
     fn with(dir: LabDir, plan: Plan, owned: bool) -> Result<Self, LabError> {
         Ok(Self {
-            underlay: Underlay::new(dir.name().clone(), plan.nodes),
+            underlay: Underlay::new(dir.name().clone(), plan.nodes, plan.subnets),
             programs: Programs::locate()?,
             dir,
             plan,
+            clones: AtomicU8::new(0),
             owned,
         })
     }
@@ -85,6 +93,30 @@ impl Lab {
 
     pub(crate) fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// How many nodes it has.
+    #[must_use]
+    pub fn size(&self) -> u8 {
+        let clones = self.clones.load(Ordering::Relaxed);
+        self.plan.nodes.saturating_add(clones)
+    }
+
+    /// Knows of so many clones from now on.
+    pub(crate) fn grow_to(&self, clones: u8) {
+        self.clones.store(clones, Ordering::Relaxed);
+    }
+
+    /// The right to change what the lab consists of, once nobody else has it.
+    pub(crate) fn lock(&self) -> Result<LabLock, LabError> {
+        if census::inside(&self.dir.marker()) {
+            return Err(LabError::Inside {
+                lab: self.name().clone(),
+            });
+        }
+        LabLock::acquire(&self.dir)?.ok_or_else(|| LabError::NoLab {
+            lab: self.name().clone(),
+        })
     }
 
     /// A member by its name: a node, `internet` or `router`.
@@ -120,14 +152,14 @@ impl Lab {
     fn has(&self, member: Member) -> bool {
         match member {
             Member::Router | Member::Internet => true,
-            Member::Node(number) => number <= self.plan.nodes,
+            Member::Node(number) => number <= self.size(),
         }
     }
 
     /// Its nodes, in order.
     #[must_use]
     pub fn nodes(&self) -> Vec<Node<'_>> {
-        Member::nodes(self.plan.nodes)
+        Member::nodes(self.size())
             .map(|member| Node::new(self, member))
             .collect()
     }
@@ -138,7 +170,7 @@ impl Lab {
         Node::new(self, Member::Internet)
     }
 
-    /// The underlay: its bridge `br0` has a port per node, called like the node.
+    /// The underlay: a bridge per subnet, from `br0`, with a port per node, called like the node.
     #[must_use]
     pub fn router(&self) -> Node<'_> {
         Node::new(self, Member::Router)
@@ -193,6 +225,7 @@ impl Default for LabBuilder {
             owned: true,
             plan: Plan {
                 nodes: 3,
+                subnets: 1,
                 join: false,
                 encapsulation: None,
                 agents: true,
@@ -209,6 +242,13 @@ impl LabBuilder {
     #[must_use]
     pub fn nodes(mut self, nodes: u8) -> Self {
         self.plan.nodes = nodes;
+        self
+    }
+
+    /// How many subnets the nodes are spread over in turn; the router forwards between them.
+    #[must_use]
+    pub fn subnets(mut self, subnets: u8) -> Self {
+        self.plan.subnets = subnets;
         self
     }
 
@@ -286,6 +326,11 @@ impl LabBuilder {
                 what: format!("a lab has 1 to {MAX_NODES} nodes"),
             });
         }
+        if !(1..=MAX_SUBNETS).contains(&self.plan.subnets) {
+            return Err(LabError::Unsupported {
+                what: format!("a lab has 1 to {MAX_SUBNETS} subnets"),
+            });
+        }
         sweep();
         let dir = LabDir::of(self.name.clone().unwrap_or_else(|| unique_name("lab")))?;
         let lock = loop {
@@ -307,6 +352,7 @@ impl LabBuilder {
                 None
             },
             complete: false,
+            clones: 0,
         };
         let built = save(&lab.dir.record(), &record)
             .and_then(|()| build::build(&lab))
@@ -334,6 +380,7 @@ impl LabBuilder {
             "and belongs to a running program"
         } else {
             let lab = Lab::with(dir, self.plan, false)?;
+            lab.grow_to(record.clones);
             for node in lab.nodes() {
                 node.holder()?;
             }

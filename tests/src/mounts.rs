@@ -15,8 +15,10 @@ use nix::mount::{MsFlags, mount};
 use crate::dir::{MemberDir, create_dir};
 use crate::error::LabError;
 
-/// Directories that a node has to itself, besides those of the agent.
-const PRIVATE: &[&str] = &["/run/netns", "/run/wireguard", "/etc/netns", "/etc/cni"];
+/// Directories that a node has to itself until it is rebooted, besides those of the agent.
+const VOLATILE: &[&str] = &["/run/netns", "/run/wireguard"];
+/// Those that it keeps.
+const DURABLE: &[&str] = &["/etc/netns", "/etc/cni"];
 
 /// How a directory of the host is shown with changes that stay in the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,8 +83,14 @@ impl Mounts {
             create_dir(Path::new(target))?;
             bind(&source, Path::new(target))?;
         }
-        for target in PRIVATE {
+        for target in VOLATILE {
             let source = make_dir(&private.join(target.replace('/', "-")), 0o755)?;
+            create_dir(Path::new(target))?;
+            bind(&source, Path::new(target))?;
+        }
+        for target in DURABLE {
+            let source = node.disk().join(target.trim_start_matches('/'));
+            create_dir(&source)?;
             create_dir(Path::new(target))?;
             bind(&source, Path::new(target))?;
         }

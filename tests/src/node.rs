@@ -96,6 +96,12 @@ impl<'lab> Node<'lab> {
         self.dir().boot_id()
     }
 
+    /// The file that stands for the identity of the machine.
+    #[must_use]
+    pub fn machine_id_file(&self) -> PathBuf {
+        self.dir().machine_id()
+    }
+
     /// The agent's socket, as the host sees it.
     #[must_use]
     pub fn socket(&self) -> PathBuf {

@@ -28,9 +28,21 @@ pub struct ProcessId {
 /// What a line of `/proc/PID/stat` tells.
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
-    /// A zombie whose threads are all gone. With threads left it still has files open, and locked.
-    ended: bool,
+    /// `R` for running, `Z` for zombie, `T` for stopped, and so on.
+    state: char,
+    threads: u32,
     start_time: u64,
+}
+
+impl Stat {
+    fn dead(&self) -> bool {
+        matches!(self.state, 'Z' | 'X')
+    }
+
+    /// A zombie whose threads are all gone. With threads left it still has files open, and locked.
+    fn ended(&self) -> bool {
+        self.dead() && self.threads <= 1
+    }
 }
 
 impl FromStr for Stat {
@@ -41,11 +53,12 @@ impl FromStr for Stat {
         // The command's name stands in brackets and may contain brackets itself.
         let (_, fields) = line.rsplit_once(')').ok_or_else(malformed)?;
         let mut fields = fields.split_whitespace();
-        let state = fields.next().ok_or_else(malformed)?;
-        let threads: Option<u32> = fields.nth(16).and_then(|f| f.parse().ok());
+        let state = fields.next().and_then(|f| f.chars().next());
+        let threads = fields.nth(16).and_then(|f| f.parse().ok());
         let start_time = fields.nth(1).and_then(|f| f.parse().ok());
         Ok(Self {
-            ended: matches!(state, "Z" | "X") && threads.ok_or_else(malformed)? <= 1,
+            state: state.ok_or_else(malformed)?,
+            threads: threads.ok_or_else(malformed)?,
             start_time: start_time.ok_or_else(malformed)?,
         })
     }
@@ -76,7 +89,7 @@ impl ProcessId {
     /// Whether it still runs. A zombie does not, once all of its threads have ended.
     #[must_use]
     pub fn alive(self) -> bool {
-        stat(self.pid).is_ok_and(|stat| !stat.ended && stat.start_time == self.start_time)
+        stat(self.pid).is_ok_and(|stat| !stat.ended() && stat.start_time == self.start_time)
     }
 
     /// Sends a signal, unless it has ended.
@@ -94,6 +107,40 @@ impl ProcessId {
                 errno,
             )),
         }
+    }
+
+    /// Stops it with SIGSTOP, and waits until it stands still or has ended.
+    ///
+    /// # Errors
+    /// [`LabError::Timeout`] when it still runs after `limit`.
+    pub fn suspend(self, limit: Duration) -> Result<(), LabError> {
+        self.signal(Signal::SIGSTOP)?;
+        eventually(
+            limit,
+            &format!("suspension of process {}", self.pid),
+            || {
+                if self.suspended() || !self.alive() {
+                    Ok(())
+                } else {
+                    Err("still running")
+                }
+            },
+        )
+    }
+
+    /// Whether all its threads are stopped, as SIGSTOP leaves them: it takes a moment until the last
+    /// of them is.
+    #[must_use]
+    pub fn suspended(self) -> bool {
+        let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.pid)) else {
+            return false;
+        };
+        let stats = tasks.filter_map(|task| {
+            let text = fs::read_to_string(task.ok()?.path().join("stat")).ok()?;
+            text.parse::<Stat>().ok()
+        });
+        let mut living = stats.filter(|stat| !stat.dead()).peekable();
+        living.peek().is_some() && living.all(|stat| stat.state == 'T')
     }
 
     /// Waits for its end.
@@ -125,14 +172,15 @@ mod tests {
         assert_eq!(
             line.parse::<Stat>().unwrap(),
             Stat {
-                ended: false,
+                state: 'S',
+                threads: 1,
                 start_time: 4711
             }
         );
         let zombie = line.replace(") S", ") Z");
-        assert!(zombie.parse::<Stat>().unwrap().ended);
+        assert!(zombie.parse::<Stat>().unwrap().ended());
         let with_threads = zombie.replace(" 1 0 4711", " 3 0 4711");
-        assert!(!with_threads.parse::<Stat>().unwrap().ended);
+        assert!(!with_threads.parse::<Stat>().unwrap().ended());
         assert!("7 (a) Z 1 2".parse::<Stat>().is_err());
     }
 

@@ -16,6 +16,8 @@ use crate::process::ProcessId;
 pub struct Plan {
     /// How many nodes it has.
     pub nodes: u8,
+    /// How many subnets they are spread over.
+    pub subnets: u8,
     /// Whether the nodes form a cluster from the start.
     pub join: bool,
     /// The `--encapsulation` of the cluster, when one was asked for.
@@ -41,10 +43,20 @@ pub struct Record {
     pub owner: Option<ProcessId>,
     /// Whether its start came to an end.
     pub complete: bool,
+    /// How many nodes it has got since, as clones of others.
+    pub clones: u8,
+}
+
+impl Record {
+    /// How many nodes it has now.
+    #[must_use]
+    pub fn size(&self) -> u8 {
+        self.plan.nodes.saturating_add(self.clones)
+    }
 }
 
 /// The version of [`Record`] that this program writes.
-pub const RECORD_VERSION: u32 = 1;
+pub const RECORD_VERSION: u32 = 2;
 
 /// Reads a file; `None` when there is none.
 ///

@@ -153,6 +153,14 @@ impl Screen {
         }
     }
 
+    /// Writes what only scripts read.
+    pub(crate) fn document(&self, document: &serde_json::Value) {
+        match self.format {
+            Format::Table => {}
+            Format::Json => self.text(&json(document)),
+        }
+    }
+
     /// Refuses to show to a script what only people can read.
     pub(crate) fn for_people(&self, verb: &str) -> Result<(), LabError> {
         match self.format {

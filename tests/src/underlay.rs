@@ -6,6 +6,14 @@
 //!  ...                      --+
 //! ```
 //!
+//! With several subnets, each has a bridge of its own, and the nodes are dealt out to them in turn:
+//!
+//! ```text
+//!  node1 eth0 192.168.56.11 --+-- br0 192.168.56.1 (router) -- internet
+//!  node3 eth0 192.168.56.12 --+                       |
+//!  node2 eth0 192.168.57.11 ----- br1 192.168.57.1 ---+
+//! ```
+//!
 //! Neither the router nor the internet has a route to pod addresses, as on a real network.
 
 use std::fmt;
@@ -14,14 +22,20 @@ use std::net::Ipv4Addr;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::mtu::Mtu;
 use crate::name::{LabName, Member};
 
-/// The first address of the underlay's network.
+/// The most subnets that one underlay has.
+pub const MAX_SUBNETS: u8 = 100;
+
+/// The first address of the first subnet; the others follow.
 const NETWORK: Ipv4Addr = Ipv4Addr::new(192, 168, 56, 0);
-/// The router on the underlay.
-const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 168, 56, 1);
-/// Node i has the address this many above the network's.
-const NODE_OFFSET: u32 = 10;
+/// The router has the address this many above a subnet's.
+const ROUTER_OFFSET: u32 = 1;
+/// The first node of a subnet has the address this many above the subnet's.
+const NODE_OFFSET: u32 = 11;
+/// The addresses of a subnet, where there are several.
+const SUBNET_SIZE: u32 = 256;
 /// The most nodes that fit into a /24 behind the offset, without the broadcast address.
 const NODES_IN_24: u8 = 244;
 /// The router towards the internet (TEST-NET-3, RFC 5737).
@@ -49,23 +63,63 @@ impl fmt::Display for Mac {
 pub struct Underlay {
     lab: LabName,
     nodes: u8,
+    subnets: u8,
 }
 
 impl Underlay {
-    /// The underlay of a lab of `nodes` nodes.
+    /// The underlay of a lab that starts with `nodes` nodes in `subnets` subnets, at least one.
     #[must_use]
-    pub fn new(lab: LabName, nodes: u8) -> Self {
-        Self { lab, nodes }
+    pub fn new(lab: LabName, nodes: u8, subnets: u8) -> Self {
+        Self {
+            lab,
+            nodes,
+            subnets: subnets.max(1),
+        }
+    }
+
+    /// The subnet that a node is in, counted from 0.
+    fn subnet(&self, number: u8) -> u8 {
+        number.saturating_sub(1) % self.subnets
+    }
+
+    fn network(subnet: u8) -> Ipv4Addr {
+        Ipv4Addr::from_bits(NETWORK.to_bits() + SUBNET_SIZE * u32::from(subnet))
+    }
+
+    fn gateway(subnet: u8) -> Ipv4Addr {
+        Ipv4Addr::from_bits(Self::network(subnet).to_bits() + ROUTER_OFFSET)
+    }
+
+    /// The bridge of the router that a node is plugged into.
+    #[must_use]
+    pub fn bridge(&self, number: u8) -> String {
+        bridge(self.subnet(number))
+    }
+
+    /// The nodes of a lab of `nodes` that are on-link to a node, itself included.
+    pub(crate) fn on_link(&self, number: u8, nodes: u8) -> impl Iterator<Item = u8> {
+        let subnet = self.subnet(number);
+        (1..=nodes).filter(move |other| self.subnet(*other) == subnet)
+    }
+
+    /// Whether there is an address for a node of this number.
+    #[must_use]
+    pub fn has_room(&self, number: u8) -> bool {
+        let size = 1_u32 << (32 - u32::from(self.prefix_len()));
+        let broadcast = Self::network(self.subnet(number)).to_bits() + size - 1;
+        self.address(Member::Node(number)).to_bits() < broadcast
     }
 
     /// The address by which the nodes reach a member.
     #[must_use]
     pub fn address(&self, member: Member) -> Ipv4Addr {
         match member {
-            Member::Router => ROUTER,
+            Member::Router => Self::gateway(0),
             Member::Internet => INTERNET,
             Member::Node(number) => {
-                Ipv4Addr::from_bits(NETWORK.to_bits() + NODE_OFFSET + u32::from(number))
+                let place = number.saturating_sub(1) / self.subnets;
+                let network = Self::network(self.subnet(number));
+                Ipv4Addr::from_bits(network.to_bits() + NODE_OFFSET + u32::from(place))
             }
         }
     }
@@ -73,7 +127,11 @@ impl Underlay {
     /// The prefix length of the nodes' network: wider only when the lab needs it.
     #[must_use]
     pub fn prefix_len(&self) -> u8 {
-        if self.nodes <= NODES_IN_24 { 24 } else { 23 }
+        if self.subnets > 1 || self.nodes <= NODES_IN_24 {
+            24
+        } else {
+            23
+        }
     }
 
     /// A member's Ethernet address: the same whenever a lab of this name is started, and a locally
@@ -84,33 +142,40 @@ impl Underlay {
         Mac([0x02, hash[0], hash[1], hash[2], hash[3], hash[4]])
     }
 
-    /// The router's part, as lines for `ip -batch`: the bridge and its addresses.
+    /// The router's part, as lines for `ip -batch`: the bridges and their addresses.
     #[must_use]
     pub fn router_batch(&self) -> String {
-        format!(
-            "link set lo up\n\
-             link add br0 address {mac} type bridge\n\
-             address add {ROUTER}/{prefix} dev br0\n\
-             link set br0 up\n",
-            mac = self.mac(Member::Router),
-            prefix = self.prefix_len(),
-        )
+        // One Ethernet address does for all: no two of the bridges are on one link.
+        let (mac, prefix) = (self.mac(Member::Router), self.prefix_len());
+        let mut batch = "link set lo up\n".to_owned();
+        for subnet in 0..self.subnets {
+            let (bridge, gateway) = (bridge(subnet), Self::gateway(subnet));
+            batch += &format!(
+                "link add {bridge} address {mac} type bridge\n\
+                 address add {gateway}/{prefix} dev {bridge}\n\
+                 link set {bridge} up\n"
+            );
+        }
+        batch
     }
 
     /// Plugs a member's `eth0` in, as lines for `ip -batch` in the router: both ends of the pair
     /// are born where they belong, so that the host never sees them.
     #[must_use]
-    pub fn plug_batch(&self, member: Member, pid: i32) -> String {
+    pub fn plug_batch(&self, member: Member, mtu: Mtu, pid: i32) -> String {
         let mac = self.mac(member);
         let place = match member {
             Member::Router => return String::new(),
             Member::Internet => {
                 format!("address add {INTERNET_GATEWAY}/24 dev {member}\nlink set {member} up\n")
             }
-            Member::Node(_) => format!("link set {member} master br0 up\n"),
+            Member::Node(number) => {
+                format!("link set {member} master {} up\n", self.bridge(number))
+            }
         };
         format!(
-            "link add name {member} type veth peer name eth0 address {mac} netns {pid}\n{place}"
+            "link add name {member} mtu {mtu} type veth \
+             peer name eth0 address {mac} mtu {mtu} netns {pid}\n{place}"
         )
     }
 
@@ -121,42 +186,65 @@ impl Underlay {
         let address = self.address(member);
         let own = match member {
             Member::Router => String::new(),
-            Member::Internet => format!(
-                "link set lo up\n\
-                 address add {address}/24 dev eth0\n\
-                 link set eth0 up\n\
-                 route add {NETWORK}/{prefix} via {INTERNET_GATEWAY}\n"
-            ),
-            Member::Node(_) => format!(
+            Member::Internet => {
+                let links = format!(
+                    "link set lo up\n\
+                     address add {address}/24 dev eth0\n\
+                     link set eth0 up\n"
+                );
+                (0..self.subnets)
+                    .map(Self::network)
+                    .fold(links, |batch, network| {
+                        batch + &format!("route add {network}/{prefix} via {INTERNET_GATEWAY}\n")
+                    })
+            }
+            Member::Node(number) => format!(
                 "link set lo up\n\
                  address add {address}/{prefix} dev eth0\n\
                  link set eth0 up\n\
-                 route add default via {ROUTER}\n"
+                 route add default via {gateway}\n",
+                gateway = Self::gateway(self.subnet(number)),
             ),
         };
         own + &self.neighbours(member)
     }
 
+    /// The permanent neighbours of a member, as lines for `ip -batch`.
     fn neighbours(&self, member: Member) -> String {
-        let device = match member {
-            Member::Router => "br0",
-            Member::Node(_) => "eth0",
-            Member::Internet => return String::new(),
-        };
+        if self.nodes < PERMANENT_NEIGHBOURS_FROM {
+            return String::new();
+        }
         let mut batch = String::new();
-        if self.nodes >= PERMANENT_NEIGHBOURS_FROM {
-            let others = Member::nodes(self.nodes).chain([Member::Router]);
-            for other in others.filter(|other| *other != member) {
-                let (address, mac) = (self.address(other), self.mac(other));
-                // Writing to a String does not fail.
-                let _ = writeln!(
-                    batch,
-                    "neighbour add {address} lladdr {mac} dev {device} nud permanent"
-                );
+        let mut add = |address: Ipv4Addr, neighbour: Member, device: &str| {
+            let mac = self.mac(neighbour);
+            // Writing to a String does not fail.
+            let _ = writeln!(
+                batch,
+                "neighbour add {address} lladdr {mac} dev {device} nud permanent"
+            );
+        };
+        match member {
+            Member::Internet => {}
+            Member::Router => {
+                for number in 1..=self.nodes {
+                    let node = Member::Node(number);
+                    add(self.address(node), node, &self.bridge(number));
+                }
+            }
+            Member::Node(own) => {
+                for number in self.on_link(own, self.nodes).filter(|other| *other != own) {
+                    let node = Member::Node(number);
+                    add(self.address(node), node, "eth0");
+                }
+                add(Self::gateway(self.subnet(own)), Member::Router, "eth0");
             }
         }
         batch
     }
+}
+
+fn bridge(subnet: u8) -> String {
+    format!("br{subnet}")
 }
 
 #[cfg(test)]
@@ -167,7 +255,11 @@ mod tests {
     use crate::name::MAX_NODES;
 
     fn underlay(nodes: u8) -> Underlay {
-        Underlay::new("lab".parse().unwrap(), nodes)
+        routed(nodes, 1)
+    }
+
+    fn routed(nodes: u8, subnets: u8) -> Underlay {
+        Underlay::new("lab".parse().unwrap(), nodes, subnets)
     }
 
     #[test]
@@ -190,11 +282,35 @@ mod tests {
     #[test]
     fn the_largest_lab_fits_into_its_network() {
         for nodes in [1, NODES_IN_24, NODES_IN_24 + 1, MAX_NODES] {
-            let underlay = underlay(nodes);
-            let size = 1_u32 << (32 - u32::from(underlay.prefix_len()));
-            let last = underlay.address(Member::Node(nodes)).to_bits();
-            assert!(last < NETWORK.to_bits() + size - 1, "{nodes} nodes");
+            assert!(underlay(nodes).has_room(nodes), "{nodes} nodes");
+            assert!(routed(nodes, 2).has_room(nodes), "{nodes} nodes in two");
         }
+        assert!(!underlay(NODES_IN_24).has_room(NODES_IN_24 + 1));
+    }
+
+    #[test]
+    fn nodes_are_dealt_out_to_the_subnets() {
+        let underlay = routed(5, 2);
+        let addresses: Vec<String> = Member::nodes(5)
+            .map(|node| underlay.address(node).to_string())
+            .collect();
+        assert_eq!(
+            addresses,
+            [
+                "192.168.56.11",
+                "192.168.57.11",
+                "192.168.56.12",
+                "192.168.57.12",
+                "192.168.56.13"
+            ]
+        );
+        let batch = underlay.member_batch(Member::Node(4));
+        assert!(batch.contains("default via 192.168.57.1\n"), "{batch}");
+        assert_eq!(underlay.on_link(4, 5).collect::<Vec<_>>(), [2, 4]);
+        let all: BTreeSet<Ipv4Addr> = Member::nodes(MAX_NODES)
+            .map(|node| routed(MAX_NODES, MAX_SUBNETS).address(node))
+            .collect();
+        assert_eq!(all.len(), usize::from(MAX_NODES));
     }
 
     #[test]
@@ -206,9 +322,8 @@ mod tests {
             .collect();
         assert_eq!(macs.len(), usize::from(MAX_NODES) + 2);
         assert!(macs.iter().all(|mac| mac.starts_with("02:")));
-        let smaller = Underlay::new("lab".parse().unwrap(), 3);
         assert_eq!(
-            smaller.mac(Member::Node(2)),
+            self::underlay(3).mac(Member::Node(2)),
             underlay.mac(Member::Node(2)),
             "a lab of another size"
         );
@@ -219,5 +334,10 @@ mod tests {
         assert!(!underlay(3).member_batch(Member::Node(1)).contains("neigh"));
         let large = underlay(40).member_batch(Member::Node(1));
         assert_eq!(large.matches("nud permanent").count(), 40);
+        let split = routed(40, 2);
+        for (member, count) in [(Member::Node(2), 20), (Member::Router, 40)] {
+            let batch = split.member_batch(member);
+            assert_eq!(batch.matches("nud permanent").count(), count, "{member}");
+        }
     }
 }

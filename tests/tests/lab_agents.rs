@@ -1,5 +1,10 @@
 //! The testbed with real agents: `podnetd` and `podnetctl` have to be built. Needs root.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy's exception for tests does not reach the functions that they share"
+)]
+
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
@@ -10,19 +15,32 @@ use podnet_lab::command::{Guard, run};
 use podnet_lab::dir::LabDir;
 use podnet_lab::lines::Lines;
 use podnet_lab::process::ProcessId;
-use podnet_lab::{Lab, LabError, eventually};
+use podnet_lab::{Lab, LabError, Node, eventually};
 
 const LIMIT: Duration = Duration::from_secs(60);
+
+fn status(node: Node<'_>) -> serde_json::Value {
+    let output = node.ctl(["-o", "json", "status"]).unwrap();
+    output.success("status").unwrap().json().unwrap()
+}
+
+fn wait_for_phase(node: Node<'_>, phase: &str) -> serde_json::Value {
+    eventually(LIMIT, phase, || {
+        let status = status(node);
+        if status["phase"] == phase {
+            Ok(status)
+        } else {
+            Err(status["phase"].to_string())
+        }
+    })
+    .unwrap()
+}
 
 #[test]
 fn an_agent_is_killed_stopped_and_started_again_on_the_same_state() {
     let lab = Lab::builder().nodes(1).up().unwrap();
     let node = lab.node("node1").unwrap();
-    let status = |what: &str| {
-        let output = node.ctl(["-o", "json", "status"]).unwrap();
-        output.success(what).unwrap().json().unwrap()
-    };
-    let id = status("first")["node"]["id"].clone();
+    let id = status(node)["node"]["id"].clone();
     UnixStream::connect(node.socket()).unwrap();
     assert!(fs::read_dir(node.state_dir()).unwrap().next().is_some());
 
@@ -34,16 +52,16 @@ fn an_agent_is_killed_stopped_and_started_again_on_the_same_state() {
     assert!(matches!(node.stop(), Err(LabError::AgentDown { .. })));
     node.kill().unwrap();
     node.start().unwrap();
-    assert_eq!(status("after a crash")["node"]["id"], id);
+    assert_eq!(status(node)["node"]["id"], id, "after a crash");
     node.term().unwrap();
     node.start().unwrap();
-    assert_eq!(status("after a stop")["node"]["id"], id);
+    assert_eq!(status(node)["node"]["id"], id, "after a stop");
 
     node.stop().unwrap();
     let hung = node.ctl(["--timeout", "200ms", "status"]).unwrap();
     assert_ne!(hung.code, 0, "a suspended agent answers nobody");
     node.cont().unwrap();
-    status("after a pause");
+    status(node);
     assert_eq!(node.log().matches("podnetd is ready").count(), 3);
     // A suspended agent is no obstacle.
     node.stop().unwrap();
@@ -73,6 +91,72 @@ fn a_cluster_is_made_and_the_token_is_written_nowhere() {
     }
     let again = lab.node("node1").unwrap().init(Some("direct")).unwrap_err();
     assert_eq!(again.report().code.as_str(), "already_member", "{again}");
+}
+
+#[test]
+fn a_rebooted_node_is_itself_in_another_boot() {
+    let lab = Lab::builder().nodes(2).join(true).up().unwrap();
+    let [node1, node2] = ["node1", "node2"].map(|name| lab.node(name).unwrap());
+    let added = node2.ctl(["pod", "add", "red"]).unwrap();
+    assert!(added.ok(), "{added}");
+    let before = wait_for_phase(node2, "ready");
+    let agent = node2.agent().unwrap();
+
+    node2.reboot().unwrap();
+
+    assert_ne!(node2.agent().unwrap(), agent);
+    let after = wait_for_phase(node2, "ready");
+    for key in ["/node/id", "/blocks", "/cluster/id"] {
+        assert_eq!(after.pointer(key), before.pointer(key), "{key}");
+    }
+    assert_ne!(after["node"]["boot"], before["node"]["boot"]);
+    let pods = node2.ctl(["-o", "json", "pod", "list"]).unwrap();
+    assert_eq!(pods.stdout.trim(), "[]", "pods die with the boot");
+    node2.place().ping(node1.address()).unwrap();
+}
+
+#[test]
+fn a_rolled_back_agent_knows_what_was_saved() {
+    let lab = Lab::builder().nodes(1).up().unwrap();
+    let node = lab.node("node1").unwrap();
+    let agent = node.agent().unwrap();
+    node.save().unwrap();
+    assert_eq!(node.agent().unwrap(), agent);
+    let id = status(node)["node"]["id"].clone();
+    node.init(None).unwrap();
+    wait_for_phase(node, "ready");
+    node.rollback().unwrap();
+    assert_ne!(node.agent().unwrap(), agent);
+    let after = status(node);
+    assert_eq!(after["phase"], "idle", "{after}");
+    assert_eq!(after["node"]["id"], id);
+    // Who was suspended stays so.
+    node.stop().unwrap();
+    node.save().unwrap();
+    assert!(node.agent().unwrap().unwrap().suspended());
+}
+
+#[test]
+fn a_clones_agent_may_refuse_and_the_node_stays() {
+    let lab = Lab::builder().nodes(1).up().unwrap();
+    let node = lab.node("node1").unwrap();
+    let mut clone = Command::new(env!("CARGO_BIN_EXE_podnet-lab"));
+    clone.args(["--lab", lab.name().as_str(), "clone", "node1"]);
+    clone.env_remove("PODNET_BIN_DIR");
+    let refused = run(&mut clone, "", LIMIT).unwrap();
+    assert_eq!((refused.code, refused.stdout.as_str()), (1, "node2\n"));
+    assert!(refused.stderr.contains("agent of node2"), "{refused}");
+    assert!(refused.stderr.contains("machine"), "{refused}");
+    assert!(!node.agent().unwrap().unwrap().suspended());
+
+    let lab = Lab::open(lab.name().clone()).unwrap();
+    let twin = lab.node("node2").unwrap();
+    twin.holder().unwrap();
+    assert_eq!(twin.agent().unwrap(), None);
+    // A clone that nobody can tell from its original.
+    fs::copy(node.machine_id_file(), twin.machine_id_file()).unwrap();
+    twin.start().unwrap();
+    assert_eq!(status(twin)["node"]["id"], status(node)["node"]["id"]);
 }
 
 fn demo() -> Command {
