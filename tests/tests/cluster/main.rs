@@ -19,4 +19,5 @@ mod scene;
 mod schema;
 mod snapshot;
 mod sockets;
+mod state;
 mod wire;
