@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use podnet_lab::{Node, Place};
 
-use crate::scene::{LIMIT, add_pod, cluster, gateway, idle, nodes, shell};
+use crate::scene::{
+    LIMIT, add_pod, ask, builder, cluster, gateway, idle, nodes, refused_with, shell, status_where,
+};
 
 /// What Linux sets in the packets it sends.
 const TTL: u8 = 64;
@@ -187,4 +189,35 @@ fn addresses_of_unclaimed_blocks_are_unreachable_at_once_and_leak_nowhere() {
         default.contains("via 192.168.56.1"),
         "the leak would have gone there: {default}"
     );
+}
+
+#[test]
+fn a_peer_behind_a_router_is_shown_with_the_reason() {
+    let lab = builder(2).subnets(2).up().unwrap();
+    let [founder, other] = nodes(&lab);
+    let token = ask(founder, &["init", "--pod-cidr", "10.244.0.0/16"])["token"].clone();
+    let seed = founder.address().to_string();
+    let words = ["--timeout", "5s", "join", &seed];
+    let late = refused_with(other, &words, token.as_str().unwrap(), ("timeout", 124));
+    assert!(late.message.contains("node1"), "{late:?}");
+    for (node, peer) in [(founder, "node2"), (other, "node1")] {
+        let seen = status_where(node, "the path is judged", |status| {
+            status["peers"][0]["path"] == "failed"
+        });
+        assert_eq!(seen["peers"][0]["name"], peer);
+        let reason = seen["peers"][0]["path_reason"].as_str().unwrap();
+        assert!(
+            reason.contains("not on the link") && reason.contains("router"),
+            "{reason}"
+        );
+        // What has no way is refused, and does not leak to the router.
+        let routes = ask(node, &["routes"]);
+        let states: Vec<_> = routes
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|r| &r["state"])
+            .collect();
+        assert_eq!(states, ["unreachable"]);
+    }
 }
