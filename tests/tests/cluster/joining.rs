@@ -7,6 +7,7 @@ use std::thread;
 use podnet_lab::{Invitation, Lab, Node};
 use serde_json::Value;
 
+use crate::pcap::{MAX_DATAGRAM, Recording};
 use crate::scene::{
     add_pod, ask, block, cluster, ctl, http, idle, list, nodes, ready, refusal, refused,
     refused_with, shell, status, status_where, text,
@@ -20,6 +21,7 @@ const NOBODY: &str = "192.168.56.99";
 fn sixteen_nodes_join_at_once_by_different_members() {
     // Nineteen agents on one machine gossip at their own pace.
     let lab = Lab::builder().nodes(19).up().unwrap();
+    let recording = Recording::of(&lab);
     let all = lab.nodes();
     let (members, newcomers) = all.split_at(3);
     let invitation = members[0].init(None).unwrap();
@@ -44,6 +46,13 @@ fn sixteen_nodes_join_at_once_by_different_members() {
         let shown: BTreeSet<String> = shown.map(str::to_owned).chain([block(*node)]).collect();
         assert_eq!(shown, blocks, "as {} sees it", node.name());
     }
+    let packets = recording.stop();
+    let gossip = packets.iter().filter(|packet| packet.is_gossip());
+    let largest = gossip.map(|packet| packet.datagram().len()).max();
+    assert!(
+        largest.is_some_and(|bytes| bytes <= MAX_DATAGRAM),
+        "{largest:?}"
+    );
 }
 
 #[test]

@@ -21,18 +21,31 @@ const MAGIC: u32 = 0xa1b2_c3d4;
 const ETHERNET: u32 = 1;
 const ETHERNET_HEADER: usize = 14;
 
+/// Protocol numbers of IPv4, from IANA's list.
+pub(crate) const ICMP: u8 = 1;
+const UDP: u8 = 17;
+/// Where agents gossip.
+pub(crate) const GOSSIP_PORT: u16 = 7846;
+/// The most that a datagram of gossip carries, in bytes: it passes where IPv6's least MTU does.
+pub(crate) const MAX_DATAGRAM: usize = 1200;
+
 /// An IPv4 packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Packet {
     pub(crate) source: Ipv4Addr,
     pub(crate) destination: Ipv4Addr,
-    /// As in IANA's list: 1 ICMP, 6 TCP, 17 UDP.
+    /// What `body` is.
     pub(crate) protocol: u8,
     /// What follows the IPv4 header.
     pub(crate) body: Vec<u8>,
 }
 
 impl Packet {
+    /// Whether it is a datagram to an agent.
+    pub(crate) fn is_gossip(&self) -> bool {
+        self.protocol == UDP && self.ports().1 == GOSSIP_PORT
+    }
+
     /// The two ports, of a packet that has them.
     pub(crate) fn ports(&self) -> (u16, u16) {
         let port = |at: usize| u16::from_be_bytes([self.body[at], self.body[at + 1]]);
@@ -55,7 +68,17 @@ pub(crate) struct Recording {
 impl Recording {
     /// Begins it.
     pub(crate) fn of(lab: &Lab) -> Self {
-        let words = ["tcpdump", "--immediate-mode", "-i", "br0", "-U", "-w", "-"];
+        let words = [
+            "tcpdump",
+            "--immediate-mode",
+            "-B",
+            "16384",
+            "-i",
+            "br0",
+            "-U",
+            "-w",
+            "-",
+        ];
         let mut guard = lab.router().spawn(words).unwrap();
         let stdout = guard.stdout().unwrap();
         let progress = Lines::of(guard.stderr().unwrap());

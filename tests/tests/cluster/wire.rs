@@ -5,14 +5,8 @@ use std::net::Ipv4Addr;
 
 use podnet_lab::{Lab, Node};
 
-use crate::pcap::{Packet, Recording};
+use crate::pcap::{GOSSIP_PORT, ICMP, MAX_DATAGRAM, Packet, Recording};
 use crate::scene::{add_pod, ask, gateway, idle, nodes, ready, status, text};
-
-const ICMP: u8 = 1;
-const UDP: u8 = 17;
-const GOSSIP_PORT: u16 = 7846;
-/// The most that a datagram of gossip carries, in bytes: it passes where IPv6's least MTU does.
-const MAX_DATAGRAM: usize = 1200;
 
 /// Names of what agents tell each other, in JSON or in any other readable form.
 const FIELDS: &[&str] = &[
@@ -52,8 +46,7 @@ fn recorded() -> (Lab, Vec<Packet>, Ipv4Addr, Ipv4Addr) {
 fn gossip_is_sealed_and_pod_traffic_is_plain() {
     let (lab, packets, red, blue) = recorded();
     let underlay: BTreeSet<Ipv4Addr> = lab.nodes().iter().map(Node::address).collect();
-    let is_gossip = |packet: &&Packet| packet.protocol == UDP && packet.ports().1 == GOSSIP_PORT;
-    let (gossip, other): (Vec<_>, Vec<_>) = packets.iter().partition(is_gossip);
+    let (gossip, other): (Vec<_>, Vec<_>) = packets.iter().partition(|packet| packet.is_gossip());
 
     let secrets = secrets(&lab);
     assert!(gossip.len() > 50, "{} datagrams of gossip", gossip.len());
