@@ -12,8 +12,10 @@ use crate::snapshot::Snapshot;
 /// The files that make a member.
 const FILES: [&str; 5] = ["identity", "epoch", "ledger", "cluster", "peers"];
 
-/// What can befall a file.
-const DAMAGES: [(&str, fn(&mut Vec<u8>)); 4] = [
+/// What can befall a file, and how.
+type Damage = (&'static str, fn(&mut Vec<u8>));
+
+const DAMAGES: [Damage; 4] = [
     ("emptied", Vec::clear),
     ("cut short", |bytes| bytes.truncate(bytes.len() / 2)),
     ("with a flipped bit", |bytes| {
