@@ -166,7 +166,7 @@ beats the environment. `podnetctl token show` on a member prints it.
 
 Examples:
   podnetctl join 192.0.2.11 --token podnet1...
-  podnetctl join 192.0.2.11 192.0.2.12:7846 --token-file /root/podnet-token
+  podnetctl join 192.0.2.11 192.0.2.12:7846 --token-file /etc/podnet/token
   ssh node1 podnetctl -q token show | podnetctl join 192.0.2.11 --token-file -")]
 pub(crate) struct JoinArgs {
     /// A member of the cluster; with several, one that answers is enough

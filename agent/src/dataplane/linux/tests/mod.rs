@@ -1,6 +1,5 @@
 //! The real kernel, in namespaces of each test's own. These tests need root, and fail without.
 
-mod bench;
 mod bridge;
 mod firewall;
 mod harness;
