@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::stage::{
-    add, address, ask, attempt, cluster, code, first, idle, json as look, passes, pods, refusal,
-    shell, show, text, until,
+    add, address, ask, attempt, cluster, code, first, idle, json as look, pods, refusal, shell,
+    show, text, until,
 };
 
 const KEYS: [&str; 12] = [
