@@ -143,7 +143,8 @@ pub struct Report {
     pub addresses: Vec<HostAddress>,
     /// The changes that were made, and how each went.
     pub applied: Vec<(Op, Result<(), OpError>)>,
-    /// Changes of pods: for the owner of the pods to make, one pod at a time.
+    /// Changes of pods and of their neighbour entries: for the owner of the pods to make, who knows
+    /// what has become of them since the pass began.
     pub pod_ops: Vec<Op>,
     /// What is in the way.
     pub conflicts: BTreeSet<Conflict>,
@@ -208,8 +209,10 @@ async fn try_pass(
     let plan = diff(&report.desired, &observed);
     report.conflicts = plan.conflicts;
     report.gone = plan.gone;
-    let (pod_ops, ops): (Vec<Op>, Vec<Op>) =
-        plan.ops.into_iter().partition(|op| op.host_end().is_some());
+    let (pod_ops, ops): (Vec<Op>, Vec<Op>) = plan
+        .ops
+        .into_iter()
+        .partition(|op| op.host_end().is_some() || op.neighbour().is_some());
     report.pod_ops = pod_ops;
     let ops = remember_sysctls(job, &observed, ops, report);
     let results = dataplane.apply(&ops).await;

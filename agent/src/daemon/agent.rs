@@ -5,6 +5,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use podnet_core::kernel::{Op, OpError};
 use podnet_core::time::Moment;
 use podnet_proto::api::InitResponse;
 use podnet_proto::{ApiError, Boot, Instance, NodeId};
@@ -57,6 +58,8 @@ pub(super) enum Event {
     PassDone(Box<Report>),
     /// Attaching, repairing or detaching a pod.
     PodDone(Box<PodDone>),
+    /// Putting right the neighbour entries of pods.
+    NeighboursDone(Vec<(Op, Result<(), OpError>)>),
     /// Asking the members of a cluster.
     Probed(Box<ProbeOutcome>),
 }
@@ -232,6 +235,7 @@ impl Agent {
         match event {
             Event::PassDone(report) => self.on_pass_done(*report),
             Event::PodDone(done) => self.on_pod_done(*done),
+            Event::NeighboursDone(done) => self.on_neighbours_done(done),
             Event::Probed(outcome) => self.on_probed(*outcome).await,
         }
     }

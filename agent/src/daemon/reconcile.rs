@@ -138,9 +138,7 @@ impl Reconciling {
 
     fn take(&mut self, report: Report) {
         self.running = None;
-        let applied = report.applied.len() as u64;
         self.totals.passes += 1;
-        self.totals.operations_total += applied;
         self.totals.last_at = Some(jiff::Timestamp::now().to_string());
         self.totals.last_duration_seconds = Some(report.took.as_secs_f64());
         self.converged = report.converged();
@@ -149,14 +147,13 @@ impl Reconciling {
             return;
         }
         for (op, result) in &report.applied {
-            self.log(op, result);
+            self.count(op, result);
         }
         self.failed = report
             .applied
             .into_iter()
             .filter_map(|(op, result)| Some((op, result.err()?)))
             .collect();
-        self.totals.failed_total += self.failed.len() as u64;
         for conflict in report.conflicts.difference(&self.conflicts) {
             tracing::warn!(
                 object = conflict.object,
@@ -171,15 +168,26 @@ impl Reconciling {
         self.addresses = report.addresses;
     }
 
-    fn log(&mut self, op: &Op, result: &Result<(), OpError>) {
+    /// Counts a change that was made, and tells of it.
+    pub(super) fn count(&mut self, op: &Op, result: &Result<(), OpError>) {
+        self.totals.operations_total += 1;
         match result {
-            Ok(()) if is_drift(op, &self.held) => {
-                self.totals.drift_total += 1;
+            Ok(()) if self.count_drift(op) => {
                 tracing::warn!(%op, "put back what others had changed");
             }
             Ok(()) => tracing::debug!(%op, "applied"),
-            Err(op_error) => tracing::warn!(%op, error = %op_error, "a change failed"),
+            Err(op_error) => {
+                self.totals.failed_total += 1;
+                tracing::warn!(%op, error = %op_error, "a change failed");
+            }
         }
+    }
+
+    /// Counts a change that puts back what others have changed. Returns whether it does.
+    pub(super) fn count_drift(&mut self, op: &Op) -> bool {
+        let drift = is_drift(op, &self.held);
+        self.totals.drift_total += u64::from(drift);
+        drift
     }
 }
 
@@ -247,15 +255,8 @@ impl Agent {
         for host_ifname in gone {
             self.pod_gone(&host_ifname);
         }
-        let repaired = pod_ops
-            .iter()
-            .filter(|op| is_drift(op, &self.reconciling.held))
-            .count();
-        self.reconciling.totals.drift_total += repaired as u64;
         let pods_right = pod_ops.is_empty();
-        for op in pod_ops {
-            self.repair_pod(op);
-        }
+        self.repair_pods(pod_ops);
 
         if self.reconciling.converged {
             self.reconciling.held = self.reconciling.desired.clone();

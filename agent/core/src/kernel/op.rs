@@ -108,6 +108,16 @@ impl Op {
         }
     }
 
+    /// The address of the neighbour that this changes; `None` for what is no neighbour.
+    #[must_use]
+    pub const fn neighbour(&self) -> Option<IpAddr> {
+        if let Self::SetNeighbour { address, .. } | Self::DeleteNeighbour { address, .. } = self {
+            Some(*address)
+        } else {
+            None
+        }
+    }
+
     /// The destination of the route that this changes; `None` for what is no route.
     #[must_use]
     pub const fn destination(&self) -> Option<IpNetwork> {

@@ -14,9 +14,58 @@ use crate::reconciler::Parts;
 use crate::store::PodRecordState;
 
 impl Agent {
-    /// Carries out what a pass found to be wrong with a pod, unless something is being done to it
-    /// anyway.
-    pub(in crate::daemon) fn repair_pod(&mut self, op: Op) {
+    /// Carries out what a pass found to be wrong with pods and their neighbour entries, as far as it
+    /// still is.
+    pub(in crate::daemon) fn repair_pods(&mut self, ops: Vec<Op>) {
+        let (neighbours, pods): (Vec<Op>, Vec<Op>) =
+            ops.into_iter().partition(|op| op.neighbour().is_some());
+        for op in pods {
+            self.repair_pod(op);
+        }
+        let stale: Vec<Op> = neighbours
+            .into_iter()
+            .filter(|op| self.is_still_wrong(op))
+            .collect();
+        if stale.is_empty() {
+            return;
+        }
+        let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
+        tokio::spawn(async move {
+            let results = dataplane.apply(&stale).await;
+            let done = stale.into_iter().zip(results).collect();
+            let _ = events.send(Event::NeighboursDone(done)).await;
+        });
+    }
+
+    /// Whether a change of a neighbour entry is still right: pods may have come and gone since the
+    /// pass began.
+    fn is_still_wrong(&self, op: &Op) -> bool {
+        let holder = self.pods.records.iter().find(|(_, record)| {
+            let mut addresses = record.link.addresses.iter();
+            addresses.any(|address| Some(address.ip()) == op.neighbour())
+        });
+        match (op, holder) {
+            (Op::SetNeighbour { mac, .. }, Some((name, record))) => {
+                record.state == PodRecordState::Ready
+                    && record.link.mac == *mac
+                    && !self.pods.busy.contains_key(name)
+            }
+            (_, holder) => holder.is_none() && !matches!(op, Op::SetNeighbour { .. }),
+        }
+    }
+
+    pub(in crate::daemon) fn on_neighbours_done(&mut self, done: Vec<(Op, Result<(), OpError>)>) {
+        for (op, result) in done {
+            self.reconciling.count(&op, &result);
+        }
+        // Whether they are right now, the next look tells.
+        self.reconciling.look_again(Parts {
+            bridge: true,
+            ..Parts::default()
+        });
+    }
+
+    fn repair_pod(&mut self, op: Op) {
         let Some(host_ifname) = op.host_end().cloned() else {
             return;
         };
@@ -28,6 +77,7 @@ impl Agent {
             return;
         };
         tracing::warn!(pod = %name, %op, "others have changed a pod");
+        self.reconciling.count_drift(&op);
         self.pods.busy.insert(name.clone(), VecDeque::new());
         let mtu = op.pod_link().map(|link| link.mtu);
         let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
@@ -59,11 +109,12 @@ impl Agent {
     }
 
     /// Removes a host end of no pod: left by an agent that lost its run directory.
-    fn remove_stray(&self, host_ifname: IfName, removal: Op) {
+    fn remove_stray(&mut self, host_ifname: IfName, removal: Op) {
         if self.pods.by_host_end(&host_ifname).is_some() {
             // Its pod came after the pass had begun.
             return;
         }
+        self.reconciling.count_drift(&removal);
         let dataplane = Arc::clone(&self.dataplane);
         tokio::spawn(async move {
             let results = dataplane.apply(&[removal]).await;
