@@ -3,8 +3,9 @@
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InfoBridge, InfoData, InfoKind,
-    LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet6, AfSpecUnspec, BridgePortState, BridgeStpState, In6AddrGenMode, InfoBridge,
+    InfoBridgePort, InfoData, InfoKind, InfoPortData, LinkAttribute, LinkExtentMask, LinkFlags,
+    LinkInfo, LinkMessage, State,
 };
 use podnet_core::kernel::{
     Bridge, IfIndex, IfName, MacAddr, Mtu, ObservedHostEnd, OpError, OpErrorKind, Place,
@@ -33,6 +34,10 @@ pub(super) struct Link {
     pub(super) mac: Option<MacAddr>,
     pub(super) mtu: u32,
     pub(super) up: bool,
+    /// Whether packets pass: it is up, and so is what carries it (`IF_OPER_UP`, RFC 2863).
+    pub(super) operational: bool,
+    /// Whether the bridge that it is a port of forwards from and to it.
+    pub(super) forwarding: bool,
     pub(super) loopback: bool,
     /// The bridge that it is a port of.
     pub(super) master: Option<u32>,
@@ -63,11 +68,18 @@ impl Link {
                 LinkAttribute::Address(mac) => {
                     link.mac = mac.as_slice().try_into().ok().map(MacAddr);
                 }
+                LinkAttribute::OperState(state) => link.operational = *state == State::Up,
                 LinkAttribute::LinkInfo(infos) => {
-                    link.kind = infos.iter().find_map(|info| match info {
-                        LinkInfo::Kind(kind) => Some(kind.clone()),
-                        _ => None,
-                    });
+                    for info in infos {
+                        match info {
+                            LinkInfo::Kind(kind) => link.kind = Some(kind.clone()),
+                            LinkInfo::PortData(InfoPortData::BridgePort(port)) => {
+                                let forwarding = InfoBridgePort::State(BridgePortState::Forwarding);
+                                link.forwarding = port.contains(&forwarding);
+                            }
+                            _ => {}
+                        }
+                    }
                 }
                 _ => {}
             }

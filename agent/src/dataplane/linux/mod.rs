@@ -2,6 +2,7 @@
 
 mod address;
 mod batch;
+mod carrier;
 mod conntrack;
 mod detach;
 mod errno;

@@ -11,6 +11,7 @@ use netlink_packet_route::link::{
 };
 use podnet_core::kernel::{IfName, OpError, OpErrorKind, PodLink};
 
+use super::carrier::{self, Way};
 use super::errno::{Errno, KernelError};
 use super::link::{self, HOST_END_GROUP, Link};
 use super::netns::{self, Entered, Inside};
@@ -148,11 +149,17 @@ async fn plug_in(
         created => created,
     };
     let (host_end, pod_end) = created.map_err(|error| error.at(object(pod)))?;
-    let set_up = finish(host, pod, bridge, namespace, pod_end, made).await;
-    if set_up.is_err() {
+    if let Err(error) = finish(host, pod, bridge, namespace, pod_end, made).await {
         undo(host, pod, bridge, host_end).await;
+        return Err(error);
     }
-    set_up
+    let way = Way {
+        bridge: bridge.index,
+        host_end,
+        pod_end,
+    };
+    carrier::await_packets(&host.socket, &namespace.socket, way).await;
+    Ok(())
 }
 
 fn object(pod: &PodLink) -> String {
