@@ -200,7 +200,8 @@ async fn create_pair(
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
         ]),
     ]);
-    let message = RouteNetlinkMessage::NewLink(link::up(message));
+    // Up only once it is to have no IPv6 address: else it might get one before.
+    let message = RouteNetlinkMessage::NewLink(message);
     let echo = host
         .socket
         .request(message, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ECHO)
@@ -250,15 +251,18 @@ async fn finish(
     inside
 }
 
-/// Sets what the host needs beside the host end itself: no IPv6 on it, and the pod as a permanent
-/// neighbour on the bridge. (What a pod advertises ends at the bridge: the packets of a port never
+/// Sets the host end up, without IPv6 on it, and makes the pod a permanent neighbour on the bridge.
+/// (What a pod advertises ends at the bridge: the packets of a port never
 /// reach the host as the port's own.)
 async fn set_outside(host: &Host, pod: &PodLink, bridge: &Link) -> Result<(), KernelError> {
     let neighbours = pod
         .addresses
         .iter()
         .map(|address| neighbour::set(bridge.index, address.ip(), pod.mac));
-    let requests = iter::once((link::no_ipv6(&pod.host_ifname), 0)).chain(neighbours);
+    let up = RouteNetlinkMessage::SetLink(link::up(link::named(&pod.host_ifname)));
+    let requests = [(link::no_ipv6(&pod.host_ifname), 0), (up, 0)]
+        .into_iter()
+        .chain(neighbours);
     let mut answers = host.socket.batch(requests.collect()).await.into_iter();
     link::tolerate_no_ipv6(answers.next().unwrap_or(Err(KernelError::Lost)))?;
     answers.try_for_each(|answer| answer.map(drop))

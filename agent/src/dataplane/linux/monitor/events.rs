@@ -24,7 +24,10 @@ impl Seen {
     /// The links that are there already.
     pub(super) fn new(links: Vec<Link>) -> Self {
         Self {
-            links: links.into_iter().map(|link| (link.index, link)).collect(),
+            links: links
+                .into_iter()
+                .map(|link| (link.index, settings(link)))
+                .collect(),
         }
     }
 
@@ -67,7 +70,7 @@ impl Seen {
     }
 
     fn link_changed(&mut self, message: &LinkMessage) -> (Vec<ChangeScope>, String) {
-        let now = Link::read(message);
+        let now = settings(Link::read(message));
         // What bridges tell of their ports.
         if message.header.interface_family == AddressFamily::Bridge || now.loopback {
             return (Vec::new(), String::new());
@@ -106,11 +109,21 @@ impl Seen {
     }
 }
 
-/// Whether a host end is in the state that it is attached in, and nothing else that podnet cares
-/// about has changed.
+/// A link without what follows from the state of others: its carrier comes and goes by itself.
+fn settings(link: Link) -> Link {
+    Link {
+        operational: false,
+        forwarding: false,
+        ..link
+    }
+}
+
+/// Whether a host end is in the state that it is attached in, or on the way there, and nothing else
+/// that podnet cares about has changed.
 fn is_as_attached(before: Option<&Link>, now: &Link) -> bool {
+    let went_down = before.is_none_or(|before| before.up) && !now.up;
     now.is_our_host_end()
-        && (now.group == DOOMED_GROUP || now.up && now.master.is_some())
+        && (now.group == DOOMED_GROUP || now.master.is_some() && !went_down)
         && before.is_none_or(|before| before.mtu == now.mtu)
 }
 
