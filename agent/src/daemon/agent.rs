@@ -31,19 +31,6 @@ const GOSSIP_DEBOUNCE: Duration = Duration::from_millis(2);
 /// How often to tell systemd that the loop turns.
 const WATCHDOG: Duration = Duration::from_secs(5);
 
-/// What the agent is made from.
-pub(super) struct Parts {
-    pub(super) config: Config,
-    pub(super) identity: Identity,
-    pub(super) boot: Boot,
-    pub(super) instance: Instance,
-    pub(super) state_dir: StateDir,
-    pub(super) run_dir: RunDir,
-    pub(super) dataplane: Arc<dyn Dataplane>,
-    pub(super) prober: Prober,
-    pub(super) events: mpsc::Sender<Event>,
-}
-
 /// Where events come from.
 pub(super) struct Inputs {
     pub(super) queue: mpsc::Receiver<Event>,
@@ -105,26 +92,34 @@ pub(super) struct Agent {
 }
 
 impl Agent {
-    pub(super) fn new(parts: Parts) -> Self {
+    pub(super) fn new(
+        config: Config,
+        identity: Identity,
+        boot: Boot,
+        run_dir: RunDir,
+        dataplane: Arc<dyn Dataplane>,
+        prober: Prober,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
         let start = Instant::now();
-        let resync = parts.config.timing.resync;
+        let reconciling = Reconciling::new(start, config.timing.resync);
         Self {
-            config: parts.config,
-            identity: parts.identity,
-            boot: parts.boot,
-            instance: parts.instance,
-            state_dir: parts.state_dir,
-            run_dir: parts.run_dir,
-            dataplane: parts.dataplane,
-            prober: parts.prober,
-            events: parts.events,
+            state_dir: StateDir::new(config.state_dir.clone(), identity.node()),
+            config,
+            identity,
+            boot,
+            instance: Instance(rand::random()),
+            run_dir,
+            dataplane,
+            prober,
+            events,
             start,
             membership: None,
             attempt: None,
             awaiting_init: Vec::new(),
             init_pass: 0,
             pods: Pods::default(),
-            reconciling: Reconciling::new(start, resync),
+            reconciling,
             paths: BTreeMap::new(),
             news_due: None,
             watchdog_due: start,

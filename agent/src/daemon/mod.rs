@@ -25,7 +25,7 @@ mod status;
 
 use std::sync::Arc;
 
-use podnet_proto::{ApiError, ErrorCode, Instance};
+use podnet_proto::{ApiError, ErrorCode};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -57,8 +57,9 @@ pub async fn run(config: Config) -> Result<(), ApiError> {
     let boot =
         read_boot(&config.run_dir, &config.boot_id_file, node).map_err(|e| error::store(&e))?;
     let run_dir = RunDir::open(config.run_dir.clone(), node).map_err(|e| error::store(&e))?;
-    let state_dir = StateDir::new(config.state_dir.clone(), node);
-    let joined = state_dir.load().map_err(|e| error::store(&e))?;
+    let joined = StateDir::new(config.state_dir.clone(), node)
+        .load()
+        .map_err(|e| error::store(&e))?;
 
     let dataplane = Linux::new().map_err(|e| error::observe(&e))?;
     let changes = dataplane.watch().await.map_err(|e| error::observe(&e))?;
@@ -73,17 +74,8 @@ pub async fn run(config: Config) -> Result<(), ApiError> {
     })?;
     let listener = Listener::bind(&config.socket).map_err(|e| error::listen(&e))?;
 
-    let mut agent = agent::Agent::new(agent::Parts {
-        config,
-        identity,
-        boot,
-        instance: Instance(rand::random()),
-        state_dir,
-        run_dir,
-        dataplane: Arc::new(dataplane),
-        prober,
-        events,
-    });
+    let dataplane = Arc::new(dataplane);
+    let mut agent = agent::Agent::new(config, identity, boot, run_dir, dataplane, prober, events);
     agent.resume(joined).await?;
 
     let (requests, asked) = mpsc::channel(EVENTS);
