@@ -1,6 +1,7 @@
 //! An agent that is no member, and an agent that cannot start.
 
 use std::fs;
+use std::os::unix::net::UnixDatagram;
 
 use nix::sys::signal::Signal;
 use podnet_lab::command::Output;
@@ -8,7 +9,7 @@ use podnet_lab::process::ProcessId;
 use podnet_lab::{Node, eventually};
 use serde_json::json;
 
-use crate::scene::{LIMIT, ask, idle, nodes, refused, shell, status};
+use crate::scene::{LIMIT, ask, builder, idle, nodes, refused, shell, status};
 use crate::snapshot::Snapshot;
 
 pub(crate) fn podnetd(node: Node<'_>, words: &[&str]) -> Output {
@@ -165,4 +166,33 @@ fn a_reset_makes_another_node() {
     let second = status(node);
     assert_eq!(second["phase"], "idle");
     assert_ne!(second["node"]["id"], first["node"]["id"]);
+}
+
+#[test]
+fn an_agent_tells_systemd_when_it_is_ready_and_when_it_stops() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify");
+    let systemd = UnixDatagram::bind(&path).unwrap();
+    systemd.set_read_timeout(Some(LIMIT)).unwrap();
+    let told = |what: &str| {
+        let mut buffer = [0; 256];
+        loop {
+            let length = systemd.recv(&mut buffer).unwrap();
+            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            if text.contains(what) {
+                return;
+            }
+        }
+    };
+    let lab = builder(1)
+        .env("NOTIFY_SOCKET", path.to_str().unwrap())
+        .up()
+        .unwrap();
+    told("READY=1");
+    // That the loop turns is told again and again.
+    told("WATCHDOG=1");
+    let [node] = nodes(&lab);
+    assert_eq!(status(node)["phase"], "idle");
+    node.term().unwrap();
+    told("STOPPING=1");
 }

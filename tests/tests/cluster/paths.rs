@@ -221,3 +221,31 @@ fn a_peer_behind_a_router_is_shown_with_the_reason() {
         assert_eq!(states, ["unreachable"]);
     }
 }
+
+#[test]
+fn in_excluded_ranges_pods_keep_their_own_address() {
+    let lab = idle(1);
+    let [node] = nodes(&lab);
+    let words = [
+        "init",
+        "--pod-cidr",
+        "10.244.0.0/16",
+        "--exclude-cidr",
+        "203.0.113.0/24",
+    ];
+    ask(node, &words);
+    let pod = add_pod(node, "red");
+    let capture = lab.router().capture("br0", "icmp").unwrap();
+    let internet = lab.internet().address();
+    // Nobody out there has a way back to a pod's address: it is the packet that counts.
+    let output = node
+        .pod("red")
+        .exec(["ping", "-n", "-c1", "-W1", &internet.to_string()])
+        .unwrap();
+    assert!(!output.ok(), "{output}");
+    let expected = format!("{pod} > {internet}: ICMP echo request");
+    capture
+        .wait_for(LIMIT, &expected, |line| line.contains(&expected))
+        .unwrap();
+    capture.stop().unwrap();
+}
