@@ -6,7 +6,7 @@ DESTDIR ?=
 
 # program:package, for all that building, the demo and the tests run.
 NEEDED := gcc:gcc ip:iproute2 tc:iproute2 ss:iproute2 iptables:iptables nft:nftables ping:iputils-ping \
-          nsenter:util-linux unshare:util-linux tcpdump:tcpdump conntrack:conntrack curl:curl ps:procps
+          nsenter:util-linux unshare:util-linux tcpdump:tcpdump conntrack:conntrack curl:curl ps:procps strace:strace
 
 .PHONY: help deps build release demo test lint fmt deny install clean
 

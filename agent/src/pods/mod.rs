@@ -10,7 +10,7 @@ use crate::dataplane::Dataplane;
 /// Attaches a pod, whole or not at all. Returns the inode number of its namespace.
 ///
 /// `reused` tells whether another pod had one of its addresses: then the connections of that pod
-/// are forgotten first.
+/// are forgotten first. `taken` are the inode numbers of the namespaces that other pods have.
 ///
 /// # Errors
 /// When the path leads to no namespace, to the host's own, or is taken; or the kernel refuses.
@@ -21,7 +21,10 @@ pub async fn attach(
     taken: &[u64],
 ) -> Result<u64, OpError> {
     let path = &link.netns.path;
-    check(link, look(dataplane, path).await?, taken)?;
+    // One that is to be made is looked at where it is made.
+    if !link.netns.made {
+        check(link, look(dataplane, path).await?, taken)?;
+    }
     if reused {
         let addresses = link.addresses.iter().map(IpNetwork::ip);
         let flushes: Vec<Op> = addresses.map(Op::FlushConnections).collect();
@@ -93,7 +96,7 @@ async fn look(dataplane: &dyn Dataplane, path: &Path) -> Result<NetnsState, OpEr
         .unwrap_or(NetnsState::Missing))
 }
 
-/// Decides whether a pod may be attached to what its path leads to.
+/// Decides whether a pod may be attached to what its path leads to, which podnet did not make.
 fn check(link: &PodLink, found: NetnsState, taken: &[u64]) -> Result<(), OpError> {
     let refuse = |kind, why: &str| {
         let path = link.netns.path.display();
@@ -103,19 +106,11 @@ fn check(link: &PodLink, found: NetnsState, taken: &[u64]) -> Result<(), OpError
         ))
     };
     match found {
-        NetnsState::Missing if link.netns.made => Ok(()),
         NetnsState::Missing => refuse(OpErrorKind::NotFound, "does not exist"),
-        NetnsState::NotANetns if link.netns.made => {
-            refuse(OpErrorKind::Foreign, "exists, and podnet did not make it")
-        }
         NetnsState::NotANetns => refuse(OpErrorKind::Unsupported, "is not a network namespace"),
         NetnsState::Host => refuse(
             OpErrorKind::Unsupported,
             "is the host's own network namespace, which is never a pod's",
-        ),
-        NetnsState::Netns { .. } if link.netns.made => refuse(
-            OpErrorKind::Foreign,
-            "is a namespace that podnet did not make",
         ),
         NetnsState::Netns { inode } if taken.contains(&inode) => refuse(
             OpErrorKind::Foreign,

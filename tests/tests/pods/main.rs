@@ -10,6 +10,7 @@
 mod addresses;
 mod attach;
 mod connections;
+mod cost;
 mod crash;
 mod drift;
 mod exec;

@@ -94,13 +94,15 @@ fn a_pod_has_all_that_it_needs_from_the_first_moment() {
     );
     let gateway = &look(node, "ip -n red -j neighbour show 10.244.0.1 dev eth0")[0];
     assert_eq!(gateway["state"], json!(["PERMANENT"]));
-    for parameter in ["accept_dad", "accept_ra"] {
+    for (parameter, wanted) in [
+        ("accept_dad", "0"),
+        ("accept_ra", "0"),
+        ("disable_ipv6", "1"),
+    ] {
         let path = format!("/proc/sys/net/ipv6/conf/eth0/{parameter}");
         let script = format!("! test -e {path} || ip netns exec red cat {path}");
-        assert!(
-            matches!(shell(node, &script).trim(), "0" | ""),
-            "{parameter}"
-        );
+        let value = shell(node, &script);
+        assert!([wanted, ""].contains(&value.trim()), "{parameter}: {value}");
     }
 
     // Outside.

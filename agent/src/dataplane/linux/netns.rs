@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use super::errno::{Errno, KernelError};
 use super::socket::{DEADLINE, Socket};
-use super::sysctl;
+use super::sysctl::{self, PodIpv6};
 
 /// The network namespace of the calling thread.
 const OWN: &str = "/proc/thread-self/ns/net";
@@ -142,12 +142,13 @@ pub(super) async fn enter(
 /// Opens the namespace that a path leads to, or makes one there, and a socket inside.
 pub(super) async fn enter_or_make(
     path: &Path,
+    ipv6: PodIpv6,
     driver: &runtime::Handle,
 ) -> Result<Entered, KernelError> {
     let (path, driver) = (path.to_owned(), driver.clone());
     on_thread(move || match open_inside(&path, &driver)? {
         Some(found) => Ok(Entered::Found(found)),
-        None => make(&path, &driver).map(Entered::Made),
+        None => make(&path, ipv6, &driver).map(Entered::Made),
     })
     .await?
 }
@@ -169,7 +170,7 @@ fn open_inside(path: &Path, driver: &runtime::Handle) -> Result<Option<Inside>, 
 
 /// Makes a namespace and mounts it at a path, as `ip netns add` does, with podnet's parameters for
 /// the interfaces to come. The calling thread stays in it.
-fn make(path: &Path, driver: &runtime::Handle) -> Result<Inside, KernelError> {
+fn make(path: &Path, ipv6: PodIpv6, driver: &runtime::Handle) -> Result<Inside, KernelError> {
     if let Some(directory) = path.parent() {
         share(directory)?;
     }
@@ -178,7 +179,7 @@ fn make(path: &Path, driver: &runtime::Handle) -> Result<Inside, KernelError> {
         .create_new(true)
         .mode(MADE_MODE)
         .open(path)?;
-    let made = populate(path, driver);
+    let made = populate(path, ipv6, driver);
     if made.is_err() {
         // The first error counts.
         let _ = remove(path);
@@ -186,7 +187,7 @@ fn make(path: &Path, driver: &runtime::Handle) -> Result<Inside, KernelError> {
     made
 }
 
-fn populate(path: &Path, driver: &runtime::Handle) -> Result<Inside, KernelError> {
+fn populate(path: &Path, ipv6: PodIpv6, driver: &runtime::Handle) -> Result<Inside, KernelError> {
     unshare(CloneFlags::CLONE_NEWNET)?;
     mount(
         Some(OWN),
@@ -195,7 +196,7 @@ fn populate(path: &Path, driver: &runtime::Handle) -> Result<Inside, KernelError
         MsFlags::MS_BIND,
         None::<&str>,
     )?;
-    sysctl::prepare_pod_defaults()?;
+    sysctl::prepare_pod_defaults(ipv6)?;
     let netns = Netns::open(path)?.ok_or(KernelError::Incomplete("namespace"))?;
     let socket = Socket::route(driver)?;
     Ok(Inside { netns, socket })
