@@ -9,7 +9,7 @@ SEED ?= 1
 
 # program:package, for all that building, the demo and the tests run.
 NEEDED := gcc:gcc ip:iproute2 tc:iproute2 ss:iproute2 iptables:iptables nft:nftables ping:iputils-ping \
-          nsenter:util-linux unshare:util-linux tcpdump:tcpdump conntrack:conntrack curl:curl ps:procps strace:strace \
+          nsenter:util-linux unshare:util-linux setpriv:util-linux tcpdump:tcpdump conntrack:conntrack curl:curl ps:procps strace:strace \
           iperf3:iperf3
 
 .PHONY: help deps build release demo test chaos bench lint fmt deny install clean

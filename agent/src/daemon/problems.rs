@@ -2,7 +2,7 @@
 
 use podnet_core::claim::{ClaimState, Quorum};
 use podnet_core::kernel::OpErrorKind;
-use podnet_proto::api::{PathState, ProblemEntry, Severity};
+use podnet_proto::api::{Node, PathState, ProblemEntry, Severity};
 use podnet_proto::{ApiError, ErrorCode};
 
 use super::agent::Agent;
@@ -55,27 +55,52 @@ impl Agent {
         if membership.ledger().is_some() && !membership.quorum.ok() {
             add(Severity::Warning, no_quorum(membership));
         }
-        for node in self
-            .nodes()
-            .iter()
-            .filter(|node| node.path == Some(PathState::Failed))
-        {
-            let name = node
-                .name
-                .as_ref()
-                .map_or_else(|| node.id.to_string(), ToString::to_string);
-            let reason = node
-                .path_reason
-                .as_deref()
-                .unwrap_or("packets do not come back");
-            let api_error = ApiError::new(
-                ErrorCode::Unreachable,
-                format!("path to node {name}: {reason}"),
-            );
-            add(Severity::Warning, api_error);
+        for node in self.nodes() {
+            match node.path {
+                Some(PathState::Failed) => add(Severity::Warning, no_path(&node)),
+                Some(PathState::Ok) if !node.live => {
+                    if let Some(seconds) = node.last_seen_seconds {
+                        let port = membership.member.advertise.port();
+                        add(Severity::Warning, silent(&node, seconds, port));
+                    }
+                }
+                Some(PathState::Ok | PathState::Pending) | None => {}
+            }
         }
         problems
     }
+}
+
+fn no_path(node: &Node) -> ApiError {
+    let reason = node
+        .path_reason
+        .as_deref()
+        .unwrap_or("packets do not come back");
+    ApiError::new(
+        ErrorCode::Unreachable,
+        format!("path to node {}: {reason}", label(node)),
+    )
+}
+
+/// Packets reach a node, and yet there is no gossip with it.
+fn silent(node: &Node, seconds: f64, port: u16) -> ApiError {
+    ApiError::new(
+        ErrorCode::Unreachable,
+        format!(
+            "gossip with node {}: nothing was heard for {seconds:.0} s, though packets reach it",
+            label(node)
+        ),
+    )
+    .hint(format!(
+        "start its agent, or let UDP port {port} pass the firewalls of both nodes"
+    ))
+}
+
+/// A node's name, or its id where nothing was heard of it yet.
+fn label(node: &Node) -> String {
+    node.name
+        .as_ref()
+        .map_or_else(|| node.id.to_string(), ToString::to_string)
 }
 
 fn fenced() -> ApiError {

@@ -9,6 +9,7 @@
 mod cleanup;
 mod documents;
 mod founding;
+mod hosts;
 mod idle;
 mod joining;
 mod leaving;
@@ -17,6 +18,7 @@ mod pcap;
 mod restart;
 mod scene;
 mod schema;
+mod shortage;
 mod snapshot;
 mod sockets;
 mod state;
