@@ -45,11 +45,14 @@ remove() { # NAME LAST-OCTET
     ip link del "h$1"
     ip netns del "$1"
 }
-remove_all() { # PREFIX FIRST-OCTET COUNT, at once
+remove_all() { # PREFIX FIRST-OCTET COUNT
+    for i in $(seq "$3"); do remove "$1$i" $(( $2 + i )); done
+}
+remove_at_once() { # PREFIX FIRST-OCTET COUNT
     for i in $(seq "$3"); do remove "$1$i" $(( $2 + i )) & done
     wait
 }
-command_add() { podnetctl pod add "$1" >&2; }
+command_add() { podnetctl pod add "$1" >/dev/null; }
 ip link add br0 address 0a:70:0a:09:00:01 type bridge
 ip link set br0 addrgenmode none up
 ip address add 10.9.0.1/24 dev br0
@@ -166,21 +169,29 @@ fn adding(socket: &Socket, script: &mut Script, command: &mut Script) -> Vec<Row
     ]
 }
 
-fn removing(socket: &Socket, script: &mut Script) -> Vec<Row> {
-    let (mut at_socket, mut by_hand) = (Vec::new(), Vec::new());
-    for round in 0..REMOVALS {
-        for number in 1..=TOGETHER {
-            socket.add(&format!("r{round}-{number}"));
-            script.time(&format!("add r{number} {}", 100 + number));
-        }
-        at_socket.push(socket.remove((1..=TOGETHER).map(|n| format!("r{round}-{n}"))));
-        by_hand.push(script.time(&format!("remove_all r 100 {TOGETHER}")));
+fn add_by_hand(script: &mut Script) {
+    for number in 1..=TOGETHER {
+        script.time(&format!("add r{number} {}", 100 + number));
     }
-    let [at_socket, by_hand] = [at_socket, by_hand].map(median);
-    vec![Row::new(
-        "removal of 8 pods",
-        "ms",
-        at_socket,
-        ("ip script, 8 at once", by_hand),
-    )]
+}
+
+fn removing(socket: &Socket, script: &mut Script) -> Vec<Row> {
+    let (mut at_socket, mut by_hand, mut at_once) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..REMOVALS {
+        add_by_hand(script);
+        by_hand.push(script.time(&format!("remove_all r 100 {TOGETHER}")));
+        add_by_hand(script);
+        at_once.push(script.time(&format!("remove_at_once r 100 {TOGETHER}")));
+        let names = || (1..=TOGETHER).map(|number| format!("r{round}-{number}"));
+        for name in names() {
+            socket.add(&name);
+        }
+        at_socket.push(socket.remove(names()));
+    }
+    let [at_socket, by_hand, at_once] = [at_socket, by_hand, at_once].map(median);
+    let row = |peer| Row::new("removal of 8 pods at once", "ms", at_socket, peer);
+    vec![
+        row(("ip script", by_hand)),
+        row(("ip script, 8 in parallel", at_once)),
+    ]
 }

@@ -44,6 +44,8 @@ pub(super) struct Membership {
     pub(super) roster: Arc<RwLock<Roster>>,
     pub(super) reader: Reader,
     pub(super) view: View,
+    /// The slot of the ledger that the peers were last learned with; none when gossip has changed.
+    pub(super) learned: Option<u64>,
     /// How often gossip was started, this time included.
     pub(super) epoch: u64,
     /// What the claim machine said last.
@@ -237,6 +239,7 @@ impl Agent {
             roster,
             reader: Reader::default(),
             view: View::default(),
+            learned: None,
             epoch,
             state: ClaimState::New,
             using: None,

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use podnet_core::time::Moment;
@@ -157,11 +158,13 @@ impl Board {
             address: id.1,
             live: *id == self.own || entry.is_live(now),
             last_seen: entry.last_rise,
-            values: entry
-                .values
-                .iter()
-                .map(|(key, (_, value))| (*key, value.to_string()))
-                .collect(),
+            values: Arc::new(
+                entry
+                    .values
+                    .iter()
+                    .map(|(key, (_, value))| (*key, value.to_string()))
+                    .collect(),
+            ),
         };
         self.entries.iter().map(raw).collect()
     }
