@@ -11,6 +11,8 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use crate::fault;
+
 /// What every state file begins with.
 const MAGIC: &str = "podnet-state";
 
@@ -151,10 +153,14 @@ fn replace<T: Serialize>(
         .mode(0o600)
         .open(&beside)
         .and_then(|mut file| {
+            fault::point("new file beside the old one");
             file.write_all(&bytes)?;
-            settle(&file)
-        })
-        .and_then(|()| fs::rename(&beside, path));
+            fault::point("content of the new file");
+            settle(&file)?;
+            fault::point("new file on disk");
+            fs::rename(&beside, path)
+        });
+    fault::point("new file in the place of the old one");
     if let Err(error) = written {
         // A half-written file must not stay behind, least of all on a full disk.
         let _ = fs::remove_file(&beside);
@@ -169,7 +175,9 @@ fn replace<T: Serialize>(
 /// # Errors
 /// When the file system refuses.
 pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_file(path) {
+    let removed = fs::remove_file(path);
+    fault::point("removal of a file");
+    match removed {
         Ok(()) => sync_parent(path),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(StoreError::io("remove", path)(error)),
@@ -180,9 +188,9 @@ fn sync_parent(path: &Path) -> Result<(), StoreError> {
     let Some(parent) = path.parent() else {
         return Ok(());
     };
-    File::open(parent)
-        .and_then(|dir| dir.sync_all())
-        .map_err(StoreError::io("sync", parent))
+    let synced = File::open(parent).and_then(|dir| dir.sync_all());
+    fault::point("folder on disk");
+    synced.map_err(StoreError::io("sync", parent))
 }
 
 fn encode<T: Serialize>(

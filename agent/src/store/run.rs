@@ -11,6 +11,7 @@ use podnet_proto::{NodeId, PodName};
 use serde::{Deserialize, Serialize};
 
 use super::file::{self, StoreError};
+use crate::fault;
 
 const PODS: &str = "pods";
 const POD: &str = "pod";
@@ -168,6 +169,7 @@ pub(super) fn forget(run_dir: &Path) -> Result<(), StoreError> {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(StoreError::io("remove", &pods)(error)),
     }
+    fault::point("removal of the folder of pods");
     file::remove(&run_dir.join(FREED))?;
     file::remove(&run_dir.join(SYSCTLS))
 }

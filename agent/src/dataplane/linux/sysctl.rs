@@ -12,6 +12,7 @@ use podnet_core::kernel::{IfName, OpError, OpErrorKind, PodLink, Sysctl, SysctlV
 
 use super::errno::{Errno, KernelError};
 use super::netns::on_thread;
+use crate::fault;
 
 /// Where the kernel shows its parameters; those of the network are the reader's namespace's.
 const ROOT: &str = "/proc/sys";
@@ -77,7 +78,7 @@ pub(super) async fn observe() -> Result<BTreeMap<Sysctl, SysctlValue>, KernelErr
 /// Sets a parameter.
 pub(super) async fn set(sysctl: Sysctl, value: &SysctlValue) -> Result<(), OpError> {
     let text = value.clone();
-    let written = on_thread(move || fs::write(file(sysctl), text)).await;
+    let written = on_thread(move || write(file(sysctl), &text)).await;
     match written.and_then(|result| result.map_err(KernelError::from)) {
         Ok(()) => Ok(()),
         Err(error) if error.is(Errno::NotFound) => Err(OpError::new(
@@ -86,6 +87,12 @@ pub(super) async fn set(sysctl: Sysctl, value: &SysctlValue) -> Result<(), OpErr
         )),
         Err(error) => Err(error.at(format!("kernel parameter {sysctl}"))),
     }
+}
+
+fn write(path: impl AsRef<Path>, value: &str) -> io::Result<()> {
+    let written = fs::write(path, value);
+    fault::point("kernel parameter");
+    written
 }
 
 fn file(sysctl: Sysctl) -> PathBuf {
@@ -108,10 +115,8 @@ pub(super) async fn prepare_bridge(ifname: &IfName) -> Result<(), KernelError> {
     let bridge = ifname.clone();
     Ok(on_thread(move || {
         write_ipv6(bridge.as_str(), &[("accept_ra", "0")])?;
-        fs::write(
-            format!("{ROOT}/net/ipv4/conf/{bridge}/promote_secondaries"),
-            "1",
-        )
+        let promote = format!("{ROOT}/net/ipv4/conf/{bridge}/promote_secondaries");
+        write(promote, "1")
     })
     .await??)
 }
@@ -130,6 +135,8 @@ fn write_ipv6(interface: &str, parameters: &[(&str, &str)]) -> io::Result<()> {
     parameters.iter().try_for_each(|(name, value)| {
         let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
         let file = openat(&directory, *name, flags, Mode::empty())?;
-        File::from(file).write_all(value.as_bytes())
+        let written = File::from(file).write_all(value.as_bytes());
+        fault::point("kernel parameter");
+        written
     })
 }
