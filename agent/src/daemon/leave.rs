@@ -9,7 +9,7 @@ use podnet_proto::{ApiError, ErrorCode, PodName};
 use super::agent::Agent;
 use super::error;
 use crate::dataplane::Dataplane;
-use crate::store::RunDir;
+use crate::store::{RunDir, new_boot};
 
 impl Agent {
     /// Begins to leave. It goes on by itself, also through a restart: the pods, the data path, the
@@ -104,14 +104,9 @@ impl Agent {
         {
             gossip.shutdown().await;
         }
-        if let Err(store_error) = self.run_dir.clear() {
-            tracing::warn!(
-                error = error::chain(&store_error),
-                "the run directory is not empty"
-            );
-        }
         // The boot that was released never uses a block again.
-        match self.state_dir.redraw_boot(self.run_dir.path()) {
+        let (run_dir, kernel) = (self.run_dir.path(), &self.config.boot_id_file);
+        match new_boot(run_dir, kernel, self.identity.node()) {
             Ok(boot) => self.boot = boot,
             Err(store_error) => {
                 tracing::error!(error = error::chain(&store_error), "no new boot number");

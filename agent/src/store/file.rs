@@ -22,6 +22,9 @@ const VERSION: u32 = 1;
 /// The longest state file, in bytes: some 20 times what 256 nodes need.
 const MAX_LEN: u64 = 4 * 1024 * 1024;
 
+/// The extension of a new file until it takes the place of the old one. No state file has one.
+const BESIDE: &str = "new";
+
 /// Why a state file cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -145,7 +148,7 @@ fn replace<T: Serialize>(
 ) -> Result<(), StoreError> {
     let bytes = encode(kind, owner, content)
         .map_err(|error| StoreError::io("write", path)(io::Error::other(error)))?;
-    let beside = path.with_extension("new");
+    let beside = path.with_extension(BESIDE);
     let written = OpenOptions::new()
         .write(true)
         .create(true)
@@ -182,6 +185,23 @@ pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(StoreError::io("remove", path)(error)),
     }
+}
+
+/// Removes from a folder what a process that was killed was about to put in the place of a file.
+///
+/// # Errors
+/// When the file system refuses.
+pub(super) fn sweep(dir: &Path) -> Result<(), StoreError> {
+    for entry in fs::read_dir(dir).map_err(StoreError::io("list", dir))? {
+        let path = entry.map_err(StoreError::io("list", dir))?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == BESIDE)
+        {
+            remove(&path)?;
+        }
+    }
+    Ok(())
 }
 
 fn sync_parent(path: &Path) -> Result<(), StoreError> {
@@ -334,6 +354,10 @@ mod tests {
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
         );
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        fs::write(dir.path().join("thing.new"), "half").unwrap();
+        sweep(dir.path()).unwrap();
+        assert_eq!(read::<u32>(&path, "thing", Some(OWNER)).unwrap(), Some(2));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         remove(&path).unwrap();
         remove(&path).unwrap();

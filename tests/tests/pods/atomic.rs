@@ -133,6 +133,28 @@ fn a_pod_that_is_being_removed() {
 }
 
 #[test]
+fn pods_that_are_being_removed_together() {
+    let lab = stage();
+    let node = first(&lab);
+    let before = everything(node);
+    let names = ["red", "blue"];
+    let steps = killed_at_each_step(
+        node,
+        &["pod", "rm", "red", "blue"],
+        || names.iter().for_each(|name| drop(add(node, name))),
+        |_| {
+            let there = whole(node);
+            for name in names.iter().filter(|name| there.contains_key(**name)) {
+                node.pod(name).ping(address(&there["green"])).unwrap();
+                ask(node, &["pod", "rm", name]);
+            }
+            until_again(node, &before);
+        },
+    );
+    assert!(steps > 15, "{steps}");
+}
+
+#[test]
 fn a_pod_that_is_being_removed_from_a_namespace_that_exists() {
     let lab = stage();
     let node = first(&lab);
