@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::command::{Guard, start};
+use crate::command::{Guard, run, start};
 use crate::error::LabError;
 use crate::lab::LabBuilder;
 use crate::node::Node;
@@ -79,12 +79,35 @@ impl Node<'_> {
             Some(code) if fault.lift()? => Ok(Fate::Passed(code)),
             Some(_) | None => {
                 agent.wait_end(LIMIT)?;
-                let log = self.log();
-                let last = log.lines().rev().find(|line| line.contains(TOLD));
-                Ok(Fate::Died(last.unwrap_or_default().to_owned()))
+                Ok(Fate::Died(told(&self.log())))
             }
         }
     }
+
+    /// Runs one of podnet's programs, which dies itself at the point of this number.
+    ///
+    /// # Errors
+    /// As [`Self::ctl_until`].
+    pub fn exec_until<A: AsRef<OsStr>>(
+        &self,
+        point: u32,
+        words: impl IntoIterator<Item = A>,
+    ) -> Result<Fate, LabError> {
+        let mut command = self.command(words)?;
+        command.env(VARIABLE, format!("{FOLDER}/{NAME}"));
+        let fault = Fault::set(self.config_dir().join(NAME), point)?;
+        let output = run(&mut command, "", LIMIT)?;
+        if fault.lift()? {
+            return Ok(Fate::Passed(output.code));
+        }
+        Ok(Fate::Died(told(&output.stderr)))
+    }
+}
+
+/// The line of a log that tells of the fatal point.
+fn told(log: &str) -> String {
+    let line = log.lines().rev().find(|line| line.contains(TOLD));
+    line.unwrap_or_default().to_owned()
 }
 
 /// A point at which an agent is to die.

@@ -160,6 +160,41 @@ fn members() {
     assert_eq!(status(founder)["cluster"]["nodes"], 1);
 }
 
+#[test]
+fn cleanups() {
+    let lab = lab(3);
+    share(&lab.nodes(), one_cleanup);
+}
+
+/// A host that is cleaned up, again and again, until that gets through.
+fn one_cleanup(node: Node<'_>, points: impl Iterator<Item = u32>) {
+    const CLEANUP: [&str; 3] = ["podnetd", "cleanup", "--yes"];
+    let before = Snapshot::kernel(node);
+    ask(node, &INIT);
+    for point in points {
+        let pod = add_pod(node, "red");
+        node.place().ping(pod).unwrap();
+        node.kill().unwrap();
+        let killed = match node.exec_until(point, CLEANUP).unwrap() {
+            Fate::Died(last) => {
+                println!("{} {CLEANUP:?} {point}: {last}", node.name());
+                true
+            }
+            Fate::Passed(code) => {
+                assert_eq!(code, 0, "{CLEANUP:?} {point}");
+                false
+            }
+        };
+        node.exec(CLEANUP).unwrap().success("cleanup").unwrap();
+        before.assert_same(&Snapshot::kernel(node), &format!("cleanup, step {point}"));
+        node.start().unwrap();
+        assert!(settled(node, 0), "step {point}");
+        if !killed {
+            break;
+        }
+    }
+}
+
 /// A node that joins the founder's cluster and leaves it, again and again, until both get through.
 fn one_member(
     node: Node<'_>,
