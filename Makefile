@@ -7,6 +7,9 @@ DESTDIR ?=
 SECONDS ?= 600
 SEED ?= 1
 
+# Lets the agent die at any step; see agent/src/fault.rs.
+FAULTS := podnet-agent/fault-points
+
 # program:package, for all that building, the demo and the tests run.
 NEEDED := gcc:gcc ip:iproute2 tc:iproute2 ss:iproute2 iptables:iptables nft:nftables ping:iputils-ping \
           nsenter:util-linux unshare:util-linux setpriv:util-linux tcpdump:tcpdump conntrack:conntrack curl:curl ps:procps strace:strace \
@@ -43,8 +46,9 @@ release: deps
 demo: build
 	target/debug/podnet-lab demo
 
-test: build
-	PODNET_BIN_DIR=$(CURDIR)/target/debug $(CARGO) test --workspace --locked
+# All programs in one build: with other features they would be built twice.
+test: deps
+	PODNET_BIN_DIR=$(CURDIR)/target/debug $(CARGO) test --workspace --locked --features $(FAULTS)
 
 chaos: build
 	PODNET_BIN_DIR=$(CURDIR)/target/debug PODNET_CHAOS_SECONDS=$(SECONDS) PODNET_CHAOS_SEED=$(SEED) \
@@ -55,6 +59,7 @@ bench: release
 
 lint: fmt deny
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy --package podnet-agent --all-targets --features $(FAULTS) --locked -- -D warnings
 
 fmt:
 	$(CARGO) fmt --all -- --check

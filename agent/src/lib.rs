@@ -4,6 +4,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod dataplane;
+mod fault;
 pub mod gossip;
 pub mod pods;
 pub mod probe;

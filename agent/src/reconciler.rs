@@ -9,7 +9,7 @@ use ipnetwork::Ipv4Network;
 use podnet_core::host;
 use podnet_core::kernel::{
     Conflict, Desired, HostAddress, IfName, Input, Mtu, Observed, Op, OpError, OpErrorKind,
-    PeerBlock, PodLink, PodView, Scope, Sysctl, UnderlayPath, desired, diff,
+    PeerBlock, PodLink, PodView, Scope, Sysctl, SysctlValue, UnderlayPath, desired, diff,
 };
 use podnet_proto::PodNetwork;
 
@@ -116,8 +116,9 @@ pub struct Target {
     pub in_flight: BTreeMap<IfName, BTreeSet<IpAddr>>,
 }
 
-/// Keeps the value that a kernel parameter had before podnet changes it.
-pub type RememberSysctl = Arc<dyn Fn(Sysctl, &str) -> Result<(), String> + Send + Sync>;
+/// Keeps the values that kernel parameters had before podnet changes them.
+pub type RememberSysctls =
+    Arc<dyn Fn(&BTreeMap<Sysctl, SysctlValue>) -> Result<(), String> + Send + Sync>;
 
 /// What a pass is to do.
 #[derive(Clone)]
@@ -127,7 +128,7 @@ pub struct Job {
     /// What to look at.
     pub parts: Parts,
     /// Called before a kernel parameter is changed.
-    pub remember: RememberSysctl,
+    pub remember: RememberSysctls,
 }
 
 /// What a pass found and did.
@@ -279,14 +280,13 @@ fn scope(parts: &Parts, desired: &Desired) -> Scope {
     }
 }
 
-/// Keeps the old value of each kernel parameter that is about to change. A change whose old value
-/// cannot be kept is not made.
+/// Keeps the old values where kernel parameters are about to change. A change whose old value cannot
+/// be kept is not made.
 fn remember_sysctls(job: &Job, observed: &Observed, ops: Vec<Op>, report: &mut Report) -> Vec<Op> {
-    let old = |sysctl| observed.sysctls.as_ref().and_then(|all| all.get(&sysctl));
     let mut kept = Vec::with_capacity(ops.len());
     for op in ops {
-        let failed = if let Op::SetSysctl { sysctl, .. } = &op {
-            old(*sysctl).and_then(|value| (job.remember)(*sysctl, value).err())
+        let failed = if let (Op::SetSysctl { .. }, Some(old)) = (&op, &observed.sysctls) {
+            (job.remember)(old).err()
         } else {
             None
         };

@@ -44,7 +44,7 @@ fn job(target: Option<Target>) -> Job {
     Job {
         target,
         parts: Parts::all(),
-        remember: Arc::new(|_, _| Ok(())),
+        remember: Arc::new(|_| Ok(())),
     }
 }
 

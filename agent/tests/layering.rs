@@ -10,15 +10,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which modules of the agent each may import, beside itself.
-const ALLOWED: [(&str, &[&str]); 10] = [
+const ALLOWED: [(&str, &[&str]); 11] = [
     ("config", &[]),
     ("control", &[]),
-    ("dataplane", &[]),
+    ("dataplane", &["fault"]),
+    ("fault", &[]),
     ("gossip", &[]),
     ("pods", &["dataplane"]),
     ("probe", &[]),
     ("reconciler", &["dataplane"]),
-    ("store", &[]),
+    ("store", &["fault"]),
     (
         "daemon",
         &[

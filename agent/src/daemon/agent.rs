@@ -84,6 +84,8 @@ pub(super) struct Agent {
     pub(super) init_pass: u64,
     pub(super) pods: Pods,
     pub(super) reconciling: Reconciling,
+    /// What the node left on this host when it last left a cluster, since others rely on it.
+    pub(super) left: Vec<String>,
     /// What the echoes to each peer's gateway tell.
     pub(super) paths: BTreeMap<NodeId, PathReport>,
     /// When the claim machine steps next because gossip has news.
@@ -120,6 +122,7 @@ impl Agent {
             init_pass: 0,
             pods: Pods::default(),
             reconciling,
+            left: Vec::new(),
             paths: BTreeMap::new(),
             news_due: None,
             watchdog_due: start,

@@ -21,6 +21,11 @@ impl Agent {
             });
         };
         let Some(membership) = &self.membership else {
+            for what in &self.left {
+                let api_error = ApiError::new(ErrorCode::ForeignObject, what.clone())
+                    .hint("set it back yourself once nobody needs it any more");
+                add(Severity::Warning, api_error);
+            }
             return problems;
         };
         if let Some(disk_error) = &membership.disk_error {

@@ -15,7 +15,7 @@ use podnet_proto::network::gateway;
 use super::agent::{Agent, Event};
 use super::error;
 use crate::dataplane::ChangeScope;
-use crate::reconciler::{Job, Parts, RememberSysctl, Report, Target, pass};
+use crate::reconciler::{Job, Parts, RememberSysctls, Report, Target, pass};
 use crate::store::RunDir;
 
 /// How long to collect changes before looking at them.
@@ -305,16 +305,21 @@ impl Agent {
 
 /// Keeps the first value of each kernel parameter that podnet changes, until the reboot that would
 /// bring it back anyway.
-fn remember(run_dir: &RunDir) -> RememberSysctl {
+fn remember(run_dir: &RunDir) -> RememberSysctls {
     let run_dir = Mutex::new(run_dir.clone());
-    Arc::new(move |sysctl, value| {
+    Arc::new(move |old| {
         let run_dir = run_dir.lock().unwrap_or_else(PoisonError::into_inner);
         let mut values = run_dir.sysctls().map_err(|e| error::chain(&e))?;
-        if values.contains_key(sysctl.path()) {
+        let known = values.len();
+        for (sysctl, value) in old {
+            values.entry(sysctl.path()).or_insert_with(|| {
+                tracing::info!(%sysctl, was = value, "a kernel parameter is about to change");
+                value.clone()
+            });
+        }
+        if values.len() == known {
             return Ok(());
         }
-        tracing::info!(%sysctl, was = value, "a kernel parameter is about to change");
-        values.insert(sysctl.path().to_owned(), value.to_owned());
         run_dir.save_sysctls(&values).map_err(|e| error::chain(&e))
     })
 }

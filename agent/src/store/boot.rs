@@ -24,11 +24,7 @@ struct Content {
 /// # Errors
 /// When a file is damaged, or the file system refuses.
 pub fn read_boot(run_dir: &Path, kernel_boot_id: &Path, node: NodeId) -> Result<Boot, StoreError> {
-    let kernel = fs::read_to_string(kernel_boot_id)
-        .map_err(StoreError::io("read", kernel_boot_id))?
-        .trim()
-        .to_owned();
-    fs::create_dir_all(run_dir).map_err(StoreError::io("create", run_dir))?;
+    let kernel = read_kernel(kernel_boot_id)?;
     let path = run_dir.join(KIND);
     match file::read::<Content>(&path, KIND, Some(node)) {
         Ok(Some(content)) if content.kernel == kernel => return Ok(content.boot),
@@ -36,27 +32,25 @@ pub fn read_boot(run_dir: &Path, kernel_boot_id: &Path, node: NodeId) -> Result<
         Ok(_) | Err(StoreError::Foreign { .. }) => {}
         Err(error) => return Err(error),
     }
-    super::run::forget(run_dir)?;
-    draw(run_dir, kernel, node)
+    new_boot(run_dir, kernel_boot_id, node)
 }
 
-/// Draws a new number for this boot: after a node has left a cluster, its old one must never be
-/// used again.
+/// Draws a new number for this boot, and removes whatever else the run directory holds: after a node
+/// has left a cluster, its old number must never be used again.
 ///
 /// # Errors
 /// When the file system refuses.
-pub(super) fn redraw(run_dir: &Path, node: NodeId) -> Result<Boot, StoreError> {
-    let path = run_dir.join(KIND);
-    let kernel = file::read::<Content>(&path, KIND, Some(node))?
-        .map(|content| content.kernel)
-        .unwrap_or_default();
-    draw(run_dir, kernel, node)
-}
-
-fn draw(run_dir: &Path, kernel: String, node: NodeId) -> Result<Boot, StoreError> {
+pub fn new_boot(run_dir: &Path, kernel_boot_id: &Path, node: NodeId) -> Result<Boot, StoreError> {
+    let kernel = read_kernel(kernel_boot_id)?;
+    super::run::empty(run_dir)?;
     let boot = Boot(rand::random());
     file::write_until_reboot(&run_dir.join(KIND), KIND, node, &Content { boot, kernel })?;
     Ok(boot)
+}
+
+fn read_kernel(boot_id: &Path) -> Result<String, StoreError> {
+    let text = fs::read_to_string(boot_id).map_err(StoreError::io("read", boot_id))?;
+    Ok(text.trim().to_owned())
 }
 
 #[cfg(test)]
@@ -75,7 +69,7 @@ mod tests {
         fs::write(&kernel, "two\n").unwrap();
         let second = read_boot(dir.path(), &kernel, NODE).unwrap();
         assert_ne!(first, second);
-        let third = redraw(dir.path(), NODE).unwrap();
+        let third = new_boot(dir.path(), &kernel, NODE).unwrap();
         assert_ne!(second, third);
         assert_eq!(read_boot(dir.path(), &kernel, NODE).unwrap(), third);
     }

@@ -11,6 +11,8 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use crate::fault;
+
 /// What every state file begins with.
 const MAGIC: &str = "podnet-state";
 
@@ -19,6 +21,9 @@ const VERSION: u32 = 1;
 
 /// The longest state file, in bytes: some 20 times what 256 nodes need.
 const MAX_LEN: u64 = 4 * 1024 * 1024;
+
+/// The extension of a new file until it takes the place of the old one. No state file has one.
+const BESIDE: &str = "new";
 
 /// Why a state file cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -143,7 +148,7 @@ fn replace<T: Serialize>(
 ) -> Result<(), StoreError> {
     let bytes = encode(kind, owner, content)
         .map_err(|error| StoreError::io("write", path)(io::Error::other(error)))?;
-    let beside = path.with_extension("new");
+    let beside = path.with_extension(BESIDE);
     let written = OpenOptions::new()
         .write(true)
         .create(true)
@@ -151,10 +156,14 @@ fn replace<T: Serialize>(
         .mode(0o600)
         .open(&beside)
         .and_then(|mut file| {
+            fault::point("new file beside the old one");
             file.write_all(&bytes)?;
-            settle(&file)
-        })
-        .and_then(|()| fs::rename(&beside, path));
+            fault::point("content of the new file");
+            settle(&file)?;
+            fault::point("new file on disk");
+            fs::rename(&beside, path)
+        });
+    fault::point("new file in the place of the old one");
     if let Err(error) = written {
         // A half-written file must not stay behind, least of all on a full disk.
         let _ = fs::remove_file(&beside);
@@ -169,20 +178,39 @@ fn replace<T: Serialize>(
 /// # Errors
 /// When the file system refuses.
 pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_file(path) {
+    let removed = fs::remove_file(path);
+    fault::point("removal of a file");
+    match removed {
         Ok(()) => sync_parent(path),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(StoreError::io("remove", path)(error)),
     }
 }
 
+/// Removes from a folder what a process that was killed was about to put in the place of a file.
+///
+/// # Errors
+/// When the file system refuses.
+pub(super) fn sweep(dir: &Path) -> Result<(), StoreError> {
+    for entry in fs::read_dir(dir).map_err(StoreError::io("list", dir))? {
+        let path = entry.map_err(StoreError::io("list", dir))?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == BESIDE)
+        {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
 fn sync_parent(path: &Path) -> Result<(), StoreError> {
     let Some(parent) = path.parent() else {
         return Ok(());
     };
-    File::open(parent)
-        .and_then(|dir| dir.sync_all())
-        .map_err(StoreError::io("sync", parent))
+    let synced = File::open(parent).and_then(|dir| dir.sync_all());
+    fault::point("folder on disk");
+    synced.map_err(StoreError::io("sync", parent))
 }
 
 fn encode<T: Serialize>(
@@ -326,6 +354,10 @@ mod tests {
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
         );
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        fs::write(dir.path().join("thing.new"), "half").unwrap();
+        sweep(dir.path()).unwrap();
+        assert_eq!(read::<u32>(&path, "thing", Some(OWNER)).unwrap(), Some(2));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         remove(&path).unwrap();
         remove(&path).unwrap();

@@ -123,6 +123,7 @@ impl fmt::Debug for Identity {
 pub fn reset_identity(state_dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
     // `cluster` first: without it the rest means nothing.
     let paths = ["cluster", "ledger", "peers", "epoch", KIND].map(|name| state_dir.join(name));
+    file::sweep(state_dir)?;
     let present: Vec<PathBuf> = paths.into_iter().filter(|path| path.exists()).collect();
     for path in &present {
         file::remove(path)?;

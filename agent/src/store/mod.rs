@@ -20,7 +20,7 @@ mod lock;
 mod member;
 mod run;
 
-pub use boot::read_boot;
+pub use boot::{new_boot, read_boot};
 pub use file::{StoreError, make_private_dir};
 pub use identity::{Identity, reset_identity};
 pub use lock::StateLock;

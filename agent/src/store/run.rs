@@ -11,6 +11,7 @@ use podnet_proto::{NodeId, PodName};
 use serde::{Deserialize, Serialize};
 
 use super::file::{self, StoreError};
+use crate::fault;
 
 const PODS: &str = "pods";
 const POD: &str = "pod";
@@ -61,13 +62,16 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// The run directory at `dir`, of this node.
+    /// The run directory at `dir`, of this node, without what was being written when the last agent
+    /// was killed.
     ///
     /// # Errors
     /// When its folders cannot be made.
     pub fn open(dir: PathBuf, node: NodeId) -> Result<Self, StoreError> {
         let pods = dir.join(PODS);
         fs::create_dir_all(&pods).map_err(StoreError::io("create", &pods))?;
+        file::sweep(&dir)?;
+        file::sweep(&pods)?;
         Ok(Self { dir, node })
     }
 
@@ -86,10 +90,7 @@ impl RunDir {
         let mut pods = BTreeMap::new();
         for entry in fs::read_dir(&dir).map_err(StoreError::io("list", &dir))? {
             let path = entry.map_err(StoreError::io("list", &dir))?.path();
-            if path.extension().is_some() {
-                // A record that was being written when the agent was killed.
-                file::remove(&path)?;
-            } else if let Some(record) = file::read::<PodRecord>(&path, POD, Some(self.node))? {
+            if let Some(record) = file::read::<PodRecord>(&path, POD, Some(self.node))? {
                 pods.insert(record.link.pod.clone(), record);
             }
         }
@@ -150,9 +151,7 @@ impl RunDir {
     /// # Errors
     /// When the file system refuses.
     pub fn clear(&self) -> Result<(), StoreError> {
-        forget(&self.dir)?;
-        let pods = self.dir.join(PODS);
-        fs::create_dir_all(&pods).map_err(StoreError::io("create", &pods))
+        empty(&self.dir)
     }
 
     fn pod(&self, name: &PodName) -> PathBuf {
@@ -160,14 +159,16 @@ impl RunDir {
     }
 }
 
-/// Removes what a run directory holds of an earlier boot.
-pub(super) fn forget(run_dir: &Path) -> Result<(), StoreError> {
+/// Removes everything but the boot number from a run directory.
+pub(super) fn empty(run_dir: &Path) -> Result<(), StoreError> {
     let pods = run_dir.join(PODS);
     match fs::remove_dir_all(&pods) {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(StoreError::io("remove", &pods)(error)),
     }
+    fault::point("removal of the folder of pods");
+    fs::create_dir_all(&pods).map_err(StoreError::io("create", &pods))?;
     file::remove(&run_dir.join(FREED))?;
     file::remove(&run_dir.join(SYSCTLS))
 }

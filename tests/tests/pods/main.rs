@@ -8,6 +8,7 @@
 )]
 
 mod addresses;
+mod atomic;
 mod attach;
 mod connections;
 mod cost;

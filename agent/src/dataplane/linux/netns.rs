@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use super::errno::{Errno, KernelError};
 use super::socket::{DEADLINE, Socket};
 use super::sysctl::{self, PodIpv6};
+use crate::fault;
 
 /// The network namespace of the calling thread.
 const OWN: &str = "/proc/thread-self/ns/net";
@@ -179,6 +180,7 @@ fn make(path: &Path, ipv6: PodIpv6, driver: &runtime::Handle) -> Result<Inside, 
         .create_new(true)
         .mode(MADE_MODE)
         .open(path)?;
+    fault::point("file of a namespace");
     let made = populate(path, ipv6, driver);
     if made.is_err() {
         // The first error counts.
@@ -189,6 +191,7 @@ fn make(path: &Path, ipv6: PodIpv6, driver: &runtime::Handle) -> Result<Inside, 
 
 fn populate(path: &Path, ipv6: PodIpv6, driver: &runtime::Handle) -> Result<Inside, KernelError> {
     unshare(CloneFlags::CLONE_NEWNET)?;
+    fault::point("namespace");
     mount(
         Some(OWN),
         path,
@@ -196,6 +199,7 @@ fn populate(path: &Path, ipv6: PodIpv6, driver: &runtime::Handle) -> Result<Insi
         MsFlags::MS_BIND,
         None::<&str>,
     )?;
+    fault::point("mount of a namespace");
     sysctl::prepare_pod_defaults(ipv6)?;
     let netns = Netns::open(path)?.ok_or(KernelError::Incomplete("namespace"))?;
     let socket = Socket::route(driver)?;
@@ -211,7 +215,9 @@ fn share(directory: &Path) -> Result<(), KernelError> {
     let _lock = lock.map_err(|(_, errno)| errno)?;
     let shared = || {
         let flags = MsFlags::MS_SHARED;
-        mount(None::<&str>, directory, None::<&str>, flags, None::<&str>)
+        let shared = mount(None::<&str>, directory, None::<&str>, flags, None::<&str>);
+        fault::point("propagation of the directory of namespaces");
+        shared
     };
     match shared() {
         // It is not a mount point yet.
@@ -224,6 +230,7 @@ fn share(directory: &Path) -> Result<(), KernelError> {
                 flags,
                 None::<&str>,
             )?;
+            fault::point("mount of the directory of namespaces");
             Ok(shared()?)
         }
         result => Ok(result?),
@@ -267,7 +274,10 @@ fn remove(path: &Path) -> Result<(), KernelError> {
         Ok(()) | Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => {}
         Err(errno) => return Err(errno.into()),
     }
-    match fs::remove_file(path).map_err(KernelError::from) {
+    fault::point("unmount of a namespace");
+    let removed = fs::remove_file(path).map_err(KernelError::from);
+    fault::point("removal of the file of a namespace");
+    match removed {
         Err(error) if !error.is(Errno::NotFound) => Err(error),
         Ok(()) | Err(_) => Ok(()),
     }

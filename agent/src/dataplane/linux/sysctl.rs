@@ -12,9 +12,17 @@ use podnet_core::kernel::{IfName, OpError, OpErrorKind, PodLink, Sysctl, SysctlV
 
 use super::errno::{Errno, KernelError};
 use super::netns::on_thread;
+use crate::fault;
 
 /// Where the kernel shows its parameters; those of the network are the reader's namespace's.
 const ROOT: &str = "/proc/sys";
+
+/// Where the parameters of interfaces for IPv4 are.
+const IPV4: &str = "/proc/sys/net/ipv4/conf";
+
+/// The values of a parameter that is either off or on.
+const OFF: &str = "0";
+const ON: &str = "1";
 
 /// Where the parameters of interfaces for IPv6 are.
 const IPV6: &str = "/proc/sys/net/ipv6/conf";
@@ -58,26 +66,55 @@ impl PodIpv6 {
 
 /// Reads all parameters that podnet may change; one that this kernel does not have is left out.
 pub(super) async fn observe() -> Result<BTreeMap<Sysctl, SysctlValue>, KernelError> {
-    on_thread(|| {
+    Ok(on_thread(|| {
         let mut values = BTreeMap::new();
         for sysctl in Sysctl::ALL {
-            match fs::read_to_string(file(sysctl)) {
-                Ok(value) => {
-                    values.insert(sysctl, value.trim_end().to_owned());
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error.into()),
-            }
+            let value = read(&sysctl)?;
+            values.extend(value.map(|value| (sysctl, value)));
         }
-        Ok(values)
+        if values
+            .get(&Sysctl::Ipv4Forward)
+            .is_some_and(|value| value == OFF)
+        {
+            values.extend(changed_along()?);
+        }
+        Ok::<_, io::Error>(values)
     })
-    .await?
+    .await??)
+}
+
+/// What to turn forwarding on changes along with it, and to turn it off again would not bring back
+/// (`inet_forward_change` in the kernel).
+fn changed_along() -> io::Result<Vec<(Sysctl, SysctlValue)>> {
+    let mut parameters = vec![(Sysctl::Ipv4AcceptRedirects, OFF)];
+    for entry in fs::read_dir(IPV4)? {
+        let name = entry?.file_name();
+        // That of all is the parameter that changes the others.
+        let ifname = name.to_str().filter(|name| *name != "all");
+        let ifname = ifname.and_then(|name| name.parse().ok());
+        parameters.extend(ifname.map(|ifname| (Sysctl::Ipv4ForwardOn(ifname), ON)));
+    }
+    let mut values = Vec::new();
+    for (sysctl, lost) in parameters {
+        let value = read(&sysctl)?.filter(|value| value == lost);
+        values.extend(value.map(|value| (sysctl, value)));
+    }
+    Ok(values)
+}
+
+/// The value of a parameter; `None` where there is none.
+fn read(sysctl: &Sysctl) -> io::Result<Option<SysctlValue>> {
+    match fs::read_to_string(file(sysctl)) {
+        Ok(value) => Ok(Some(value.trim_end().to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Sets a parameter.
-pub(super) async fn set(sysctl: Sysctl, value: &SysctlValue) -> Result<(), OpError> {
-    let text = value.clone();
-    let written = on_thread(move || fs::write(file(sysctl), text)).await;
+pub(super) async fn set(sysctl: &Sysctl, value: &SysctlValue) -> Result<(), OpError> {
+    let (path, text) = (file(sysctl), value.clone());
+    let written = on_thread(move || write(path, &text)).await;
     match written.and_then(|result| result.map_err(KernelError::from)) {
         Ok(()) => Ok(()),
         Err(error) if error.is(Errno::NotFound) => Err(OpError::new(
@@ -88,7 +125,13 @@ pub(super) async fn set(sysctl: Sysctl, value: &SysctlValue) -> Result<(), OpErr
     }
 }
 
-fn file(sysctl: Sysctl) -> PathBuf {
+fn write(path: impl AsRef<Path>, value: &str) -> io::Result<()> {
+    let written = fs::write(path, value);
+    fault::point("kernel parameter");
+    written
+}
+
+fn file(sysctl: &Sysctl) -> PathBuf {
     Path::new(ROOT).join(sysctl.path())
 }
 
@@ -108,10 +151,8 @@ pub(super) async fn prepare_bridge(ifname: &IfName) -> Result<(), KernelError> {
     let bridge = ifname.clone();
     Ok(on_thread(move || {
         write_ipv6(bridge.as_str(), &[("accept_ra", "0")])?;
-        fs::write(
-            format!("{ROOT}/net/ipv4/conf/{bridge}/promote_secondaries"),
-            "1",
-        )
+        let promote = format!("{ROOT}/net/ipv4/conf/{bridge}/promote_secondaries");
+        write(promote, "1")
     })
     .await??)
 }
@@ -130,6 +171,8 @@ fn write_ipv6(interface: &str, parameters: &[(&str, &str)]) -> io::Result<()> {
     parameters.iter().try_for_each(|(name, value)| {
         let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
         let file = openat(&directory, *name, flags, Mode::empty())?;
-        File::from(file).write_all(value.as_bytes())
+        let written = File::from(file).write_all(value.as_bytes());
+        fault::point("kernel parameter");
+        written
     })
 }
