@@ -4,10 +4,10 @@ use std::net::Ipv4Addr;
 use std::process::Stdio;
 
 use nix::sys::signal::Signal;
-use podnet_lab::Place;
 use podnet_lab::command::Guard;
 use podnet_lab::lines::Lines;
 use podnet_lab::process::ProcessId;
+use podnet_lab::{Place, eventually};
 use serde_json::Value;
 
 use crate::scene::LIMIT;
@@ -15,7 +15,7 @@ use crate::scene::LIMIT;
 /// Starts a program at a place, and collects what it prints.
 fn start(place: &Place<'_>, words: &[&str]) -> (Guard, Lines) {
     let mut command = place.command(words).unwrap();
-    command.stdout(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
     let mut guard = Guard::new(command.spawn().unwrap());
     let lines = Lines::of(guard.stdout().unwrap());
     (guard, lines)
@@ -42,13 +42,16 @@ impl Ping {
     }
 
     /// Waits until ten more answers are there.
+    #[track_caller]
     pub(crate) fn goes_on(&self) {
-        let answers = |lines: &[String]| lines.iter().filter(|l| l.contains("icmp_seq=")).count();
-        let wanted = format!("icmp_seq={} ", answers(&self.lines.all()) + 10);
-        let is_wanted = |line: &str| line.contains(&wanted);
-        self.lines
-            .wait_for(LIMIT, "answers to a ping", is_wanted)
-            .unwrap();
+        let is_answer = |line: &&String| line.contains(" bytes from ");
+        let answers = || self.lines.all().iter().filter(is_answer).count();
+        let before = answers();
+        eventually(LIMIT, "answers to a ping", || match answers() - before {
+            10.. => Ok(()),
+            few => Err(format!("{few} after {before}")),
+        })
+        .unwrap();
     }
 
     /// Ends it. Of all requests but the last, which may be under way, every answer must be there,
@@ -91,7 +94,7 @@ impl<'lab> Stream<'lab> {
         let overflows = overflows(&to);
         // Its document comes with its end.
         let (server, report) = start(&to, &["iperf3", "--server", "--one-off", "--json"]);
-        podnet_lab::eventually(LIMIT, "a server", || {
+        eventually(LIMIT, "a server", || {
             let listens = to.exec(["ss", "-Hltn", "sport = :5201"]).unwrap().stdout;
             (!listens.is_empty())
                 .then_some(())

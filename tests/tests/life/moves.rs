@@ -6,7 +6,7 @@ use podnet_lab::{Lab, Node, eventually};
 
 use crate::flow::Ping;
 use crate::scene::{
-    LIMIT, add_pod, ask, block, list, nodes, ready, shell, status, status_where, text,
+    LIMIT, add_pod, ask, block, list, nodes, ready, refused_with, shell, status, status_where, text,
 };
 use crate::underlay::{
     FOLLOWED, kernel_routes, plug, problems, readdress, told, underlay, users_cluster, users_lab,
@@ -251,8 +251,12 @@ fn a_member_that_was_down_finds_those_that_have_moved_meanwhile() {
 
     // It moves itself, and nobody sees it.
     two.node.kill().unwrap();
-    readdress(two.node, "eth0", underlay(22));
+    shell(two.node, "ip address flush dev eth0 scope global");
     two.node.start().unwrap();
+    status_where(two.node, "the address is missed", |status| {
+        status["problems"][0]["code"] == "bad_address"
+    });
+    readdress(two.node, "eth0", underlay(22));
     assert_followed(two, underlay(22), &[one, three]);
     // With a reboot a host may come back elsewhere: here where it was at first.
     two.node.reboot().unwrap();
@@ -261,6 +265,24 @@ fn a_member_that_was_down_finds_those_that_have_moved_meanwhile() {
     let two = Host { pod, ..two };
     assert_told(two.node, underlay(12), &[one, three]);
     within(LIMIT, "packets", &Ok(()), || one.ping(&two));
+}
+
+#[test]
+fn a_node_that_waits_for_its_block_is_followed_too() {
+    let lab = users_lab(3).up().unwrap();
+    let [node1, node2, node3] = nodes(&lab);
+    let invitation = node1.init(None).unwrap();
+    node2.join(&invitation, node1).unwrap();
+    node1.kill().unwrap();
+    let words = ["--timeout", "2s", "join", "192.168.56.12"];
+    refused_with(node3, &words, &invitation.token, ("timeout", 124));
+    readdress(node3, "eth0", underlay(23));
+    let endpoint = "192.168.56.23:7846".to_owned();
+    within(LIMIT, "its new address", &endpoint, || told(node3));
+    node1.start().unwrap();
+    for node in [node3, node2, node1] {
+        ready(node, 2);
+    }
 }
 
 /// Nobody knows where any other is: the user says it to each but one.
