@@ -1,5 +1,6 @@
 //! The podnet agent: everything around the decisions of `podnet_core`.
 
+pub mod announce;
 pub mod config;
 pub mod control;
 pub mod daemon;

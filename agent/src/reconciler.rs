@@ -106,8 +106,6 @@ pub struct Target {
     pub excluded: Vec<Ipv4Network>,
     /// The node's block.
     pub block: Ipv4Network,
-    /// The node's address on the underlay.
-    pub address: Ipv4Addr,
     /// The blocks of all other members.
     pub peers: Vec<PeerBlock>,
     /// The pods that are attached.
@@ -120,11 +118,24 @@ pub struct Target {
 pub type RememberSysctls =
     Arc<dyn Fn(&BTreeMap<Sysctl, SysctlValue>) -> Result<(), String> + Send + Sync>;
 
+/// What of the host's own network to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Underlay {
+    /// The address that peers are told.
+    pub address: Ipv4Addr,
+    /// Where the peers are.
+    pub peers: BTreeSet<IpAddr>,
+    /// The MTU of the device that had the address last, as long as no other has it.
+    pub mtu: Option<Mtu>,
+}
+
 /// What a pass is to do.
 #[derive(Clone)]
 pub struct Job {
     /// What the kernel should hold is made from this; nothing of podnet's where it is `None`.
     pub target: Option<Target>,
+    /// What carries it.
+    pub underlay: Underlay,
     /// What to look at.
     pub parts: Parts,
     /// Called before a kernel parameter is changed.
@@ -184,8 +195,8 @@ async fn try_pass(
     job: &Job,
     report: &mut Report,
 ) -> Result<(), ObserveError> {
+    look_at_underlay(dataplane, &job.underlay, report).await?;
     if let Some(target) = &job.target {
-        look_at_underlay(dataplane, target, report).await?;
         let mtu = report.mtu.unwrap_or(DEFAULT_MTU);
         let pods: Vec<PodLink> = target
             .pods
@@ -235,22 +246,17 @@ async fn try_pass(
 
 async fn look_at_underlay(
     dataplane: &dyn Dataplane,
-    target: &Target,
+    underlay: &Underlay,
     report: &mut Report,
 ) -> Result<(), ObserveError> {
-    let underlay = target
-        .peers
-        .iter()
-        .filter_map(|peer| peer.address)
-        .collect();
     let scope = Scope {
         addresses: true,
-        underlay,
+        underlay: underlay.peers.clone(),
         ..Scope::default()
     };
     let observed = dataplane.observe(&scope).await?;
     report.addresses = observed.addresses.unwrap_or_default();
-    report.mtu = host::mtu_of(target.address.into(), &report.addresses);
+    report.mtu = host::mtu_of(underlay.address.into(), &report.addresses).or(underlay.mtu);
     report.underlay = observed.underlay;
     Ok(())
 }

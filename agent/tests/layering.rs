@@ -10,7 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which modules of the agent each may import, beside itself.
-const ALLOWED: [(&str, &[&str]); 11] = [
+const ALLOWED: [(&str, &[&str]); 12] = [
+    ("announce", &[]),
     ("config", &[]),
     ("control", &[]),
     ("dataplane", &["fault"]),
@@ -23,6 +24,7 @@ const ALLOWED: [(&str, &[&str]); 11] = [
     (
         "daemon",
         &[
+            "announce",
             "config",
             "control",
             "dataplane",
@@ -37,7 +39,8 @@ const ALLOWED: [(&str, &[&str]); 11] = [
 ];
 
 /// Crates that one module alone may know, and that module.
-const CONFINED: [(&str, &str); 7] = [
+const CONFINED: [(&str, &str); 8] = [
+    ("pnet_datalink", "announce"),
     ("chitchat", "gossip"),
     ("chacha20poly1305", "gossip"),
     ("rtnetlink", "dataplane"),

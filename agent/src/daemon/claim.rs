@@ -239,8 +239,9 @@ fn random_others(
     nudged: &[SocketAddrV4],
     count: usize,
 ) -> Vec<SocketAddrV4> {
+    // A node whose address has changed is not at its old one any more.
+    let addresses = membership.view.newest().map(|entry| entry.address);
     let own = membership.member.advertise;
-    let addresses = membership.view.entries().iter().map(|entry| entry.address);
     let others: Vec<SocketAddrV4> = addresses
         .filter(|address| *address != own && !nudged.contains(address))
         .collect();

@@ -12,6 +12,7 @@ mod agent;
 mod claim;
 mod cleanup;
 mod error;
+mod follow;
 mod host;
 mod init;
 mod join;

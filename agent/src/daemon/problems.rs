@@ -1,5 +1,6 @@
 //! What is wrong on this node, and what cures it.
 
+use podnet_core::advertise::{Lost, lost};
 use podnet_core::claim::{ClaimState, Quorum};
 use podnet_core::kernel::OpErrorKind;
 use podnet_proto::api::{Node, PathState, ProblemEntry, Severity};
@@ -8,6 +9,7 @@ use podnet_proto::{ApiError, ErrorCode};
 use super::agent::Agent;
 use super::error;
 use super::membership::Membership;
+use crate::store::Member;
 
 impl Agent {
     pub(super) fn problems(&self) -> Vec<ProblemEntry> {
@@ -40,6 +42,15 @@ impl Agent {
                 Severity::Error,
                 ApiError::new(ErrorCode::PortInUse, message),
             );
+        }
+        let told = *membership.member.advertise.ip();
+        if let Some(lost) = self
+            .reconciling
+            .addresses
+            .as_ref()
+            .and_then(|addresses| lost(told, addresses))
+        {
+            add(Severity::Error, lost_address(&lost, &membership.member));
         }
         if let Some(blind) = &self.reconciling.blind {
             add(Severity::Error, blind.clone());
@@ -74,6 +85,18 @@ impl Agent {
         }
         problems
     }
+}
+
+fn lost_address(lost: &Lost, member: &Member) -> ApiError {
+    let cure = match lost.others[..] {
+        [(only, _)] if !member.advertise_fixed => {
+            format!("peers are told {only} instead in a moment")
+        }
+        [..] => "give it to an interface again, or leave and join again with --advertise ADDR for \
+                 the one that peers reach"
+            .to_owned(),
+    };
+    ApiError::new(ErrorCode::BadAddress, lost.to_string()).hint(cure)
 }
 
 fn no_path(node: &Node) -> ApiError {

@@ -50,9 +50,10 @@ pub(crate) enum Tampering {
     ForwardingOff,
     UnderlayFlapped,
     NamespaceRemoved,
+    Readdressed,
 }
 
-const TAMPERINGS: [Tampering; 12] = [
+const TAMPERINGS: [Tampering; 13] = [
     Tampering::RouteRemoved,
     Tampering::AllRoutesRemoved,
     Tampering::BridgeRemoved,
@@ -65,7 +66,12 @@ const TAMPERINGS: [Tampering; 12] = [
     Tampering::ForwardingOff,
     Tampering::UnderlayFlapped,
     Tampering::NamespaceRemoved,
+    Tampering::Readdressed,
 ];
+
+/// The first nodes never get other addresses: where all have moved unseen by each other, nobody
+/// finds anybody.
+const SETTLED: usize = 2;
 
 impl Tampering {
     /// How somebody does it, in a shell on the node. There may be nothing to change.
@@ -87,6 +93,11 @@ impl Tampering {
                  ip route replace $way"
             }
             Self::NamespaceRemoved => "ip netns del $(ls /run/netns | shuf -n1)",
+            Self::Readdressed => {
+                "way=$(ip route show default); ip address flush dev eth0 scope global; \
+                 ip address add 192.168.56.$((50 + 10 * ${HOSTNAME#node} + RANDOM % 10))/24 dev eth0; \
+                 ip route replace $way"
+            }
         }
     }
 }
@@ -147,7 +158,7 @@ impl Plan {
         match self.rng.u8(0..20) {
             0..=6 => Action::AddPod(node, self.name()),
             7..=10 => Action::RemovePod(node, self.name()),
-            11..=14 => Action::Tamper(node, self.tampering()),
+            11..=14 => Action::Tamper(node, self.tampering(node)),
             15 => {
                 self.running[node] = true;
                 Action::Reboot(node)
@@ -171,7 +182,8 @@ impl Plan {
         format!("pod{}", self.rng.usize(0..NAMES))
     }
 
-    fn tampering(&mut self) -> Tampering {
-        TAMPERINGS[self.rng.usize(0..TAMPERINGS.len())]
+    fn tampering(&mut self, node: usize) -> Tampering {
+        let last = TAMPERINGS.len() - usize::from(node < SETTLED);
+        TAMPERINGS[self.rng.usize(0..last)]
     }
 }

@@ -17,7 +17,6 @@ mod joining;
 mod leaving;
 mod paths;
 mod pcap;
-mod restart;
 mod scene;
 mod schema;
 mod shortage;

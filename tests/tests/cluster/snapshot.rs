@@ -134,13 +134,17 @@ impl Snapshot {
     }
 }
 
-/// Waits until the kernel has found its own IPv6 addresses to be unique, which changes them.
+/// Waits until the kernel has given a link its own IPv6 address, which takes until the link has a
+/// carrier, and has found all such addresses to be unique, which changes them.
 #[track_caller]
 pub(crate) fn settle(node: Node<'_>) {
-    eventually(LIMIT, "no tentative address", || {
-        match shell(node, "ip -6 -o address show tentative") {
-            tentative if tentative.is_empty() => Ok(()),
-            tentative => Err(tentative),
+    let script = "ip -6 -o address show tentative
+        off=$(cat /proc/sys/net/ipv6/conf/eth0/disable_ipv6 2>/dev/null || echo 1)
+        [ $off = 1 ] || ip -6 -o address show dev eth0 scope link | grep -q . || echo none yet";
+    eventually(LIMIT, "the kernel's own addresses", || {
+        match shell(node, script) {
+            unsettled if unsettled.is_empty() => Ok(()),
+            unsettled => Err(unsettled),
         }
     })
     .unwrap();

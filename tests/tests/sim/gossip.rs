@@ -104,6 +104,13 @@ impl Board {
         }
     }
 
+    /// The values that this node has published.
+    pub(crate) fn published(&self) -> Vec<(Key, Rc<str>)> {
+        let own = self.entries[&self.own].values.iter();
+        own.map(|(key, (_, value))| (*key, Rc::clone(value)))
+            .collect()
+    }
+
     /// One gossip interval: one's own heartbeat rises, and what is long dead is dropped.
     pub(crate) fn tick(&mut self, now: Moment) {
         let (own, grace) = (self.own, self.grace);
