@@ -5,19 +5,22 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body as HttpBody, Bytes};
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use hyper::body::Incoming;
 use podnet_proto::api::{InitRequest, JoinRequest, LeaveRequest, PodRequest};
 use podnet_proto::error::Problem;
 use podnet_proto::{ApiError, ErrorCode, PodName};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
-use tower_http::timeout::RequestBodyTimeoutLayer;
+use tower::ServiceExt as _;
 
+use super::connections::Work;
 use super::{Answer, Request};
 
 /// The longest body of a request, in bytes.
@@ -51,9 +54,33 @@ pub(super) fn router(requests: Requests) -> Router {
                 "the resource has no such method",
             ))
         })
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(RequestBodyTimeoutLayer::new(BODY_TIMEOUT))
+        .layer(DefaultBodyLimit::disable())
         .with_state(requests)
+}
+
+/// The answer to a request: its body first, whole, in time and of bounded length; then the agent is
+/// at work for it.
+pub(super) async fn answer(
+    router: Router,
+    work: &Work,
+    request: axum::http::Request<Incoming>,
+) -> Response {
+    let (head, body) = request.into_parts();
+    let read = axum::body::to_bytes(HttpBody::new(body), MAX_BODY);
+    let why = match tokio::time::timeout(BODY_TIMEOUT, read).await {
+        Ok(Ok(body)) => {
+            let _at_work = work.begin();
+            let request = axum::http::Request::from_parts(head, HttpBody::from(body));
+            return router.oneshot(request).await.into_response();
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("it did not come within {} s", BODY_TIMEOUT.as_secs()),
+    };
+    usage(format!("request body: {why}")).into_response()
+}
+
+fn usage(message: String) -> Failure {
+    Failure(ApiError::new(ErrorCode::Usage, message))
 }
 
 /// An error as an HTTP answer.
@@ -86,8 +113,7 @@ where
     type Rejection = Failure;
 
     async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Failure> {
-        let usage = |message: String| Failure(ApiError::new(ErrorCode::Usage, message));
-        let bytes = axum::body::Bytes::from_request(request, state)
+        let bytes = Bytes::from_request(request, state)
             .await
             .map_err(|error| usage(format!("request body: {}", error.body_text())))?;
         let bytes = if bytes.is_empty() {

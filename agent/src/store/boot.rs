@@ -1,14 +1,19 @@
 //! The host's boot.
 
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use podnet_proto::{Boot, NodeId};
 use serde::{Deserialize, Serialize};
 
 use super::file::{self, StoreError};
+use super::kind::Kind;
 
-const KIND: &str = "boot";
+const KIND: Kind = Kind::Boot;
+
+/// The longest number of a boot that is read, in bytes; the kernel's has 37.
+const MAX_KERNEL_ID: u64 = 256;
 
 #[derive(Serialize, Deserialize)]
 struct Content {
@@ -22,22 +27,30 @@ struct Content {
 /// removed.
 ///
 /// # Errors
-/// When a file is damaged, or the file system refuses.
+/// When a file is damaged or another node's, or the file system refuses.
 pub fn read_boot(run_dir: &Path, kernel_boot_id: &Path, node: NodeId) -> Result<Boot, StoreError> {
-    let kernel = fs::read_to_string(kernel_boot_id)
-        .map_err(StoreError::io("read", kernel_boot_id))?
-        .trim()
-        .to_owned();
-    fs::create_dir_all(run_dir).map_err(StoreError::io("create", run_dir))?;
-    let path = run_dir.join(KIND);
+    let kernel = read_kernel(kernel_boot_id).map_err(StoreError::io("read", kernel_boot_id))?;
+    let path = run_dir.join(KIND.as_str());
     match file::read::<Content>(&path, KIND, Some(node)) {
         Ok(Some(content)) if content.kernel == kernel => return Ok(content.boot),
-        // Another node's, or another boot's: the run directory is a leftover.
-        Ok(_) | Err(StoreError::Foreign { .. }) => {}
+        // Of another boot: the run directory is a leftover.
+        Ok(_) => {}
         Err(error) => return Err(error),
     }
     super::run::forget(run_dir)?;
     draw(run_dir, kernel, node)
+}
+
+/// The kernel's number of its boot.
+fn read_kernel(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?
+        .take(MAX_KERNEL_ID)
+        .read_to_string(&mut text)?;
+    match text.trim() {
+        "" => Err(io::Error::new(io::ErrorKind::InvalidData, "it is empty")),
+        number => Ok(number.to_owned()),
+    }
 }
 
 /// Draws a new number for this boot: after a node has left a cluster, its old one must never be
@@ -46,7 +59,7 @@ pub fn read_boot(run_dir: &Path, kernel_boot_id: &Path, node: NodeId) -> Result<
 /// # Errors
 /// When the file system refuses.
 pub(super) fn redraw(run_dir: &Path, node: NodeId) -> Result<Boot, StoreError> {
-    let path = run_dir.join(KIND);
+    let path = run_dir.join(KIND.as_str());
     let kernel = file::read::<Content>(&path, KIND, Some(node))?
         .map(|content| content.kernel)
         .unwrap_or_default();
@@ -55,12 +68,19 @@ pub(super) fn redraw(run_dir: &Path, node: NodeId) -> Result<Boot, StoreError> {
 
 fn draw(run_dir: &Path, kernel: String, node: NodeId) -> Result<Boot, StoreError> {
     let boot = Boot(rand::random());
-    file::write_until_reboot(&run_dir.join(KIND), KIND, node, &Content { boot, kernel })?;
+    file::write_until_reboot(
+        &run_dir.join(KIND.as_str()),
+        KIND,
+        node,
+        &Content { boot, kernel },
+    )?;
     Ok(boot)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const NODE: NodeId = NodeId::from_bytes([1; 16]);
