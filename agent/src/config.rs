@@ -16,6 +16,12 @@ pub const DEFAULT_GOSSIP_PORT: u16 = 7846;
 
 const DEFAULT_FILE: &str = "/etc/podnet/podnetd.toml";
 
+/// The longest message of the parser that is passed on, in bytes.
+const MAX_TOLD: usize = 300;
+
+/// The longest interval: ten years.
+const MAX_TIMING: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
 /// The longest configuration file, in bytes: far more than there is to say.
 const MAX_FILE: u64 = 1024 * 1024;
 
@@ -239,7 +245,7 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// The file is not TOML, or a key or value in it is wrong.
-    #[error("configuration file {}: {}", path.display(), reason.trim())]
+    #[error("configuration file {}: {reason}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -355,13 +361,19 @@ fn absolute(name: &'static str, path: PathBuf) -> Result<PathBuf, ConfigError> {
 }
 
 fn read(path: &Path) -> Result<Settings, ConfigError> {
-    let mut text = String::new();
+    let unreadable = |source| ConfigError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    let mut bytes = Vec::new();
     File::open(path)
-        .and_then(|file| file.take(MAX_FILE).read_to_string(&mut text))
-        .map_err(|source| ConfigError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
+        .and_then(|file| file.take(MAX_FILE).read_to_end(&mut bytes))
+        .map_err(unreadable)?;
+    if bytes.len() as u64 == MAX_FILE {
+        return Err(unreadable(io::ErrorKind::FileTooLarge.into()));
+    }
+    let text = String::from_utf8(bytes)
+        .map_err(|error| unreadable(io::Error::new(io::ErrorKind::InvalidData, error)))?;
     parse(path, &text)
 }
 
@@ -370,12 +382,49 @@ fn parse(path: &Path, text: &str) -> Result<Settings, ConfigError> {
         path: path.to_owned(),
         reason,
     };
-    let settings: Settings = toml::from_str(text).map_err(|error| malformed(error.to_string()))?;
-    match settings.timing {
-        Some(timing) if timing.gossip_interval.is_zero() || timing.resync.is_zero() => Err(
-            malformed("[timing]: an interval must be longer than zero".to_owned()),
-        ),
-        Some(_) | None => Ok(settings),
+    let settings: Settings = toml::from_str(text).map_err(|error| malformed(told(text, &error)))?;
+    if let Some(timing) = settings.timing {
+        timing.check().map_err(malformed)?;
+    }
+    Ok(settings)
+}
+
+/// What the parser has to say, in one line.
+fn told(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+    // It quotes the file.
+    let message: String = error.message().escape_default().take(MAX_TOLD).collect();
+    format!("line {line}: {message}")
+}
+
+impl Timing {
+    /// Refuses what no clock can count, and what would never rest.
+    fn check(&self) -> Result<(), String> {
+        let all = [
+            (
+                "gossip_interval",
+                self.gossip_interval,
+                Duration::from_millis(1),
+            ),
+            ("resync", self.resync, Duration::from_millis(1)),
+            ("dead_grace", self.dead_grace, Duration::from_secs(1)),
+            (
+                "voter_replace_after",
+                self.voter_replace_after,
+                Duration::ZERO,
+            ),
+            ("listen", self.listen, Duration::ZERO),
+        ];
+        match all
+            .iter()
+            .find(|(_, value, least)| value < least || *value > MAX_TIMING)
+        {
+            Some((name, _, least)) => Err(format!(
+                "[timing] {name}: it must be from {least:?} to 10 years"
+            )),
+            None => Ok(()),
+        }
     }
 }
 

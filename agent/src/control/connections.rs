@@ -111,8 +111,8 @@ mod tests {
     async fn the_first_that_waits_makes_room_and_work_is_not_interrupted() {
         let mut connections = Connections::at_most(3);
         let mut ended = Vec::new();
-        let (finish, mut finished) = oneshot::channel::<()>();
-        let mut finished = Some(async move { (&mut finished).await });
+        let (finish, finished) = oneshot::channel::<()>();
+        let mut finished = Some(finished);
         for number in 0..3 {
             connections.make_room().await;
             let (alive, end) = oneshot::channel::<()>();

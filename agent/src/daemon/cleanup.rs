@@ -101,7 +101,8 @@ async fn remove_all(dataplane: &dyn Dataplane, cleaned: &mut Cleaned) -> Result<
 /// # Errors
 /// When an agent runs on the state directory, or the file system refuses.
 pub fn reset(config: &Config) -> Result<Vec<PathBuf>, ApiError> {
-    if !config.state_dir.exists() {
+    // What leads to nothing is none; what can lead to nothing, locking refuses.
+    if matches!(config.state_dir.try_exists(), Ok(false)) {
         return Ok(Vec::new());
     }
     let _locks = lock(config).map_err(|e| error::store(&e))?;

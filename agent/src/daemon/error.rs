@@ -33,7 +33,7 @@ pub(super) fn store(error: &StoreError) -> ApiError {
             .hint("install the podnet version that wrote it, or a later one"),
         StoreError::Foreign { .. } => ApiError::new(ErrorCode::StateCorrupt, text).hint(
             "the files were copied from another node: make this a new node with \
-             'podnetd reset --new-identity', then join again",
+             'podnetd reset --new-identity' and 'podnetd cleanup', then join again",
         ),
         StoreError::Locked { .. } => ApiError::new(ErrorCode::StateLocked, text)
             .hint("stop that agent first, or use another --state-dir and --run-dir"),
@@ -51,7 +51,7 @@ const fn cure_of_damage(kind: Kind) -> &'static str {
     match kind {
         Kind::Identity | Kind::Epoch | Kind::Ledger | Kind::Cluster => {
             "restore the file from a backup; or make this a new node with \
-             'podnetd reset --new-identity', then join again"
+             'podnetd reset --new-identity' and 'podnetd cleanup', then join again"
         }
         Kind::Peers => "remove the file: gossip tells again what was in it",
         Kind::Boot => {
@@ -67,10 +67,18 @@ const fn cure_of_damage(kind: Kind) -> &'static str {
 }
 
 fn file_system(source: &io::Error, text: String) -> ApiError {
-    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    use io::ErrorKind::{
+        AlreadyExists, InvalidFilename, InvalidInput, NotADirectory, PermissionDenied,
+        QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+    };
     let kind = source.kind();
     if kind == PermissionDenied {
         ApiError::new(ErrorCode::NotPermitted, text).hint("run podnetd as root")
+    } else if matches!(
+        kind,
+        AlreadyExists | InvalidFilename | InvalidInput | NotADirectory
+    ) {
+        ApiError::new(ErrorCode::Usage, text).hint("name another place")
     } else if matches!(kind, StorageFull | QuotaExceeded) {
         ApiError::new(ErrorCode::Internal, text).hint("make room on the disk")
     } else if kind == ReadOnlyFilesystem {

@@ -38,6 +38,7 @@ use crate::dataplane::linux::Linux;
 use crate::probe::Prober;
 use crate::store::{
     Identity, RunDir, StateDir, StateLock, StoreError, make_run_dir, make_state_dir, read_boot,
+    require_possible_dir,
 };
 
 /// How many events wait for the loop at most; whoever has more waits.
@@ -61,6 +62,7 @@ pub async fn run(config: Config) -> Result<(), ApiError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(|e| error::signals(&e))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| error::signals(&e))?;
 
+    require_possible_dir(&config.netns_dir).map_err(|e| error::store(&e))?;
     let _locks = lock(&config).map_err(|e| error::store(&e))?;
     let identity = Identity::load_or_create(&config.state_dir, config.machine_id_file.as_deref())
         .map_err(|e| error::store(&e))?;

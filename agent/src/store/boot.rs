@@ -47,10 +47,14 @@ fn read_kernel(path: &Path) -> io::Result<String> {
     File::open(path)?
         .take(MAX_KERNEL_ID)
         .read_to_string(&mut text)?;
-    match text.trim() {
-        "" => Err(io::Error::new(io::ErrorKind::InvalidData, "it is empty")),
-        number => Ok(number.to_owned()),
+    let number = text.trim();
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it holds no number of a boot",
+        ));
     }
+    Ok(number.to_owned())
 }
 
 /// Draws a new number for this boot: after a node has left a cluster, its old one must never be

@@ -49,16 +49,20 @@ pub fn make_run_dir(path: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// Refuses a path that leads to something else than a directory, and cannot become one.
+///
+/// # Errors
+/// [`StoreError::NotADirectory`] with what is in the way.
+pub fn require_possible_dir(path: &Path) -> Result<(), StoreError> {
+    let nearest = path.ancestors().find(|ancestor| ancestor.exists());
+    nearest.map_or(Ok(()), require_dir)
+}
+
 fn make_parent(path: &Path) -> Result<(), StoreError> {
     let Some(parent) = path.parent() else {
         return Ok(());
     };
-    if let Some(file) = parent
-        .ancestors()
-        .find(|ancestor| ancestor.exists() && !ancestor.is_dir())
-    {
-        return Err(not_a_directory(file));
-    }
+    require_possible_dir(parent)?;
     fs::create_dir_all(parent).map_err(StoreError::io("create", parent))
 }
 
@@ -66,13 +70,9 @@ fn require_dir(path: &Path) -> Result<(), StoreError> {
     if path.is_dir() {
         Ok(())
     } else {
-        Err(not_a_directory(path))
-    }
-}
-
-fn not_a_directory(path: &Path) -> StoreError {
-    StoreError::NotADirectory {
-        path: path.to_owned(),
+        Err(StoreError::NotADirectory {
+            path: path.to_owned(),
+        })
     }
 }
 

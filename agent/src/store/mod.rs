@@ -23,7 +23,7 @@ mod member;
 mod run;
 
 pub use boot::read_boot;
-pub use dir::{make_run_dir, make_state_dir};
+pub use dir::{make_run_dir, make_state_dir, require_possible_dir};
 pub use file::StoreError;
 pub use identity::{Identity, reset_identity};
 pub use kind::Kind;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -89,8 +89,7 @@ impl RunDir {
     pub fn pods(&self) -> Result<BTreeMap<PodName, PodRecord>, StoreError> {
         let dir = self.dir.join(PODS);
         let mut pods = BTreeMap::new();
-        for entry in fs::read_dir(&dir).map_err(StoreError::io("list", &dir))? {
-            let path = entry.map_err(StoreError::io("list", &dir))?.path();
+        for path in list(&dir)? {
             if file::is_unfinished(&path) {
                 // It was being written when the agent was killed.
                 file::remove(&path)?;
@@ -172,6 +171,18 @@ impl RunDir {
     }
 }
 
+/// What is in a directory, sorted.
+fn list(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let entries = fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let mut paths: Vec<PathBuf> = entries
+        .map_err(StoreError::io("list", dir))?
+        .iter()
+        .map(fs::DirEntry::path)
+        .collect();
+    paths.sort();
+    Ok(paths)
+}
+
 fn make_pods(run_dir: &Path) -> Result<(), StoreError> {
     let pods = run_dir.join(PODS);
     DirBuilder::new()
@@ -185,9 +196,10 @@ fn make_pods(run_dir: &Path) -> Result<(), StoreError> {
 pub(super) fn forget(run_dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let pods = run_dir.join(PODS);
     let mut removed = Vec::new();
-    for entry in fs::read_dir(&pods).into_iter().flatten() {
-        let path = entry.map_err(StoreError::io("list", &pods))?.path();
-        removed.extend(remove_ours(path)?);
+    if pods.is_dir() {
+        for path in list(&pods)? {
+            removed.extend(remove_ours(path)?);
+        }
     }
     match fs::remove_dir(&pods) {
         Ok(()) => {}

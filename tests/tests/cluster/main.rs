@@ -19,5 +19,4 @@ mod scene;
 mod schema;
 mod snapshot;
 mod sockets;
-mod state;
 mod wire;
