@@ -8,6 +8,7 @@
 
 mod files;
 mod settings;
+mod tokens;
 mod unharmed;
 mod words;
 
