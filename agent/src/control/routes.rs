@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body as HttpBody, Bytes};
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
@@ -17,6 +16,8 @@ use podnet_proto::api::{InitRequest, JoinRequest, LeaveRequest, PodRequest};
 use podnet_proto::error::Problem;
 use podnet_proto::{ApiError, ErrorCode, PodName};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
 use tokio::sync::{mpsc, oneshot};
 use tower::ServiceExt as _;
 
@@ -107,7 +108,7 @@ struct Body<T>(T);
 
 impl<T, S> FromRequest<S> for Body<T>
 where
-    T: serde::de::DeserializeOwned,
+    T: DeserializeOwned,
     S: Send + Sync,
 {
     type Rejection = Failure;
@@ -116,23 +117,26 @@ where
         let bytes = Bytes::from_request(request, state)
             .await
             .map_err(|error| usage(format!("request body: {}", error.body_text())))?;
-        let bytes = if bytes.is_empty() {
-            b"{}".as_slice().into()
-        } else {
-            bytes
-        };
-        axum::Json::from_bytes(&bytes)
-            .map(|axum::Json(body)| Self(body))
-            .map_err(|error: JsonRejection| {
-                // The text of the rejection may quote the body, and the body may hold the token.
-                let what = if matches!(error, JsonRejection::JsonSyntaxError(_)) {
-                    "is not JSON"
-                } else {
-                    "has unknown, missing or mistyped members"
-                };
-                usage(format!("request body: it {what}"))
-            })
+        parse(&bytes).map(Self)
     }
+}
+
+/// Reads a body: a JSON object; an empty one stands for an object without members.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    let refuse = |what| Err(usage(format!("request body: it {what}")));
+    let object = match bytes.trim_ascii_start() {
+        [] if bytes.is_empty() => b"{}",
+        [b'{', ..] => bytes,
+        // A list would be taken for the members in the order of their definition.
+        _ => return refuse("is no JSON object"),
+    };
+    serde_json::from_slice(object).or_else(|error| {
+        // The error's own text may quote the body, and the body may hold the token.
+        refuse(match error.classify() {
+            Category::Syntax | Category::Eof | Category::Io => "is not JSON",
+            Category::Data => "has unknown, missing or mistyped members",
+        })
+    })
 }
 
 /// The name of a pod in a path. Unlike axum's own extractor, its errors are podnet's.

@@ -7,6 +7,7 @@
 )]
 
 mod files;
+mod http;
 mod settings;
 mod tokens;
 mod unharmed;

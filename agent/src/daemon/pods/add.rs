@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -21,6 +22,9 @@ use crate::store::{PodRecord, PodRecordState};
 
 /// The MTU of pods while that of the underlay is not known: Ethernet's (RFC 894).
 const DEFAULT_MTU: Mtu = Mtu(1500);
+
+/// The longest path, in bytes (`PATH_MAX` in `linux/limits.h`, without the final NUL).
+const MAX_PATH: usize = 4095;
 
 /// What a request for a pod comes to.
 enum Planned {
@@ -109,10 +113,14 @@ impl Agent {
             (None, Some(pid)) => (PathBuf::from(format!("/proc/{pid}/ns/net")), false),
             (None, None) => (self.config.netns_dir.join(name.as_str()), true),
         };
-        if !path.is_absolute() {
+        let length = path.as_os_str().len();
+        if !path.is_absolute() || length > MAX_PATH || path.as_os_str().as_bytes().contains(&0) {
             return Err(ApiError::new(
                 ErrorCode::Usage,
-                format!("pod {name}: the path of a namespace must be absolute"),
+                format!(
+                    "pod {name}: the path of a namespace must be absolute, have at most \
+                     {MAX_PATH} bytes, and no NUL among them"
+                ),
             ));
         }
         Ok(Netns {
