@@ -6,6 +6,7 @@
     reason = "clippy's exception for tests does not reach the functions that they share"
 )]
 
+mod datagrams;
 mod files;
 mod http;
 mod settings;
@@ -13,6 +14,9 @@ mod tokens;
 mod unharmed;
 mod words;
 
+#[expect(dead_code, reason = "what the tests of clusters need besides")]
+#[path = "../cluster/pcap.rs"]
+mod pcap;
 #[expect(dead_code, reason = "what the tests of clusters need besides")]
 #[path = "../cluster/scene.rs"]
 mod scene;
