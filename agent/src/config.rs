@@ -1,11 +1,12 @@
 //! The agent's configuration: a flag beats the environment, which beats the file.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::net::{AddrParseError, SocketAddr};
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
-use std::{fs, io};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
@@ -14,6 +15,15 @@ use serde::Deserialize;
 pub const DEFAULT_GOSSIP_PORT: u16 = 7846;
 
 const DEFAULT_FILE: &str = "/etc/podnet/podnetd.toml";
+
+/// The longest message of the parser that is passed on, in bytes.
+const MAX_TOLD: usize = 300;
+
+/// The longest interval: ten years.
+const MAX_TIMING: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+/// The longest configuration file, in bytes: far more than there is to say.
+const MAX_FILE: u64 = 1024 * 1024;
 
 /// The podnet agent: a pod network for plain Linux hosts.
 ///
@@ -235,12 +245,26 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// The file is not TOML, or a key or value in it is wrong.
-    #[error("configuration file {}: {}", path.display(), reason.trim())]
+    #[error("configuration file {}: {reason}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
         /// What is wrong, and where.
         reason: String,
+    },
+    /// A variable of the environment, or a key, has no value.
+    #[error("{name}: a value is required")]
+    Empty {
+        /// Its name.
+        name: &'static str,
+    },
+    /// There is no working directory that a relative path could begin at.
+    #[error("{}: it is relative, and there is no working directory", path.display())]
+    Relative {
+        /// The path.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
     },
     /// This version cannot do what a value asks for.
     #[error("{what} is not supported by this version")]
@@ -280,22 +304,27 @@ impl Config {
                 });
             }
         }
-        let path = |given: Option<PathBuf>, file: Option<PathBuf>, default: &str| {
-            given.or(file).unwrap_or_else(|| default.into())
+        let path = |name, given: Option<PathBuf>, file: Option<PathBuf>, default: &str| {
+            absolute(name, given.or(file).unwrap_or_else(|| default.into()))
         };
         let port = |given: Option<NonZeroU16>, file: Option<NonZeroU16>, default| {
             given.or(file).map_or(default, NonZeroU16::get)
         };
-        let run_dir = path(given.run_dir, file.run_dir, "/run/podnet");
+        let run_dir = path("run_dir", given.run_dir, file.run_dir, "/run/podnet")?;
         let metrics = MetricsAddress::On(SocketAddr::from(([127, 0, 0, 1], 9846)));
         Ok(Self {
-            state_dir: path(given.state_dir, file.state_dir, "/var/lib/podnet"),
-            socket: given
-                .socket
-                .or(file.socket)
-                .unwrap_or_else(|| run_dir.join("podnet.sock")),
+            state_dir: path(
+                "state_dir",
+                given.state_dir,
+                file.state_dir,
+                "/var/lib/podnet",
+            )?,
+            socket: match given.socket.or(file.socket) {
+                Some(socket) => absolute("socket", socket)?,
+                None => run_dir.join("podnet.sock"),
+            },
             run_dir,
-            netns_dir: path(given.netns_dir, file.netns_dir, "/run/netns"),
+            netns_dir: path("netns_dir", given.netns_dir, file.netns_dir, "/run/netns")?,
             gossip_port: port(given.gossip_port, file.gossip_port, DEFAULT_GOSSIP_PORT),
             wireguard_port: port(given.wireguard_port, file.wireguard_port, 51820),
             metrics_address: given
@@ -311,22 +340,40 @@ impl Config {
                 .or(file.log_format)
                 .unwrap_or(LogFormat::Text),
             timing: file.timing.unwrap_or_default(),
-            boot_id_file: env_path("PODNET_BOOT_ID_FILE")
+            boot_id_file: env_path("PODNET_BOOT_ID_FILE")?
                 .unwrap_or_else(|| "/proc/sys/kernel/random/boot_id".into()),
-            machine_id_file: env_path("PODNET_MACHINE_ID_FILE"),
+            machine_id_file: env_path("PODNET_MACHINE_ID_FILE")?,
         })
     }
 }
 
-fn env_path(name: &str) -> Option<PathBuf> {
-    std::env::var_os(name).map(PathBuf::from)
+fn env_path(name: &'static str) -> Result<Option<PathBuf>, ConfigError> {
+    let path = std::env::var_os(name).map(PathBuf::from);
+    path.map(|path| absolute(name, path)).transpose()
+}
+
+/// A path that means the same wherever the agent stands.
+fn absolute(name: &'static str, path: PathBuf) -> Result<PathBuf, ConfigError> {
+    if path.as_os_str().is_empty() {
+        return Err(ConfigError::Empty { name });
+    }
+    std::path::absolute(&path).map_err(|source| ConfigError::Relative { path, source })
 }
 
 fn read(path: &Path) -> Result<Settings, ConfigError> {
-    let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+    let unreadable = |source| ConfigError::Unreadable {
         path: path.to_owned(),
         source,
-    })?;
+    };
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_FILE).read_to_end(&mut bytes))
+        .map_err(unreadable)?;
+    if bytes.len() as u64 == MAX_FILE {
+        return Err(unreadable(io::ErrorKind::FileTooLarge.into()));
+    }
+    let text = String::from_utf8(bytes)
+        .map_err(|error| unreadable(io::Error::new(io::ErrorKind::InvalidData, error)))?;
     parse(path, &text)
 }
 
@@ -335,12 +382,49 @@ fn parse(path: &Path, text: &str) -> Result<Settings, ConfigError> {
         path: path.to_owned(),
         reason,
     };
-    let settings: Settings = toml::from_str(text).map_err(|error| malformed(error.to_string()))?;
-    match settings.timing {
-        Some(timing) if timing.gossip_interval.is_zero() || timing.resync.is_zero() => Err(
-            malformed("[timing]: an interval must be longer than zero".to_owned()),
-        ),
-        Some(_) | None => Ok(settings),
+    let settings: Settings = toml::from_str(text).map_err(|error| malformed(told(text, &error)))?;
+    if let Some(timing) = settings.timing {
+        timing.check().map_err(malformed)?;
+    }
+    Ok(settings)
+}
+
+/// What the parser has to say, in one line.
+fn told(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+    // It quotes the file.
+    let message: String = error.message().escape_default().take(MAX_TOLD).collect();
+    format!("line {line}: {message}")
+}
+
+impl Timing {
+    /// Refuses what no clock can count, and what would never rest.
+    fn check(&self) -> Result<(), String> {
+        let all = [
+            (
+                "gossip_interval",
+                self.gossip_interval,
+                Duration::from_millis(1),
+            ),
+            ("resync", self.resync, Duration::from_millis(1)),
+            ("dead_grace", self.dead_grace, Duration::from_secs(1)),
+            (
+                "voter_replace_after",
+                self.voter_replace_after,
+                Duration::ZERO,
+            ),
+            ("listen", self.listen, Duration::ZERO),
+        ];
+        match all
+            .iter()
+            .find(|(_, value, least)| value < least || *value > MAX_TIMING)
+        {
+            Some((name, _, least)) => Err(format!(
+                "[timing] {name}: it must be from {least:?} to 10 years"
+            )),
+            None => Ok(()),
+        }
     }
 }
 
@@ -374,6 +458,17 @@ mod tests {
     fn the_socket_follows_the_run_directory() {
         let config = Config::merge(given(&["--run-dir", "/x"]), Settings::default()).unwrap();
         assert_eq!(config.socket, Path::new("/x/podnet.sock"));
+    }
+
+    #[test]
+    fn paths_are_absolute_and_not_empty() {
+        let config = Config::merge(given(&["--run-dir", "x"]), Settings::default()).unwrap();
+        assert!(config.run_dir.is_absolute() && config.run_dir.ends_with("x"));
+        for key in ["state_dir", "run_dir", "socket", "netns_dir"] {
+            let file = parsed(&format!("{key} = ''")).unwrap();
+            let error = Config::merge(Settings::default(), file).unwrap_err();
+            assert_eq!(error.to_string(), format!("{key}: a value is required"));
+        }
     }
 
     #[test]

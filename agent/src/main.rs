@@ -8,6 +8,7 @@ use podnet_agent::config::{Cli, Command, Config, ConfigError, LogFormat};
 use podnet_agent::daemon;
 use podnet_proto::{ApiError, ErrorCode};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 fn main() -> ExitCode {
     match try_main(Cli::parse()) {
@@ -59,7 +60,10 @@ fn try_main(cli: Cli) -> Result<(), ApiError> {
 
 fn config_error(error: &ConfigError) -> ApiError {
     let code = match error {
-        ConfigError::Unreadable { .. } | ConfigError::Malformed { .. } => ErrorCode::Usage,
+        ConfigError::Unreadable { .. }
+        | ConfigError::Malformed { .. }
+        | ConfigError::Empty { .. }
+        | ConfigError::Relative { .. } => ErrorCode::Usage,
         ConfigError::Unsupported { .. } => ErrorCode::Unsupported,
     };
     let source = std::error::Error::source(error).map(|source| format!(": {source}"));
@@ -67,21 +71,35 @@ fn config_error(error: &ConfigError) -> ApiError {
 }
 
 fn start_logging(config: &Config) -> Result<(), ApiError> {
-    let filter = EnvFilter::try_new(&config.log_level).map_err(|error| {
-        ApiError::new(
-            ErrorCode::Usage,
-            format!("log level '{}': {error}", config.log_level),
+    let filter = filter(&config.log_level).map_err(|why| {
+        let level: String = config.log_level.escape_default().take(80).collect();
+        ApiError::new(ErrorCode::Usage, format!("log level '{level}': {why}")).hint(
+            "use off, error, warn, info, debug or trace, or MODULE=LEVEL, with commas between",
         )
-        .hint("use error, warn, info, debug or trace")
     })?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // It would be told on the same stream, and end the agent where that is broken.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     match config.log_format {
         LogFormat::Text => subscriber.with_ansi(colours()).init(),
         LogFormat::Json => subscriber.json().init(),
     }
     Ok(())
+}
+
+/// Reads a log level. A word alone is a level: `EnvFilter` would take a misspelled one for the name
+/// of a module, and say nothing of all others.
+fn filter(text: &str) -> Result<EnvFilter, String> {
+    let mut words = text.split(',').map(str::trim);
+    if let Some(word) = words.find(|word| {
+        !word.contains(['=', '[']) && word.parse::<LevelFilter>().is_err() || word.is_empty()
+    }) {
+        let word: String = word.escape_default().take(80).collect();
+        return Err(format!("'{word}' is not a level"));
+    }
+    EnvFilter::try_new(text).map_err(|error| error.to_string())
 }
 
 fn colours() -> bool {

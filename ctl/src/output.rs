@@ -107,7 +107,7 @@ impl Output {
 
     /// Prints a failure: lines for people on standard error and, with `-o json`, the document.
     pub(crate) fn fail(&self, failure: &Failure) -> ExitCode {
-        let error = &failure.error;
+        let error = &failure.error.redacted();
         write_stderr(&labelled("error", AnsiColor::Red, &error.message));
         if let Some(hint) = &error.hint {
             write_stderr(&labelled("hint", AnsiColor::Cyan, hint));

@@ -10,6 +10,9 @@ use crate::cli::Format;
 use crate::failure::Failure;
 use crate::output::Output;
 
+/// The longest text of clap's that is passed on, in characters.
+const MAX_TEXT: usize = 500;
+
 /// Prints what clap has to say: help and version texts as they are, all else as an error.
 pub(crate) fn report(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     let json = wants_json(arguments);
@@ -39,7 +42,12 @@ fn usage(error: &clap::Error) -> ApiError {
 fn from_text(text: &str) -> ApiError {
     let text = text.strip_prefix("error: ").unwrap_or(text);
     let first = text.split("\n\n").next().unwrap_or(text);
-    let what = first.split_whitespace().collect::<Vec<_>>().join(" ");
+    // It quotes what was typed.
+    let what: String = first.split_whitespace().collect::<Vec<_>>().join(" ");
+    let what = match what.char_indices().nth(MAX_TEXT) {
+        Some((end, _)) => format!("{}...", &what[..end]),
+        None => what,
+    };
     let line = |start: &str| {
         text.lines()
             .find_map(|line| line.trim_start().strip_prefix(start))

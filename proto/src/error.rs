@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::token::redact;
+
 macro_rules! error_codes {
     ($($(#[$doc:meta])* $variant:ident = $text:literal, exit $exit:literal, http $http:literal;)*) => {
         /// What went wrong, for scripts. The list is closed.
@@ -123,6 +125,16 @@ impl ApiError {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// The same without the join tokens that it quotes: one may have been typed anywhere.
+    #[must_use]
+    pub fn redacted(&self) -> Self {
+        Self {
+            code: self.code,
+            message: redact(&self.message).into_owned(),
+            hint: self.hint.as_deref().map(|hint| redact(hint).into_owned()),
+        }
     }
 }
 

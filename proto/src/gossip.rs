@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Boot, NodeId};
-use crate::ledger::{Acceptor, Ballot, Batch, Ledger, Slot};
+use crate::ledger::{Acceptor, Ballot, Batch, Ledger, Slot, is_zero};
 use crate::name::NodeName;
 use crate::network::BlockIndex;
 
@@ -180,6 +180,11 @@ pub struct Want {
     /// earlier boot back, and the node would take itself for a duplicate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<Boot>,
+    /// [`Ledger::released`], as far as it knows. A voter heeds the wish of a node that is no member
+    /// only while this is so: who records what a node said before it left, and says it again to a
+    /// voter that has forgotten, would else make it a member again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub released: Slot,
 }
 
 /// `acc`: a voter's acceptor state.

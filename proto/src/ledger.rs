@@ -64,6 +64,9 @@ pub struct Ledger {
     pub boots: BTreeMap<NodeId, Boot>,
     /// Blocks that were given back, and the slot that freed them.
     pub freed: BTreeMap<BlockIndex, Slot>,
+    /// The slot of the last release of a member; 0 where there was none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub released: Slot,
     /// The epoch of the gossip key.
     #[serde(default)]
     pub key_epoch: u64,
@@ -90,6 +93,7 @@ impl Ledger {
             blocks: BTreeMap::from([(BlockIndex(0), founder)]),
             boots: BTreeMap::from([(founder, boot)]),
             freed: BTreeMap::new(),
+            released: 0,
             key_epoch: 0,
         }
     }
@@ -138,6 +142,14 @@ impl Ledger {
     pub fn majority(&self) -> usize {
         self.voters.len() / 2 + 1
     }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+pub(crate) const fn is_zero(slot: &Slot) -> bool {
+    *slot == 0
 }
 
 /// The hash of a ledger. Written as 64 hexadecimal digits.

@@ -1,5 +1,6 @@
 //! The join token: the cluster's shared secret in one line of text.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -134,6 +135,23 @@ impl fmt::Debug for JoinToken {
     }
 }
 
+/// A text for an error, without the tokens in it: what was typed in the wrong place is quoted there.
+#[must_use]
+pub fn redact(text: &str) -> Cow<'_, str> {
+    if !text.contains(PREFIX) {
+        return Cow::Borrowed(text);
+    }
+    let of_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let mut parts = text.split(PREFIX);
+    let mut redacted = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        redacted.push_str(PREFIX);
+        redacted.push_str("..");
+        redacted.push_str(part.trim_start_matches(of_token));
+    }
+    Cow::Owned(redacted)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,6 +207,14 @@ mod tests {
                 "cut at {index}"
             );
         }
+    }
+
+    #[test]
+    fn a_token_is_taken_out_of_a_text() {
+        let token = token().expose();
+        let text = format!("'{}': wrong, and {}", token.as_str(), token.as_str());
+        assert_eq!(redact(&text), "'podnet1...': wrong, and podnet1...");
+        assert_eq!(redact("nothing of it"), "nothing of it");
     }
 
     #[test]

@@ -110,6 +110,18 @@ impl Pool {
         }
     }
 
+    /// Takes back what was taken last for a pod that did not come to be: as if it had not been taken.
+    pub fn undo(&mut self, taken: Taken) {
+        if !self.used.remove(&taken.address) {
+            return;
+        }
+        if taken.reused {
+            self.freed.push_front(taken.address);
+        } else {
+            self.fresh = self.fresh.min(taken.address);
+        }
+    }
+
     /// Moves on to the next address that no pod ever had.
     fn pass_known(&mut self) {
         while self.used.contains(&self.fresh) || self.freed.contains(&self.fresh) {
@@ -185,6 +197,24 @@ mod tests {
         ];
         let pool = Pool::new(block, elsewhere, elsewhere);
         assert_eq!(pool, Pool::new(block, [], []));
+    }
+
+    #[test]
+    fn what_is_undone_was_never_taken() {
+        let mut pool = Pool::new("10.0.0.0/29".parse().unwrap(), [], []);
+        let fresh = pool.clone();
+        let taken = pool.take().unwrap();
+        pool.undo(taken);
+        assert_eq!(pool, fresh);
+        let all: Vec<Taken> = std::iter::from_fn(|| pool.take().ok()).collect();
+        for taken in &all {
+            pool.free(taken.address);
+        }
+        let freed = pool.clone();
+        let again = pool.take().unwrap();
+        assert!(again.reused);
+        pool.undo(again);
+        assert_eq!(pool, freed);
     }
 
     proptest! {

@@ -309,6 +309,7 @@ mod tests {
             boot: Boot(boot),
             want: WantKind::Join,
             replaces: None,
+            released: 0,
         })
         .unwrap()
     }

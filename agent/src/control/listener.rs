@@ -1,38 +1,58 @@
 //! The unix socket.
 
+use std::convert::Infallible;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use nix::unistd::Group;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixListener;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use super::Request;
-use super::routes::router;
+use super::connections::{Connections, Work};
+use super::routes::{answer, router};
 
 /// The group whose members may use the socket.
 const GROUP: &str = "podnet";
 
-/// How many connections are served at a time; more wait.
+/// How many connections are served at a time.
 const MAX_CONNECTIONS: usize = 128;
+
+/// How much of a connection is read ahead, in bytes: the longest head of a request.
+const READ_AHEAD: usize = 16 * 1024;
 
 /// How long a connection may take to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why the control socket cannot be made.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {verb} the control socket {}", path.display())]
-pub struct ListenError {
-    verb: &'static str,
-    path: PathBuf,
-    source: io::Error,
+pub enum ListenError {
+    /// Something that is no agent's socket is in its place, or somebody listens there.
+    #[error("control socket {}: {what} is there", path.display())]
+    Taken {
+        /// The place.
+        path: PathBuf,
+        /// What is in it.
+        what: &'static str,
+    },
+    /// The file system refuses.
+    #[error("cannot {verb} the control socket {}", path.display())]
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// The socket.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
 }
 
 /// The control socket. Removed when dropped.
@@ -44,23 +64,20 @@ pub struct Listener {
 
 impl Listener {
     /// Makes the socket, for root and the group `podnet`; for root alone where there is no such
-    /// group. One that a dead agent left there is replaced: only the holder of the state
-    /// directory's lock may call this.
+    /// group. One that a dead agent left there is replaced.
     ///
     /// # Errors
-    /// When the file system refuses.
+    /// When something else is in its place, or the file system refuses.
     pub fn bind(path: &Path) -> Result<Self, ListenError> {
         let failed = |verb| {
             let path = path.to_owned();
-            move |source| ListenError { verb, path, source }
+            move |source| ListenError::Io { verb, path, source }
         };
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(failed("create the directory of"))?;
         }
-        match fs::remove_file(path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed("replace")(error)),
+        if is_left_behind(path)? {
+            fs::remove_file(path).map_err(failed("replace"))?;
         }
         let socket = UnixListener::bind(path).map_err(failed("bind"))?;
         let group = Group::from_name(GROUP)
@@ -84,12 +101,9 @@ impl Listener {
 
     /// Serves requests until it is dropped.
     pub async fn serve(self, requests: mpsc::Sender<Request>) {
-        let service = TowerToHyperService::new(router(requests));
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let router = router(requests);
+        let mut connections = Connections::at_most(MAX_CONNECTIONS);
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                return;
-            };
             let stream = match self.socket.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
@@ -99,19 +113,55 @@ impl Listener {
                     continue;
                 }
             };
-            let service = service.clone();
-            tokio::spawn(async move {
-                let served = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(HEAD_TIMEOUT)
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
-                if let Err(error) = served {
-                    tracing::debug!(%error, "control socket: connection ended");
-                }
-                drop(place);
-            });
+            connections.make_room().await;
+            connections.add(|work| serve_connection(stream, router.clone(), work));
         }
+    }
+}
+
+/// Whether a socket that nobody listens on is in the place of the new one.
+fn is_left_behind(path: &Path) -> Result<bool, ListenError> {
+    let taken = |what| {
+        Err(ListenError::Taken {
+            path: path.to_owned(),
+            what,
+        })
+    };
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            taken("something that podnet did not make")
+        }
+        Ok(_) => match std::os::unix::net::UnixStream::connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(true),
+            Ok(_) | Err(_) => taken("a socket that somebody listens on"),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(ListenError::Io {
+            verb: "look at",
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// Serves one connection to its end.
+pub(super) async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    router: Router,
+    work: Work,
+) {
+    let service = service_fn(|request| {
+        let (router, work) = (router.clone(), work.clone());
+        async move { Ok::<_, Infallible>(answer(router, &work, request).await) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(READ_AHEAD)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "control socket: connection ended");
     }
 }
 

@@ -3,6 +3,7 @@
 //! A request becomes a [`Request`] for the event loop, which owns all state, and its answer comes
 //! back on a channel of its own.
 
+mod connections;
 mod listener;
 mod routes;
 

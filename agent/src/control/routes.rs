@@ -5,19 +5,23 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::rejection::JsonRejection;
+use axum::body::{Body as HttpBody, Bytes};
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use hyper::body::Incoming;
 use podnet_proto::api::{InitRequest, JoinRequest, LeaveRequest, PodRequest};
 use podnet_proto::error::Problem;
 use podnet_proto::{ApiError, ErrorCode, PodName};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
 use tokio::sync::{mpsc, oneshot};
-use tower_http::timeout::RequestBodyTimeoutLayer;
+use tower::ServiceExt as _;
 
+use super::connections::Work;
 use super::{Answer, Request};
 
 /// The longest body of a request, in bytes.
@@ -51,9 +55,33 @@ pub(super) fn router(requests: Requests) -> Router {
                 "the resource has no such method",
             ))
         })
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(RequestBodyTimeoutLayer::new(BODY_TIMEOUT))
+        .layer(DefaultBodyLimit::disable())
         .with_state(requests)
+}
+
+/// The answer to a request: its body first, whole, in time and of bounded length; then the agent is
+/// at work for it.
+pub(super) async fn answer(
+    router: Router,
+    work: &Work,
+    request: axum::http::Request<Incoming>,
+) -> Response {
+    let (head, body) = request.into_parts();
+    let read = axum::body::to_bytes(HttpBody::new(body), MAX_BODY);
+    let why = match tokio::time::timeout(BODY_TIMEOUT, read).await {
+        Ok(Ok(body)) => {
+            let _at_work = work.begin();
+            let request = axum::http::Request::from_parts(head, HttpBody::from(body));
+            return router.oneshot(request).await.into_response();
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("it did not come within {} s", BODY_TIMEOUT.as_secs()),
+    };
+    usage(format!("request body: {why}")).into_response()
+}
+
+fn usage(message: String) -> Failure {
+    Failure(ApiError::new(ErrorCode::Usage, message))
 }
 
 /// An error as an HTTP answer.
@@ -61,7 +89,7 @@ struct Failure(ApiError);
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let problem = Problem::from(self.0);
+        let problem = Problem::from(self.0.redacted());
         let status =
             StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&problem).unwrap_or_default();
@@ -80,33 +108,35 @@ struct Body<T>(T);
 
 impl<T, S> FromRequest<S> for Body<T>
 where
-    T: serde::de::DeserializeOwned,
+    T: DeserializeOwned,
     S: Send + Sync,
 {
     type Rejection = Failure;
 
     async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Failure> {
-        let usage = |message: String| Failure(ApiError::new(ErrorCode::Usage, message));
-        let bytes = axum::body::Bytes::from_request(request, state)
+        let bytes = Bytes::from_request(request, state)
             .await
             .map_err(|error| usage(format!("request body: {}", error.body_text())))?;
-        let bytes = if bytes.is_empty() {
-            b"{}".as_slice().into()
-        } else {
-            bytes
-        };
-        axum::Json::from_bytes(&bytes)
-            .map(|axum::Json(body)| Self(body))
-            .map_err(|error: JsonRejection| {
-                // The text of the rejection may quote the body, and the body may hold the token.
-                let what = if matches!(error, JsonRejection::JsonSyntaxError(_)) {
-                    "is not JSON"
-                } else {
-                    "has unknown, missing or mistyped members"
-                };
-                usage(format!("request body: it {what}"))
-            })
+        parse(&bytes).map(Self)
     }
+}
+
+/// Reads a body: a JSON object; an empty one stands for an object without members.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    let refuse = |what| Err(usage(format!("request body: it {what}")));
+    let object = match bytes.trim_ascii_start() {
+        [] if bytes.is_empty() => b"{}",
+        [b'{', ..] => bytes,
+        // A list would be taken for the members in the order of their definition.
+        _ => return refuse("is no JSON object"),
+    };
+    serde_json::from_slice(object).or_else(|error| {
+        // The error's own text may quote the body, and the body may hold the token.
+        refuse(match error.classify() {
+            Category::Syntax | Category::Eof | Category::Io => "is not JSON",
+            Category::Data => "has unknown, missing or mistyped members",
+        })
+    })
 }
 
 /// The name of a pod in a path. Unlike axum's own extractor, its errors are podnet's.

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use podnet_core::kernel::{Desired, Place, Scope, diff};
 use podnet_proto::{ApiError, ErrorCode};
 
-use super::error;
 use super::leave::restore_sysctls;
+use super::{error, lock};
 use crate::config::Config;
 use crate::dataplane::Dataplane;
 use crate::dataplane::linux::Linux;
 use crate::pods::detach;
-use crate::store::{Identity, RunDir, StateDir, StateLock, make_private_dir, reset_identity};
+use crate::store::{Identity, RunDir, StateDir, reset_identity};
 
 /// What [`cleanup`] did, for the user.
 #[derive(Debug, Default)]
@@ -27,8 +27,7 @@ pub struct Cleaned {
 /// # Errors
 /// When an agent runs on the state directory, or the kernel refuses.
 pub async fn cleanup(config: &Config, purge: bool) -> Result<Cleaned, ApiError> {
-    make_private_dir(&config.state_dir).map_err(|e| error::store(&e))?;
-    let _lock = StateLock::acquire(&config.state_dir).map_err(|e| error::store(&e))?;
+    let _locks = lock(config).map_err(|e| error::store(&e))?;
     let dataplane = Linux::new().map_err(|e| error::observe(&e))?;
     let mut cleaned = Cleaned::default();
     let identity = Identity::load_or_create(&config.state_dir, config.machine_id_file.as_deref())
@@ -48,7 +47,8 @@ pub async fn cleanup(config: &Config, purge: bool) -> Result<Cleaned, ApiError> 
         .extend(restore_sysctls(&dataplane, &run_dir).await);
     run_dir.clear().map_err(|e| error::store(&e))?;
     if purge {
-        let paths = reset_identity(&config.state_dir).map_err(|e| error::store(&e))?;
+        let paths =
+            reset_identity(&config.state_dir, &config.run_dir).map_err(|e| error::store(&e))?;
         cleaned
             .removed
             .extend(paths.iter().map(|path| path.display().to_string()));
@@ -101,11 +101,12 @@ async fn remove_all(dataplane: &dyn Dataplane, cleaned: &mut Cleaned) -> Result<
 /// # Errors
 /// When an agent runs on the state directory, or the file system refuses.
 pub fn reset(config: &Config) -> Result<Vec<PathBuf>, ApiError> {
-    if !config.state_dir.exists() {
+    // What leads to nothing is none; what can lead to nothing, locking refuses.
+    if matches!(config.state_dir.try_exists(), Ok(false)) {
         return Ok(Vec::new());
     }
-    let _lock = StateLock::acquire(&config.state_dir).map_err(|e| error::store(&e))?;
-    reset_identity(&config.state_dir).map_err(|store_error| {
+    let _locks = lock(config).map_err(|e| error::store(&e))?;
+    reset_identity(&config.state_dir, &config.run_dir).map_err(|store_error| {
         let mut api_error = error::store(&store_error);
         if api_error.code == ErrorCode::StateCorrupt {
             api_error.hint = None;

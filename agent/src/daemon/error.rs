@@ -9,7 +9,7 @@ use podnet_proto::{ApiError, ErrorCode};
 use crate::control::ListenError;
 use crate::dataplane::ObserveError;
 use crate::gossip::{BindError, GossipError};
-use crate::store::StoreError;
+use crate::store::{Kind, StoreError};
 
 /// An error and all that caused it, in one line.
 pub(super) fn chain(error: &dyn Error) -> String {
@@ -26,27 +26,59 @@ pub(super) fn chain(error: &dyn Error) -> String {
 pub(super) fn store(error: &StoreError) -> ApiError {
     let text = chain(error);
     match error {
-        StoreError::Corrupt { .. } => ApiError::new(ErrorCode::StateCorrupt, text).hint(
-            "restore the file from a backup; or make this a new node with \
-             'podnetd reset --new-identity', then join again",
-        ),
+        StoreError::Corrupt { kind, .. } => {
+            ApiError::new(ErrorCode::StateCorrupt, text).hint(cure_of_damage(*kind))
+        }
         StoreError::Newer { .. } => ApiError::new(ErrorCode::StateCorrupt, text)
             .hint("install the podnet version that wrote it, or a later one"),
         StoreError::Foreign { .. } => ApiError::new(ErrorCode::StateCorrupt, text).hint(
-            "the state directory was copied from another node: make this a new node with \
-             'podnetd reset --new-identity', then join again",
+            "the files were copied from another node: make this a new node with \
+             'podnetd reset --new-identity' and 'podnetd cleanup', then join again",
         ),
         StoreError::Locked { .. } => ApiError::new(ErrorCode::StateLocked, text)
-            .hint("stop that agent first, or use another --state-dir"),
+            .hint("stop that agent first, or use another --state-dir and --run-dir"),
+        StoreError::NotADirectory { .. } => {
+            ApiError::new(ErrorCode::Usage, text).hint("name a directory, or what can become one")
+        }
+        StoreError::Occupied { .. } => ApiError::new(ErrorCode::ForeignObject, text)
+            .hint("name a directory of its own; podnet touches only what it made"),
         StoreError::Io { source, .. } => file_system(source, text),
     }
 }
 
+/// What cures a damaged state file.
+const fn cure_of_damage(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Identity | Kind::Epoch | Kind::Ledger | Kind::Cluster => {
+            "restore the file from a backup; or make this a new node with \
+             'podnetd reset --new-identity' and 'podnetd cleanup', then join again"
+        }
+        Kind::Peers => "remove the file: gossip tells again what was in it",
+        Kind::Boot => {
+            "reboot this host; or remove the file, and podnet takes the host for rebooted and \
+             forgets its pods"
+        }
+        Kind::Pod => "remove the file: podnet forgets the pod and removes what is left of it",
+        Kind::Freed => "remove the file: podnet forgets in which order addresses became free",
+        Kind::Sysctls => {
+            "remove the file: podnet then leaves kernel parameters as they are when it goes"
+        }
+    }
+}
+
 fn file_system(source: &io::Error, text: String) -> ApiError {
-    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    use io::ErrorKind::{
+        AlreadyExists, InvalidFilename, InvalidInput, NotADirectory, PermissionDenied,
+        QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+    };
     let kind = source.kind();
     if kind == PermissionDenied {
         ApiError::new(ErrorCode::NotPermitted, text).hint("run podnetd as root")
+    } else if matches!(
+        kind,
+        AlreadyExists | InvalidFilename | InvalidInput | NotADirectory
+    ) {
+        ApiError::new(ErrorCode::Usage, text).hint("name another place")
     } else if matches!(kind, StorageFull | QuotaExceeded) {
         ApiError::new(ErrorCode::Internal, text).hint("make room on the disk")
     } else if kind == ReadOnlyFilesystem {
@@ -106,12 +138,10 @@ pub(super) fn bind(error: &BindError, text: String) -> ApiError {
 
 pub(super) fn listen(error: &ListenError) -> ApiError {
     let text = chain(error);
-    match error
-        .source()
-        .and_then(|source| source.downcast_ref::<io::Error>())
-    {
-        Some(source) => file_system(source, text),
-        None => ApiError::new(ErrorCode::Internal, text),
+    match error {
+        ListenError::Taken { .. } => ApiError::new(ErrorCode::ForeignObject, text)
+            .hint("name another place with --socket, or remove what is there"),
+        ListenError::Io { source, .. } => file_system(source, text),
     }
 }
 

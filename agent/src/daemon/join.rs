@@ -20,6 +20,9 @@ use crate::store::Member;
 /// How long to wait for the first answer of a member at most.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The most members that are asked at once, four times a second each.
+const MAX_TARGETS: usize = 64;
+
 /// The members of a cluster are being asked; nothing is on disk yet.
 pub(super) struct Attempt {
     plan: Plan,
@@ -102,11 +105,21 @@ impl Agent {
                 "join: no member's address is given",
             ));
         }
-        let patience = request
-            .timeout_seconds
-            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-            .unwrap_or(PATIENCE)
-            .min(PATIENCE);
+        if targets.len() > MAX_TARGETS {
+            return Err(ApiError::new(
+                ErrorCode::Usage,
+                format!("join: more than {MAX_TARGETS} addresses are given"),
+            )
+            .hint("one member's is enough"));
+        }
+        let patience = match request.timeout_seconds.map(Duration::try_from_secs_f64) {
+            None => PATIENCE,
+            Some(Ok(patience)) => patience.min(PATIENCE),
+            Some(Err(why)) => {
+                let message = format!("join: timeout_seconds: {why}");
+                return Err(ApiError::new(ErrorCode::Usage, message));
+            }
+        };
 
         if let Some(membership) = &self.membership {
             return if membership.member.cluster != token.cluster {

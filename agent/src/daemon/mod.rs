@@ -37,10 +37,23 @@ use crate::control::Listener;
 use crate::dataplane::Dataplane;
 use crate::dataplane::linux::Linux;
 use crate::probe::Prober;
-use crate::store::{Identity, RunDir, StateDir, StateLock, make_private_dir, new_boot, read_boot};
+use crate::store::{
+    Identity, RunDir, StateDir, StateLock, StoreError, make_run_dir, make_state_dir, new_boot,
+    read_boot, require_possible_dir,
+};
 
 /// How many events wait for the loop at most; whoever has more waits.
 const EVENTS: usize = 1024;
+
+/// Makes the directories of state files, and locks them: also where only one of them is another
+/// agent's, two would undo each other's work.
+fn lock(config: &Config) -> Result<[StateLock; 2], StoreError> {
+    make_state_dir(&config.state_dir)?;
+    let state = StateLock::acquire(&config.state_dir)?;
+    make_run_dir(&config.run_dir)?;
+    let run = StateLock::acquire(&config.run_dir)?;
+    Ok([state, run])
+}
 
 /// Runs the agent until it is told to stop (SIGTERM, SIGINT). The data path stays.
 ///
@@ -50,8 +63,8 @@ pub async fn run(config: Config) -> Result<(), ApiError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(|e| error::signals(&e))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| error::signals(&e))?;
 
-    make_private_dir(&config.state_dir).map_err(|e| error::store(&e))?;
-    let _lock = StateLock::acquire(&config.state_dir).map_err(|e| error::store(&e))?;
+    require_possible_dir(&config.netns_dir).map_err(|e| error::store(&e))?;
+    let _locks = lock(&config).map_err(|e| error::store(&e))?;
     let identity = Identity::load_or_create(&config.state_dir, config.machine_id_file.as_deref())
         .map_err(|e| error::store(&e))?;
     let node = identity.node();

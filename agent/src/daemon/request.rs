@@ -8,6 +8,10 @@ use podnet_proto::ledger::{EncapsulationMode, Settings};
 use podnet_proto::network::DEFAULT_BLOCK_PREFIX;
 use podnet_proto::{ApiError, ErrorCode, NodeName, PodNetwork, PodNetworkError};
 
+/// The most excluded CIDRs: each is a rule on every node, and all are part of the ledger, which
+/// gossip carries as one value.
+const MAX_EXCLUDED: usize = 64;
+
 /// An `init` request, checked as far as that needs no look at the host.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Founding {
@@ -45,6 +49,12 @@ pub(super) fn founding(request: &InitRequest, port: u16) -> Result<Founding, Api
         };
         bad_cidr(what, &why)
     })?;
+    if request.exclude_cidrs.len() > MAX_EXCLUDED {
+        return Err(bad_cidr(
+            "excluded CIDR",
+            &format!("there are more than {MAX_EXCLUDED}"),
+        ));
+    }
     let exclude_cidrs = request
         .exclude_cidrs
         .iter()
@@ -155,6 +165,8 @@ mod tests {
         assert_eq!(code(&prefix), ErrorCode::BadCidr);
         let excluded = with(|r| r.exclude_cidrs = vec!["10.0.0.0".to_owned()]);
         assert_eq!(code(&excluded), ErrorCode::BadCidr);
+        let many = with(|r| r.exclude_cidrs = vec!["10.0.0.0/8".to_owned(); MAX_EXCLUDED + 1]);
+        assert_eq!(code(&many), ErrorCode::BadCidr);
         let wireguard = with(|r| r.encapsulation = Some("wireguard".to_owned()));
         assert_eq!(code(&wireguard), ErrorCode::Unsupported);
         let foo = with(|r| r.encapsulation = Some("foo".to_owned()));

@@ -7,6 +7,15 @@ use podnet_core::kernel::{IfName, NetnsState, Op, OpError, OpErrorKind, PodLink,
 
 use crate::dataplane::Dataplane;
 
+/// Why a pod is not attached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AttachError {
+    /// It cannot be, and nothing was done.
+    Refused(OpError),
+    /// The kernel refused; what was done is undone.
+    Failed(OpError),
+}
+
 /// Attaches a pod, whole or not at all. Returns the inode number of its namespace.
 ///
 /// `reused` tells whether another pod had one of its addresses: then the connections of that pod
@@ -19,12 +28,21 @@ pub async fn attach(
     link: &PodLink,
     reused: bool,
     taken: &[u64],
-) -> Result<u64, OpError> {
-    let path = &link.netns.path;
+) -> Result<u64, AttachError> {
     // One that is to be made is looked at where it is made.
     if !link.netns.made {
-        check(link, look(dataplane, path).await?, taken)?;
+        look(dataplane, &link.netns.path)
+            .await
+            .and_then(|found| check(link, found, taken))
+            .map_err(AttachError::Refused)?;
     }
+    make(dataplane, link, reused)
+        .await
+        .map_err(AttachError::Failed)
+}
+
+async fn make(dataplane: &dyn Dataplane, link: &PodLink, reused: bool) -> Result<u64, OpError> {
+    let path = &link.netns.path;
     if reused {
         let addresses = link.addresses.iter().map(IpNetwork::ip);
         let flushes: Vec<Op> = addresses.map(Op::FlushConnections).collect();

@@ -1,14 +1,19 @@
 //! The host's boot.
 
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use podnet_proto::{Boot, NodeId};
 use serde::{Deserialize, Serialize};
 
 use super::file::{self, StoreError};
+use super::kind::Kind;
 
-const KIND: &str = "boot";
+const KIND: Kind = Kind::Boot;
+
+/// The longest number of a boot that is read, in bytes; the kernel's has 37.
+const MAX_KERNEL_ID: u64 = 256;
 
 #[derive(Serialize, Deserialize)]
 struct Content {
@@ -22,21 +27,21 @@ struct Content {
 /// removed.
 ///
 /// # Errors
-/// When a file is damaged, or the file system refuses.
+/// When a file is damaged or another node's, or the file system refuses.
 pub fn read_boot(run_dir: &Path, kernel_boot_id: &Path, node: NodeId) -> Result<Boot, StoreError> {
     let kernel = read_kernel(kernel_boot_id)?;
-    let path = run_dir.join(KIND);
+    let path = run_dir.join(KIND.as_str());
     match file::read::<Content>(&path, KIND, Some(node)) {
         Ok(Some(content)) if content.kernel == kernel => return Ok(content.boot),
-        // Another node's, or another boot's: the run directory is a leftover.
-        Ok(_) | Err(StoreError::Foreign { .. }) => {}
+        // Of another boot: the run directory is a leftover.
+        Ok(_) => {}
         Err(error) => return Err(error),
     }
     new_boot(run_dir, kernel_boot_id, node)
 }
 
-/// Draws a new number for this boot, and removes whatever else the run directory holds: after a node
-/// has left a cluster, its old number must never be used again.
+/// Draws a new number for this boot, and removes whatever else the run directory holds of podnet's:
+/// after a node has left a cluster, its old number must never be used again.
 ///
 /// # Errors
 /// When the file system refuses.
@@ -44,17 +49,33 @@ pub fn new_boot(run_dir: &Path, kernel_boot_id: &Path, node: NodeId) -> Result<B
     let kernel = read_kernel(kernel_boot_id)?;
     super::run::empty(run_dir)?;
     let boot = Boot(rand::random());
-    file::write_until_reboot(&run_dir.join(KIND), KIND, node, &Content { boot, kernel })?;
+    file::write_until_reboot(
+        &run_dir.join(KIND.as_str()),
+        KIND,
+        node,
+        &Content { boot, kernel },
+    )?;
     Ok(boot)
 }
 
-fn read_kernel(boot_id: &Path) -> Result<String, StoreError> {
-    let text = fs::read_to_string(boot_id).map_err(StoreError::io("read", boot_id))?;
-    Ok(text.trim().to_owned())
+/// The kernel's number of its boot.
+fn read_kernel(path: &Path) -> Result<String, StoreError> {
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_KERNEL_ID).read_to_string(&mut text))
+        .map_err(StoreError::io("read", path))?;
+    let number = text.trim();
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let error = io::Error::new(io::ErrorKind::InvalidData, "it holds no number of a boot");
+        return Err(StoreError::io("read", path)(error));
+    }
+    Ok(number.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const NODE: NodeId = NodeId::from_bytes([1; 16]);

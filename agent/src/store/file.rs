@@ -1,8 +1,8 @@
 //! One state file: a line that says what it is, then JSON.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use podnet_proto::NodeId;
@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use super::kind::Kind;
 use crate::fault;
 
 /// What every state file begins with.
@@ -33,6 +34,8 @@ pub enum StoreError {
     Corrupt {
         /// The file.
         path: PathBuf,
+        /// What it holds.
+        kind: Kind,
         /// What is wrong with it.
         why: String,
     },
@@ -49,10 +52,24 @@ pub enum StoreError {
     Foreign {
         /// The file.
         path: PathBuf,
+        /// What it holds.
+        kind: Kind,
         /// Whose it is.
         owner: String,
     },
-    /// Another agent runs on the state directory.
+    /// What is to be a directory is none.
+    #[error("{} is no directory", path.display())]
+    NotADirectory {
+        /// What is in its place.
+        path: PathBuf,
+    },
+    /// The directory holds something else than podnet's state.
+    #[error("{} holds other files than podnet's", path.display())]
+    Occupied {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Another agent runs on the directory.
     #[error("{} is in use by another agent{}", path.display(), pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
     Locked {
         /// The directory.
@@ -82,46 +99,50 @@ impl StoreError {
     }
 }
 
-/// Makes a directory that only its owner can enter, and its parents.
-///
-/// # Errors
-/// When the file system refuses.
-pub fn make_private_dir(path: &Path) -> Result<(), StoreError> {
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(StoreError::io("create", parent))?;
-    }
-    match DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            fs::set_permissions(path, fs::Permissions::from_mode(0o700))
-                .map_err(StoreError::io("set the mode of", path))
-        }
-        Err(error) => Err(StoreError::io("create", path)(error)),
-    }
-}
-
 /// Reads a state file; `None` where there is none.
 pub(super) fn read<T: DeserializeOwned>(
     path: &Path,
-    kind: &str,
+    kind: Kind,
     owner: Option<NodeId>,
 ) -> Result<Option<T>, StoreError> {
-    let bytes = match fs::metadata(path) {
+    match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => Err(corrupt(path, kind, "it is no regular file")),
         Ok(metadata) if metadata.len() > MAX_LEN => {
-            return Err(corrupt(path, "it is longer than any state file"));
+            Err(corrupt(path, kind, "it is longer than any state file"))
         }
-        Ok(_) => Zeroizing::new(fs::read(path).map_err(StoreError::io("read", path))?),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(StoreError::io("read", path)(error)),
-    };
-    decode(path, &bytes, kind, owner).map(Some)
+        Ok(_) => {
+            let bytes = Zeroizing::new(fs::read(path).map_err(StoreError::io("read", path))?);
+            decode(path, &bytes, kind, owner).map(Some)
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StoreError::io("read", path)(error)),
+    }
+}
+
+/// Whether a path leads to a state file, or to one that was being written.
+pub(super) fn is_state_file(path: &Path) -> bool {
+    if !path.is_file() {
+        return false;
+    }
+    if is_unfinished(path) {
+        return true;
+    }
+    let mut start = [0; MAGIC.len()];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    read.is_ok() && start == *MAGIC.as_bytes()
+}
+
+/// Whether a file was being written when the agent was killed.
+pub(super) fn is_unfinished(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| extension == BESIDE)
 }
 
 /// Replaces a state file as a whole. When this returns, the new content is on disk; when it fails,
 /// the old one is.
 pub(super) fn write<T: Serialize>(
     path: &Path,
-    kind: &str,
+    kind: Kind,
     owner: NodeId,
     content: &T,
 ) -> Result<(), StoreError> {
@@ -132,7 +153,7 @@ pub(super) fn write<T: Serialize>(
 /// As [`write`], for what dies with the boot: it survives the agent, and need not reach the disk.
 pub(super) fn write_until_reboot<T: Serialize>(
     path: &Path,
-    kind: &str,
+    kind: Kind,
     owner: NodeId,
     content: &T,
 ) -> Result<(), StoreError> {
@@ -141,7 +162,7 @@ pub(super) fn write_until_reboot<T: Serialize>(
 
 fn replace<T: Serialize>(
     path: &Path,
-    kind: &str,
+    kind: Kind,
     owner: NodeId,
     content: &T,
     settle: impl FnOnce(&File) -> io::Result<()>,
@@ -214,7 +235,7 @@ fn sync_parent(path: &Path) -> Result<(), StoreError> {
 }
 
 fn encode<T: Serialize>(
-    kind: &str,
+    kind: Kind,
     owner: NodeId,
     content: &T,
 ) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
@@ -226,8 +247,8 @@ fn encode<T: Serialize>(
     Ok(bytes)
 }
 
-fn head(kind: &str, owner: NodeId) -> String {
-    format!("{MAGIC} {VERSION} {kind} {owner}")
+fn head(kind: Kind, owner: NodeId) -> String {
+    format!("{MAGIC} {VERSION} {} {owner}", kind.as_str())
 }
 
 fn checksum(head: &str, body: &[u8]) -> String {
@@ -242,10 +263,10 @@ fn checksum(head: &str, body: &[u8]) -> String {
 fn decode<T: DeserializeOwned>(
     path: &Path,
     bytes: &[u8],
-    kind: &str,
+    kind: Kind,
     owner: Option<NodeId>,
 ) -> Result<T, StoreError> {
-    let corrupt = |why: &str| corrupt(path, why);
+    let corrupt = |why: &str| corrupt(path, kind, why);
     if bytes.is_empty() {
         return Err(corrupt("it is empty"));
     }
@@ -275,38 +296,44 @@ fn decode<T: DeserializeOwned>(
     if checksum(head, body) != found_checksum {
         return Err(corrupt("its checksum is wrong"));
     }
-    if found_kind != kind {
+    if found_kind != kind.as_str() {
         return Err(corrupt("it is another kind of state file"));
     }
     if owner.is_some_and(|owner| owner.to_string() != found_owner) {
         let owner = format!("node {found_owner}");
         return Err(StoreError::Foreign {
             path: path.to_owned(),
+            kind,
             owner,
         });
     }
     serde_json::from_slice(body).map_err(|error| corrupt(&format!("unexpected content: {error}")))
 }
 
-pub(super) fn corrupt(path: &Path, why: &str) -> StoreError {
+pub(super) fn corrupt(path: &Path, kind: Kind, why: &str) -> StoreError {
     StoreError::Corrupt {
         path: path.to_owned(),
+        kind,
         why: why.to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    const KIND: Kind = Kind::Freed;
 
     const OWNER: NodeId = NodeId::from_bytes([1; 16]);
 
     fn encoded() -> Zeroizing<Vec<u8>> {
-        encode("thing", OWNER, &vec![1, 2, 3]).unwrap()
+        encode(KIND, OWNER, &vec![1, 2, 3]).unwrap()
     }
 
     fn decoded(bytes: &[u8]) -> Result<Vec<u32>, StoreError> {
-        decode(Path::new("/state/thing"), bytes, "thing", Some(OWNER))
+        decode(Path::new("/state/thing"), bytes, KIND, Some(OWNER))
     }
 
     #[test]
@@ -336,9 +363,9 @@ mod tests {
             decoded(newer.as_bytes()),
             Err(StoreError::Newer { version: 2, .. })
         ));
-        let other = encode("thing", NodeId::from_bytes([2; 16]), &vec![1]).unwrap();
+        let other = encode(KIND, NodeId::from_bytes([2; 16]), &vec![1]).unwrap();
         assert!(matches!(decoded(&other), Err(StoreError::Foreign { .. })));
-        let kind = encode("other", OWNER, &vec![1]).unwrap();
+        let kind = encode(Kind::Pod, OWNER, &vec![1]).unwrap();
         assert!(matches!(decoded(&kind), Err(StoreError::Corrupt { .. })));
     }
 
@@ -346,10 +373,10 @@ mod tests {
     fn writing_replaces_the_file_and_leaves_nothing_beside_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("thing");
-        assert_eq!(read::<u32>(&path, "thing", None).unwrap(), None);
-        write(&path, "thing", OWNER, &1).unwrap();
-        write(&path, "thing", OWNER, &2).unwrap();
-        assert_eq!(read::<u32>(&path, "thing", Some(OWNER)).unwrap(), Some(2));
+        assert_eq!(read::<u32>(&path, KIND, None).unwrap(), None);
+        write(&path, KIND, OWNER, &1).unwrap();
+        write(&path, KIND, OWNER, &2).unwrap();
+        assert_eq!(read::<u32>(&path, KIND, Some(OWNER)).unwrap(), Some(2));
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
@@ -357,7 +384,7 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         fs::write(dir.path().join("thing.new"), "half").unwrap();
         sweep(dir.path()).unwrap();
-        assert_eq!(read::<u32>(&path, "thing", Some(OWNER)).unwrap(), Some(2));
+        assert_eq!(read::<u32>(&path, KIND, Some(OWNER)).unwrap(), Some(2));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         remove(&path).unwrap();
         remove(&path).unwrap();

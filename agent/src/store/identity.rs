@@ -1,7 +1,8 @@
 //! The node's key.
 
 use std::fmt;
-use std::fs;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -12,12 +13,20 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::file::{self, StoreError};
+use super::kind::Kind;
 
-const KIND: &str = "identity";
+const KIND: Kind = Kind::Identity;
 
 /// Where the kernel shows the identity of the (virtual) machine: firmware gives a new one to a
 /// clone, and an administrator does not change it in passing.
 const PRODUCT_UUID: &str = "/sys/class/dmi/id/product_uuid";
+
+/// The longest identity of a machine that is read, in bytes; the firmware's has 37.
+const MAX_MACHINE_ID: u64 = 256;
+
+/// What means nothing without the identity; `cluster` comes first, since without it the others mean
+/// nothing either.
+const OF_IDENTITY: [Kind; 4] = [Kind::Cluster, Kind::Ledger, Kind::Peers, Kind::Epoch];
 
 /// Who this node is: an ed25519 key, made once, whose hash is the node id.
 pub struct Identity {
@@ -46,23 +55,31 @@ impl Identity {
     /// `None`.
     ///
     /// # Errors
-    /// When the file is damaged, or was made on another machine: the disk is a clone, and two
-    /// nodes with one identity would both use one block.
+    /// When the file is damaged or alone missing, or was made on another machine: the disk is a
+    /// clone, and two nodes with one identity would both use one block.
     pub fn load_or_create(
         state_dir: &Path,
         machine_file: Option<&Path>,
     ) -> Result<Self, StoreError> {
-        let path = state_dir.join(KIND);
+        let path = state_dir.join(KIND.as_str());
         let here = machine(machine_file);
         if let Some(content) = file::read::<Content>(&path, KIND, None)? {
             let identity = Self::from_content(&path, &content)?;
             return match (&content.machine, here) {
                 (Some(made_on), Some(here)) if *made_on != here => Err(StoreError::Foreign {
                     path,
+                    kind: KIND,
                     owner: format!("machine {made_on}, and this is {here}"),
                 }),
                 (Some(_) | None, _) => Ok(identity),
             };
+        }
+        // What is there without it was this node's: another identity would be of no use to it.
+        if OF_IDENTITY
+            .iter()
+            .any(|kind| state_dir.join(kind.as_str()).exists())
+        {
+            return Err(file::corrupt(&path, KIND, "it is missing"));
         }
         let mut secret = Zeroizing::new([0_u8; 32]);
         rand::fill(secret.as_mut_slice());
@@ -80,7 +97,7 @@ impl Identity {
         let secret: &[u8; 32] = bytes
             .as_slice()
             .try_into()
-            .map_err(|_| file::corrupt(path, "its key is not 32 bytes long"))?;
+            .map_err(|_| file::corrupt(path, KIND, "its key is not 32 bytes long"))?;
         let identity = Self::from_key(SigningKey::from_bytes(secret));
         // The first line names the node too; the two must agree.
         file::read::<Content>(path, KIND, Some(identity.node))?;
@@ -115,24 +132,27 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// Removes everything from a state directory that ties it to a node: the next start makes a new
-/// identity. Returns what it removed.
+/// Removes everything that ties a state directory and this boot to a node: the next start makes a
+/// new identity. Returns what it removed.
 ///
 /// # Errors
 /// When the file system refuses.
-pub fn reset_identity(state_dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    // `cluster` first: without it the rest means nothing.
-    let paths = ["cluster", "ledger", "peers", "epoch", KIND].map(|name| state_dir.join(name));
+pub fn reset_identity(state_dir: &Path, run_dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let of_identity = OF_IDENTITY.iter().chain([&KIND]);
+    let paths = of_identity.map(|kind| state_dir.join(kind.as_str()));
     file::sweep(state_dir)?;
-    let present: Vec<PathBuf> = paths.into_iter().filter(|path| path.exists()).collect();
+    let present: Vec<PathBuf> = paths.filter(|path| path.exists()).collect();
     for path in &present {
         file::remove(path)?;
     }
-    Ok(present)
+    let of_boot = super::run::forget_boot(run_dir)?;
+    Ok(present.into_iter().chain(of_boot).collect())
 }
 
 fn machine(file: Option<&Path>) -> Option<String> {
-    let text = fs::read_to_string(file.unwrap_or(Path::new(PRODUCT_UUID))).ok()?;
+    let mut text = String::new();
+    let file = File::open(file.unwrap_or(Path::new(PRODUCT_UUID))).ok()?;
+    file.take(MAX_MACHINE_ID).read_to_string(&mut text).ok()?;
     let text = text.trim().to_ascii_lowercase();
     // Firmware that was never given an identity says so with a constant.
     let meaningless = text.is_empty() || text.bytes().all(|b| matches!(b, b'0' | b'f' | b'-'));
@@ -141,6 +161,8 @@ fn machine(file: Option<&Path>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -149,7 +171,7 @@ mod tests {
         let first = Identity::load_or_create(dir.path(), None).unwrap();
         let second = Identity::load_or_create(dir.path(), None).unwrap();
         assert_eq!(first.node(), second.node());
-        reset_identity(dir.path()).unwrap();
+        reset_identity(dir.path(), dir.path()).unwrap();
         let third = Identity::load_or_create(dir.path(), None).unwrap();
         assert_ne!(first.node(), third.node());
     }

@@ -9,7 +9,10 @@ use nix::fcntl::{FcntlArg, fcntl};
 
 use super::file::StoreError;
 
-/// The lock on a state directory: a record lock (fcntl(2)), for which the kernel tells who holds
+/// The name of the file that is locked.
+pub(super) const NAME: &str = "lock";
+
+/// The lock on a directory of state files: a record lock (fcntl(2)), for which the kernel tells who holds
 /// it. It lets go when the process ends, however it ends, and nothing is written.
 #[derive(Debug)]
 pub struct StateLock {
@@ -17,12 +20,12 @@ pub struct StateLock {
 }
 
 impl StateLock {
-    /// Locks a state directory, which must exist.
+    /// Locks a directory, which must exist.
     ///
     /// # Errors
     /// [`StoreError::Locked`] when another agent holds it.
-    pub fn acquire(state_dir: &Path) -> Result<Self, StoreError> {
-        let path = state_dir.join("lock");
+    pub fn acquire(dir: &Path) -> Result<Self, StoreError> {
+        let path = dir.join(NAME);
         let file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -33,7 +36,7 @@ impl StateLock {
         match fcntl(&file, FcntlArg::F_SETLK(&whole_file())) {
             Ok(_) => Ok(Self { _file: file }),
             Err(Errno::EACCES | Errno::EAGAIN) => Err(StoreError::Locked {
-                path: state_dir.to_owned(),
+                path: dir.to_owned(),
                 pid: holder(&file),
             }),
             Err(errno) => Err(StoreError::io("lock", &path)(errno.into())),

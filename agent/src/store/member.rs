@@ -15,11 +15,12 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::file::{self, StoreError};
+use super::kind::Kind;
 
-const CLUSTER: &str = "cluster";
-const LEDGER: &str = "ledger";
-const PEERS: &str = "peers";
-const EPOCH: &str = "epoch";
+const CLUSTER: Kind = Kind::Cluster;
+const LEDGER: Kind = Kind::Ledger;
+const PEERS: Kind = Kind::Peers;
+const EPOCH: Kind = Kind::Epoch;
 
 /// This node's membership.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,7 +110,7 @@ impl StateDir {
         };
         let ledger = self.path(LEDGER);
         let durable = file::read(&ledger, LEDGER, Some(self.node))?
-            .ok_or_else(|| file::corrupt(&ledger, "it is missing"))?;
+            .ok_or_else(|| file::corrupt(&ledger, LEDGER, "it is missing"))?;
         let peers = file::read(&self.path(PEERS), PEERS, Some(self.node))?.unwrap_or_default();
         Ok(Some(Joined {
             member: member(&path, &content)?,
@@ -184,14 +185,14 @@ impl StateDir {
     /// When the file system refuses.
     pub fn forget(&self) -> Result<(), StoreError> {
         // `cluster` first: without it the others mean nothing.
-        for name in [CLUSTER, LEDGER, PEERS] {
-            file::remove(&self.path(name))?;
+        for kind in [CLUSTER, LEDGER, PEERS] {
+            file::remove(&self.path(kind))?;
         }
         Ok(())
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
+    fn path(&self, kind: Kind) -> PathBuf {
+        self.dir.join(kind.as_str())
     }
 }
 
@@ -202,7 +203,7 @@ fn member(path: &Path, content: &MemberContent) -> Result<Member, StoreError> {
         .and_then(|key| STANDARD.decode(key).ok())
         .map(Zeroizing::new)
         .and_then(|key| key.as_slice().try_into().ok())
-        .ok_or_else(|| file::corrupt(path, "its gossip key is not 32 bytes long"))?;
+        .ok_or_else(|| file::corrupt(path, CLUSTER, "its gossip key is not 32 bytes long"))?;
     Ok(Member {
         cluster: content.cluster,
         name: content.name.clone(),

@@ -14,15 +14,19 @@
 //! start.
 
 mod boot;
+mod dir;
 mod file;
 mod identity;
+mod kind;
 mod lock;
 mod member;
 mod run;
 
 pub use boot::{new_boot, read_boot};
-pub use file::{StoreError, make_private_dir};
+pub use dir::{make_run_dir, make_state_dir, require_possible_dir};
+pub use file::StoreError;
 pub use identity::{Identity, reset_identity};
+pub use kind::Kind;
 pub use lock::StateLock;
 pub use member::{Joined, Member, PeerBook, StateDir};
 pub use run::{PodRecord, PodRecordState, RunDir};

@@ -1,9 +1,10 @@
 //! What lives as long as the boot: pods, freed addresses, the kernel parameters that podnet changed.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, DirBuilder};
+use std::io::{self, ErrorKind};
 use std::net::Ipv4Addr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use podnet_core::kernel::PodLink;
@@ -11,12 +12,13 @@ use podnet_proto::{NodeId, PodName};
 use serde::{Deserialize, Serialize};
 
 use super::file::{self, StoreError};
+use super::kind::Kind;
 use crate::fault;
 
 const PODS: &str = "pods";
-const POD: &str = "pod";
-const FREED: &str = "freed";
-const SYSCTLS: &str = "sysctls";
+const POD: Kind = Kind::Pod;
+const FREED: Kind = Kind::Freed;
+const SYSCTLS: Kind = Kind::Sysctls;
 
 /// How far a pod has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,13 +68,16 @@ impl RunDir {
     /// was killed.
     ///
     /// # Errors
-    /// When its folders cannot be made.
+    /// When its folder for pods cannot be made, or a file is damaged: better now than when its
+    /// content is needed.
     pub fn open(dir: PathBuf, node: NodeId) -> Result<Self, StoreError> {
-        let pods = dir.join(PODS);
-        fs::create_dir_all(&pods).map_err(StoreError::io("create", &pods))?;
+        make_pods(&dir)?;
         file::sweep(&dir)?;
-        file::sweep(&pods)?;
-        Ok(Self { dir, node })
+        file::sweep(&dir.join(PODS))?;
+        let run_dir = Self { dir, node };
+        run_dir.freed()?;
+        run_dir.sysctls()?;
+        Ok(run_dir)
     }
 
     /// The directory.
@@ -88,10 +93,13 @@ impl RunDir {
     pub fn pods(&self) -> Result<BTreeMap<PodName, PodRecord>, StoreError> {
         let dir = self.dir.join(PODS);
         let mut pods = BTreeMap::new();
-        for entry in fs::read_dir(&dir).map_err(StoreError::io("list", &dir))? {
-            let path = entry.map_err(StoreError::io("list", &dir))?.path();
+        for path in list(&dir)? {
             if let Some(record) = file::read::<PodRecord>(&path, POD, Some(self.node))? {
-                pods.insert(record.link.pod.clone(), record);
+                let pod = record.link.pod.clone();
+                if path != self.pod(&pod) {
+                    return Err(file::corrupt(&path, POD, &format!("it is of pod {pod}")));
+                }
+                pods.insert(pod, record);
             }
         }
         Ok(pods)
@@ -118,7 +126,7 @@ impl RunDir {
     /// # Errors
     /// When the file is damaged.
     pub fn freed(&self) -> Result<Vec<Ipv4Addr>, StoreError> {
-        Ok(file::read(&self.dir.join(FREED), FREED, Some(self.node))?.unwrap_or_default())
+        Ok(file::read(&self.path_of(FREED), FREED, Some(self.node))?.unwrap_or_default())
     }
 
     /// Writes the addresses that pods gave back.
@@ -126,7 +134,7 @@ impl RunDir {
     /// # Errors
     /// When the file system refuses.
     pub fn save_freed(&self, freed: &[Ipv4Addr]) -> Result<(), StoreError> {
-        file::write_until_reboot(&self.dir.join(FREED), FREED, self.node, &freed)
+        file::write_until_reboot(&self.path_of(FREED), FREED, self.node, &freed)
     }
 
     /// The values that kernel parameters had before podnet changed them, by their path below
@@ -135,7 +143,7 @@ impl RunDir {
     /// # Errors
     /// When the file is damaged.
     pub fn sysctls(&self) -> Result<BTreeMap<String, String>, StoreError> {
-        Ok(file::read(&self.dir.join(SYSCTLS), SYSCTLS, Some(self.node))?.unwrap_or_default())
+        Ok(file::read(&self.path_of(SYSCTLS), SYSCTLS, Some(self.node))?.unwrap_or_default())
     }
 
     /// Writes the values that kernel parameters had before podnet changed them.
@@ -143,7 +151,7 @@ impl RunDir {
     /// # Errors
     /// When the file system refuses.
     pub fn save_sysctls(&self, values: &BTreeMap<String, String>) -> Result<(), StoreError> {
-        file::write_until_reboot(&self.dir.join(SYSCTLS), SYSCTLS, self.node, values)
+        file::write_until_reboot(&self.path_of(SYSCTLS), SYSCTLS, self.node, values)
     }
 
     /// Removes everything but the boot number: what a node that has left should not keep.
@@ -157,18 +165,104 @@ impl RunDir {
     fn pod(&self, name: &PodName) -> PathBuf {
         self.dir.join(PODS).join(name.as_str())
     }
+
+    fn path_of(&self, kind: Kind) -> PathBuf {
+        self.dir.join(kind.as_str())
+    }
 }
 
-/// Removes everything but the boot number from a run directory.
+/// Removes everything but the boot number from a run directory that podnet wrote.
 pub(super) fn empty(run_dir: &Path) -> Result<(), StoreError> {
+    forget(run_dir)?;
+    make_pods(run_dir)
+}
+
+/// What is in a directory, sorted.
+fn list(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let entries = fs::read_dir(dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let mut paths: Vec<PathBuf> = entries
+        .map_err(StoreError::io("list", dir))?
+        .iter()
+        .map(fs::DirEntry::path)
+        .collect();
+    paths.sort();
+    Ok(paths)
+}
+
+fn make_pods(run_dir: &Path) -> Result<(), StoreError> {
     let pods = run_dir.join(PODS);
-    match fs::remove_dir_all(&pods) {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&pods)
+        .map_err(StoreError::io("create", &pods))
+}
+
+/// Removes what a run directory holds of an earlier boot. Whatever podnet did not write stays.
+pub(super) fn forget(run_dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let pods = run_dir.join(PODS);
+    let mut removed = Vec::new();
+    if pods.is_dir() {
+        for path in list(&pods)? {
+            removed.extend(remove_ours(path)?);
+        }
+    }
+    match fs::remove_dir(&pods) {
         Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty
+            ) => {}
         Err(error) => return Err(StoreError::io("remove", &pods)(error)),
     }
     fault::point("removal of the folder of pods");
-    fs::create_dir_all(&pods).map_err(StoreError::io("create", &pods))?;
-    file::remove(&run_dir.join(FREED))?;
-    file::remove(&run_dir.join(SYSCTLS))
+    for kind in [FREED, SYSCTLS] {
+        removed.extend(remove_ours(run_dir.join(kind.as_str()))?);
+    }
+    Ok(removed)
+}
+
+/// Removes the boot number too.
+pub(super) fn forget_boot(run_dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let mut removed = forget(run_dir)?;
+    removed.extend(remove_ours(run_dir.join(Kind::Boot.as_str()))?);
+    Ok(removed)
+}
+
+/// Removes a file, if podnet wrote it. Says whether it did.
+fn remove_ours(path: PathBuf) -> Result<Option<PathBuf>, StoreError> {
+    if !file::is_state_file(&path) {
+        return Ok(None);
+    }
+    file::remove(&path)?;
+    Ok(Some(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODE: NodeId = NodeId::from_bytes([1; 16]);
+
+    #[test]
+    fn only_what_podnet_wrote_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let run_dir = RunDir::open(dir.path().to_owned(), NODE).unwrap();
+        run_dir.save_freed(&[]).unwrap();
+        let pods = dir.path().join(PODS);
+        for name in ["other", "other.log"] {
+            fs::write(pods.join(name), "another's").unwrap();
+        }
+        fs::write(pods.join("red.new"), "").unwrap();
+        fs::write(dir.path().join("sysctls"), "another's").unwrap();
+        assert_eq!(
+            forget(dir.path()).unwrap(),
+            [pods.join("red.new"), dir.path().join("freed")]
+        );
+        assert_eq!(fs::read_dir(&pods).unwrap().count(), 2);
+        assert!(matches!(run_dir.pods(), Err(StoreError::Corrupt { .. })));
+        let opened = RunDir::open(dir.path().to_owned(), NODE);
+        assert!(matches!(opened, Err(StoreError::Corrupt { .. })));
+    }
 }

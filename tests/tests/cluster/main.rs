@@ -22,5 +22,4 @@ mod schema;
 mod shortage;
 mod snapshot;
 mod sockets;
-mod state;
 mod wire;

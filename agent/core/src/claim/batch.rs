@@ -53,6 +53,9 @@ pub(super) fn next_batch(ledger: &Ledger, wishes: &[(NodeId, Want)]) -> Batch {
         if batch.0.len() == Batch::MAX {
             break;
         }
+        if !is_heeded(ledger, *node, want) {
+            continue;
+        }
         let operation = operation(&scratch, *node, *want);
         batch
             .0
@@ -61,23 +64,73 @@ pub(super) fn next_batch(ledger: &Ledger, wishes: &[(NodeId, Want)]) -> Batch {
     batch
 }
 
-fn operation(
-    ledger: &Ledger,
-    node: NodeId,
-    Want {
-        boot,
-        want,
-        replaces,
-    }: Want,
-) -> Option<Operation> {
-    match want {
+/// Whether a wish is of a node that knows how the ledger stands: else it may be over by now.
+fn is_heeded(ledger: &Ledger, node: NodeId, want: &Want) -> bool {
+    match (want.want, ledger.boots.get(&node)) {
+        (WantKind::Release, _) => true,
+        (WantKind::Join, registered @ Some(_)) => registered == want.replaces.as_ref(),
+        (WantKind::Join, None) => want.replaces.is_none() && want.released >= ledger.released,
+    }
+}
+
+fn operation(ledger: &Ledger, node: NodeId, want: Want) -> Option<Operation> {
+    let boot = want.boot;
+    match want.want {
         WantKind::Release => Some(Operation::Release { node, boot }),
         WantKind::Join => {
-            if ledger.boots.get(&node) != replaces.as_ref() {
-                return None;
-            }
             let index = choose_block(ledger, node)?;
             Some(Operation::Join { node, boot, index })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use podnet_proto::ledger::Settings;
+    use podnet_proto::{Boot, ClusterId, PodNetwork};
+
+    use super::*;
+
+    fn node(n: u8) -> NodeId {
+        NodeId::from_bytes([n; 16])
+    }
+
+    fn ledger() -> Ledger {
+        let network = PodNetwork::parse("10.0.0.0/22", 24).unwrap();
+        let cluster = ClusterId::from_bytes([7; 16]);
+        let mut ledger = Ledger::genesis(
+            cluster,
+            vec![network],
+            Settings::default(),
+            node(0),
+            Boot(0),
+        );
+        ledger.slot = 9;
+        ledger.released = 5;
+        ledger
+    }
+
+    fn wish(replaces: Option<Boot>, released: u64) -> Want {
+        Want {
+            boot: Boot(1),
+            want: WantKind::Join,
+            replaces,
+            released,
+        }
+    }
+
+    #[test]
+    fn a_wish_from_before_the_last_release_does_not_count() {
+        let granted = |node, want| !next_batch(&ledger(), &[(node, want)]).0.is_empty();
+        assert!(granted(node(1), wish(None, 5)));
+        assert!(granted(node(1), wish(None, 6)), "it knows more");
+        assert!(!granted(node(1), wish(None, 4)));
+        assert!(!granted(node(1), wish(Some(Boot(7)), 5)), "no member");
+        assert!(
+            granted(node(0), wish(Some(Boot(0)), 0)),
+            "a member's reboot"
+        );
+        assert!(!granted(node(0), wish(Some(Boot(3)), 5)), "an earlier one");
+        assert!(!granted(node(0), wish(None, 5)), "from before it joined");
     }
 }

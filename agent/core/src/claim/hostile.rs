@@ -87,8 +87,9 @@ fn ledger() -> impl Strategy<Value = Ledger> {
     let boots = option::weighted(0.2, btree_map(node(), boot(), 0..5));
     let voters = option::weighted(0.2, vec(node(), 0..4));
     let freed = btree_map(block(), number(), 0..3);
-    (number(), number(), blocks, boots, voters, freed).prop_map(
-        |(recovery, slot, blocks, boots, voters, freed)| {
+    let released = option::weighted(0.2, number());
+    (number(), number(), blocks, boots, voters, freed, released).prop_map(
+        |(recovery, slot, blocks, boots, voters, freed, released)| {
             let genesis = genesis();
             Ledger {
                 recovery,
@@ -97,6 +98,7 @@ fn ledger() -> impl Strategy<Value = Ledger> {
                 boots: boots.unwrap_or(genesis.boots),
                 voters: voters.unwrap_or(genesis.voters),
                 freed,
+                released: released.unwrap_or(0),
                 ..genesis
             }
         },
@@ -105,10 +107,11 @@ fn ledger() -> impl Strategy<Value = Ledger> {
 
 fn want() -> impl Strategy<Value = Want> {
     let kind = prop_oneof![Just(WantKind::Join), Just(WantKind::Release)];
-    (boot(), kind, option::of(boot())).prop_map(|(boot, want, replaces)| Want {
+    (boot(), kind, option::of(boot()), number()).prop_map(|(boot, want, replaces, released)| Want {
         boot,
         want,
         replaces,
+        released,
     })
 }
 

@@ -41,6 +41,7 @@ pub(super) fn apply_operation(ledger: &mut Ledger, operation: &Operation) -> boo
                 ledger.freed.insert(block, ledger.slot);
             }
             ledger.boots.remove(node);
+            ledger.released = ledger.slot;
             true
         }
         Operation::Set { settings } => {
@@ -83,6 +84,7 @@ pub(super) fn is_sound(ledger: &Ledger) -> bool {
         && ledger.blocks.keys().all(in_range)
         && ledger.freed.keys().all(in_range)
         && owners.iter().eq(ledger.boots.keys())
+        && ledger.released <= ledger.slot
 }
 
 /// How many blocks there are to give out: those of the first pod network.
@@ -171,9 +173,14 @@ mod tests {
         let ledger = after(&genesis(), &[join(1, 1, 1)]);
         let ledger = after(&ledger, &[release(1, 1)]);
         assert_eq!(ledger.freed.get(&BlockIndex(1)), Some(&2));
+        assert_eq!(ledger.released, 2);
         assert!(!ledger.boots.contains_key(&node(1)) && is_sound(&ledger));
         let ledger = after(&ledger, &[join(2, 2, 1)]);
         assert!(ledger.freed.is_empty() && is_sound(&ledger));
+        assert_eq!(
+            ledger.released, 2,
+            "a release is not forgotten with its block"
+        );
     }
 
     #[test]

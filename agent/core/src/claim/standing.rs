@@ -66,6 +66,10 @@ impl<'a> Standing<'a> {
                 WantKind::Join => self.registered(),
                 WantKind::Release => None,
             },
+            released: match (&self.durable.ledger, want) {
+                (Some(ledger), WantKind::Join) => ledger.released,
+                (_, WantKind::Release) | (None, WantKind::Join) => 0,
+            },
         })
     }
 

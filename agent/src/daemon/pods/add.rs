@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use ipnetwork::{IpNetwork, Ipv4Network};
-use podnet_core::kernel::{IfName, MacAddr, Mtu, Netns, OpError, PodLink, host_ifname};
+use podnet_core::kernel::{IfName, MacAddr, Mtu, Netns, PodLink, host_ifname};
+use podnet_core::podip::Taken;
 use podnet_proto::api::{Pod, PodRequest};
 use podnet_proto::network::gateway;
 use podnet_proto::{ApiError, ErrorCode, PodName};
@@ -15,11 +17,14 @@ use super::{Agent, Done, PodAnswer, PodDone, Waiting, no_such_pod};
 use crate::control::Answer;
 use crate::daemon::agent::Event;
 use crate::daemon::error;
-use crate::pods::attach;
+use crate::pods::{AttachError, attach};
 use crate::store::{PodRecord, PodRecordState};
 
 /// The MTU of pods while that of the underlay is not known: Ethernet's (RFC 894).
 const DEFAULT_MTU: Mtu = Mtu(1500);
+
+/// The longest path, in bytes (`PATH_MAX` in `linux/limits.h`, without the final NUL).
+const MAX_PATH: usize = 4095;
 
 /// What a request for a pod comes to.
 enum Planned {
@@ -28,7 +33,7 @@ enum Planned {
     /// It is there.
     There(Box<Pod>),
     /// It is to be attached.
-    Attach { link: Box<PodLink>, reused: bool },
+    Attach { link: Box<PodLink>, taken: Taken },
 }
 
 impl Agent {
@@ -39,7 +44,7 @@ impl Agent {
                 waiting.push_back(Waiting::Add(request.clone(), answer));
             }
             Ok(Planned::There(pod)) => drop(answer.send(Ok(*pod))),
-            Ok(Planned::Attach { link, reused }) => self.start_attach(*link, reused, answer),
+            Ok(Planned::Attach { link, taken }) => self.start_attach(*link, taken, answer),
             Err(api_error) => drop(answer.send(Err(api_error))),
         }
     }
@@ -92,7 +97,7 @@ impl Agent {
         let link = self.pod_link(name, netns, block, taken.address);
         Ok(Planned::Attach {
             link: Box::new(link),
-            reused: taken.reused,
+            taken,
         })
     }
 
@@ -108,10 +113,14 @@ impl Agent {
             (None, Some(pid)) => (PathBuf::from(format!("/proc/{pid}/ns/net")), false),
             (None, None) => (self.config.netns_dir.join(name.as_str()), true),
         };
-        if !path.is_absolute() {
+        let length = path.as_os_str().len();
+        if !path.is_absolute() || length > MAX_PATH || path.as_os_str().as_bytes().contains(&0) {
             return Err(ApiError::new(
                 ErrorCode::Usage,
-                format!("pod {name}: the path of a namespace must be absolute"),
+                format!(
+                    "pod {name}: the path of a namespace must be absolute, have at most \
+                     {MAX_PATH} bytes, and no NUL among them"
+                ),
             ));
         }
         Ok(Netns {
@@ -152,7 +161,7 @@ impl Agent {
         }
     }
 
-    fn start_attach(&mut self, link: PodLink, reused: bool, answer: Answer<Pod>) {
+    fn start_attach(&mut self, link: PodLink, taken: Taken, answer: Answer<Pod>) {
         let name = link.pod.clone();
         let record = PodRecord {
             state: PodRecordState::Attaching,
@@ -161,11 +170,11 @@ impl Agent {
         };
         // On record before anything is made: whatever happens, the next agent finds it.
         if let Err(store_error) = self.run_dir.save_pod(&record) {
-            self.free(&link);
+            self.undo(taken);
             drop(answer.send(Err(error::store(&store_error))));
             return;
         }
-        let taken = if link.netns.made {
+        let namespaces = if link.netns.made {
             Vec::new()
         } else {
             self.pods.namespaces()
@@ -174,11 +183,15 @@ impl Agent {
         self.pods.busy.insert(name.clone(), VecDeque::new());
         let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
         tokio::spawn(async move {
-            let result = attach(dataplane.as_ref(), &link, reused, &taken).await;
+            let result = attach(dataplane.as_ref(), &link, taken.reused, &namespaces).await;
             let gone = gone.map(Box::new);
             let done = PodDone {
                 name,
-                done: Done::Attached { result, gone },
+                done: Done::Attached {
+                    result,
+                    taken,
+                    gone,
+                },
                 answer: PodAnswer::Add(answer),
             };
             let _ = events.send(Event::PodDone(Box::new(done))).await;
@@ -188,18 +201,28 @@ impl Agent {
     pub(super) fn attached(
         &mut self,
         name: &PodName,
-        result: Result<u64, OpError>,
+        result: Result<u64, AttachError>,
+        taken: Taken,
         gone: Option<Box<PodRecord>>,
         answer: PodAnswer,
     ) {
         let result = match result {
             Ok(inode) => self.record_attached(name, inode),
-            Err(op_error) => {
+            Err(attach_error) => {
+                let op_error = match attach_error {
+                    AttachError::Refused(op_error) => {
+                        self.undo(taken);
+                        op_error
+                    }
+                    AttachError::Failed(op_error) => {
+                        if let Some(record) = self.pods.records.get(name) {
+                            let link = record.link.clone();
+                            self.free(&link);
+                        }
+                        op_error
+                    }
+                };
                 tracing::warn!(pod = %name, error = %op_error, "a pod cannot be attached");
-                if let Some(record) = self.pods.records.get(name) {
-                    let link = record.link.clone();
-                    self.free(&link);
-                }
                 let undone = match gone {
                     Some(gone) => self.put_back(*gone),
                     None => self.drop_record(name),

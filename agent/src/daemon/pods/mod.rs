@@ -10,13 +10,14 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 use podnet_core::kernel::{IfName, Mtu, OpError, PodLink};
-use podnet_core::podip::Pool;
+use podnet_core::podip::{Pool, Taken};
 use podnet_proto::api::{Pod, PodRequest};
 use podnet_proto::{ApiError, ErrorCode, PodName};
 
 use super::agent::Agent;
 use super::error;
 use crate::control::Answer;
+use crate::pods::AttachError;
 use crate::store::{PodRecord, PodRecordState, StoreError};
 
 /// The pods of this node.
@@ -77,7 +78,9 @@ enum Waiting {
 enum Done {
     Attached {
         /// The inode number of its namespace.
-        result: Result<u64, OpError>,
+        result: Result<u64, AttachError>,
+        /// The address that was taken for it.
+        taken: Taken,
         /// The gone pod that had its name.
         gone: Option<Box<PodRecord>>,
     },
@@ -150,7 +153,11 @@ impl Agent {
         let waiting = self.pods.busy.remove(&name).unwrap_or_default();
         self.reconciling.pod_changed();
         match done {
-            Done::Attached { result, gone } => self.attached(&name, result, gone, answer),
+            Done::Attached {
+                result,
+                taken,
+                gone,
+            } => self.attached(&name, result, taken, gone, answer),
             Done::Detached(result) => self.detached(&name, result, answer),
             Done::Vanished(result) => self.vanished(&name, result),
             Done::Repaired(mtu, result) => self.repaired(&name, mtu, result),
@@ -170,6 +177,13 @@ impl Agent {
             .map_err(|e| error::store(&e))?;
         self.pods.records.remove(name);
         Ok(())
+    }
+
+    /// Gives back the address of a pod that nobody has seen.
+    fn undo(&mut self, taken: Taken) {
+        if let Some(pool) = &mut self.pods.pool {
+            pool.undo(taken);
+        }
     }
 
     fn free(&mut self, link: &PodLink) {

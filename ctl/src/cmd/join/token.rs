@@ -61,11 +61,10 @@ pub(crate) fn source(
 pub(crate) fn read(source: Source, timeout: Duration) -> Result<Zeroizing<String>, ApiError> {
     let text = match source {
         Source::Given(text) => text,
-        Source::Stdin => read_within(timeout, "standard input", io::stdin)?,
+        Source::Stdin => read_within(timeout, "standard input", || Ok(io::stdin()))?,
         Source::File(path) => {
             let name = path.display().to_string();
-            let file = File::open(&path).map_err(|error| unreadable(&name, &error))?;
-            read_within(timeout, &name, move || file)?
+            read_within(timeout, &name, move || File::open(&path))?
         }
     };
     let text = Zeroizing::new(text.trim().to_owned());
@@ -73,16 +72,16 @@ pub(crate) fn read(source: Source, timeout: Duration) -> Result<Zeroizing<String
     Ok(text)
 }
 
-/// Reads on a thread of its own: a pipe that nobody writes to would block for ever.
+/// Opens and reads on a thread of its own: a pipe that nobody writes to would block for ever.
 fn read_within<R: io::Read>(
     timeout: Duration,
     name: &str,
-    open: impl FnOnce() -> R + Send + 'static,
+    open: impl FnOnce() -> io::Result<R> + Send + 'static,
 ) -> Result<Zeroizing<String>, ApiError> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let mut text = Zeroizing::new(Vec::new());
-        let read = open().take(MAX_FILE).read_to_end(&mut text);
+        let read = open().and_then(|from| from.take(MAX_FILE).read_to_end(&mut text));
         // Nobody listens any more once the deadline has passed.
         let _ = sender.send(read.map(|_| text));
     });
@@ -154,7 +153,8 @@ mod tests {
     #[test]
     fn an_endless_pipe_ends_at_the_deadline() {
         let (reader, _writer) = io::pipe().unwrap();
-        let error = read_within(Duration::from_millis(50), "a pipe", move || reader).unwrap_err();
+        let error =
+            read_within(Duration::from_millis(50), "a pipe", move || Ok(reader)).unwrap_err();
         assert_eq!(error.code, ErrorCode::Timeout);
     }
 }

@@ -1,0 +1,155 @@
+//! The connections that are served at a time: never more than there is room for, and never all of
+//! them by clients that ask nothing.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, JoinSet};
+
+/// Whether the agent is at work for a connection.
+#[derive(Debug, Clone)]
+pub(super) struct Work {
+    under_way: Arc<AtomicBool>,
+    done: Arc<Notify>,
+}
+
+impl Work {
+    /// Says so until the guard is dropped.
+    pub(super) fn begin(&self) -> WorkGuard<'_> {
+        self.under_way.store(true, Ordering::Relaxed);
+        WorkGuard(self)
+    }
+}
+
+/// The agent is at work for a connection.
+pub(super) struct WorkGuard<'a>(&'a Work);
+
+impl Drop for WorkGuard<'_> {
+    fn drop(&mut self) {
+        self.0.under_way.store(false, Ordering::Relaxed);
+        self.0.done.notify_one();
+    }
+}
+
+#[derive(Debug)]
+struct Connection {
+    task: AbortHandle,
+    work: Work,
+}
+
+/// The connections, the first that came in front. Those that are left end with this.
+#[derive(Debug)]
+pub(super) struct Connections {
+    most: usize,
+    tasks: JoinSet<()>,
+    open: VecDeque<Connection>,
+    done: Arc<Notify>,
+}
+
+impl Connections {
+    /// None yet, and at most so many.
+    pub(super) fn at_most(most: usize) -> Self {
+        Self {
+            most,
+            tasks: JoinSet::new(),
+            open: VecDeque::new(),
+            done: Arc::default(),
+        }
+    }
+
+    /// Makes room for one more. Where there is none, the first that came goes, of those that the
+    /// agent is not at work for: they are waited for, or wait themselves. While it is at work for
+    /// all, this waits.
+    pub(super) async fn make_room(&mut self) {
+        loop {
+            while self.tasks.try_join_next().is_some() {}
+            self.open
+                .retain(|connection| !connection.task.is_finished());
+            if self.open.len() < self.most {
+                return;
+            }
+            let waits =
+                |connection: &Connection| !connection.work.under_way.load(Ordering::Relaxed);
+            match self.open.iter().position(waits) {
+                Some(first) => {
+                    if let Some(connection) = self.open.remove(first) {
+                        tracing::debug!("control socket: a connection makes room for another");
+                        connection.task.abort();
+                    }
+                }
+                None => self.done.notified().await,
+            }
+        }
+    }
+
+    /// Serves one more.
+    pub(super) fn add<F>(&mut self, serve: impl FnOnce(Work) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let work = Work {
+            under_way: Arc::default(),
+            done: Arc::clone(&self.done),
+        };
+        let task = self.tasks.spawn(serve(work.clone()));
+        self.open.push_back(Connection { task, work });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::task::Poll;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_that_waits_makes_room_and_work_is_not_interrupted() {
+        let mut connections = Connections::at_most(3);
+        let mut ended = Vec::new();
+        let (finish, finished) = oneshot::channel::<()>();
+        let mut finished = Some(finished);
+        for number in 0..3 {
+            connections.make_room().await;
+            let (alive, end) = oneshot::channel::<()>();
+            ended.push(end);
+            let finished = if number == 0 { finished.take() } else { None };
+            connections.add(move |work| async move {
+                let _alive = alive;
+                if let Some(finished) = finished {
+                    let guard = work.begin();
+                    let _ = finished.await;
+                    drop(guard);
+                }
+                pending::<()>().await;
+            });
+        }
+        tokio::task::yield_now().await;
+        connections.make_room().await;
+        assert!(ended.remove(1).await.is_err(), "the second came first");
+        connections.add(|work| async move {
+            let _guard = work.begin();
+            pending::<()>().await;
+        });
+        tokio::task::yield_now().await;
+        connections.make_room().await;
+        assert!(ended.remove(1).await.is_err(), "then the third");
+        connections.add(|work| async move {
+            let _guard = work.begin();
+            pending::<()>().await;
+        });
+        tokio::task::yield_now().await;
+        {
+            let mut room = std::pin::pin!(connections.make_room());
+            let first = std::future::poll_fn(|context| Poll::Ready(room.as_mut().poll(context)));
+            assert!(first.await.is_pending(), "all are worked for");
+            finish.send(()).unwrap();
+            room.await;
+        }
+        assert!(ended.remove(0).await.is_err(), "the first is done");
+    }
+}

@@ -1,0 +1,55 @@
+//! The kinds of state files.
+
+/// What a state file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The node's key.
+    Identity,
+    /// How often gossip was started.
+    Epoch,
+    /// What the claim protocol must keep.
+    Ledger,
+    /// The membership.
+    Cluster,
+    /// What the members last said of themselves.
+    Peers,
+    /// The number of this boot.
+    Boot,
+    /// A pod.
+    Pod,
+    /// The addresses that pods gave back.
+    Freed,
+    /// The values of kernel parameters before podnet changed them.
+    Sysctls,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 9] = [
+        Self::Identity,
+        Self::Epoch,
+        Self::Ledger,
+        Self::Cluster,
+        Self::Peers,
+        Self::Boot,
+        Self::Pod,
+        Self::Freed,
+        Self::Sysctls,
+    ];
+
+    /// Its name in a file's first line; but for pods, also the file's.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Epoch => "epoch",
+            Self::Ledger => "ledger",
+            Self::Cluster => "cluster",
+            Self::Peers => "peers",
+            Self::Boot => "boot",
+            Self::Pod => "pod",
+            Self::Freed => "freed",
+            Self::Sysctls => "sysctls",
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! State files that are not what the agent wrote: refused, named, with a cure that works.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use podnet_lab::command::Output;
+use podnet_lab::{Lab, Node, eventually};
+use serde_json::json;
+
+use crate::scene::{LIMIT, add_pod, ask, cluster, ctl, idle, nodes, ready, refused, shell, status};
+use crate::snapshot::Snapshot;
+
+/// The state files, below the state directory or the run directory as the node sees it.
+const FILES: [&str; 9] = [
+    "/var/lib/podnet/identity",
+    "/var/lib/podnet/epoch",
+    "/var/lib/podnet/ledger",
+    "/var/lib/podnet/cluster",
+    "/var/lib/podnet/peers",
+    "/run/podnet/freed",
+    "/run/podnet/sysctls",
+    "/run/podnet/pods/red",
+    "/run/podnet/boot",
+];
+
+/// What can befall a file, and how.
+type Damage = (&'static str, fn(&mut Vec<u8>));
+
+const DAMAGES: [Damage; 10] = [
+    ("emptied", Vec::clear),
+    ("cut to one byte", |bytes| bytes.truncate(1)),
+    ("cut in the middle", |bytes| bytes.truncate(bytes.len() / 2)),
+    ("cut by one byte", |bytes| bytes.truncate(bytes.len() - 1)),
+    ("longer by one byte", |bytes| bytes.push(b'\n')),
+    ("of zeros", |bytes| bytes.fill(0)),
+    ("with a flipped bit at its start", |bytes| bytes[0] ^= 1),
+    ("with a flipped bit in its content", |bytes| {
+        let line = bytes.iter().position(|byte| *byte == b'\n').unwrap();
+        bytes[line + 2] ^= 1;
+    }),
+    ("of a later version", |bytes| {
+        let text = String::from_utf8_lossy(bytes).replacen("podnet-state 1 ", "podnet-state 2 ", 1);
+        *bytes = text.into_bytes();
+    }),
+    ("that is endless", |bytes| *bytes = vec![b'x'; 5 << 20]),
+];
+
+/// Where the host finds a file of the node.
+fn on_host(node: Node<'_>, file: &str) -> PathBuf {
+    for (inside, outside) in [
+        ("/var/lib/podnet", node.state_dir()),
+        ("/run/podnet", node.run_dir()),
+    ] {
+        if let Ok(rest) = Path::new(file).strip_prefix(inside) {
+            return outside.join(rest);
+        }
+    }
+    panic!("{file} is none of the node's state files");
+}
+
+/// Starts an agent, which must refuse and name the file and a cure. Returns the cure.
+#[track_caller]
+fn assert_refused(node: Node<'_>, file: &str, what: &str) -> String {
+    let refused = run(node, &["run"]);
+    let what = format!("{file} {what}: {refused}");
+    assert_eq!(refused.code, 1, "{what}");
+    let line = |label: &str| {
+        let told = refused
+            .stderr
+            .lines()
+            .find_map(|line| line.strip_prefix(label));
+        told.expect(&what).to_owned()
+    };
+    assert!(line("error: ").contains(&format!("{file} ")), "{what}");
+    assert!(!refused.stderr.contains("panicked"), "{what}");
+    line("hint: ")
+}
+
+fn run(node: Node<'_>, words: &[&str]) -> Output {
+    let words = [&["podnetd"], words].concat();
+    node.exec_with(words, "", LIMIT).unwrap()
+}
+
+/// A cluster of two whose second node has every state file, and a stopped agent.
+fn stopped() -> Lab {
+    let (lab, _) = cluster(2);
+    {
+        let [_, node] = nodes(&lab);
+        add_pod(node, "red");
+        add_pod(node, "blue");
+        ask(node, &["pod", "rm", "blue"]);
+        node.term().unwrap();
+    }
+    lab
+}
+
+#[test]
+fn a_damaged_file_is_named_and_never_a_fresh_start() {
+    let lab = stopped();
+    let [_, node] = nodes(&lab);
+    let before = Snapshot::whole(node);
+    for file in FILES {
+        let path = on_host(node, file);
+        let good = fs::read(&path).unwrap();
+        for (what, damage) in DAMAGES {
+            let mut bad = good.clone();
+            damage(&mut bad);
+            fs::write(&path, &bad).unwrap();
+            assert_refused(node, file, what);
+            assert_eq!(fs::read(&path).unwrap(), bad, "{file} {what}");
+        }
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert_refused(node, file, "that is a directory");
+        fs::remove_dir(&path).unwrap();
+        symlink("/dev/zero", &path).unwrap();
+        assert_refused(node, file, "that is a device");
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, good).unwrap();
+        shell(node, &format!("chmod 600 {file}"));
+    }
+    before.assert_same(&Snapshot::whole(node), "damaged files");
+    // As it was, it works again.
+    node.start().unwrap();
+    ready(node, 1);
+}
+
+#[test]
+fn a_file_that_holds_what_belongs_elsewhere_is_refused() {
+    let lab = stopped();
+    let [other, node] = nodes(&lab);
+    add_pod(other, "red");
+    add_pod(other, "blue");
+    ask(other, &["pod", "rm", "blue"]);
+    let before = Snapshot::whole(node);
+    for file in FILES {
+        let path = on_host(node, file);
+        let good = fs::read(&path).unwrap();
+        let foreign = fs::read(on_host(other, file)).unwrap();
+        fs::write(&path, foreign).unwrap();
+        assert_refused(node, file, "of another node");
+        for kind in FILES.iter().filter(|kind| **kind != file) {
+            fs::write(&path, fs::read(on_host(node, kind)).unwrap()).unwrap();
+            assert_refused(node, file, &format!("with the content of {kind}"));
+        }
+        fs::write(&path, good).unwrap();
+    }
+    // A pod's record under another pod's name.
+    fs::copy(
+        on_host(node, "/run/podnet/pods/red"),
+        on_host(node, "/run/podnet/pods/blue"),
+    )
+    .unwrap();
+    assert_refused(node, "/run/podnet/pods/blue", "of another pod");
+    fs::remove_file(on_host(node, "/run/podnet/pods/blue")).unwrap();
+    before.assert_same(&Snapshot::whole(node), "files that belong elsewhere");
+    node.start().unwrap();
+    ready(node, 1);
+}
+
+#[test]
+fn a_file_without_which_the_others_mean_nothing_must_not_be_missing() {
+    let lab = stopped();
+    let [_, node] = nodes(&lab);
+    let before = Snapshot::whole(node);
+    for file in ["/var/lib/podnet/identity", "/var/lib/podnet/ledger"] {
+        let path = on_host(node, file);
+        let good = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert_refused(node, file, "missing");
+        assert!(!path.exists(), "{file}");
+        fs::write(&path, good).unwrap();
+        shell(node, &format!("chmod 600 {file}"));
+    }
+    before.assert_same(&Snapshot::whole(node), "missing files");
+}
+
+#[test]
+fn a_cure_that_is_to_remove_the_file_works() {
+    let lab = stopped();
+    let [_, node] = nodes(&lab);
+    for file in FILES {
+        let path = on_host(node, file);
+        let good = fs::read(&path).unwrap();
+        fs::write(&path, "").unwrap();
+        let cure = assert_refused(node, file, "emptied");
+        if !cure.contains("remove the file") {
+            assert!(
+                cure.contains("podnetd reset --new-identity"),
+                "{file}: {cure}"
+            );
+            fs::write(&path, good).unwrap();
+            continue;
+        }
+        fs::remove_file(&path).unwrap();
+        node.start().unwrap();
+        let status = ready(node, 1);
+        assert_eq!(status["blocks"], json!(["10.244.1.0/24"]), "{file}");
+        if cure.contains("forgets the pod") || cure.contains("forgets its pods") {
+            assert_eq!(ask(node, &["pod", "list"]), json!([]), "{file}");
+            eventually(LIMIT, "no host end of a pod", || {
+                match shell(node, "ip -o link show group 113") {
+                    none if none.is_empty() => Ok(()),
+                    some => Err(some),
+                }
+            })
+            .unwrap();
+            shell(node, "ip netns del red");
+            add_pod(node, "red");
+            add_pod(node, "blue");
+            ask(node, &["pod", "rm", "blue"]);
+        }
+        node.term().unwrap();
+    }
+}
+
+#[test]
+fn a_cure_that_is_to_become_another_node_works() {
+    let (lab, invitation) = cluster(2);
+    let [first, node] = nodes(&lab);
+    for (file, name) in [
+        ("/var/lib/podnet/identity", "second"),
+        ("/var/lib/podnet/epoch", "third"),
+        ("/var/lib/podnet/ledger", "fourth"),
+        ("/var/lib/podnet/cluster", "fifth"),
+    ] {
+        let id = status(node)["node"]["id"].clone();
+        node.term().unwrap();
+        fs::write(on_host(node, file), "").unwrap();
+        let cure = assert_refused(node, file, "emptied");
+        for words in [&["reset", "--new-identity"][..], &["cleanup", "--yes"]] {
+            let told = cure.contains(&format!("podnetd {}", words[0]));
+            assert!(told, "{file}: {cure}");
+            let done = run(node, words);
+            assert!(done.ok(), "{file}: {words:?}: {done}");
+        }
+        node.start().unwrap();
+        let status = status(node);
+        assert_eq!(status["phase"], "idle", "{file}");
+        assert_ne!(status["node"]["id"], id, "{file}");
+        // The name of the node that it was is still taken.
+        let words = ["join", &first.address().to_string(), "--node-name", name];
+        let joined = ctl(node, &words, &invitation.token).unwrap();
+        assert!(joined.ok(), "{file}: {joined}");
+    }
+}
+
+#[test]
+fn a_damaged_file_that_only_a_member_needs_keeps_an_idle_node_idle() {
+    let lab = idle(1);
+    let [node] = nodes(&lab);
+    ask(node, &["init", "--pod-cidr", "10.244.0.0/16"]);
+    ask(node, &["--yes", "leave"]);
+    let epoch = on_host(node, "/var/lib/podnet/epoch");
+    let good = fs::read(&epoch).unwrap();
+    fs::write(&epoch, &good[..good.len() / 2]).unwrap();
+    let before = Snapshot::whole(node);
+    let init = ["init", "--pod-cidr", "10.244.0.0/16"];
+    let refusal = refused(node, &init, ("state_corrupt", 1));
+    assert!(
+        refusal.message.contains("/var/lib/podnet/epoch "),
+        "{refusal:?}"
+    );
+    assert!(refusal.hint.contains("reset --new-identity"), "{refusal:?}");
+    before.assert_same(&Snapshot::whole(node), "init over a damaged file");
+    assert_eq!(status(node)["phase"], "idle");
+    fs::write(&epoch, good).unwrap();
+    ask(node, &init);
+}

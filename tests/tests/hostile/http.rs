@@ -1,0 +1,542 @@
+//! What reaches the control socket.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use podnet_lab::{Lab, Node, eventually};
+use serde_json::{Value, json};
+
+use crate::scene::{LIMIT, add_pod, http, idle, nodes};
+use crate::unharmed::Unharmed;
+
+/// More connections than the agent serves at a time.
+const MANY: usize = 600;
+
+/// How long an answer may take while others do what they can to prevent it.
+const UNDER_LOAD: &str = "10s";
+
+/// A member with a pod, and an idle node.
+fn two() -> Lab {
+    let lab = idle(2);
+    {
+        let [member, _] = nodes(&lab);
+        member.init(None).unwrap();
+        add_pod(member, "red");
+    }
+    lab
+}
+
+/// Bodies that are no request of any kind.
+fn bodies() -> Vec<Vec<u8>> {
+    let mut bodies: Vec<Vec<u8>> = [
+        "{",
+        "}",
+        "[]",
+        "[{}]",
+        "[true]",
+        r#"["green"]"#,
+        r#"[["10.99.0.0/16"],[24],null,null,null,[],false]"#,
+        r#"[["192.168.56.11"],"podnet1.x"]"#,
+        "null",
+        "true",
+        "7",
+        "-",
+        "1e999",
+        "NaN",
+        "nonsense",
+        " ",
+        "\r\n",
+        r#""text""#,
+        r#"{"#,
+        r#"{"a""#,
+        r#"{"a":"#,
+        r#"{"no_such_member":1}"#,
+        r#"{"name":1,"name":2}"#,
+        r#"{'name':'red'}"#,
+        r#"{"name":"red",}"#,
+        r#"{} {}"#,
+        "{}\0",
+        "\u{feff}{}",
+        "name=red",
+        "<xml/>",
+        "\u{0}",
+    ]
+    .iter()
+    .map(|body| body.as_bytes().to_vec())
+    .collect();
+    bodies.extend([
+        b"\xff\xfe{\0}\0".to_vec(),
+        b"{\"\xff\":1}".to_vec(),
+        b"{\"name\":\"\xc3\"}".to_vec(),
+        vec![0; 1000],
+        vec![0xff; 60_000],
+        "[".repeat(60_000).into_bytes(),
+        r#"{"a":"#.repeat(10_000).into_bytes(),
+        format!(r#"{{"name":"{}"}}"#, "x".repeat(64 << 10)).into_bytes(),
+        vec![b' '; (64 << 10) + 1],
+        vec![b'x'; 4 << 20],
+    ]);
+    bodies
+}
+
+/// Bodies that are JSON, and of these requests only in part.
+fn misfits(path: &str) -> Vec<Value> {
+    let strings = [json!(1), json!(null), json!([]), json!({}), json!(true)];
+    let with = |good: &Value, key: &str, bad: &Value| {
+        let mut body = good.clone();
+        body[key] = bad.clone();
+        body
+    };
+    let init = json!({"pod_cidrs": ["10.99.0.0/16"]});
+    let join = json!({"addresses": ["192.168.56.11"], "token": "podnet1.x"});
+    let pod = json!({"name": "green"});
+    match path {
+        "/v1/init" => [
+            (
+                "pod_cidrs",
+                vec![json!("10.99.0.0/16"), json!(null), json!([1]), json!({})],
+            ),
+            (
+                "block_prefixes",
+                vec![json!(24), json!([256]), json!([-1]), json!(["24"])],
+            ),
+            ("node_name", vec![json!(1), json!([]), json!({})]),
+            ("advertise", vec![json!(1), json!(["192.168.56.11"])]),
+            ("encapsulation", vec![json!(1), json!(true), json!("gre")]),
+            (
+                "exclude_cidrs",
+                vec![json!("10.0.0.0/8"), json!([1]), json!(null)],
+            ),
+            ("allow_overlap", vec![json!("yes"), json!(1), json!(null)]),
+            ("no_such_member", vec![json!(1)]),
+        ]
+        .iter()
+        .flat_map(|(key, values)| values.iter().map(|value| with(&init, key, value)))
+        .collect(),
+        "/v1/join" => [
+            (
+                "addresses",
+                vec![json!("192.168.56.11"), json!(null), json!([1]), json!({})],
+            ),
+            ("token", strings.to_vec()),
+            ("node_name", vec![json!(1), json!([])]),
+            ("advertise", vec![json!(1), json!([])]),
+            ("replace", vec![json!(1), json!([])]),
+            ("allow_overlap", vec![json!("yes"), json!(null)]),
+            ("timeout_seconds", vec![json!("1"), json!([]), json!(true)]),
+            ("no_such_member", vec![json!(1)]),
+        ]
+        .iter()
+        .flat_map(|(key, values)| values.iter().map(|value| with(&join, key, value)))
+        .collect(),
+        "/v1/leave" => vec![
+            json!({"remove_pods": 1}),
+            json!({"remove_pods": "yes"}),
+            json!({"remove_pods": null}),
+            json!({"remove_pods": []}),
+            json!({"no_such_member": true}),
+        ],
+        "/v1/pods" => [
+            ("name", strings.to_vec()),
+            (
+                "netns",
+                vec![json!(1), json!([]), json!("relative"), json!("")],
+            ),
+            (
+                "pid",
+                vec![json!("1"), json!(-1), json!(0.5), json!(4_294_967_296_u64)],
+            ),
+            ("no_such_member", vec![json!(1)]),
+        ]
+        .iter()
+        .flat_map(|(key, values)| values.iter().map(|value| with(&pod, key, value)))
+        .chain([
+            json!({}),
+            json!({"netns": "/x"}),
+            json!({"name": "green", "netns": "/run/netns/x", "pid": 1}),
+        ])
+        .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// A request as it goes over the socket, after which the connection is to end.
+fn request(method: &str, path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: podnet\r\nConnection: close\r\n{headers}\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
+/// What comes back on the socket after these bytes, until the agent closes it.
+#[track_caller]
+fn raw(node: Node<'_>, bytes: &[u8]) -> String {
+    let mut stream = UnixStream::connect(node.socket()).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream.set_write_timeout(Some(LIMIT)).unwrap();
+    // Who refuses early reads no more.
+    let _ = stream.write_all(bytes);
+    let mut answer = Vec::new();
+    match stream.read_to_end(&mut answer) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("no end of the answer"),
+        Ok(_) | Err(_) => {}
+    }
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// The status and the code of an answer with problem details.
+fn problem(answer: &str) -> (u16, String) {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    let body: Value = serde_json::from_str(body).unwrap_or_default();
+    let code = body["code"].as_str().unwrap_or_default().to_owned();
+    (status.unwrap_or_default(), code)
+}
+
+fn escaped(bytes: &[u8]) -> String {
+    bytes[..bytes.len().min(200)].escape_ascii().to_string()
+}
+
+#[test]
+fn bodies_that_are_no_request_are_refused() {
+    let lab = two();
+    let [member, idle] = nodes(&lab);
+    let unharmed = [member, idle].map(Unharmed::watch);
+    for path in ["/v1/init", "/v1/join", "/v1/leave", "/v1/pods"] {
+        for body in bodies() {
+            for kind in ["", "Content-Type: text/plain\r\n", "Content-Type: \r\n"] {
+                if body.len() > 1000 && !kind.is_empty() {
+                    continue;
+                }
+                let node = if kind.is_empty() { member } else { idle };
+                let answer = raw(node, &request("POST", path, kind, &body));
+                // Who is refused before all was read may not see why.
+                let cut = answer.is_empty() && body.len() > 64 << 10;
+                let usage = (400, "usage".to_owned());
+                assert!(
+                    cut || problem(&answer) == usage,
+                    "{path} {}: {answer}",
+                    escaped(&body)
+                );
+            }
+        }
+        let misfits = misfits(path);
+        assert!(!misfits.is_empty());
+        for body in misfits {
+            for node in [member, idle] {
+                let response = http(node, "POST", path, &body.to_string());
+                let found = (response.status, &response.body["code"]);
+                assert_eq!(found, (400, &"usage".into()), "{path} {body}");
+                assert_eq!(response.content_type, "application/problem+json");
+            }
+        }
+    }
+    for unharmed in &unharmed {
+        unharmed.assert("bodies that are no request");
+    }
+}
+
+#[test]
+fn requests_that_ask_for_too_much_are_refused() {
+    let lab = two();
+    let [member, idle] = nodes(&lab);
+    let unharmed = [member, idle].map(Unharmed::watch);
+    let many = |what: &'static str, count: usize| vec![what; count];
+    let token = member.ctl(["token", "show", "-q"]).unwrap().stdout;
+    let token = token.trim();
+    for (path, body, code) in [
+        (
+            "/v1/init",
+            json!({"pod_cidrs": many("10.99.0.0/16", 3000)}),
+            "unsupported",
+        ),
+        (
+            "/v1/init",
+            json!({"pod_cidrs": ["10.99.0.0/16"], "exclude_cidrs": many("10.0.0.0/8", 3000)}),
+            "bad_cidr",
+        ),
+        (
+            "/v1/init",
+            json!({"pod_cidrs": ["10.99.0.0/16"], "block_prefixes": many("", 0), "node_name": "x".repeat(60_000)}),
+            "bad_name",
+        ),
+        (
+            "/v1/join",
+            json!({"addresses": [], "token": token}),
+            "bad_address",
+        ),
+        (
+            "/v1/join",
+            json!({"addresses": many("192.168.56.99", 3000), "token": token}),
+            "usage",
+        ),
+        (
+            "/v1/join",
+            json!({"addresses": ["192.168.56.99"], "token": token, "timeout_seconds": -1}),
+            "usage",
+        ),
+        (
+            "/v1/join",
+            json!({"addresses": ["192.168.56.99"], "token": token, "timeout_seconds": 1e300}),
+            "usage",
+        ),
+        ("/v1/pods", json!({"name": "x".repeat(60_000)}), "bad_name"),
+    ] {
+        let response = http(idle, "POST", path, &body.to_string());
+        let shown: String = body.to_string().chars().take(100).collect();
+        assert_eq!(
+            (response.status, &response.body["code"]),
+            (400, &code.into()),
+            "{shown}"
+        );
+    }
+    let long = json!({"name": "green", "netns": format!("/{}", "x".repeat(60_000))});
+    let response = http(member, "POST", "/v1/pods", &long.to_string());
+    assert_eq!(
+        (response.status, &response.body["code"]),
+        (400, &"usage".into())
+    );
+    let nul = json!({"name": "green", "netns": "/run/netns/\0"});
+    let response = http(member, "POST", "/v1/pods", &nul.to_string());
+    assert_eq!(
+        (response.status, &response.body["code"]),
+        (400, &"usage".into())
+    );
+    for unharmed in &unharmed {
+        unharmed.assert("requests that ask for too much");
+    }
+}
+
+#[test]
+fn paths_and_methods_that_are_none_are_refused() {
+    let lab = two();
+    let [member, idle] = nodes(&lab);
+    let unharmed = [member, idle].map(Unharmed::watch);
+    for node in [member, idle] {
+        for path in ["/v1/status", "/v1/nodes", "/v1/routes", "/v1/token"] {
+            for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"] {
+                let answer = raw(node, &request(method, path, "", b""));
+                assert_eq!(
+                    problem(&answer),
+                    (400, "usage".to_owned()),
+                    "{method} {path}"
+                );
+            }
+        }
+        for path in ["/v1/init", "/v1/join", "/v1/leave"] {
+            for method in ["GET", "PUT", "DELETE", "PATCH", "get"] {
+                let answer = raw(node, &request(method, path, "", b""));
+                assert_eq!(
+                    problem(&answer),
+                    (400, "usage".to_owned()),
+                    "{method} {path}"
+                );
+            }
+        }
+        let long = format!("/v1/pods/{}", "x".repeat(8000));
+        for (path, status, code) in [
+            ("/", 404, "not_found"),
+            ("/v1", 404, "not_found"),
+            ("/v1/", 404, "not_found"),
+            ("/v1/status/", 404, "not_found"),
+            ("//v1/status", 404, "not_found"),
+            ("/v1/../v1/status", 404, "not_found"),
+            ("/v2/status", 404, "not_found"),
+            ("/V1/status", 404, "not_found"),
+            ("/v1/pods/", 404, "not_found"),
+            ("/v1/pods/green", 404, "not_found"),
+            ("/v1/pods/green/x", 404, "not_found"),
+            ("/v1/pods/Green", 400, "bad_name"),
+            ("/v1/pods/..", 400, "bad_name"),
+            ("/v1/pods/%2e%2e", 400, "bad_name"),
+            ("/v1/pods/%2F", 400, "bad_name"),
+            ("/v1/pods/%00", 400, "bad_name"),
+            ("/v1/pods/%ff", 400, "bad_name"),
+            ("/v1/pods/%", 400, "bad_name"),
+            (&long, 400, "bad_name"),
+        ] {
+            for method in ["GET", "DELETE"] {
+                let answer = raw(node, &request(method, path, "", b""));
+                let shown = &path[..path.len().min(60)];
+                assert_eq!(
+                    problem(&answer),
+                    (status, code.to_owned()),
+                    "{method} {shown}: {answer}"
+                );
+            }
+        }
+    }
+    for unharmed in &unharmed {
+        unharmed.assert("paths and methods that are none");
+    }
+}
+
+/// Bytes that are no HTTP, or HTTP that contradicts itself. None of them may be taken for a request.
+fn no_http() -> Vec<Vec<u8>> {
+    let pod = r#"{"name":"green"}"#;
+    let post = |headers: &str, body: &str| {
+        format!("POST /v1/pods HTTP/1.1\r\nHost: podnet\r\n{headers}\r\n{body}").into_bytes()
+    };
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    let mut all = vec![
+        b"\r\n".repeat(10_000),
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(),
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        b"SSH-2.0-OpenSSH_9.2\r\n\r\n".to_vec(),
+        b"GET /v1/status\r\n\r\n".to_vec(),
+        b"GET /v1/status HTTP/9.9\r\nHost: podnet\r\n\r\n".to_vec(),
+        b"GET /v1/status HTTP/1.1\r\nHost: podnet\r\n broken\r\n\r\n".to_vec(),
+        b"GET /v1/status HTTP/1.1\r\nHost podnet\r\n\r\n".to_vec(),
+        b"GET /v1/st\xffatus\0 HTTP/1.1\r\n\r\n".to_vec(),
+        b"GET  /v1/status  HTTP/1.1\r\n\r\n".to_vec(),
+        b"\xff".repeat(100_000),
+        b"\0".repeat(100_000),
+        [
+            b"GET /".to_vec(),
+            b"x".repeat(100_000),
+            b" HTTP/1.1\r\n\r\n".to_vec(),
+        ]
+        .concat(),
+        post(&format!("X: {}\r\n", "x".repeat(100_000)), ""),
+        post(&"X: x\r\n".repeat(5_000), ""),
+        post("Content-Length: -1\r\n", pod),
+        post("Content-Length: x\r\n", pod),
+        post("Content-Length: 99999999999999999999999\r\n", pod),
+        post("Content-Length: 16\r\nContent-Length: 5\r\n", pod),
+        post(
+            &format!("Content-Length: 16\r\n{chunked}{chunked}X: \x01\x02\r\n"),
+            pod,
+        ),
+        post("Transfer-Encoding: gzip\r\n", pod),
+        post("Transfer-Encoding: chunked, gzip\r\n", pod),
+        post(chunked, "zz\r\n"),
+        post(chunked, "-1\r\n"),
+        post(chunked, "ffffffffffffffffff\r\n"),
+        post(chunked, &format!("10\r\n{pod}no end of the chunk")),
+    ];
+    // Cut at every tenth byte, and then the client has gone.
+    let whole = post(&format!("Content-Length: {}\r\n", pod.len()), pod);
+    all.extend(
+        (1..whole.len())
+            .step_by(10)
+            .map(|cut| whole[..cut].to_vec()),
+    );
+    all
+}
+
+#[test]
+fn bytes_that_are_no_http_are_taken_for_no_request() {
+    let lab = two();
+    let [member, idle] = nodes(&lab);
+    let unharmed = [member, idle].map(Unharmed::watch);
+    for node in [member, idle] {
+        for bytes in no_http() {
+            let mut stream = UnixStream::connect(node.socket()).unwrap();
+            stream.set_read_timeout(Some(LIMIT)).unwrap();
+            stream.set_write_timeout(Some(LIMIT)).unwrap();
+            let _ = stream.write_all(&bytes);
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer);
+            let answer = String::from_utf8_lossy(&answer);
+            let refused = answer.is_empty() || answer.starts_with("HTTP/1.1 4");
+            assert!(refused, "{}: {answer}", escaped(&bytes));
+        }
+        // What is sound in front of nonsense is answered, and the nonsense ends the connection.
+        let sound = "GET /v1/status HTTP/1.1\r\nHost: podnet\r\n\r\n".repeat(3);
+        let answer = raw(node, format!("{sound}\0\0nonsense\r\n\r\n").as_bytes());
+        assert_eq!(answer.matches("HTTP/1.1 200").count(), 3, "{answer}");
+        assert!(answer.matches("HTTP/1.1 4").count() <= 1, "{answer}");
+    }
+    for unharmed in &unharmed {
+        unharmed.assert("bytes that are no HTTP");
+    }
+}
+
+/// Connections by which somebody tries to keep the agent busy. They end with this value.
+fn many(node: Node<'_>, bytes: &[u8]) -> Vec<UnixStream> {
+    let open = |_| {
+        let stream = eventually(LIMIT, "a connection", || UnixStream::connect(node.socket()));
+        let mut stream = stream.unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let mut sent = 0;
+        while sent < bytes.len() {
+            // What does not fit now is not sent; an agent that has closed takes nothing.
+            match stream.write(&bytes[sent..]) {
+                Ok(written) if written > 0 => sent += written,
+                Ok(_) | Err(_) => break,
+            }
+        }
+        stream
+    };
+    (0..MANY).map(open).collect()
+}
+
+#[test]
+fn clients_that_hold_on_to_their_connections_keep_out_nobody() {
+    // Each has a descriptor in this process.
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
+    let lab = two();
+    let [member, idle] = nodes(&lab);
+    let unharmed = [member, idle].map(Unharmed::watch);
+    let half_head = "POST /v1/pods HTTP/1.1\r\nHost: podnet\r\n";
+    let half_body = format!(
+        "{half_head}Content-Length: 65000\r\n\r\n{{\"name\":\"{}",
+        "x".repeat(60_000)
+    );
+    let unread = "GET /v1/status HTTP/1.1\r\nHost: podnet\r\n\r\n".repeat(5_000);
+    for bytes in ["", half_head, &half_body, &unread] {
+        for node in [member, idle] {
+            let held = many(node, bytes.as_bytes());
+            let answers = || {
+                let words = ["--timeout", UNDER_LOAD, "-o", "json", "status"];
+                let output = node.ctl(words).unwrap();
+                assert!(
+                    output.ok(),
+                    "among {MANY} of {}: {output}",
+                    escaped(bytes.as_bytes())
+                );
+            };
+            answers();
+            drop(held);
+            answers();
+        }
+    }
+    for unharmed in &unharmed {
+        unharmed.assert("connections that were held");
+    }
+}
+
+#[test]
+fn a_body_that_comes_drop_by_drop_is_not_waited_for() {
+    let lab = two();
+    let [member, _] = nodes(&lab);
+    let unharmed = Unharmed::watch(member);
+    let mut stream = UnixStream::connect(member.socket()).unwrap();
+    let head = "POST /v1/pods HTTP/1.1\r\nHost: podnet\r\nContent-Length: 1000\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    // An answer that does not come is the pause between two drops.
+    stream
+        .set_read_timeout(Some(Duration::from_millis(300)))
+        .unwrap();
+    let mut answer = Vec::new();
+    let refused = eventually(LIMIT, "a refusal", || {
+        let _ = stream.write_all(b" ");
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        match problem(&answer) {
+            (400, code) if code == "usage" => Ok(()),
+            _ => Err(answer),
+        }
+    });
+    refused.unwrap();
+    unharmed.assert("a slow body");
+}

@@ -1,0 +1,25 @@
+//! Bad input of every kind against real agents, which it must not harm, and the secrets that they
+//! must not tell. Needs root, and `podnetd`, `podnetctl` and `podnet-lab` built.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy's exception for tests does not reach the functions that they share"
+)]
+
+mod datagrams;
+mod files;
+mod http;
+mod settings;
+mod tokens;
+mod unharmed;
+mod words;
+
+#[expect(dead_code, reason = "what the tests of clusters need besides")]
+#[path = "../cluster/pcap.rs"]
+mod pcap;
+#[expect(dead_code, reason = "what the tests of clusters need besides")]
+#[path = "../cluster/scene.rs"]
+mod scene;
+#[expect(dead_code, reason = "what the tests of clusters need besides")]
+#[path = "../cluster/snapshot.rs"]
+mod snapshot;

@@ -1,0 +1,291 @@
+//! Join tokens that are none.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+
+use data_encoding::BASE64URL_NOPAD;
+use podnet_lab::command::run;
+use podnet_lab::{Lab, Node};
+use sha2::{Digest as _, Sha256};
+
+use crate::scene::{LIMIT, http, idle, nodes, refusal, refused_with, shell};
+use crate::unharmed::Unharmed;
+
+/// How far into an error a token may be told: its version.
+const PUBLIC: usize = "podnet1.".len();
+
+/// A token with this content, and a checksum that is right.
+fn token_of(content: &str) -> String {
+    let mut bytes = content.as_bytes().to_vec();
+    bytes.extend(&Sha256::digest(content)[..4]);
+    format!("podnet1.{}", BASE64URL_NOPAD.encode(&bytes))
+}
+
+/// The JSON in a token.
+fn content_of(token: &str) -> String {
+    let body = token.strip_prefix("podnet1.").unwrap();
+    let bytes = BASE64URL_NOPAD.decode(body.as_bytes()).unwrap();
+    String::from_utf8(bytes[..bytes.len() - 4].to_vec()).unwrap()
+}
+
+/// What becomes of a token on its way, and what nobody ever made.
+fn damaged(token: &str) -> Vec<String> {
+    let content = content_of(token);
+    assert_eq!(token_of(&content), token, "the form of a token");
+    let length = token.len();
+    let cuts = [
+        1,
+        PUBLIC - 1,
+        PUBLIC,
+        PUBLIC + 1,
+        length / 2,
+        length - 4,
+        length - 1,
+    ];
+    let mut all: Vec<String> = cuts.iter().map(|cut| token[..*cut].to_owned()).collect();
+    // A flipped bit in each part: the word, the version, the point, cluster, key, checksum.
+    for at in [0, 6, 7, 8, 20, 60, 90, length / 2, length - 6, length - 1] {
+        for bit in [0, 1, 5] {
+            let mut bytes = token.as_bytes().to_vec();
+            bytes[at] ^= 1 << bit;
+            all.push(String::from_utf8(bytes).unwrap());
+        }
+    }
+    let without = |key: &str| {
+        let mut content: serde_json::Value = serde_json::from_str(&content).unwrap();
+        content.as_object_mut().unwrap().remove(key).unwrap();
+        token_of(&content.to_string())
+    };
+    let with = |key: &str, value: serde_json::Value| {
+        let mut content: serde_json::Value = serde_json::from_str(&content).unwrap();
+        content[key] = value;
+        token_of(&content.to_string())
+    };
+    all.extend(["cluster", "key", "networks", "checkpoint"].map(without));
+    all.extend([
+        with("cluster", "".into()),
+        with("cluster", 7.into()),
+        with("key", "".into()),
+        with("key", "AAAA".into()),
+        with("key", "!".repeat(43).into()),
+        with("networks", serde_json::json!([])),
+        with("networks", serde_json::json!(["10.244.0.1/16"])),
+        with("networks", 7.into()),
+        with("checkpoint", serde_json::Value::Null),
+        token_of(""),
+        token_of("null"),
+        token_of("{}"),
+        token_of("[1,2,3]"),
+        token_of(&"[".repeat(3000)),
+    ]);
+    let middle = length / 2;
+    all.extend([
+        token[1..].to_owned(),
+        token.replacen("podnet1", "podnet2", 1),
+        token.replacen("podnet1", "podnet", 1),
+        token.replacen("podnet1.", "podnet1", 1),
+        token.to_uppercase(),
+        token.chars().rev().collect(),
+        format!("{token}{token}"),
+        format!("{token}="),
+        format!("{token}.{token}"),
+        format!("{} {}", &token[..middle], &token[middle..]),
+        format!("{}\n{}", &token[..middle], &token[middle..]),
+        format!("'{token}'"),
+        format!("{token}{}", "A".repeat(5000)),
+        "podnet1.".to_owned(),
+        "podnet1.AAAA".to_owned(),
+        "banana".to_owned(),
+        " ".to_owned(),
+    ]);
+    all.retain(|damaged| damaged != token);
+    all
+}
+
+/// Whether a text tells a part of a token that is secret.
+fn tells(text: &str, token: &str) -> bool {
+    let secret = token.get(PUBLIC..).unwrap_or_default().as_bytes();
+    secret
+        .chunks(12)
+        .filter(|part| part.len() == 12)
+        .any(|part| text.as_bytes().windows(12).any(|window| window == part))
+}
+
+fn two() -> (Lab, String) {
+    let lab = idle(2);
+    let [member, _] = nodes(&lab);
+    let token = member.init(None).unwrap().token;
+    (lab, token)
+}
+
+#[test]
+fn a_damaged_token_is_refused_wherever_it_comes_from_and_not_told() {
+    let (lab, token) = two();
+    let [member, newcomer] = nodes(&lab);
+    let unharmed = [member, newcomer].map(Unharmed::watch);
+    let join = ["join", "192.168.56.11"];
+    let file = newcomer.config_dir().join("token");
+    for (number, bad) in damaged(&token).into_iter().enumerate() {
+        fs::write(&file, &bad).unwrap();
+        let from_file = [&join[..], &["--token-file", "/etc/podnet/token"]].concat();
+        // A member refuses as a newcomer does.
+        let node = if number % 5 == 0 { member } else { newcomer };
+        let refusal = if node.name() == newcomer.name() {
+            refused_with(newcomer, &from_file, "", ("bad_token", 2))
+        } else {
+            refused_with(member, &join, &bad, ("bad_token", 2))
+        };
+        let told = format!("{} {}", refusal.message, refusal.hint);
+        assert!(!tells(&told, &bad), "{bad}: {told}");
+
+        let body = serde_json::json!({"addresses": ["192.168.56.11"], "token": bad}).to_string();
+        let response = http(node, "POST", "/v1/join", &body);
+        assert_eq!(
+            (response.status, &response.body["code"]),
+            (400, &"bad_token".into()),
+            "{bad}"
+        );
+        assert!(!tells(&response.body.to_string(), &bad), "{bad}");
+    }
+    for unharmed in &unharmed {
+        unharmed.assert("damaged tokens");
+    }
+}
+
+#[test]
+fn a_token_from_where_none_can_be_is_refused() {
+    let (lab, token) = two();
+    let [member, newcomer] = nodes(&lab);
+    fs::write(newcomer.config_dir().join("token"), &token).unwrap();
+    fs::write(newcomer.config_dir().join("latin"), b"podnet1.caf\xe9").unwrap();
+    fs::write(newcomer.config_dir().join("nul"), format!("{token}\0")).unwrap();
+    fs::write(newcomer.config_dir().join("empty"), "").unwrap();
+    fs::write(newcomer.config_dir().join("long"), "A".repeat(4 << 20)).unwrap();
+    shell(newcomer, "mkfifo /etc/podnet/fifo");
+    let unharmed = [member, newcomer].map(Unharmed::watch);
+    for (file, code, exit) in [
+        ("/etc/podnet", "usage", 2),
+        ("/etc/podnet/missing", "usage", 2),
+        ("/etc/podnet/token/below", "usage", 2),
+        ("/proc/self/mem", "usage", 2),
+        ("/run/podnet/podnet.sock", "usage", 2),
+        ("/etc/podnet/empty", "bad_token", 2),
+        ("/etc/podnet/latin", "bad_token", 2),
+        ("/etc/podnet/nul", "bad_token", 2),
+        ("/etc/podnet/long", "bad_token", 2),
+        ("/dev/zero", "bad_token", 2),
+        ("/etc/podnet/fifo", "timeout", 124),
+    ] {
+        let words = [
+            "--timeout",
+            "1s",
+            "join",
+            "192.168.56.11",
+            "--token-file",
+            file,
+        ];
+        let refusal = refused_with(newcomer, &words, "", (code, exit));
+        if code != "bad_token" {
+            assert!(refusal.message.contains(file), "{refusal:?}");
+        }
+    }
+    let words = ["join", "192.168.56.11", "--token-file="];
+    refused_with(newcomer, &words, "", ("usage", 2));
+    // A flag beats the environment also where only the environment's token is right.
+    let words = ["join", "192.168.56.11", "--token", "podnet1.x"];
+    refused_with(newcomer, &words, &token, ("bad_token", 2));
+    let words = ["join", "192.168.56.11", "--token-file", "/etc/podnet/empty"];
+    refused_with(newcomer, &words, &token, ("bad_token", 2));
+    let words = ["join", "192.168.56.11"];
+    refused_with(newcomer, &words, "", ("usage", 2));
+    assert_eq!(of_any_bytes(newcomer), ("bad_token".to_owned(), 2));
+    for unharmed in &unharmed {
+        unharmed.assert("tokens from where none can be");
+    }
+}
+
+/// How `join` refuses a token in the environment that is not UTF-8.
+fn of_any_bytes(node: Node<'_>) -> (String, i32) {
+    let variable = OsStr::from_bytes(b"PODNET_TOKEN=podnet1.caf\xe9");
+    let words = ["podnetctl", "-o", "json", "join", "192.168.56.11"].map(OsString::from);
+    let all = ["env".into(), variable.to_owned()].into_iter().chain(words);
+    let output = run(&mut node.command(all).unwrap(), "", LIMIT).unwrap();
+    let refusal = refusal(&output);
+    (refusal.code, refusal.exit)
+}
+
+#[test]
+fn a_token_in_the_wrong_place_is_not_told() {
+    let (lab, token) = two();
+    let [member, newcomer] = nodes(&lab);
+    let unharmed = [member, newcomer].map(Unharmed::watch);
+    for words in [
+        &["join", &token][..],
+        &["join", &token, "--token", &token],
+        &["join", "192.168.56.11", &token],
+        &["join", "192.168.56.11", "--advertise", &token],
+        &["join", "192.168.56.11", "--node-name", &token],
+        &["join", "192.168.56.11", "--replace", &token],
+        &["join", "192.168.56.11", "--token-file", &token],
+        &["join", "192.168.56.11", "--timeout", &token],
+        &["init", "--pod-cidr", &token],
+        &["init", "--pod-cidr", "10.244.0.0/16", "--node-name", &token],
+        &["init", "--pod-cidr", "10.244.0.0/16", "--advertise", &token],
+        &[
+            "init",
+            "--pod-cidr",
+            "10.244.0.0/16",
+            "--exclude-cidr",
+            &token,
+        ],
+        &[
+            "init",
+            "--pod-cidr",
+            "10.244.0.0/16",
+            "--block-prefix",
+            &token,
+        ],
+        &[
+            "init",
+            "--pod-cidr",
+            "10.244.0.0/16",
+            "--encapsulation",
+            &token,
+        ],
+        &["pod", "add", &token],
+        &["pod", "show", &token],
+        &["token", &token],
+        &["token", "show", &token],
+        &[&token],
+    ] {
+        for node in [member, newcomer] {
+            let output = crate::scene::ctl(node, words, &token).unwrap();
+            assert!([2, 5].contains(&refusal(&output).exit), "{output}");
+            let told = format!("{}{}", output.stdout, output.stderr);
+            assert!(!tells(&told, &token), "{}: {told}", words[0]);
+        }
+    }
+    for body in [
+        serde_json::json!(token),
+        serde_json::json!([token]),
+        serde_json::json!({"token": [token]}),
+        serde_json::json!({"addresses": [token], "token": token}),
+        serde_json::json!({"addresses": token, "token": token}),
+        serde_json::json!({"addresses": ["192.168.56.11"], "token": token, "advertise": token}),
+        serde_json::json!({"addresses": ["192.168.56.11"], "token": token, "node_name": token}),
+        serde_json::json!({"addresses": ["192.168.56.11"], "token": token, "timeout_seconds": token}),
+        serde_json::json!({"addresses": ["192.168.56.11"], "token": token, &token: 1}),
+    ] {
+        let response = http(newcomer, "POST", "/v1/join", &body.to_string());
+        assert_eq!(response.status, 400, "{response:?}");
+        assert!(!tells(&response.body.to_string(), &token), "{response:?}");
+    }
+    let path = format!("/v1/pods/{token}");
+    let response = http(newcomer, "GET", &path, "");
+    assert_eq!(response.status, 400, "{response:?}");
+    assert!(!tells(&response.body.to_string(), &token), "{response:?}");
+    for unharmed in &unharmed {
+        unharmed.assert("tokens in the wrong place");
+    }
+}
