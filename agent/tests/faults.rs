@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use podnet_agent::dataplane::fake::{Effect, Fake, Fault};
-use podnet_agent::dataplane::{ChangeScope, Dataplane, ObserveError};
-use podnet_agent::reconciler::{Job, Parts, Report, Target, Underlay, pass};
+use podnet_agent::dataplane::{Change, ChangeScope, Changes, Dataplane, ObserveError};
+use podnet_agent::reconciler::{Job, Parts, Report, Target, Underlay, cause_of_change, pass};
 use podnet_core::kernel::model::Kernel;
 use podnet_core::kernel::{
-    IfName, MacAddr, Mtu, Netns, NetnsState, Op, OpError, OpErrorKind, PeerBlock, PodLink, Scope,
-    host_ifname,
+    Desired, IfName, MacAddr, Mtu, Netns, NetnsState, Op, OpError, OpErrorKind, PeerBlock, PodLink,
+    Scope, host_ifname,
 };
 use podnet_proto::{NodeId, PodNetwork};
 
@@ -51,6 +51,7 @@ fn job(target: Option<Target>) -> Job {
         target,
         underlay,
         parts: Parts::all(),
+        held: Desired::default(),
         remember: Arc::new(|_| Ok(())),
     }
 }
@@ -77,7 +78,8 @@ fn target(own: u8, pods: &[PodLink]) -> Target {
 /// Makes a pass, with the changes of pods that it leaves to the owner of the pods.
 async fn full_pass(fake: &Fake, job: &Job) -> Report {
     let report = pass(fake, job).await;
-    fake.apply(&report.pod_ops).await;
+    let ops: Vec<Op> = report.pods.iter().map(|found| found.op.clone()).collect();
+    fake.apply(&ops).await;
     report
 }
 
@@ -177,7 +179,7 @@ async fn every_change_may_fail_in_every_way() {
                         .applied
                         .iter()
                         .any(|(_, r)| r.as_ref() == Err(&error));
-                    assert!(told || !report.pod_ops.is_empty(), "the fault is reported");
+                    assert!(told || !report.pods.is_empty(), "the fault is reported");
                     assert_eq!(fake.kernel().foreign(), foreign);
                     heals(&fake, &job, &foreign).await;
                 }
@@ -253,4 +255,37 @@ async fn what_the_underlay_loses_comes_back_with_it() {
     let peer: IpAddr = Ipv4Addr::new(192, 0, 2, 101).into();
     let report = full_pass(&fake, &job).await;
     assert!(report.underlay.contains_key(&peer));
+}
+
+/// What was right before has drifted, and who did it is told where the kernel tells it.
+#[tokio::test]
+async fn what_others_changed_is_told_apart_from_what_is_new() {
+    let fake = Fake::new(host());
+    let first = full_pass(&fake, &job(Some(target(0, &[])))).await;
+    assert!(first.applied.iter().all(|(finding, _)| !finding.drift));
+    let eth0: IfName = "eth0".parse().unwrap();
+    fake.tamper_silently(|kernel| {
+        kernel.set_link_down(&eth0);
+        kernel.set_link_up(&eth0);
+    });
+    let mut told = Changes::default();
+    for (what, by) in [("eth0 changed", None), ("a route removed", Some("ip[7]"))] {
+        told.add(Change {
+            scope: ChangeScope::Underlay,
+            what: what.to_owned(),
+            by: by.map(ToOwned::to_owned),
+        });
+    }
+    let later = Job {
+        held: first.held,
+        ..job(Some(target(0, &[])))
+    };
+    let second = full_pass(&fake, &later).await;
+    assert_eq!(second.applied.len(), 3);
+    for (finding, _) in &second.applied {
+        assert!(finding.drift, "{finding:?}");
+        assert_eq!(finding.found, "nothing");
+        let cause = cause_of_change(&told, &finding.op).unwrap();
+        assert_eq!(cause.by.as_deref(), Some("ip[7]"));
+    }
 }

@@ -5,7 +5,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use podnet_core::kernel::{Op, OpError};
+use podnet_core::kernel::OpError;
 use podnet_core::time::Moment;
 use podnet_proto::api::InitResponse;
 use podnet_proto::{ApiError, Boot, Instance, NodeId};
@@ -16,7 +16,7 @@ use super::error;
 use super::join::{Attempt, ProbeOutcome};
 use super::membership::Membership;
 use super::pods::{PodDone, Pods};
-use super::reconcile::Reconciling;
+use super::reconcile::{Reconciling, Repair};
 use crate::announce::Announcer;
 use crate::config::Config;
 use crate::control::{Answer, Request};
@@ -46,8 +46,10 @@ pub(super) enum Event {
     PassDone(Box<Report>),
     /// Attaching, repairing or detaching a pod.
     PodDone(Box<PodDone>),
+    /// Removing host ends of no pod.
+    StraysDone(Vec<(Repair, Result<(), OpError>)>),
     /// Putting right the neighbour entries of pods.
-    NeighboursDone(Vec<(Op, Result<(), OpError>)>),
+    NeighboursDone(Vec<(Repair, Result<(), OpError>)>),
     /// Asking the members of a cluster.
     Probed(Box<ProbeOutcome>),
 }
@@ -239,7 +241,8 @@ impl Agent {
                 self.follow_address().await;
             }
             Event::PodDone(done) => self.on_pod_done(*done),
-            Event::NeighboursDone(done) => self.on_neighbours_done(done),
+            Event::NeighboursDone(done) => self.on_neighbours_done(&done),
+            Event::StraysDone(done) => self.count_all(&done),
             Event::Probed(outcome) => self.on_probed(*outcome).await,
         }
     }
@@ -266,8 +269,12 @@ impl Agent {
 
     fn on_change(&mut self, change: Change) {
         if self.membership.is_some() {
-            tracing::debug!(what = change.what, "the kernel tells of a change");
-            self.reconciling.on_change(change.scope);
+            tracing::debug!(
+                what = change.what,
+                by = change.by,
+                "the kernel tells of a change"
+            );
+            self.reconciling.on_change(change);
         }
     }
 

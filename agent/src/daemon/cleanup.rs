@@ -86,6 +86,9 @@ async fn remove_all(dataplane: &dyn Dataplane, cleaned: &mut Cleaned) -> Result<
         cleaned.left.push(format!("link podnet0: {found}"));
         observed.bridge = None;
     }
+    for backend in observed.firewall.iter().flatten() {
+        cleaned.left.extend(backend.bystanders());
+    }
     let plan = diff(&Desired::default(), &observed);
     let results = dataplane.apply(&plan.ops).await;
     for (op, result) in plan.ops.iter().zip(results) {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use podnet_core::advertise::List;
 use podnet_core::host::{candidates, overlap};
-use podnet_core::kernel::{HostAddress, HostRoute, Place, Scope};
+use podnet_core::kernel::{HostAddress, HostRoute, ObservedFirewall, Place, Scope};
 use podnet_proto::{ApiError, ErrorCode, PodNetwork};
 
 use super::agent::Agent;
@@ -48,6 +48,14 @@ impl Agent {
                 .hint("remove it with 'podnetd cleanup' while the agent is stopped"));
             }
             Some(Place::Absent) | None => {}
+        }
+        let backends = observed.firewall.iter().flatten();
+        if let Some(found) = backends.flat_map(ObservedFirewall::taken).next() {
+            return Err(ApiError::new(
+                ErrorCode::ForeignObject,
+                format!("{found} has the name of podnet's, and rules that podnet did not make"),
+            )
+            .hint("rename or remove it"));
         }
         Ok(Host {
             addresses: observed.addresses.unwrap_or_default(),

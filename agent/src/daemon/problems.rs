@@ -68,6 +68,12 @@ impl Agent {
                 .hint("remove what is in the way; podnet touches only what it made");
             add(Severity::Error, api_error);
         }
+        for found in &self.reconciling.bystanders {
+            let api_error = ApiError::new(ErrorCode::ForeignObject, found).hint(
+                "give it another name; podnet leaves it alone, and chains that it leads to stay",
+            );
+            add(Severity::Warning, api_error);
+        }
         if membership.ledger().is_some() && !membership.quorum.ok() {
             add(Severity::Warning, no_quorum(membership));
         }

@@ -7,15 +7,18 @@ use std::time::{Duration, Instant};
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 use podnet_core::kernel::{
-    Conflict, Desired, HostAddress, Mtu, Op, OpError, PeerBlock, RouteKey, UnderlayPath, is_drift,
+    Conflict, Desired, HostAddress, Mtu, Op, OpError, PeerBlock, RouteKey, UnderlayPath,
 };
 use podnet_proto::api;
 use podnet_proto::network::gateway;
 
 use super::agent::{Agent, Event};
 use super::error;
-use crate::dataplane::ChangeScope;
-use crate::reconciler::{Job, Parts, RememberSysctls, Report, Target, Underlay, pass};
+use crate::dataplane::{Change, Changes};
+use crate::reconciler::{
+    Finding, Job, Parts, RememberSysctls, Report, Target, Underlay, cause_of_change,
+    cause_of_conflict, pass,
+};
 use crate::store::RunDir;
 
 /// How long to collect changes before looking at them.
@@ -29,15 +32,17 @@ const LONGEST_RETRY: Duration = Duration::from_secs(30);
 pub(super) struct Reconciling {
     /// What to look at in the next pass.
     wanted: Parts,
+    /// What the kernel told of since the last one began.
+    told: Changes,
     /// When to start it.
     due: Option<Instant>,
-    /// A pass is under way, and looks at these.
-    running: Option<Parts>,
+    /// A pass is under way.
+    running: Option<Running>,
     resync: Duration,
     resync_due: Instant,
     retry: Duration,
     pub(super) totals: api::Reconcile,
-    /// What the kernel held when it was last found to be right.
+    /// What the kernel was last known to hold, but for pods.
     held: Desired,
     /// What the kernel should hold.
     pub(super) desired: Desired,
@@ -47,6 +52,8 @@ pub(super) struct Reconciling {
     pub(super) addresses: Option<Vec<HostAddress>>,
     /// What is in the way.
     pub(super) conflicts: BTreeSet<Conflict>,
+    /// What others keep under podnet's names, which is in nobody's way.
+    pub(super) bystanders: BTreeSet<String>,
     /// Changes that failed in the last pass.
     pub(super) failed: Vec<(Op, OpError)>,
     /// Why the last pass could not look at the kernel.
@@ -57,10 +64,34 @@ pub(super) struct Reconciling {
     pub(super) peers: Option<Vec<PeerBlock>>,
 }
 
+/// What a pass that is under way looks at, and why.
+#[derive(Default)]
+struct Running {
+    parts: Parts,
+    told: Changes,
+}
+
+/// Something that is put right, and what may have led to it.
+#[derive(Debug, Clone)]
+pub(super) struct Repair {
+    pub(super) finding: Finding,
+    cause: Option<Change>,
+}
+
+impl Repair {
+    fn new(finding: Finding, told: &Changes) -> Self {
+        Self {
+            cause: cause_of_change(told, &finding.op).cloned(),
+            finding,
+        }
+    }
+}
+
 impl Reconciling {
     pub(super) fn new(now: Instant, resync: Duration) -> Self {
         Self {
             wanted: Parts::default(),
+            told: Changes::default(),
             due: None,
             running: None,
             resync,
@@ -73,6 +104,7 @@ impl Reconciling {
             underlay: BTreeMap::new(),
             addresses: None,
             conflicts: BTreeSet::new(),
+            bystanders: BTreeSet::new(),
             failed: Vec::new(),
             blind: None,
             converged: false,
@@ -87,8 +119,9 @@ impl Reconciling {
     }
 
     /// Asks for a pass soon: changes come in swarms.
-    pub(super) fn on_change(&mut self, change: ChangeScope) {
-        self.wanted.add(change);
+    pub(super) fn on_change(&mut self, change: Change) {
+        self.wanted.add(&change.scope);
+        self.told.add(change);
         self.look_at(Parts::default(), Instant::now() + DEBOUNCE);
     }
 
@@ -139,32 +172,41 @@ impl Reconciling {
         )
     }
 
-    fn take(&mut self, report: Report) {
-        self.running = None;
+    fn take(&mut self, report: Report, told: &Changes) {
         self.totals.passes += 1;
         self.totals.last_at = Some(jiff::Timestamp::now().to_string());
         self.totals.last_duration_seconds = Some(report.took.as_secs_f64());
         self.converged = report.converged();
+        self.held = report.held;
         self.blind = report.error.as_ref().map(error::observe);
         if report.error.is_some() {
             return;
         }
-        for (op, result) in &report.applied {
-            self.count(op, result);
+        for (finding, result) in &report.applied {
+            self.count(&Repair::new(finding.clone(), told), result);
         }
         self.failed = report
             .applied
             .into_iter()
-            .filter_map(|(op, result)| Some((op, result.err()?)))
+            .filter_map(|(finding, result)| Some((finding.op, result.err()?)))
             .collect();
         for conflict in report.conflicts.difference(&self.conflicts) {
+            let cause = cause_of_conflict(told, conflict);
             tracing::warn!(
-                object = conflict.object,
+                object = %conflict.object,
                 found = conflict.found,
+                told = cause.map(|change| change.what.as_str()),
+                by = cause.and_then(|change| change.by.as_deref()),
                 "not podnet's"
             );
         }
         self.conflicts = report.conflicts;
+        if let Some(bystanders) = report.bystanders {
+            for found in bystanders.difference(&self.bystanders) {
+                tracing::warn!(found, "left alone, though it bears podnet's name");
+            }
+            self.bystanders = bystanders;
+        }
         self.desired = report.desired;
         self.mtu = report.mtu.or(self.mtu);
         self.underlay = report.underlay;
@@ -172,11 +214,21 @@ impl Reconciling {
     }
 
     /// Counts a change that was made, and tells of it.
-    pub(super) fn count(&mut self, op: &Op, result: &Result<(), OpError>) {
+    pub(super) fn count(&mut self, repair: &Repair, result: &Result<(), OpError>) {
         self.totals.operations_total += 1;
+        let Repair { finding, cause } = repair;
+        let op = &finding.op;
         match result {
-            Ok(()) if self.count_drift(op) => {
-                tracing::warn!(%op, "put back what others had changed");
+            Ok(()) if finding.drift => {
+                self.totals.drift_total += 1;
+                let cause = cause.as_ref();
+                tracing::warn!(
+                    %op,
+                    found = finding.found,
+                    told = cause.map(|change| change.what.as_str()),
+                    by = cause.and_then(|change| change.by.as_deref()),
+                    "put back what others had changed"
+                );
             }
             Ok(()) => tracing::debug!(%op, "applied"),
             Err(op_error) => {
@@ -184,13 +236,6 @@ impl Reconciling {
                 tracing::warn!(%op, error = %op_error, "a change failed");
             }
         }
-    }
-
-    /// Counts a change that puts back what others have changed. Returns whether it does.
-    pub(super) fn count_drift(&mut self, op: &Op) -> bool {
-        let drift = is_drift(op, &self.held);
-        self.totals.drift_total += u64::from(drift);
-        drift
     }
 }
 
@@ -216,6 +261,7 @@ impl Agent {
         if parts.is_empty() {
             return;
         }
+        let told = std::mem::take(&mut self.reconciling.told);
         let node = self.identity.node();
         let target = membership
             .block()
@@ -236,9 +282,10 @@ impl Agent {
                 mtu: self.reconciling.mtu,
             },
             parts: parts.clone(),
+            held: self.reconciling.held.clone(),
             remember: remember(&self.run_dir),
         };
-        self.reconciling.running = Some(parts);
+        self.reconciling.running = Some(Running { parts, told });
         let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
         tokio::spawn(async move {
             let report = pass(dataplane.as_ref(), &job).await;
@@ -248,12 +295,16 @@ impl Agent {
     }
 
     pub(super) fn on_pass_done(&mut self, mut report: Report) {
-        let pod_ops = std::mem::take(&mut report.pod_ops);
+        let pods = std::mem::take(&mut report.pods);
         let gone = std::mem::take(&mut report.gone);
-        let parts = self.reconciling.running.clone().unwrap_or_default();
+        let running = self.reconciling.running.take();
+        let Running { parts, mut told } = running.unwrap_or_default();
+        // A link goes in steps, and the kernel names who removed it with the last one.
+        told.merge(self.reconciling.told.clone());
         let stopped = report.desired.bridge.is_none();
-        self.reconciling.take(report);
+        self.reconciling.take(report, &told);
         if self.membership.is_none() {
+            self.reconciling.held = Desired::default();
             return;
         }
 
@@ -262,11 +313,11 @@ impl Agent {
         for host_ifname in gone {
             self.pod_gone(&host_ifname);
         }
-        let pods_right = pod_ops.is_empty();
-        self.repair_pods(pod_ops);
+        let pods_right = pods.is_empty();
+        let repairs = pods.into_iter().map(|found| Repair::new(found, &told));
+        self.repair_pods(repairs.collect());
 
         if self.reconciling.converged {
-            self.reconciling.held = self.reconciling.desired.clone();
             self.reconciling.retry = FIRST_RETRY;
             if stopped {
                 self.data_path_stopped();
@@ -274,6 +325,8 @@ impl Agent {
         } else {
             // Pods that are on their way ask for a pass of their own when they have arrived.
             if self.reconciling.may_improve() || (stopped && !pods_right) {
+                // What is put right only then was changed by the same.
+                self.reconciling.told = told;
                 self.reconciling.look_again(parts);
             } else {
                 // The next pass, whatever it is for, looks at what is in the way as well: else it

@@ -4,7 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnetwork::IpNetwork;
 use podnet_core::claim::ClaimState;
-use podnet_core::kernel::{IfIndex, NextHop, PROTOCOL, UnderlayPath, path_problem};
+use podnet_core::kernel::{
+    Conflict, Contested, IfIndex, NextHop, PROTOCOL, UnderlayPath, path_problem,
+};
 use podnet_proto::api::{
     self, API_VERSION, Cluster, Encapsulation, Node, PathState, Phase, Quorum, RouteState,
     SelfNode, Status, TokenResponse,
@@ -203,9 +205,7 @@ impl Agent {
                     NextHop::Gateway { via, device, .. } => (Some(via), self.device_name(device)),
                     NextHop::Unreachable => (None, None),
                 };
-                let foreign = |conflict: &podnet_core::kernel::Conflict| {
-                    conflict.object == format!("route {route}")
-                };
+                let foreign = |conflict: &Conflict| conflict.object == Contested::Route(*route);
                 let state = if reconciling.conflicts.iter().any(foreign) {
                     RouteState::Foreign
                 } else if failed(route.destination) {

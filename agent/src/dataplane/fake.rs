@@ -225,6 +225,7 @@ impl State {
         let change = Change {
             scope,
             what: "a test changed it".to_owned(),
+            by: None,
         };
         self.missed = watcher.try_send(change).is_err();
     }

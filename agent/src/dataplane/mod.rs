@@ -1,11 +1,14 @@
 //! The kernel, behind one seam: observe and apply, in the words of [`podnet_core::kernel`].
 
+mod changes;
 pub mod fake;
 pub mod linux;
 
 use async_trait::async_trait;
 use podnet_core::kernel::{Observed, Op, OpError, Scope};
 use tokio::sync::mpsc;
+
+pub use self::changes::{Change, ChangeScope, Changes};
 
 /// Why the kernel could not be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -36,32 +39,6 @@ pub enum ObserveError {
         /// What came back.
         detail: String,
     },
-}
-
-/// The kernel told of a change that podnet did not make.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// What to look at.
-    pub scope: ChangeScope,
-    /// What changed, in words, for the log.
-    pub what: String,
-}
-
-/// Which part of what podnet owns, or builds on, may have changed.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ChangeScope {
-    /// The bridge, its addresses, or the neighbours on it.
-    Bridge,
-    /// The host end of a pod.
-    HostEnd(podnet_core::kernel::IfName),
-    /// Routes at podnet's destinations.
-    Routes,
-    /// Firewall rules.
-    Firewall,
-    /// The host's other links, addresses or routes: the way to the peers.
-    Underlay,
-    /// Anything: changes were missed.
-    Everything,
 }
 
 /// The kernel.

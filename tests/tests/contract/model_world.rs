@@ -118,12 +118,13 @@ impl World for Model {
     }
 
     fn delete_neighbour(&self, name: &IfName, address: IpAddr) {
-        self.0
-            .tamper_silently(|kernel| kernel.delete_neighbour(name, address));
+        self.0.tamper(ChangeScope::Neighbours, |kernel| {
+            kernel.delete_neighbour(name, address);
+        });
     }
 
     fn add_route(&self, key: RouteKey, protocol: u8, device: Option<&IfName>) {
-        self.0.tamper(ChangeScope::Routes, |kernel| {
+        self.0.tamper(ChangeScope::OtherRoutes, |kernel| {
             let hop = device.map_or(Hop::Unreachable, |device| {
                 Hop::Link(kernel.add_link(device, Mtu(1500)))
             });
@@ -132,7 +133,7 @@ impl World for Model {
     }
 
     fn add_default_route(&self, via: IpAddr) {
-        self.0.tamper(ChangeScope::Underlay, |kernel| {
+        self.0.tamper(ChangeScope::OtherRoutes, |kernel| {
             let eth0 = kernel.add_link(&"eth0".parse().unwrap(), Mtu(1500));
             let key = RouteKey::to("0.0.0.0/0".parse().unwrap());
             kernel.add_route(key, crate::world::STATIC, Hop::Gateway(via, eth0));

@@ -51,6 +51,8 @@ pub(crate) async fn changes_by_others_are_told(world: &dyn World) {
     let mut changes = world.dataplane().watch().await.unwrap();
     let bridge = IfName::bridge();
 
+    world.delete_neighbour(&bridge, pod.addresses[0].ip());
+    hears(&mut changes, &[ChangeScope::Neighbours]).await;
     world.set_mtu(&bridge, Mtu(1300));
     hears(&mut changes, &[ChangeScope::Bridge]).await;
     world.set_up(&pod.host_ifname, false);
@@ -64,7 +66,7 @@ pub(crate) async fn changes_by_others_are_told(world: &dyn World) {
     world.delete_route(whole.key());
     hears(&mut changes, &[ChangeScope::Routes]).await;
     world.add_route(RouteKey::to(route.destination), STATIC, Some(&name("eth0")));
-    hears(&mut changes, &[ChangeScope::Routes, ChangeScope::Underlay]).await;
+    hears(&mut changes, &[ChangeScope::OtherRoutes]).await;
     world.delete_address(&bridge, net("10.244.0.1/24"));
     hears(&mut changes, &[ChangeScope::Bridge]).await;
     world.set_up(&name("eth0"), false);

@@ -5,19 +5,44 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
+use podnet_proto::PodName;
 
 use super::desired::Desired;
+use super::faults;
 use super::link::{Bridge, IfName, MacAddr, PodLink};
-use super::observed::{Inside, Observed, ObservedHostEnd, ObservedInterface, ObservedRoute, Place};
+use super::observed::{Inside, Observed, ObservedHostEnd, ObservedRoute, Place};
 use super::op::Op;
 use super::route::{NextHop, Route, RouteKey};
-use crate::firewall::{Chain, Rule, RuleSet};
+
+/// An object of podnet's that something foreign stands in the place of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Contested {
+    /// The bridge.
+    Bridge(IfName),
+    /// The host end of a pod.
+    HostEnd(IfName, PodName),
+    /// The interface of a pod, by its name and the pod's host end.
+    Interface(IfName, IfName, PodName),
+    /// A route.
+    Route(Route),
+}
+
+impl fmt::Display for Contested {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bridge(name) => write!(f, "bridge {name}"),
+            Self::HostEnd(host_ifname, pod) => write!(f, "host end {host_ifname} of pod {pod}"),
+            Self::Interface(ifname, _, pod) => write!(f, "interface {ifname} of pod {pod}"),
+            Self::Route(route) => write!(f, "route {route}"),
+        }
+    }
+}
 
 /// Something foreign that stands in the place of an object of podnet's.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Conflict {
     /// The object of podnet's.
-    pub object: String,
+    pub object: Contested,
     /// What stands there.
     pub found: String,
 }
@@ -100,14 +125,13 @@ fn bridge(desired: &Desired, observed: &Observed, plan: &mut Plan, removals: &mu
             add(plan, bridge, &BTreeSet::new());
         }
         (Some(bridge), Some(Place::Foreign(found))) => {
-            let object = format!("bridge {}", bridge.name);
             plan.conflicts.insert(Conflict {
-                object,
+                object: Contested::Bridge(bridge.name.clone()),
                 found: found.clone(),
             });
         }
         (Some(bridge), Some(Place::Ours(found))) => {
-            if (found.mac, found.mtu, found.up) != (bridge.mac, bridge.mtu, true) {
+            if !faults::bridge(bridge, found).is_empty() {
                 plan.ops.push(Op::UpdateBridge(bridge.clone()));
             }
             add(plan, bridge, &found.addresses);
@@ -139,23 +163,18 @@ fn pods(desired: &Desired, observed: &Observed, plan: &mut Plan, removals: &mut 
         if desired.in_flight.contains_key(host_ifname) || bridge_is_foreign(observed) {
             continue;
         }
-        let looked_into = observed.pods.get(host_ifname);
-        let listed = observed
-            .host_ends
-            .as_ref()
-            .map(|all| all.get(host_ifname).unwrap_or(&Place::Absent));
-        let Some(host_end) = looked_into.or(listed) else {
+        let looked_into = observed.pods.contains_key(host_ifname);
+        let Some(host_end) = faults::place(host_ifname, observed) else {
             continue;
         };
         if let Place::Foreign(found) = host_end {
-            let object = format!("host end {host_ifname} of pod {}", pod.pod);
             plan.conflicts.insert(Conflict {
-                object,
+                object: Contested::HostEnd(host_ifname.clone(), pod.pod.clone()),
                 found: found.clone(),
             });
-        } else if looked_into.is_some() {
+        } else if looked_into {
             looked_at_pod(pod, host_end, observed.insides.get(host_ifname), plan);
-        } else if !matches!(host_end, Place::Ours(end) if host_end_is_right(pod, end)) {
+        } else if !matches!(host_end, Place::Ours(end) if faults::host_end(pod, end).is_empty()) {
             plan.unclear.insert(host_ifname.clone());
         }
     }
@@ -191,13 +210,15 @@ fn looked_at_pod(
     };
     match (host_end, &inside.interface) {
         (Place::Ours(end), Some(interface)) => {
-            if !(host_end_is_right(pod, end) && interface_is_right(pod, interface)) {
+            let outside = faults::host_end(pod, end);
+            if !(outside.is_empty() && faults::interface(pod, interface).is_empty()) {
                 plan.ops.push(Op::RepairPod(pod.clone()));
             }
         }
         // One end of a veth never outlives the other: this interface is none of ours.
         (Place::Absent | Place::Foreign(_), Some(_)) => {
-            let object = format!("interface {} of pod {}", pod.ifname, pod.pod);
+            let ends = (pod.ifname.clone(), pod.host_ifname.clone());
+            let object = Contested::Interface(ends.0, ends.1, pod.pod.clone());
             let found = "an interface of the same name".to_owned();
             plan.conflicts.insert(Conflict { object, found });
         }
@@ -205,26 +226,6 @@ fn looked_at_pod(
             plan.ops.push(Op::AttachPod(pod.clone()));
         }
     }
-}
-
-fn host_end_is_right(pod: &PodLink, end: &ObservedHostEnd) -> bool {
-    *end == ObservedHostEnd {
-        on_bridge: true,
-        mtu: pod.mtu,
-        up: true,
-    }
-}
-
-fn interface_is_right(pod: &PodLink, interface: &ObservedInterface) -> bool {
-    interface.up
-        && interface.mac == pod.mac
-        && interface.mtu == pod.mtu
-        // A pod may have more of everything: what its user adds is not podnet's.
-        && pod.addresses.iter().all(|address| interface.addresses.contains(address))
-        && pod.gateways.iter().all(|gateway| {
-            interface.gateways.contains(gateway)
-                && interface.neighbours.get(gateway) == Some(&pod.gateway_mac)
-        })
 }
 
 fn neighbours(desired: &Desired, observed: &Observed, plan: &mut Plan, removals: &mut Vec<Op>) {
@@ -277,7 +278,10 @@ fn routes(desired: &Desired, observed: &Observed, plan: &mut Plan, removals: &mu
             Some(ObservedRoute::Ours { next_hop }) if *next_hop == Some(route.next_hop) => continue,
             Some(ObservedRoute::Ours { .. }) => Op::ReplaceRoute(*route),
             Some(ObservedRoute::Foreign(found)) => {
-                plan.conflicts.insert(route_conflict(route, found));
+                plan.conflicts.insert(Conflict {
+                    object: Contested::Route(*route),
+                    found: found.clone(),
+                });
                 continue;
             }
             None => Op::AddRoute(*route),
@@ -295,13 +299,6 @@ fn routes(desired: &Desired, observed: &Observed, plan: &mut Plan, removals: &mu
     }
 }
 
-fn route_conflict(route: &Route, found: &str) -> Conflict {
-    Conflict {
-        object: format!("route {route}"),
-        found: found.to_owned(),
-    }
-}
-
 fn firewall(desired: &Desired, observed: &Observed, plan: &mut Plan, removals: &mut Vec<Op>) {
     let Some(backends) = &observed.firewall else {
         return;
@@ -311,12 +308,8 @@ fn firewall(desired: &Desired, observed: &Observed, plan: &mut Plan, removals: &
     let held = !wanted || backends.iter().any(|backend| backend.primary);
     let right = held
         && backends.iter().all(|backend| {
-            let part = if backend.primary {
-                desired.firewall.clone()
-            } else {
-                desired.firewall.forwarding()
-            };
-            holds(&backend.chains, &backend.jumps, &part)
+            let share = faults::share(&desired.firewall, backend);
+            faults::rules(&share, backend).is_empty()
         });
     if right {
         return;
@@ -326,22 +319,4 @@ fn firewall(desired: &Desired, observed: &Observed, plan: &mut Plan, removals: &
     } else {
         removals.push(Op::RemoveFirewall);
     }
-}
-
-/// Whether a back end holds exactly these rules, and each chain is jumped to once.
-fn holds(
-    chains: &BTreeMap<Chain, Vec<Option<Rule>>>,
-    jumps: &BTreeMap<Chain, usize>,
-    rules: &RuleSet,
-) -> bool {
-    Chain::ALL.iter().all(|chain| {
-        let jumps = jumps.get(chain).copied().unwrap_or(0);
-        match (rules.chains.get(chain), chains.get(chain)) {
-            (None, None) => jumps == 0,
-            (Some(rules), Some(found)) => {
-                jumps == 1 && found.iter().copied().eq(rules.iter().copied().map(Some))
-            }
-            (Some(_), None) | (None, Some(_)) => false,
-        }
-    })
 }

@@ -8,6 +8,7 @@
 mod desired;
 mod diff;
 mod drift;
+mod faults;
 mod link;
 pub mod model;
 mod observed;
@@ -16,8 +17,9 @@ mod route;
 mod scope;
 
 pub use desired::{Desired, Input, PeerBlock, desired, path_problem};
-pub use diff::{Conflict, Plan, diff};
-pub use drift::is_drift;
+pub use diff::{Conflict, Contested, Plan, diff};
+pub use drift::{Passed, held, is_drift};
+pub use faults::found;
 pub use link::{
     BRIDGE, Bridge, HOST_END_PREFIX, IfIndex, IfName, InvalidIfName, MacAddr, Mtu, Netns,
     POD_IFNAME, PodLink, host_ifname,

@@ -129,6 +129,45 @@ pub struct ObservedFirewall {
     pub chains: BTreeMap<Chain, Vec<Option<Rule>>>,
     /// How often each chain is jumped to from the built-in chain that it hooks into.
     pub jumps: BTreeMap<Chain, usize>,
+    /// Podnet's chains that rules of others jump to, from other chains of theirs: these can be
+    /// emptied, and not removed.
+    pub referenced: BTreeSet<Chain>,
+    /// Chains of others that bear names like podnet's, as `TABLE/NAME`.
+    pub namesakes: BTreeSet<String>,
+}
+
+impl ObservedFirewall {
+    /// What others keep under podnet's names, in words. It is in nobody's way.
+    pub fn bystanders(&self) -> impl Iterator<Item = String> {
+        let backend = &self.backend;
+        let namesakes = self.namesakes.iter();
+        let namesakes = namesakes
+            .map(move |chain| format!("chain {chain} in {backend}: podnet did not make it"));
+        let referenced = self.referenced.iter().map(move |chain| {
+            let (table, name) = (chain.table(), chain.name());
+            format!("chain {table}/{name} in {backend}: rules of others jump to it")
+        });
+        namesakes.chain(referenced)
+    }
+
+    /// Chains of podnet's names with rules that podnet never makes, in words: where podnet has not made
+    /// them yet, somebody else has.
+    pub fn taken(&self) -> impl Iterator<Item = String> {
+        let strange = self
+            .chains
+            .iter()
+            .filter(|(_, rules)| rules.contains(&None));
+        strange.map(|(chain, _)| {
+            let (table, name) = (chain.table(), chain.name());
+            format!("chain {table}/{name} in {}", self.backend)
+        })
+    }
+
+    /// Whether nothing is left of a chain but what cannot be removed.
+    pub(super) fn is_husk(&self, chain: Chain) -> bool {
+        let empty = self.chains.get(&chain).is_some_and(Vec::is_empty);
+        empty && self.referenced.contains(&chain)
+    }
 }
 
 /// An address of the host.

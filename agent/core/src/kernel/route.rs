@@ -30,7 +30,7 @@ impl RouteKey {
 }
 
 /// What happens to packets on a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NextHop {
     /// They go to a peer on the link.
     Gateway {
@@ -49,7 +49,7 @@ pub enum NextHop {
 }
 
 /// A route of podnet's, in the main table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
     /// Where packets go.
     pub destination: IpNetwork,

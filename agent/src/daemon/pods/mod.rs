@@ -9,13 +9,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::{IpNetwork, Ipv4Network};
-use podnet_core::kernel::{IfName, Mtu, OpError, PodLink};
+use podnet_core::kernel::{IfName, OpError, PodLink};
 use podnet_core::podip::{Pool, Taken};
 use podnet_proto::api::{Pod, PodRequest};
 use podnet_proto::{ApiError, ErrorCode, PodName};
 
 use super::agent::Agent;
 use super::error;
+use super::reconcile::Repair;
 use crate::control::Answer;
 use crate::pods::AttachError;
 use crate::store::{PodRecord, PodRecordState, StoreError};
@@ -84,7 +85,7 @@ enum Done {
         /// The gone pod that had its name.
         gone: Option<Box<PodRecord>>,
     },
-    Repaired(Option<Mtu>, Result<(), OpError>),
+    Repaired(Box<Repair>, Result<(), OpError>),
     Detached(Result<(), OpError>),
     /// What was left of it, after its namespace had vanished, was removed.
     Vanished(Result<(), OpError>),
@@ -160,7 +161,7 @@ impl Agent {
             } => self.attached(&name, result, taken, gone, answer),
             Done::Detached(result) => self.detached(&name, result, answer),
             Done::Vanished(result) => self.vanished(&name, result),
-            Done::Repaired(mtu, result) => self.repaired(&name, mtu, result),
+            Done::Repaired(repair, result) => self.repaired(&name, &repair, &result),
         }
         for request in waiting {
             match request {

@@ -1,37 +1,41 @@
 //! Pods that others have changed, or whose namespace has vanished.
 
 use std::collections::VecDeque;
+use std::slice;
 use std::sync::Arc;
 
-use podnet_core::kernel::{IfName, Mtu, Op, OpError, PodLink};
+use podnet_core::kernel::{IfName, Op, OpError, PodLink};
 use podnet_proto::PodName;
 
 use super::{Agent, Done, PodAnswer, PodDone};
 use crate::daemon::agent::Event;
 use crate::daemon::error;
+use crate::daemon::reconcile::Repair;
 use crate::pods::detach;
 use crate::reconciler::Parts;
 use crate::store::PodRecordState;
 
 impl Agent {
-    /// Carries out what a pass found to be wrong with pods and their neighbour entries, as far as it
+    /// Puts right what a pass found to be wrong with pods and their neighbour entries, as far as it
     /// still is.
-    pub(in crate::daemon) fn repair_pods(&mut self, ops: Vec<Op>) {
-        let (neighbours, pods): (Vec<Op>, Vec<Op>) =
-            ops.into_iter().partition(|op| op.neighbour().is_some());
-        for op in pods {
-            self.repair_pod(op);
-        }
-        let stale: Vec<Op> = neighbours
+    pub(in crate::daemon) fn repair_pods(&mut self, repairs: Vec<Repair>) {
+        let (neighbours, pods): (Vec<Repair>, Vec<Repair>) = repairs
             .into_iter()
-            .filter(|op| self.is_still_wrong(op))
+            .partition(|repair| repair.finding.op.neighbour().is_some());
+        for repair in pods {
+            self.repair_pod(repair);
+        }
+        let stale: Vec<Repair> = neighbours
+            .into_iter()
+            .filter(|repair| self.is_still_wrong(&repair.finding.op))
             .collect();
         if stale.is_empty() {
             return;
         }
         let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
         tokio::spawn(async move {
-            let results = dataplane.apply(&stale).await;
+            let ops: Vec<Op> = stale.iter().map(|stale| stale.finding.op.clone()).collect();
+            let results = dataplane.apply(&ops).await;
             let done = stale.into_iter().zip(results).collect();
             let _ = events.send(Event::NeighboursDone(done)).await;
         });
@@ -54,10 +58,14 @@ impl Agent {
         }
     }
 
-    pub(in crate::daemon) fn on_neighbours_done(&mut self, done: Vec<(Op, Result<(), OpError>)>) {
-        for (op, result) in done {
-            self.reconciling.count(&op, &result);
+    pub(in crate::daemon) fn count_all(&mut self, done: &[(Repair, Result<(), OpError>)]) {
+        for (repair, result) in done {
+            self.reconciling.count(repair, result);
         }
+    }
+
+    pub(in crate::daemon) fn on_neighbours_done(&mut self, done: &[(Repair, Result<(), OpError>)]) {
+        self.count_all(done);
         // Whether they are right now, the next look tells.
         self.reconciling.look_again(Parts {
             bridge: true,
@@ -65,25 +73,24 @@ impl Agent {
         });
     }
 
-    fn repair_pod(&mut self, op: Op) {
+    fn repair_pod(&mut self, repair: Repair) {
+        let op = &repair.finding.op;
         let Some(host_ifname) = op.host_end().cloned() else {
             return;
         };
         if op.pod_link().is_none() {
-            self.remove_stray(host_ifname, op);
+            self.remove_stray(&host_ifname, repair);
             return;
         }
         let Some(name) = self.judged(&host_ifname) else {
             return;
         };
-        tracing::warn!(pod = %name, %op, "others have changed a pod");
-        self.reconciling.count_drift(&op);
         self.pods.busy.insert(name.clone(), VecDeque::new());
-        let mtu = op.pod_link().map(|link| link.mtu);
         let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
         tokio::spawn(async move {
-            let result = dataplane.apply(&[op]).await.into_iter().collect();
-            let done = Done::Repaired(mtu, result);
+            let op = slice::from_ref(&repair.finding.op);
+            let result = dataplane.apply(op).await.into_iter().collect();
+            let done = Done::Repaired(Box::new(repair), result);
             let done = PodDone {
                 name,
                 done,
@@ -109,45 +116,40 @@ impl Agent {
     }
 
     /// Removes a host end of no pod: left by an agent that lost its run directory.
-    fn remove_stray(&mut self, host_ifname: IfName, removal: Op) {
-        if self.pods.by_host_end(&host_ifname).is_some() {
+    fn remove_stray(&mut self, host_ifname: &IfName, repair: Repair) {
+        if self.pods.by_host_end(host_ifname).is_some() {
             // Its pod came after the pass had begun.
             return;
         }
-        self.reconciling.count_drift(&removal);
-        let dataplane = Arc::clone(&self.dataplane);
+        let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
         tokio::spawn(async move {
-            let results = dataplane.apply(&[removal]).await;
-            for error in results.into_iter().filter_map(Result::err) {
-                tracing::warn!(%host_ifname, %error, "a stray host end stays");
-            }
+            let op = slice::from_ref(&repair.finding.op);
+            let results = dataplane.apply(op).await.into_iter();
+            let done = results.map(|result| (repair.clone(), result));
+            let _ = events.send(Event::StraysDone(done.collect())).await;
         });
     }
 
     pub(in crate::daemon) fn repaired(
         &mut self,
         name: &PodName,
-        mtu: Option<Mtu>,
-        result: Result<(), OpError>,
+        repair: &Repair,
+        result: &Result<(), OpError>,
     ) {
         let Some(record) = self.pods.records.get_mut(name) else {
             return;
         };
         let host_ifname = record.link.host_ifname.clone();
-        self.reconciling.totals.operations_total += 1;
-        match (result, mtu) {
-            (Ok(()), Some(mtu)) if mtu != record.link.mtu => {
-                record.link.mtu = mtu;
-                if let Err(store_error) = self.run_dir.save_pod(record) {
-                    tracing::warn!(pod = %name, error = error::chain(&store_error), "not on record");
-                }
-            }
-            (Ok(()), _) => {}
-            (Err(op_error), _) => {
-                self.reconciling.totals.failed_total += 1;
-                tracing::warn!(pod = %name, error = %op_error, "a pod cannot be repaired");
+        let mtu = repair.finding.op.pod_link().map(|link| link.mtu);
+        if let (Ok(()), Some(mtu)) = (result, mtu)
+            && mtu != record.link.mtu
+        {
+            record.link.mtu = mtu;
+            if let Err(store_error) = self.run_dir.save_pod(record) {
+                tracing::warn!(pod = %name, error = error::chain(&store_error), "not on record");
             }
         }
+        self.reconciling.count(repair, result);
         // Whether it is right now, the next look tells.
         self.reconciling.look_again(Parts {
             pods: [host_ifname].into(),

@@ -39,6 +39,8 @@ pub(super) struct Link {
     /// Whether the bridge that it is a port of forwards from and to it.
     pub(super) forwarding: bool,
     pub(super) loopback: bool,
+    /// How often it has lost its carrier; 0 where the kernel does not count (before 4.16).
+    pub(super) carrier_losses: u32,
     /// The bridge that it is a port of.
     pub(super) master: Option<u32>,
     /// For one end of a veth: the index of the other, in the other's namespace.
@@ -65,6 +67,7 @@ impl Link {
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
                 LinkAttribute::Controller(master) => link.master = Some(*master),
                 LinkAttribute::Link(peer) => link.peer = Some(*peer),
+                LinkAttribute::CarrierDownCount(losses) => link.carrier_losses = *losses,
                 LinkAttribute::Address(mac) => {
                     link.mac = mac.as_slice().try_into().ok().map(MacAddr);
                 }

@@ -100,7 +100,7 @@ impl Dataplane for Linux {
     }
 
     async fn watch(&self) -> Result<mpsc::Receiver<Change>, ObserveError> {
-        monitor::watch(&self.host).await
+        monitor::watch(Arc::clone(&self.host)).await
     }
 }
 

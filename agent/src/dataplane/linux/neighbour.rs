@@ -75,18 +75,27 @@ pub(super) async fn list(
         .await?;
     let neighbours = answer.iter().filter_map(|message| {
         if let RouteNetlinkMessage::NewNeighbour(message) = message {
-            read(message, index)
+            read(message).filter(|found| found.index == index)
         } else {
             None
         }
     });
-    Ok(neighbours.collect())
+    Ok(neighbours
+        .filter_map(|found| Some((found.address, found.mac?)))
+        .collect())
 }
 
-fn read(message: &NeighbourMessage, index: u32) -> Option<(IpAddr, MacAddr)> {
-    if message.header.ifindex != index || message.header.state != NeighbourState::Permanent {
-        return None;
-    }
+/// A neighbour of the host, on some link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Neighbour {
+    pub(super) index: u32,
+    pub(super) address: IpAddr,
+    /// Where it is for good; `None` for one that is not permanent.
+    pub(super) mac: Option<MacAddr>,
+}
+
+/// Reads a neighbour; `None` for what has no address, such as a port's entry in a bridge's table.
+pub(super) fn read(message: &NeighbourMessage) -> Option<Neighbour> {
     let mut address = None;
     let mut mac = None;
     for attribute in &message.attributes {
@@ -98,7 +107,11 @@ fn read(message: &NeighbourMessage, index: u32) -> Option<(IpAddr, MacAddr)> {
             mac = bytes.as_slice().try_into().ok().map(MacAddr);
         }
     }
-    Some((address?, mac?))
+    Some(Neighbour {
+        index: message.header.ifindex,
+        address: address?,
+        mac: mac.filter(|_| message.header.state == NeighbourState::Permanent),
+    })
 }
 
 /// Changes neighbours on podnet's bridge, all in one batch.

@@ -173,48 +173,30 @@ const MAIN: Filter = Filter {
     protocol: RouteProtocol::Unspec,
 };
 
-/// Looks at podnet's routes, and at what else stands at the wanted destinations that have none.
+/// Looks at podnet's routes, and at what else stands at the wanted destinations. Where several routes
+/// share a destination and a metric the kernel takes the first, and so does this.
 pub(super) async fn observe(
     socket: &Socket,
     wanted: &BTreeSet<IpNetwork>,
 ) -> Result<BTreeMap<RouteKey, ObservedRoute>, KernelError> {
-    let ours = list(
-        socket,
-        Filter {
-            protocol: OURS,
-            ..MAIN
-        },
-    )
-    .await?;
-    let mut found: BTreeMap<_, _> = ours
-        .iter()
-        .map(|route| {
-            (
-                route.key(),
-                ObservedRoute::Ours {
-                    next_hop: route.next_hop(),
-                },
-            )
-        })
-        .collect();
-    let lacking: BTreeSet<_> = wanted
-        .iter()
-        .filter(|to| !found.contains_key(&RouteKey::to(**to)))
-        .collect();
-    if lacking.is_empty() {
-        return Ok(found);
-    }
     let bridge = link::bridge_index(socket).await?;
-    // There is no exact lookup: RTM_GETROUTE finds the route of an address, by all tables.
+    let mut found = BTreeMap::new();
     for route in list(socket, MAIN).await? {
         // What comes with the bridge's address goes with it.
         let by_bridge = bridge.is_some() && route.device == bridge;
-        let foreign = route.protocol != OURS
+        let place = if route.protocol == OURS {
+            ObservedRoute::Ours {
+                next_hop: route.next_hop(),
+            }
+        } else if wanted.contains(&route.destination)
             && !(by_bridge && route.protocol == RouteProtocol::Kernel)
-            && route.tos == 0;
-        if foreign && lacking.contains(&route.destination) {
-            found.insert(route.key(), ObservedRoute::Foreign(route.words()));
-        }
+            && route.tos == 0
+        {
+            ObservedRoute::Foreign(route.words())
+        } else {
+            continue;
+        };
+        found.entry(route.key()).or_insert(place);
     }
     Ok(found)
 }

@@ -1,6 +1,6 @@
 //! Firewall back ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Kernel;
 use crate::firewall::{Chain, Rule, RuleSet};
@@ -82,6 +82,8 @@ impl Backend {
             primary: self.primary,
             chains: self.chains.clone(),
             jumps: self.jumps.clone(),
+            referenced: BTreeSet::new(),
+            namesakes: BTreeSet::new(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::process::{Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use podnet_core::kernel::{OpError, OpErrorKind};
@@ -129,7 +130,7 @@ impl Programs {
             Err(_) => return Err(ProgramError::Timeout(program.to_owned())),
         }
         // "iptables v1.8.9 (nf_tables)"; before 1.8 there was one variant, and no word of it.
-        let version = run(program, &["--version"], "").await?;
+        let version = run(program, &["--version"], "", |_| ()).await?;
         let nft = version.contains("nf_tables");
         let variant = if nft { Variant::Nft } else { Variant::Legacy };
         Ok(Self {
@@ -153,20 +154,36 @@ impl Programs {
 
     /// Everything that the tables hold. Tables that were never used are not made by looking.
     pub(super) async fn save(self) -> Result<String, ProgramError> {
-        run(&format!("{}-save", self.prefix), &[], "").await
+        run(&format!("{}-save", self.prefix), &[], "", |_| ()).await
     }
 
-    /// Changes tables; each as a whole, or not at all.
-    pub(super) async fn restore(self, script: &str) -> Result<(), ProgramError> {
+    /// Changes tables; each as a whole, or not at all. `process` is set to the number of the process
+    /// that does it, where the kernel will tell of it.
+    pub(super) async fn restore(
+        self,
+        script: &str,
+        process: &AtomicU32,
+    ) -> Result<(), ProgramError> {
         let program = format!("{}-restore", self.prefix);
-        let restored = run(&program, &["-w", LOCK_WAIT, "--noflush"], script).await;
+        let started = |number| match self.variant {
+            Variant::Nft => process.store(number, Ordering::Relaxed),
+            Variant::Legacy => {}
+        };
+        let arguments = ["-w", LOCK_WAIT, "--noflush"];
+        let restored = run(&program, &arguments, script, started).await;
         fault::point("end of iptables");
         restored.map(drop)
     }
 }
 
-/// Runs a program to its end, and returns what it wrote.
-async fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, ProgramError> {
+/// Runs a program to its end, and returns what it wrote. `started` learns the number of the process
+/// before it reads its input.
+async fn run(
+    program: &str,
+    arguments: &[&str],
+    input: &str,
+    started: impl Fn(u32),
+) -> Result<String, ProgramError> {
     let work = async {
         let mut child = Command::new(program)
             .args(arguments)
@@ -176,6 +193,7 @@ async fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, P
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
+        child.id().into_iter().for_each(started);
         if let Some(mut stdin) = child.stdin.take().filter(|_| !input.is_empty()) {
             fault::point("start of iptables");
             // A program that ends without reading has said why.

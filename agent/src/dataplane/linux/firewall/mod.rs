@@ -9,6 +9,7 @@ mod render;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use podnet_core::firewall::{Chain, RuleSet};
 use podnet_core::kernel::{ObservedFirewall, OpError};
@@ -35,6 +36,8 @@ pub(super) struct Firewall {
     /// in what is the other variant then.
     primary: OnceCell<Programs>,
     change: Mutex<()>,
+    /// The number of the process that last changed nftables for podnet.
+    process: AtomicU32,
 }
 
 impl Firewall {
@@ -46,6 +49,8 @@ impl Firewall {
             primary: backend.primary,
             jumps: jumps(&backend.saved),
             chains: backend.saved.chains,
+            referenced: backend.saved.referenced,
+            namesakes: backend.saved.namesakes,
         });
         Ok(observed.collect())
     }
@@ -70,12 +75,17 @@ impl Firewall {
             };
             if let Some(script) = render::script(&saved, &part) {
                 programs
-                    .restore(&script)
+                    .restore(&script, &self.process)
                     .await
                     .map_err(|error| error.at(programs.backend()))?;
             }
         }
         Ok(())
+    }
+
+    /// The number of the process that last changed nftables for podnet; 0 for none.
+    pub(super) fn own_process(&self) -> u32 {
+        self.process.load(Ordering::Relaxed)
     }
 
     async fn backends(&self) -> Result<Vec<Backend>, ProgramError> {

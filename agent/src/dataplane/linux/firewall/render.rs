@@ -1,6 +1,6 @@
 //! Rules as text for `iptables-restore`, and back from what `iptables-save` shows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use ipnetwork::IpNetwork;
@@ -9,6 +9,9 @@ use podnet_core::firewall::{Chain, Rule, RuleSet, Verdict};
 /// What names the owner of a jump to those who read the built-in chains.
 const COMMENT: &str = "podnet";
 
+/// What the names of podnet's chains begin with.
+const CHAIN_PREFIX: &str = "PODNET-";
+
 /// What one table holds of podnet's, and the jumps to it as `iptables-save` writes them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Saved {
@@ -16,6 +19,10 @@ pub(super) struct Saved {
     pub(super) chains: BTreeMap<Chain, Vec<Option<Rule>>>,
     /// The jumps to each chain from the built-in one, without the leading `-A`.
     pub(super) jumps: BTreeMap<Chain, Vec<String>>,
+    /// The chains that rules of others jump to, from other chains.
+    pub(super) referenced: BTreeSet<Chain>,
+    /// Chains of others that bear names like podnet's, as `TABLE/NAME`.
+    pub(super) namesakes: BTreeSet<String>,
     /// Whether the filter table has the chain that forwarded packets pass.
     pub(super) filters_forwarded: bool,
 }
@@ -31,6 +38,8 @@ pub(super) fn parse(saved: &str) -> Saved {
             let name = chain.split(' ').next().unwrap_or_default();
             if let Some(chain) = chain_named(table, name) {
                 found.chains.entry(chain).or_default();
+            } else if name.starts_with(CHAIN_PREFIX) {
+                found.namesakes.insert(format!("{table}/{name}"));
             }
             found.filters_forwarded |=
                 table == Chain::Forward.table() && name == Chain::Forward.hook();
@@ -63,6 +72,8 @@ fn parse_rule(table: &str, rule: &str, found: &mut Saved) {
             .entry(chain)
             .or_default()
             .push(rule.trim_end().to_owned());
+    } else if chain_named(table, holder).is_none() {
+        found.referenced.insert(chain);
     }
 }
 
@@ -154,8 +165,15 @@ fn remove(chain: Chain, found: &Saved) -> String {
     for jump in found.jumps.get(&chain).into_iter().flatten() {
         let _infallible = writeln!(script, "-D {jump}");
     }
-    if found.chains.contains_key(&chain) {
-        let _infallible = writeln!(script, "-F {0}\n-X {0}", chain.name());
+    let Some(rules) = found.chains.get(&chain) else {
+        return script;
+    };
+    if !rules.is_empty() {
+        let _infallible = writeln!(script, "-F {}", chain.name());
+    }
+    // The kernel keeps a chain that others jump to, and then the rest would not be done either.
+    if !found.referenced.contains(&chain) {
+        let _infallible = writeln!(script, "-X {}", chain.name());
     }
     script
 }
@@ -302,7 +320,9 @@ COMMIT
 
     #[test]
     fn removal_takes_the_jumps_first() {
-        let script = script(&parse(DOCKER_HOST), &RuleSet::default()).unwrap();
+        let rule = "-A DOCKER-USER -s 10.244.0.0/16 -j PODNET-FORWARD\n";
+        let alone = parse(&DOCKER_HOST.replace(rule, ""));
+        let script = script(&alone, &RuleSet::default()).unwrap();
         let filter = "*filter\n\
                       -D FORWARD -m comment --comment podnet -j PODNET-FORWARD\n\
                       -F PODNET-FORWARD\n\
@@ -310,6 +330,17 @@ COMMIT
                       COMMIT\n";
         assert!(script.ends_with(filter), "{script}");
         assert_eq!(super::script(&parse(""), &RuleSet::default()), None);
+    }
+
+    #[test]
+    fn a_chain_that_others_jump_to_is_emptied_and_stays() {
+        let found = parse(DOCKER_HOST);
+        assert_eq!(found.referenced, [Chain::Forward].into());
+        assert_eq!(found.namesakes, ["nat/PODNET-FORWARD".to_owned()].into());
+        let script = script(&found, &RuleSet::default()).unwrap();
+        assert!(script.ends_with("-F PODNET-FORWARD\nCOMMIT\n"), "{script}");
+        let husk = "*filter\n:PODNET-FORWARD - [0:0]\n-A MINE -j PODNET-FORWARD\nCOMMIT\n";
+        assert_eq!(super::script(&parse(husk), &RuleSet::default()), None);
     }
 
     prop_compose! {

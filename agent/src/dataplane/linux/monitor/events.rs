@@ -1,39 +1,65 @@
-//! What events of links, addresses and routes mean.
+//! What events of links, addresses, routes and neighbours mean.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use netlink_packet_core::NetlinkPayload;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
+use netlink_packet_route::neighbour::NeighbourMessage;
 use netlink_packet_route::route::{RouteFlags, RouteHeader, RouteMessage, RouteProtocol};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use podnet_core::kernel::{BRIDGE, IfName};
+use podnet_core::kernel::{BRIDGE, IfName, MacAddr};
 
 use super::super::super::{Change, ChangeScope};
-use super::super::link::{DOOMED_GROUP, Link};
+use super::super::errno::KernelError;
+use super::super::link::{self, DOOMED_GROUP, Link};
+use super::super::neighbour::{self, Neighbour};
 use super::super::route::{KernelRoute, OURS};
+use super::super::socket::Socket;
 
-/// The links as events last told of them. The kernel tells of a link far more often than what
-/// podnet cares about changes: a dozen times while one pod is attached.
+/// What an event means: what may have changed, and the event in words.
+type Meaning = (Vec<ChangeScope>, String);
+
+/// The links, and the neighbours on the bridge, as events last told of them. The kernel tells of a
+/// link far more often than what podnet cares about changes: a dozen times while one pod is attached;
+/// and of neighbours that come and go by themselves.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     links: BTreeMap<u32, Link>,
+    /// The permanent ones, by the number of the bridge.
+    neighbours: BTreeMap<(u32, IpAddr), MacAddr>,
 }
 
 impl Seen {
-    /// The links that are there already.
-    pub(super) fn new(links: Vec<Link>) -> Self {
-        Self {
-            links: links
-                .into_iter()
-                .map(|link| (link.index, settings(link)))
-                .collect(),
+    /// What is there already.
+    pub(super) async fn look(socket: &Socket) -> Result<Self, KernelError> {
+        let links: BTreeMap<u32, Link> = link::list(socket, None)
+            .await?
+            .into_iter()
+            .map(|link| (link.index, settings(link)))
+            .collect();
+        let mut seen = Self {
+            links,
+            neighbours: BTreeMap::new(),
+        };
+        if let Some(bridge) = link::bridge_index(socket).await? {
+            let neighbours = neighbour::list(socket, bridge).await?.into_iter();
+            seen.neighbours = neighbours
+                .map(|(address, mac)| ((bridge, address), mac))
+                .collect();
         }
+        Ok(seen)
     }
 
-    /// The changes that an event means.
-    pub(super) fn changes(&mut self, payload: &NetlinkPayload<RouteNetlinkMessage>) -> Vec<Change> {
-        let scopes_and_words = match payload {
+    /// The changes that an event means, of which the kernel says who caused it by the number of a
+    /// port.
+    pub(super) fn changes(
+        &mut self,
+        payload: &NetlinkPayload<RouteNetlinkMessage>,
+        by: impl Fn() -> Option<String>,
+    ) -> Vec<Change> {
+        let (scopes, what) = match payload {
             NetlinkPayload::Overrun(_) => {
                 (vec![ChangeScope::Everything], "events were lost".to_owned())
             }
@@ -43,12 +69,16 @@ impl Seen {
                 return Vec::new();
             }
         };
-        let (scopes, what) = scopes_and_words;
+        if scopes.is_empty() {
+            return Vec::new();
+        }
+        let by = by();
         scopes
             .into_iter()
             .map(|scope| Change {
                 scope,
                 what: what.clone(),
+                by: by.clone(),
             })
             .collect()
     }
@@ -57,7 +87,7 @@ impl Seen {
         clippy::wildcard_enum_match_arm,
         reason = "other messages are of other groups"
     )]
-    fn meaning(&mut self, message: &RouteNetlinkMessage) -> (Vec<ChangeScope>, String) {
+    fn meaning(&mut self, message: &RouteNetlinkMessage) -> Meaning {
         match message {
             RouteNetlinkMessage::NewLink(message) => self.link_changed(message),
             RouteNetlinkMessage::DelLink(message) => self.link_gone(message),
@@ -65,11 +95,13 @@ impl Seen {
             RouteNetlinkMessage::DelAddress(message) => address(message, "removed"),
             RouteNetlinkMessage::NewRoute(message) => route(message, "added"),
             RouteNetlinkMessage::DelRoute(message) => route(message, "removed"),
+            RouteNetlinkMessage::NewNeighbour(message) => self.neighbour(message, false),
+            RouteNetlinkMessage::DelNeighbour(message) => self.neighbour(message, true),
             _ => (Vec::new(), String::new()),
         }
     }
 
-    fn link_changed(&mut self, message: &LinkMessage) -> (Vec<ChangeScope>, String) {
+    fn link_changed(&mut self, message: &LinkMessage) -> Meaning {
         let now = settings(Link::read(message));
         // What bridges tell of their ports.
         if message.header.interface_family == AddressFamily::Bridge || now.loopback {
@@ -95,7 +127,7 @@ impl Seen {
         (scopes, what)
     }
 
-    fn link_gone(&mut self, message: &LinkMessage) -> (Vec<ChangeScope>, String) {
+    fn link_gone(&mut self, message: &LinkMessage) -> Meaning {
         let link = Link::read(message);
         let what = format!("link {} removed", link.name);
         if message.header.interface_family == AddressFamily::Bridge {
@@ -107,13 +139,45 @@ impl Seen {
         }
         (scopes_of(&link.name), what)
     }
+
+    /// Others than podnet's have no business on its bridge, and are no permanent ones.
+    fn neighbour(&mut self, message: &NeighbourMessage, gone: bool) -> Meaning {
+        let on_bridge = |found: &Neighbour| {
+            let link = self.links.get(&found.index);
+            link.is_some_and(|link| link.name == BRIDGE)
+        };
+        let Some(found) = neighbour::read(message).filter(on_bridge) else {
+            return (Vec::new(), String::new());
+        };
+        let (key, address) = ((found.index, found.address), found.address);
+        let now = found.mac.filter(|_| !gone);
+        let before = match now {
+            Some(mac) => self.neighbours.insert(key, mac),
+            None => self.neighbours.remove(&key),
+        };
+        let what = match now {
+            Some(mac) => format!("neighbour {address} set to {mac}"),
+            None => format!("neighbour {address} removed"),
+        };
+        if before == now {
+            return (Vec::new(), what);
+        }
+        (vec![ChangeScope::Neighbours], what)
+    }
 }
 
-/// A link without what follows from the state of others: its carrier comes and goes by itself.
+/// A link without what follows from the state of others. The carrier of a host end is the other end:
+/// a pod's interface that was set down and up has lost its routes, and the kernel says no more of it
+/// than that. Other carriers come and go by themselves.
 fn settings(link: Link) -> Link {
     Link {
         operational: false,
         forwarding: false,
+        carrier_losses: if link.is_our_host_end() {
+            link.carrier_losses
+        } else {
+            0
+        },
         ..link
     }
 }
@@ -124,7 +188,10 @@ fn is_as_attached(before: Option<&Link>, now: &Link) -> bool {
     let went_down = before.is_none_or(|before| before.up) && !now.up;
     now.is_our_host_end()
         && (now.group == DOOMED_GROUP || now.master.is_some() && !went_down)
-        && before.is_none_or(|before| before.mtu == now.mtu)
+        && before.is_none_or(|before| {
+            before.mtu == now.mtu
+                && (now.group == DOOMED_GROUP || before.carrier_losses == now.carrier_losses)
+        })
 }
 
 /// What may have changed with a link. Its routes go with it when it is set down, and the kernel
@@ -132,13 +199,13 @@ fn is_as_attached(before: Option<&Link>, now: &Link) -> bool {
 fn scopes_of(name: &str) -> Vec<ChangeScope> {
     match name.parse::<IfName>() {
         Ok(name) if name.is_host_end() => vec![ChangeScope::HostEnd(name)],
-        _ if name == BRIDGE => vec![ChangeScope::Bridge, ChangeScope::Routes],
-        Ok(_) | Err(_) => vec![ChangeScope::Routes, ChangeScope::Underlay],
+        _ if name == BRIDGE => vec![ChangeScope::Bridge],
+        Ok(_) | Err(_) => vec![ChangeScope::Underlay],
     }
 }
 
 /// Routes by way of an address's network, or with the address as their source, go with it.
-fn address(message: &AddressMessage, change: &str) -> (Vec<ChangeScope>, String) {
+fn address(message: &AddressMessage, change: &str) -> Meaning {
     let label = message.attributes.iter().find_map(|attribute| {
         if let AddressAttribute::Label(label) = attribute {
             Some(label.as_str())
@@ -166,7 +233,7 @@ fn address(message: &AddressMessage, change: &str) -> (Vec<ChangeScope>, String)
     (scopes_of(link), what)
 }
 
-fn route(message: &RouteMessage, change: &str) -> (Vec<ChangeScope>, String) {
+fn route(message: &RouteMessage, change: &str) -> Meaning {
     let cached = message.header.flags.contains(RouteFlags::Cloned);
     let Some(route) = KernelRoute::read(message).filter(|_| !cached) else {
         return (Vec::new(), String::new());
@@ -180,12 +247,9 @@ fn route(message: &RouteMessage, change: &str) -> (Vec<ChangeScope>, String) {
     }
     let scopes = match (u8::try_from(route.table), route.protocol == OURS) {
         (Ok(RouteHeader::RT_TABLE_MAIN), true) => vec![ChangeScope::Routes],
-        (Ok(RouteHeader::RT_TABLE_MAIN), false) => {
-            vec![ChangeScope::Routes, ChangeScope::Underlay]
-        }
         // The addresses themselves; these have events of their own.
         (Ok(LOCAL_TABLE), _) => Vec::new(),
-        (Ok(_) | Err(_), _) => vec![ChangeScope::Underlay],
+        (Ok(_) | Err(_), _) => vec![ChangeScope::OtherRoutes],
     };
     (scopes, what)
 }
@@ -196,6 +260,7 @@ const LOCAL_TABLE: u8 = 255;
 #[cfg(test)]
 mod tests {
     use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo};
+    use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourState};
 
     use super::*;
 
@@ -209,6 +274,7 @@ mod tests {
         master: Option<u32>,
         mtu: u32,
         group: u32,
+        carrier_losses: u32,
         born: bool,
     }
 
@@ -221,6 +287,7 @@ mod tests {
                 master: Some(2),
                 mtu: 1500,
                 group: 113,
+                carrier_losses: 1,
                 born: false,
             }
         }
@@ -238,6 +305,7 @@ mod tests {
                 LinkAttribute::IfName(self.name.to_owned()),
                 LinkAttribute::Mtu(self.mtu),
                 LinkAttribute::Group(self.group),
+                LinkAttribute::CarrierDownCount(self.carrier_losses),
                 LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Veth)]),
             ];
             message
@@ -256,7 +324,7 @@ mod tests {
     }
 
     fn hear(seen: &mut Seen, message: RouteNetlinkMessage) -> Vec<ChangeScope> {
-        let changes = seen.changes(&NetlinkPayload::InnerMessage(message));
+        let changes = seen.changes(&NetlinkPayload::InnerMessage(message), || None);
         changes.into_iter().map(|change| change.scope).collect()
     }
 
@@ -284,6 +352,7 @@ mod tests {
         assert_eq!(
             Event {
                 up: false,
+                carrier_losses: 2,
                 ..doomed
             }
             .heard(&mut seen),
@@ -312,6 +381,11 @@ mod tests {
                 group: 0,
                 ..attached()
             },
+            // The interface in the pod was set down.
+            Event {
+                carrier_losses: 2,
+                ..attached()
+            },
         ];
         for case in cases {
             let mut seen = Seen::default();
@@ -332,7 +406,7 @@ mod tests {
             group: 0,
             ..Event::attached()
         };
-        let scopes = [ChangeScope::Routes, ChangeScope::Underlay];
+        let scopes = [ChangeScope::Underlay];
         assert_eq!(underlay.heard(&mut seen), scopes);
         assert_eq!(underlay.heard(&mut seen), [], "the carrier is no matter");
         assert_eq!(
@@ -350,7 +424,7 @@ mod tests {
             group: 112,
             ..Event::attached()
         };
-        let scopes = [ChangeScope::Bridge, ChangeScope::Routes];
+        let scopes = [ChangeScope::Bridge];
         assert_eq!(bridge.heard(&mut seen), scopes);
         assert_eq!(
             Event {
@@ -375,6 +449,45 @@ mod tests {
     }
 
     #[test]
+    fn permanent_neighbours_on_the_bridge_matter() {
+        let mut seen = Seen::default();
+        let bridge = Event {
+            name: BRIDGE,
+            master: None,
+            group: 112,
+            ..Event::attached()
+        };
+        bridge.heard(&mut seen);
+        let message = |index, state| {
+            let mut message = NeighbourMessage::default();
+            message.header.ifindex = index;
+            message.header.state = state;
+            message.attributes = vec![
+                NeighbourAttribute::Destination(IpAddr::from([10, 244, 0, 2]).into()),
+                NeighbourAttribute::LinkLayerAddress(vec![2; 6]),
+            ];
+            message
+        };
+        let mut told = |index, state| {
+            let message = message(index, state);
+            hear(&mut seen, RouteNetlinkMessage::NewNeighbour(message))
+        };
+        let news = [ChangeScope::Neighbours];
+        assert_eq!(
+            told(7, NeighbourState::Stale),
+            [],
+            "it was none of podnet's"
+        );
+        assert_eq!(told(8, NeighbourState::Permanent), [], "on another link");
+        assert_eq!(told(7, NeighbourState::Permanent), news);
+        assert_eq!(told(7, NeighbourState::Permanent), [], "told once");
+        assert_eq!(told(7, NeighbourState::Failed), news);
+        assert_eq!(told(7, NeighbourState::Permanent), news);
+        let gone = RouteNetlinkMessage::DelNeighbour(message(7, NeighbourState::Permanent));
+        assert_eq!(hear(&mut seen, gone), news);
+    }
+
+    #[test]
     fn routes_matter_by_table_and_protocol() {
         let message = |table: u8, protocol: u8| {
             let mut message = RouteMessage::default();
@@ -385,12 +498,12 @@ mod tests {
         };
         let mut seen = Seen::default();
         assert_eq!(hear(&mut seen, message(254, 112)), [ChangeScope::Routes]);
-        let both = [ChangeScope::Routes, ChangeScope::Underlay];
-        assert_eq!(hear(&mut seen, message(254, 3)), both);
-        assert_eq!(hear(&mut seen, message(7, 3)), [ChangeScope::Underlay]);
+        let others = [ChangeScope::OtherRoutes];
+        assert_eq!(hear(&mut seen, message(254, 3)), others);
+        assert_eq!(hear(&mut seen, message(7, 3)), others);
         assert_eq!(hear(&mut seen, message(254, 2)), []);
         assert_eq!(hear(&mut seen, message(255, 2)), []);
-        let lost = seen.changes(&NetlinkPayload::Overrun(Vec::new()));
+        let lost = seen.changes(&NetlinkPayload::Overrun(Vec::new()), || None);
         assert_eq!(lost[0].scope, ChangeScope::Everything);
     }
 }

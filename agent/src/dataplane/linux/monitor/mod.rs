@@ -1,31 +1,36 @@
 //! What the kernel tells of changes that others make.
 
 mod events;
+mod netconf;
 mod nftables;
+mod raw;
+mod who;
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream;
-use netlink_packet_core::NetlinkMessage;
+use futures::stream::{self, FuturesUnordered};
+use futures::{FutureExt, StreamExt};
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use rtnetlink::MulticastGroup;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, Permit};
+use tokio::time::timeout;
 
 use self::events::Seen;
-use super::super::{Change, ChangeScope, ObserveError};
+use super::super::{Change, ChangeScope, Changes, ObserveError};
 use super::Host;
 use super::errno::{Errno, KernelError};
 use super::link;
-use super::socket::{Events, Socket};
+use super::socket::{Events, Message, Socket};
 
-/// The groups that are listened to. Idle hosts make neighbour events all the time, so that group is
-/// left out: the events of links tell when neighbours get lost.
-const GROUPS: [u32; 3] = [
+/// The groups that are listened to, in one socket: the order of their events matters.
+const GROUPS: [u32; 4] = [
     MulticastGroup::Link as u32,
     MulticastGroup::Ipv4Ifaddr as u32,
     MulticastGroup::Ipv4Route as u32,
+    MulticastGroup::Neigh as u32,
 ];
 
 /// How many changes wait in the channel.
@@ -34,11 +39,22 @@ const QUEUE: usize = 64;
 /// How many different changes are told apart; more are a change of everything.
 const MOST: usize = 256;
 
+/// How many events are heard in a row before what they mean is passed on.
+const BURST: usize = 256;
+
+/// How long to wait for an answer on a socket that may not hear.
+const ANSWER: Duration = Duration::from_millis(200);
+
+/// The number of the loopback interface, in every network namespace.
+const LOOPBACK: u32 = 1;
+
 /// Begins to listen.
-pub(super) async fn watch(host: &Host) -> Result<mpsc::Receiver<Change>, ObserveError> {
+pub(super) async fn watch(host: Arc<Host>) -> Result<mpsc::Receiver<Change>, ObserveError> {
     let runtime = host.driver.runtime();
     let network = Socket::open(runtime, NETLINK_ROUTE, &GROUPS)
         .map_err(|error| KernelError::from(error).looking_at("network events"))?;
+    let sysctls = Socket::open(runtime, NETLINK_ROUTE, &[netconf::GROUP])
+        .map_err(|error| KernelError::from(error).looking_at("events of kernel parameters"))?;
     let firewall = match Socket::open(runtime, NETLINK_NETFILTER, &[nftables::GROUP]) {
         Ok(socket) => Some(socket),
         Err(error) => match KernelError::from(error) {
@@ -48,56 +64,86 @@ pub(super) async fn watch(host: &Host) -> Result<mpsc::Receiver<Change>, Observe
         },
     };
     // After the first event could come: what changes from now on is a change.
-    let links = link::list(&host.socket, None).await;
-    let links = links.map_err(|error| error.looking_at("network events"))?;
+    let seen = Seen::look(&host.socket).await;
+    let seen = seen.map_err(|error| error.looking_at("network events"))?;
     let (sender, receiver) = mpsc::channel(QUEUE);
     let monitor = Monitor {
-        own_port: host.socket.port(),
-        seen: Seen::new(links),
-        waiting: BTreeMap::new(),
+        host,
+        seen,
+        waiting: Waiting::default(),
     };
-    tokio::spawn(monitor.run(network, firewall, sender));
+    tokio::spawn(monitor.run(network, sysctls, firewall, sender));
     Ok(receiver)
 }
 
+/// A socket for events of which podnet reads little.
+type RawSocket = (Socket<raw::Event>, Events<raw::Event>);
+
 struct Monitor {
-    /// The port of the socket that podnet's own changes come from.
-    own_port: u32,
+    host: Arc<Host>,
     seen: Seen,
-    /// What the receiver has not been told yet, each once.
-    waiting: BTreeMap<ChangeScope, String>,
+    waiting: Waiting,
 }
 
 impl Monitor {
     /// Passes changes on until the receiver is dropped, or the kernel tells no more.
     async fn run(
         mut self,
-        (_network_socket, mut network): (Socket, Events<RouteNetlinkMessage>),
-        firewall: Option<(Socket<nftables::Event>, Events<nftables::Event>)>,
+        (network_socket, mut network): (Socket, Events<RouteNetlinkMessage>),
+        (_sysctl_socket, mut sysctls): RawSocket,
+        firewall: Option<RawSocket>,
         changes: mpsc::Sender<Change>,
     ) {
-        let (_firewall_socket, firewall) = firewall.unzip();
+        let (firewall_socket, firewall) = firewall.unzip();
         let mut firewall = match firewall {
             Some(events) => events.left_stream(),
             None => stream::pending().right_stream(),
         };
+        let network_hears = || hears(&network_socket, link::get_index(LOOPBACK)).boxed();
+        let mut deaf = FuturesUnordered::new();
         loop {
+            let urgent = self.waiting.is_urgent();
             tokio::select! {
                 // Events first: however many there are by now, each change is told of once.
                 biased;
+                permit = changes.reserve(), if urgent => match permit {
+                    Ok(permit) => self.waiting.pass_on(permit),
+                    Err(_) => break,
+                },
                 event = network.next() => match event {
-                    Some((message, _)) => self.hear(&message),
-                    None => break,
+                    Some((message, _)) => {
+                        if is_overrun(&message) {
+                            deaf.push(network_hears());
+                        }
+                        self.hear(&message);
+                    }
+                    None => {
+                        tracing::error!("the kernel tells of no changes any more");
+                        break;
+                    }
                 },
                 Some((message, _)) = firewall.next() => {
-                    self.add(nftables::change(&message.payload));
-                }
-                permit = changes.reserve(), if !self.waiting.is_empty() => match permit {
-                    Ok(permit) => {
-                        if let Some((scope, what)) = self.waiting.pop_first() {
-                            permit.send(Change { scope, what });
-                        }
+                    if is_overrun(&message) && let Some(socket) = &firewall_socket {
+                        deaf.push(hears(socket, nftables::question()).boxed());
                     }
+                    let own = self.host.firewall.own_process();
+                    self.waiting.add(nftables::change(&message.payload, own));
+                }
+                Some((message, _)) = sysctls.next() => {
+                    self.waiting.add(netconf::change(&message.payload));
+                }
+                Some(()) = deaf.next(), if !deaf.is_empty() => {
+                    // What is older than the look must not come after it.
+                    while let Some(Some((message, _))) = network.next().now_or_never() {
+                        if is_overrun(&message) {
+                            deaf.push(network_hears());
+                        }
+                        self.hear(&message);
+                    }
+                    self.catch_up().await;
+                }
+                permit = changes.reserve(), if !self.waiting.changes.is_empty() => match permit {
+                    Ok(permit) => self.waiting.pass_on(permit),
                     Err(_) => break,
                 },
                 () = changes.closed() => break,
@@ -106,22 +152,81 @@ impl Monitor {
     }
 
     fn hear(&mut self, message: &NetlinkMessage<RouteNetlinkMessage>) {
-        let found = self.seen.changes(&message.payload);
+        self.waiting.heard += 1;
+        let port = message.header.port_number;
+        let found = self.seen.changes(&message.payload, || who::owner(port));
         // The kernel itself has port 0, and so have its events of links, whoever caused them.
-        if message.header.port_number != self.own_port {
-            self.add(found);
+        if port != self.host.socket.port() {
+            self.waiting.add(found);
         }
     }
 
-    /// Keeps changes for the receiver. However slow that is, this never waits, and never grows.
+    /// Sees what was told while nobody heard.
+    async fn catch_up(&mut self) {
+        match Seen::look(&self.host.socket).await {
+            Ok(seen) => self.seen = seen,
+            // What is not known to have changed may be overlooked until the next resync.
+            Err(error) => tracing::warn!(%error, "cannot catch up with lost events"),
+        }
+        self.waiting.add([Change {
+            scope: ChangeScope::Everything,
+            what: "events were lost".to_owned(),
+            by: None,
+        }]);
+    }
+}
+
+fn is_overrun<T>(message: &NetlinkMessage<T>) -> bool {
+    matches!(message.payload, NetlinkPayload::Overrun(_))
+}
+
+/// Waits until a socket hears again. When its buffer has overrun the kernel says so once, and drops
+/// whatever it would tell until the buffer is empty, answers too (`NETLINK_S_CONGESTED` in
+/// `net/netlink/af_netlink.c`). So an answer means that events come through from now on.
+async fn hears<T: Message + Clone>(socket: &Socket<T>, question: T) {
+    while timeout(ANSWER, socket.request(question.clone(), 0))
+        .await
+        .is_err()
+    {}
+}
+
+/// What the receiver has not been told yet. However slow that is, this never grows beyond bounds.
+#[derive(Debug, Default)]
+struct Waiting {
+    changes: Changes,
+    /// How many events were heard since it was last told all.
+    heard: usize,
+}
+
+impl Waiting {
+    /// Whether the receiver is to be told before more events are heard: there is nothing to add to a
+    /// change of everything, and a storm that never ends must not hold back what it began with.
+    fn is_urgent(&self) -> bool {
+        let everything = self.changes.get(&ChangeScope::Everything).is_some();
+        everything || self.heard >= BURST && !self.changes.is_empty()
+    }
+
     fn add(&mut self, found: impl IntoIterator<Item = Change>) {
-        self.waiting
-            .extend(found.into_iter().map(|change| (change.scope, change.what)));
-        let everything = self.waiting.contains_key(&ChangeScope::Everything);
-        if everything || self.waiting.len() > MOST {
-            let what = self.waiting.remove(&ChangeScope::Everything);
-            let what = what.unwrap_or_else(|| "too many changes to tell apart".to_owned());
-            self.waiting = BTreeMap::from([(ChangeScope::Everything, what)]);
+        for change in found {
+            self.changes.add(change);
+        }
+        let everything = self.changes.get(&ChangeScope::Everything).cloned();
+        if everything.is_some() || self.changes.len() > MOST {
+            self.changes = Changes::default();
+            self.changes.add(everything.unwrap_or_else(|| Change {
+                scope: ChangeScope::Everything,
+                what: "too many changes to tell apart".to_owned(),
+                by: None,
+            }));
+        }
+    }
+
+    fn pass_on(&mut self, permit: Permit<'_, Change>) {
+        if let Some(change) = self.changes.pop() {
+            permit.send(change);
+        }
+        if self.changes.is_empty() {
+            self.heard = 0;
         }
     }
 }
@@ -132,29 +237,42 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_slow_receiver_is_told_of_everything_in_the_end() {
-        let mut monitor = Monitor {
-            own_port: 1,
-            seen: Seen::default(),
-            waiting: BTreeMap::new(),
-        };
-        let change = |scope| Change {
+    fn change(scope: ChangeScope) -> Change {
+        Change {
             scope,
             what: String::new(),
-        };
+            by: None,
+        }
+    }
+
+    #[test]
+    fn a_slow_receiver_is_told_of_everything_in_the_end() {
+        let mut waiting = Waiting::default();
         for number in 0..MOST {
             let name: IfName = format!("pn{number}").parse().unwrap();
-            monitor.add([change(ChangeScope::HostEnd(name.clone()))]);
-            monitor.add([change(ChangeScope::HostEnd(name))]);
+            waiting.add([change(ChangeScope::HostEnd(name.clone()))]);
+            waiting.add([change(ChangeScope::HostEnd(name))]);
         }
-        assert_eq!(monitor.waiting.len(), MOST);
-        monitor.add([change(ChangeScope::Routes)]);
-        assert_eq!(
-            monitor.waiting.keys().collect::<Vec<_>>(),
-            [&ChangeScope::Everything]
-        );
-        monitor.add([change(ChangeScope::Routes)]);
-        assert_eq!(monitor.waiting.len(), 1);
+        assert_eq!(waiting.changes.len(), MOST);
+        assert!(!waiting.is_urgent());
+        for _ in 0..2 {
+            waiting.add([change(ChangeScope::Routes)]);
+            assert_eq!(waiting.changes.len(), 1);
+            assert!(waiting.changes.get(&ChangeScope::Everything).is_some());
+            assert!(waiting.is_urgent());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_storm_does_not_hold_back_what_it_began_with() {
+        let (sender, mut told) = mpsc::channel(QUEUE);
+        let mut waiting = Waiting::default();
+        waiting.add([change(ChangeScope::Routes)]);
+        waiting.heard = BURST;
+        assert!(waiting.is_urgent());
+        waiting.pass_on(sender.reserve().await.unwrap());
+        assert_eq!(told.recv().await.unwrap().scope, ChangeScope::Routes);
+        waiting.add([change(ChangeScope::Underlay)]);
+        assert!(!waiting.is_urgent(), "the next ones are collected again");
     }
 }

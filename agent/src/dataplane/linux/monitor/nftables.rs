@@ -1,12 +1,10 @@
 //! Changes of nftables, which `iptables` (its nft variant) makes too.
 
-use std::convert::Infallible;
-
-use netlink_packet_core::{
-    NetlinkDeserializable, NetlinkHeader, NetlinkPayload, NetlinkSerializable, NlasIterator,
-};
+use netlink_packet_core::NetlinkPayload;
 
 use super::super::super::{Change, ChangeScope};
+use super::raw::Event;
+use super::who;
 
 /// The multicast group of nftables (`NFNLGRP_NFTABLES` in `linux/netfilter/nfnetlink.h`).
 pub(super) const GROUP: u32 = 7;
@@ -18,70 +16,60 @@ const NEW_GENERATION: u16 = 10 << 8 | 15;
 /// The length of `struct nfgenmsg`, before the attributes.
 const HEADER_LEN: usize = 4;
 
+/// The number of the process (`NFTA_GEN_PROC_PID`).
+const PROCESS_ID: u16 = 2;
+
 /// The name of the process (`NFTA_GEN_PROC_NAME`).
 const PROCESS_NAME: u16 = 3;
 
-/// An event, as it came: what a transaction did is of no interest, and may be newer than any
-/// parser.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Event {
-    kind: u16,
-    payload: Vec<u8>,
-}
+/// Asks for the present generation (`NFT_MSG_GETGEN`).
+const GET_GENERATION: u16 = 10 << 8 | 16;
 
-impl NetlinkDeserializable for Event {
-    type Error = Infallible;
-
-    fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<Self, Infallible> {
-        Ok(Self {
-            kind: header.message_type,
-            payload: payload.to_vec(),
-        })
+/// A question that the kernel answers at once.
+pub(super) fn question() -> Event {
+    Event {
+        kind: GET_GENERATION,
+        payload: vec![0; HEADER_LEN],
     }
 }
 
-impl NetlinkSerializable for Event {
-    fn message_type(&self) -> u16 {
-        self.kind
-    }
-
-    fn buffer_len(&self) -> usize {
-        self.payload.len()
-    }
-
-    fn serialize(&self, buffer: &mut [u8]) {
-        buffer.copy_from_slice(&self.payload);
-    }
-}
-
-/// The change that an event tells of.
-pub(super) fn change(payload: &NetlinkPayload<Event>) -> Option<Change> {
+/// The change that an event tells of. `own` is the process that changes the rules for podnet.
+pub(super) fn change(payload: &NetlinkPayload<Event>, own: u32) -> Option<Change> {
     let scope = ChangeScope::Firewall;
     if let NetlinkPayload::InnerMessage(event) = payload {
         (event.kind == NEW_GENERATION).then(|| {
-            let process = process(event).unwrap_or_else(|| "an unknown process".to_owned());
+            let by = process(event);
+            let (what, by) = match by {
+                // It is looked at all the same: another may have changed them just before.
+                Some((pid, _)) if pid == own => ("nftables changed by podnet", None),
+                by => (
+                    "nftables changed",
+                    by.map(|(pid, name)| who::named(&name, pid)),
+                ),
+            };
             Change {
                 scope,
-                what: format!("nftables changed by {process}"),
+                what: what.to_owned(),
+                by,
             }
         })
     } else if let NetlinkPayload::Overrun(_) = payload {
         Some(Change {
             scope,
             what: "events of nftables were lost".to_owned(),
+            by: None,
         })
     } else {
         None
     }
 }
 
-fn process(event: &Event) -> Option<String> {
-    let attributes = NlasIterator::new(event.payload.get(HEADER_LEN..)?);
-    let name = attributes
-        .filter_map(Result::ok)
-        .find(|nla| nla.kind() == PROCESS_NAME)?;
-    let name = name.value().split(|byte| *byte == 0).next()?;
-    Some(String::from_utf8_lossy(name).into_owned())
+fn process(event: &Event) -> Option<(u32, String)> {
+    let pid = event.attribute(HEADER_LEN, PROCESS_ID)?;
+    let name = event.attribute(HEADER_LEN, PROCESS_NAME)?;
+    let name = name.split(|byte| *byte == 0).next()?;
+    let pid = u32::from_be_bytes(pid.try_into().ok()?);
+    Some((pid, String::from_utf8_lossy(name).into_owned()))
 }
 
 #[cfg(test)]
@@ -97,12 +85,16 @@ mod tests {
 
     #[test]
     fn a_transaction_is_one_change_and_names_its_maker() {
-        let payload = b"\0\0\0\0\x08\0\x03\0nft\0";
-        let found = change(&event(NEW_GENERATION, payload)).unwrap();
-        assert_eq!(found.what, "nftables changed by nft");
+        let payload = b"\0\0\0\0\x08\0\x02\0\0\0\x01\x02\x08\0\x03\0nft\0";
+        let found = change(&event(NEW_GENERATION, payload), 0).unwrap();
         assert_eq!(found.scope, ChangeScope::Firewall);
-        assert_eq!(change(&event(NEW_GENERATION - 1, payload)), None);
-        assert!(change(&event(NEW_GENERATION, b"")).is_some());
-        assert!(change(&NetlinkPayload::Overrun(Vec::new())).is_some());
+        assert_eq!(found.by.as_deref(), Some("nft[258]"));
+        assert_eq!(
+            change(&event(NEW_GENERATION, payload), 258).unwrap().by,
+            None
+        );
+        assert_eq!(change(&event(NEW_GENERATION - 1, payload), 0), None);
+        assert_eq!(change(&event(NEW_GENERATION, b""), 0).unwrap().by, None);
+        assert!(change(&NetlinkPayload::Overrun(Vec::new()), 0).is_some());
     }
 }

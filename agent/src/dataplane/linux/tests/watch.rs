@@ -37,34 +37,31 @@ fn changes_by_others_are_told_of() {
         run("ip link add u0 type veth peer name u1 && ip link set u1 up && ip link set u0 up");
         let mut changes = linux.watch().await.unwrap();
         let host_end = ChangeScope::HostEnd(red.host_ifname.clone());
-        use ChangeScope::{Bridge, Firewall, Routes, Underlay};
+        use ChangeScope::{Bridge, Firewall, Neighbours, OtherRoutes, Routes, Sysctls, Underlay};
         let cases = [
-            ("ip address add 192.0.2.9/24 dev u0", vec![Routes, Underlay]),
+            ("ip address add 192.0.2.9/24 dev u0", Underlay),
+            ("ip route add 10.244.7.0/24 via 192.0.2.1", OtherRoutes),
+            ("ip route add 10.244.8.0/24 via 192.0.2.1 proto 112", Routes),
+            ("ip route replace 10.244.8.0/24 via 192.0.2.2", OtherRoutes),
+            ("ip link set u0 down", Underlay),
+            ("ip neighbour del 10.244.0.2 dev podnet0", Neighbours),
             (
-                "ip route add 10.244.7.0/24 via 192.0.2.1",
-                vec![Routes, Underlay],
+                "ip neighbour add 10.244.0.9 lladdr 02:00:00:00:00:01 dev podnet0",
+                Neighbours,
             ),
-            (
-                "ip route add 10.244.8.0/24 via 192.0.2.1 proto 112",
-                vec![Routes],
-            ),
-            (
-                "ip route replace 10.244.8.0/24 via 192.0.2.2",
-                vec![Routes, Underlay],
-            ),
-            ("ip link set u0 down", vec![Routes, Underlay]),
-            (
-                "ip address del 10.244.0.1/24 dev podnet0",
-                vec![Bridge, Routes],
-            ),
-            ("ip link set podnet0 mtu 1300", vec![Bridge, Routes]),
-            ("ip link set podnet0 down", vec![Bridge, Routes]),
-            ("iptables -A FORWARD -j ACCEPT", vec![Firewall]),
+            ("ip address del 10.244.0.1/24 dev podnet0", Bridge),
+            ("ip link set podnet0 mtu 1300", Bridge),
+            ("ip link set podnet0 down", Bridge),
+            ("iptables -A FORWARD -j ACCEPT", Firewall),
+            ("echo 1 > /proc/sys/net/ipv4/ip_forward", Sysctls),
         ];
-        for (command, scopes) in cases {
+        for (command, scope) in cases {
             run(command);
-            wait_for(&mut changes, &scopes).await;
+            wait_for(&mut changes, &[scope]).await;
         }
+        // A pod's interface that is set down takes the carrier of the host end along.
+        run("ip -n red link set eth0 down");
+        wait_for(&mut changes, slice::from_ref(&host_end)).await;
         for change in ["mtu 1300", "nomaster", "down", "name pnother"] {
             run(&format!("ip link set {} {change}", red.host_ifname));
             wait_for(&mut changes, slice::from_ref(&host_end)).await;
@@ -108,7 +105,7 @@ fn podnets_own_changes_are_not_told_of() {
         }
         // Whatever came before this has been told of by then.
         run("ip link add u0 type veth peer name u1 && ip link del u0");
-        let others = wait_for(&mut changes, &[ChangeScope::Routes, ChangeScope::Underlay]).await;
+        let others = wait_for(&mut changes, &[ChangeScope::Underlay]).await;
         // The bridge changes with its first and last port.
         let told: Vec<_> = others
             .iter()
@@ -128,7 +125,7 @@ fn a_burst_is_told_of_in_few_words() {
         run("for i in $(seq 0 39); do for j in $(seq 0 249); do \
              echo route add 10.$i.$j.0/24 via 192.0.2.1 table 7; done; done > /run/batch; \
              ip -batch /run/batch");
-        wait_for(&mut changes, &[ChangeScope::Underlay]).await;
+        wait_for(&mut changes, &[ChangeScope::OtherRoutes]).await;
         let mut more = 0;
         while timeout(Duration::from_millis(100), changes.recv())
             .await

@@ -1,5 +1,8 @@
 //! One pass: observe, diff, apply, report.
 
+mod finding;
+mod parts;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -8,94 +11,20 @@ use std::time::{Duration, Instant};
 use ipnetwork::Ipv4Network;
 use podnet_core::host;
 use podnet_core::kernel::{
-    Conflict, Desired, HostAddress, IfName, Input, Mtu, Observed, Op, OpError, OpErrorKind,
-    PeerBlock, PodLink, PodView, Scope, Sysctl, SysctlValue, UnderlayPath, desired, diff,
+    Conflict, Desired, HostAddress, IfName, Input, Mtu, Observed, ObservedFirewall, Op, OpError,
+    OpErrorKind, Passed, PeerBlock, PodLink, Scope, Sysctl, SysctlValue, UnderlayPath, desired,
+    diff, held,
 };
 use podnet_proto::PodNetwork;
 
-use crate::dataplane::{ChangeScope, Dataplane, ObserveError};
+use self::finding::Findings;
+pub use self::finding::{Finding, cause_of_change, cause_of_conflict};
+pub use self::parts::Parts;
+use self::parts::scope;
+use crate::dataplane::{Dataplane, ObserveError};
 
 /// The MTU of an underlay that nothing is known of: Ethernet's (RFC 894).
 const DEFAULT_MTU: Mtu = Mtu(1500);
-
-/// Which parts of what podnet owns to look at.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Parts {
-    /// The bridge, its addresses and neighbours.
-    pub bridge: bool,
-    /// The host ends of all pods.
-    pub host_ends: bool,
-    /// Into the namespaces of all pods.
-    pub insides: bool,
-    /// Into these pods, by host end.
-    pub pods: BTreeSet<IfName>,
-    /// The routes.
-    pub routes: bool,
-    /// The firewall rules.
-    pub firewall: bool,
-    /// The kernel parameters.
-    pub sysctls: bool,
-}
-
-impl Parts {
-    /// Everything.
-    #[must_use]
-    pub fn all() -> Self {
-        Self {
-            bridge: true,
-            host_ends: true,
-            insides: true,
-            pods: BTreeSet::new(),
-            routes: true,
-            firewall: true,
-            sysctls: true,
-        }
-    }
-
-    /// The routes: what a change among the peers touches.
-    #[must_use]
-    pub fn routes() -> Self {
-        Self {
-            routes: true,
-            ..Self::default()
-        }
-    }
-
-    /// Adds what a change that the kernel told of may have touched.
-    pub fn add(&mut self, change: ChangeScope) {
-        match change {
-            // A bridge that was down has lost its neighbours, and the routes with its address.
-            ChangeScope::Bridge => {
-                (self.bridge, self.host_ends, self.routes) = (true, true, true);
-            }
-            ChangeScope::HostEnd(host_ifname) => {
-                self.host_ends = true;
-                self.pods.insert(host_ifname);
-            }
-            ChangeScope::Routes => self.routes = true,
-            ChangeScope::Firewall => self.firewall = true,
-            ChangeScope::Underlay => (self.bridge, self.routes) = (true, true),
-            ChangeScope::Everything => *self = Self::all(),
-        }
-    }
-
-    /// Adds all that `other` names.
-    pub fn merge(&mut self, other: Self) {
-        self.bridge |= other.bridge;
-        self.host_ends |= other.host_ends;
-        self.insides |= other.insides;
-        self.pods.extend(other.pods);
-        self.routes |= other.routes;
-        self.firewall |= other.firewall;
-        self.sysctls |= other.sysctls;
-    }
-
-    /// Whether nothing is named.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
 
 /// What the data path of a node that uses a block is made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,6 +67,8 @@ pub struct Job {
     pub underlay: Underlay,
     /// What to look at.
     pub parts: Parts,
+    /// What the kernel was last known to hold, but for pods.
+    pub held: Desired,
     /// Called before a kernel parameter is changed.
     pub remember: RememberSysctls,
 }
@@ -153,13 +84,17 @@ pub struct Report {
     pub underlay: BTreeMap<IpAddr, UnderlayPath>,
     /// The host's addresses.
     pub addresses: Vec<HostAddress>,
-    /// The changes that were made, and how each went.
-    pub applied: Vec<(Op, Result<(), OpError>)>,
-    /// Changes of pods and of their neighbour entries: for the owner of the pods to make, who knows
-    /// what has become of them since the pass began.
-    pub pod_ops: Vec<Op>,
+    /// What was found, and how the change went that puts it right.
+    pub applied: Vec<(Finding, Result<(), OpError>)>,
+    /// What was found of pods and of their neighbour entries: for the owner of the pods to put right,
+    /// who knows what has become of them since the pass began.
+    pub pods: Vec<Finding>,
+    /// What the kernel is known to hold now.
+    pub held: Desired,
     /// What is in the way.
     pub conflicts: BTreeSet<Conflict>,
+    /// What others keep under podnet's names, which is in nobody's way; `None` where nobody looked.
+    pub bystanders: Option<BTreeSet<String>>,
     /// Pods (by host end) whose namespace has vanished.
     pub gone: BTreeSet<IfName>,
     /// Why the kernel could not be looked at; then nothing was done.
@@ -174,7 +109,7 @@ impl Report {
     pub fn converged(&self) -> bool {
         self.error.is_none()
             && self.conflicts.is_empty()
-            && self.pod_ops.is_empty()
+            && self.pods.is_empty()
             && self.applied.iter().all(|(_, result)| result.is_ok())
     }
 }
@@ -184,6 +119,7 @@ pub async fn pass(dataplane: &dyn Dataplane, job: &Job) -> Report {
     let started = Instant::now();
     let mut report = Report::default();
     if let Err(error) = try_pass(dataplane, job, &mut report).await {
+        report.held = job.held.clone();
         report.error = Some(error);
     }
     report.took = started.elapsed();
@@ -215,20 +151,26 @@ async fn try_pass(
         });
     }
 
-    let observed = dataplane
-        .observe(&scope(&job.parts, &report.desired))
-        .await?;
+    let looked_at = scope(&job.parts, &report.desired);
+    let observed = dataplane.observe(&looked_at).await?;
     let plan = diff(&report.desired, &observed);
     report.conflicts = plan.conflicts;
     report.gone = plan.gone;
-    let (pod_ops, ops): (Vec<Op>, Vec<Op>) = plan
+    report.bystanders = observed.firewall.as_ref().map(|backends| {
+        let bystanders = backends.iter().flat_map(ObservedFirewall::bystanders);
+        bystanders.collect()
+    });
+    let (of_pods, ops): (Vec<Op>, Vec<Op>) = plan
         .ops
         .into_iter()
         .partition(|op| op.host_end().is_some() || op.neighbour().is_some());
-    report.pod_ops = pod_ops;
-    let ops = remember_sysctls(job, &observed, ops, report);
+    let findings = Findings::new(job);
+    report.pods = findings.of(of_pods, &report.desired, &observed);
+    let found = findings.of(ops, &report.desired, &observed);
+    let found = remember_sysctls(job, &observed, found, report);
+    let ops: Vec<Op> = found.iter().map(|finding| finding.op.clone()).collect();
     let results = dataplane.apply(&ops).await;
-    report.applied.extend(ops.into_iter().zip(results));
+    report.applied.extend(found.into_iter().zip(results));
 
     if !plan.unclear.is_empty() {
         let parts = Parts {
@@ -239,9 +181,25 @@ async fn try_pass(
         let plan = diff(&report.desired, &observed);
         report.conflicts.extend(plan.conflicts);
         report.gone.extend(plan.gone);
-        report.pod_ops.extend(plan.ops);
+        let found = findings.of(plan.ops, &report.desired, &observed);
+        report.pods.extend(found);
     }
+    report.held = known(job, report, &looked_at);
     Ok(())
+}
+
+/// What the kernel is known to hold after a pass.
+fn known(job: &Job, report: &Report, looked_at: &Scope) -> Desired {
+    let failed = report.applied.iter().filter(|(_, result)| result.is_err());
+    let failed: Vec<Op> = failed.map(|(finding, _)| finding.op.clone()).collect();
+    let passed = Passed {
+        desired: &report.desired,
+        looked_at,
+        peers: job.target.as_ref().map_or(&[], |target| &target.peers),
+        failed: &failed,
+        conflicts: &report.conflicts,
+    };
+    held(&job.held, passed)
 }
 
 async fn look_at_underlay(
@@ -261,46 +219,26 @@ async fn look_at_underlay(
     Ok(())
 }
 
-/// What has to be looked at for these parts to be judged.
-fn scope(parts: &Parts, desired: &Desired) -> Scope {
-    let looked_into = desired
-        .pods
-        .values()
-        .filter(|pod| parts.insides || parts.pods.contains(&pod.host_ifname));
-    Scope {
-        bridge: parts.bridge,
-        host_ends: parts.host_ends || parts.insides,
-        pods: looked_into
-            .map(|pod| PodView {
-                host_ifname: pod.host_ifname.clone(),
-                ifname: pod.ifname.clone(),
-                netns: pod.netns.path.clone(),
-            })
-            .collect(),
-        routes: parts
-            .routes
-            .then(|| desired.routes.keys().map(|key| key.destination).collect()),
-        firewall: parts.firewall,
-        sysctls: parts.sysctls,
-        ..Scope::default()
-    }
-}
-
 /// Keeps the old values where kernel parameters are about to change. A change whose old value cannot
 /// be kept is not made.
-fn remember_sysctls(job: &Job, observed: &Observed, ops: Vec<Op>, report: &mut Report) -> Vec<Op> {
-    let mut kept = Vec::with_capacity(ops.len());
-    for op in ops {
-        let failed = if let (Op::SetSysctl { .. }, Some(old)) = (&op, &observed.sysctls) {
+fn remember_sysctls(
+    job: &Job,
+    observed: &Observed,
+    found: Vec<Finding>,
+    report: &mut Report,
+) -> Vec<Finding> {
+    let mut kept = Vec::with_capacity(found.len());
+    for finding in found {
+        let failed = if let (Op::SetSysctl { .. }, Some(old)) = (&finding.op, &observed.sysctls) {
             (job.remember)(old).err()
         } else {
             None
         };
         match failed {
-            None => kept.push(op),
+            None => kept.push(finding),
             Some(why) => {
                 let error = OpError::new(OpErrorKind::Other(0), why);
-                report.applied.push((op, Err(error)));
+                report.applied.push((finding, Err(error)));
             }
         }
     }
