@@ -13,7 +13,6 @@ mod attach;
 mod connections;
 mod cost;
 mod crash;
-mod drift;
 mod exec;
 mod firewall;
 mod foreign;

@@ -19,11 +19,16 @@ const RESYNC: Duration = Duration::from_millis(500);
 
 /// A lab of agents that belong to no cluster.
 pub(crate) fn idle(nodes: u8) -> LabBuilder {
+    looking_every(RESYNC, nodes)
+}
+
+/// A lab of agents that belong to no cluster, and look at everything this often.
+pub(crate) fn looking_every(resync: Duration, nodes: u8) -> LabBuilder {
     Lab::builder()
         .nodes(nodes)
         .encapsulation(Some("direct".to_owned()))
         .timing("gossip_interval", GOSSIP_INTERVAL)
-        .timing("resync", RESYNC)
+        .timing("resync", resync)
 }
 
 /// A lab whose nodes form a cluster.
@@ -183,15 +188,6 @@ pub(crate) fn passes(node: Node<'_>, times: u64) {
         }
     };
     eventually(LIMIT, "passes of the reconciler", looked).unwrap();
-}
-
-/// The codes of the problems that the node reports.
-pub(crate) fn problems(node: Node<'_>) -> Vec<String> {
-    let status = ask(node, &["status"]);
-    let problems = status["problems"].as_array().unwrap().iter();
-    problems
-        .map(|problem| text(&problem["code"]).to_owned())
-        .collect()
 }
 
 /// Does the same for many at once.

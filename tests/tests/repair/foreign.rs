@@ -1,0 +1,345 @@
+//! What is not podnet's is reported, never taken, and survives all that podnet does.
+
+use podnet_lab::command::Output;
+use podnet_lab::{Lab, Node, eventually};
+use serde_json::{Value, json};
+
+use crate::picture::Picture;
+use crate::scene::{By, HOUR, SOON, Said, Scene};
+use crate::stage::{
+    LIMIT, add, address, ask, attempt, code, first, json as look, looking_every, passes, refusal,
+    shell, text, until,
+};
+
+const PEER: &str = "10.244.1.0/24";
+
+/// The codes of the problems that the node reports.
+fn problems(node: Node<'_>) -> Vec<String> {
+    let status = ask(node, &["status"]);
+    let problems = status["problems"].as_array().unwrap().iter();
+    problems
+        .map(|problem| text(&problem["code"]).to_owned())
+        .collect()
+}
+
+/// How `podnetctl routes` shows the route to the peer's block.
+fn state(node: Node<'_>) -> Value {
+    let routes = ask(node, &["routes"]);
+    let mut routes = routes.as_array().unwrap().iter();
+    let found = routes.find(|route| route["destination"] == PEER);
+    found
+        .map(|route| route["state"].clone())
+        .unwrap_or_default()
+}
+
+fn standing(node: Node<'_>) -> Value {
+    look(node, &format!("ip -j route show {PEER}"))
+}
+
+#[track_caller]
+fn reported(node: Node<'_>) {
+    until("a report", &json!("foreign"), || state(node));
+    assert!(problems(node).contains(&"foreign_object".to_owned()));
+}
+
+/// Asserts that podnet's route is soon there again.
+#[track_caller]
+fn returns(scene: &Scene) {
+    let node = scene.node();
+    let back = || {
+        let routes = standing(node);
+        let ours = routes[0]["protocol"] == "112" && routes[1].is_null();
+        if ours { Ok(()) } else { Err(routes) }
+    };
+    eventually(SOON, "podnet's route", back).unwrap();
+    until("a route that is right", &json!("ok"), || state(node));
+    assert_eq!(problems(node), Vec::<String>::new());
+    scene.packets_pass();
+}
+
+/// What is in the way of one route hides no other.
+#[track_caller]
+fn others_are_put_back(scene: &Scene) {
+    let unreachable = Said {
+        op: "add route unreachable 10.244.0.0/16",
+        found: "nothing",
+        by: By::Somebody,
+    };
+    let what = "ip route del unreachable 10.244.0.0/16";
+    let drift = scene.drift();
+    let logged = scene.logged();
+    shell(scene.node(), what);
+    scene.tells(logged, unreachable, what);
+    assert!(scene.drift() > drift);
+}
+
+#[test]
+fn a_route_in_the_place_of_podnets_stays() {
+    let scene = Scene::told();
+    let node = scene.node();
+    // `replace` takes podnet's away, `prepend` puts another before it.
+    for how in ["replace", "prepend"] {
+        let logged = scene.logged();
+        let route = format!("{PEER} via 192.168.56.1 protocol static");
+        shell(node, &format!("ip route {how} {route}"));
+        let foreign = standing(node);
+        reported(node);
+        let told = scene.log(logged).into_iter().any(|line| {
+            let field = |name: &str| line["fields"][name].as_str().unwrap_or_default();
+            field("message") == "not podnet's"
+                && field("object").contains(PEER)
+                && field("found").contains("192.168.56.1")
+                && field("by").contains(|c: char| c.is_ascii_digit())
+        });
+        assert!(told, "{how}: {:#?}", scene.log(logged));
+        others_are_put_back(&scene);
+        assert_eq!(standing(node), foreign, "{how}");
+        shell(node, &format!("ip route del {route}"));
+        returns(&scene);
+    }
+}
+
+#[test]
+fn a_route_that_stood_there_before_the_agent_stays() {
+    let scene = Scene::told();
+    let node = scene.node();
+    let route = format!("{PEER} via 192.168.56.1 protocol static");
+    node.kill().unwrap();
+    shell(node, &format!("ip route replace {route}"));
+    let foreign = standing(node);
+    node.start().unwrap();
+    reported(node);
+    others_are_put_back(&scene);
+    assert_eq!(standing(node), foreign);
+    shell(node, &format!("ip route del {route}"));
+    returns(&scene);
+}
+
+#[test]
+fn a_bridge_in_the_place_of_podnets_stays() {
+    let scene = Scene::told();
+    let node = scene.node();
+    node.stop().unwrap();
+    shell(node, "ip link del podnet0; ip link add podnet0 type bridge");
+    node.cont().unwrap();
+    until("a report", &vec!["foreign_object".to_owned()], || {
+        problems(node)
+    });
+    let bridge = || look(node, "ip -j address show podnet0")[0].clone();
+    let before = bridge();
+    assert_eq!(before["addr_info"], json!([]));
+    assert_eq!(
+        refusal(node, &["pod", "add", "pink"]),
+        code(5, "foreign_object")
+    );
+    assert_eq!(bridge(), before);
+    shell(node, "ip link del podnet0");
+    eventually(SOON, "podnet's bridge", || {
+        attempt(node, "ip address show podnet0 | grep 10.244.0.1/24").success("a look")
+    })
+    .unwrap();
+    until("no report", &Vec::<String>::new(), || problems(node));
+    scene.packets_pass();
+}
+
+/// What others have on a host: links, addresses, routes, neighbours and rules, some of them much like
+/// podnet's.
+const OTHERS: &str = "\
+    ip link add lan type bridge; ip link set lan up address 02:00:00:00:00:08; \
+    ip address add 172.30.0.1/24 dev lan; ip neighbour add 172.30.0.7 lladdr 02:00:00:00:00:07 dev lan; \
+    ip route add 172.31.0.0/24 via 172.30.0.9; ip route add 172.31.1.0/24 dev lan table 99 protocol 112; \
+    ip route add 172.31.2.0/24 via 172.30.0.9 protocol 111; ip rule add from 172.31.0.0/24 table 99; \
+    ip link add pnmine type bridge; ip link add br7 type bridge; ip link add v1 type veth peer name v2; \
+    ip link set v1 master br7; ip netns add mine; \
+    for variant in iptables iptables-legacy; do \
+    $variant -N MINE; $variant -A MINE -s 172.31.0.1 -j DROP; $variant -A FORWARD -j MINE; \
+    $variant -N PODNET-MINE; $variant -A PODNET-MINE -s 172.31.0.2 -j DROP; $variant -I FORWARD -j PODNET-MINE; \
+    $variant -t nat -N PODNET-FORWARD; $variant -t nat -A PODNET-FORWARD -s 172.31.0.3 -j RETURN; \
+    $variant -t nat -A POSTROUTING -s 172.31.0.0/24 -j MASQUERADE; done";
+
+/// A rule of others before podnet's jump, and one behind it.
+const BETWEEN: &str = "\
+    iptables -I FORWARD 1 -s 172.31.4.0/24 -j ACCEPT; iptables -A FORWARD -s 172.31.5.0/24 -j ACCEPT; \
+    iptables -t nat -I POSTROUTING 1 -s 172.31.6.0/24 -j RETURN";
+
+/// A host of many things, of which nothing is podnet's.
+fn crowded() -> (Lab, Picture) {
+    let lab = looking_every(HOUR, 1)
+        .env("PODNET_LOG_FORMAT", "json")
+        .up()
+        .unwrap();
+    let node = first(&lab);
+    shell(node, &format!("{OTHERS}; {BETWEEN}"));
+    let before = everything(node);
+    (lab, before)
+}
+
+/// With the tables that are nobody's business by their names: looking at one makes it.
+fn everything(node: Node<'_>) -> Picture {
+    attempt(node, "iptables -n -L; iptables -t nat -n -L");
+    Picture::of(node, &["mine"])
+}
+
+/// The host has several addresses.
+const INIT: [&str; 5] = [
+    "init",
+    "--pod-cidr",
+    "10.244.0.0/16",
+    "--advertise",
+    "192.168.56.11",
+];
+
+/// Founds a cluster, and lets podnet do all that it does.
+fn toil(node: Node<'_>) {
+    ask(node, &INIT);
+    let red = add(node, "red");
+    node.place().ping(address(&red)).unwrap();
+    let host_end = text(&red["host_ifname"]);
+    for tamper in [
+        "ip link del podnet0".to_owned(),
+        format!("ip link del {host_end}"),
+        "iptables -F PODNET-FORWARD".to_owned(),
+        "iptables -t nat -F PODNET-POSTROUTING".to_owned(),
+        "ip route flush protocol 112".to_owned(),
+    ] {
+        shell(node, &tamper);
+        eventually(LIMIT, &tamper, || {
+            node.place().ping(address(&red)).map(drop)?;
+            attempt(
+                node,
+                "iptables -C PODNET-FORWARD -s 10.244.0.0/16 -j ACCEPT",
+            )
+            .success("a look")
+            .map(drop)
+        })
+        .unwrap();
+    }
+    node.term().unwrap();
+    node.start().unwrap();
+    passes(node, 0);
+}
+
+/// The problems that a node reports.
+fn messages(node: Node<'_>) -> Vec<String> {
+    let status = ask(node, &["status"]);
+    let problems = status["problems"].as_array().unwrap().iter();
+    let foreign = problems.filter(|problem| problem["code"] == "foreign_object");
+    foreign
+        .map(|problem| text(&problem["message"]).to_owned())
+        .collect()
+}
+
+#[test]
+fn what_is_foreign_survives_a_membership() {
+    let (lab, before) = crowded();
+    let node = first(&lab);
+    toil(node);
+    until("podnet's names", &4, || messages(node).len());
+    let reported = messages(node).join("\n");
+    for chain in ["filter/PODNET-MINE", "nat/PODNET-FORWARD"] {
+        for variant in ["iptables-nft", "iptables-legacy"] {
+            let name = format!("chain {chain} in {variant}");
+            assert!(reported.contains(&name), "{name}: {reported}");
+        }
+    }
+    let now = everything(node);
+    let mut lost = before.missing_in(&now);
+    lost.retain(|entry| *entry != "forwarding 0");
+    assert!(lost.is_empty(), "{lost:#?}");
+    ask(node, &["--yes", "leave"]);
+    before.same(&everything(node)).unwrap();
+}
+
+fn cleanup(node: Node<'_>) -> Output {
+    node.exec(["podnetd", "cleanup", "--yes"]).unwrap()
+}
+
+#[test]
+fn what_is_foreign_survives_a_cleanup() {
+    let (lab, before) = crowded();
+    let node = first(&lab);
+    toil(node);
+    node.kill().unwrap();
+    let cleaned = cleanup(node);
+    assert!(cleaned.ok(), "{cleaned}");
+    before.same(&everything(node)).unwrap();
+}
+
+/// The kernel does not remove a chain that is jumped to. It stays, empty, and is named; all else goes.
+#[test]
+fn a_chain_that_others_jump_to_stays_and_is_named() {
+    let (lab, _) = crowded();
+    let node = first(&lab);
+    let founded = || {
+        ask(node, &INIT);
+        add(node, "red");
+        shell(
+            node,
+            "iptables -C MINE -s 172.31.9.0/24 -j PODNET-FORWARD || \
+             iptables -A MINE -s 172.31.9.0/24 -j PODNET-FORWARD",
+        );
+        let name = "chain filter/PODNET-FORWARD in iptables-nft";
+        eventually(LIMIT, "a report", || {
+            let messages = messages(node);
+            let named = messages.iter().any(|message| message.contains(name));
+            if named {
+                Ok(())
+            } else {
+                Err(messages.join("\n"))
+            }
+        })
+        .unwrap();
+    };
+    let husk = || {
+        let rules = shell(node, "iptables-save");
+        assert!(
+            rules.contains("-A MINE -s 172.31.9.0/24 -j PODNET-FORWARD"),
+            "{rules}"
+        );
+        assert!(rules.contains(":PODNET-FORWARD"), "{rules}");
+        for gone in [
+            "-A PODNET-FORWARD",
+            "PODNET-POSTROUTING",
+            "-A FORWARD -m comment",
+        ] {
+            let filter = rules.split("*filter").nth(1).unwrap();
+            assert!(
+                !filter.split("COMMIT").next().unwrap().contains(gone),
+                "{gone}: {rules}"
+            );
+        }
+        assert_eq!(shell(node, "ip route show protocol 112"), "");
+    };
+    founded();
+    let left = ask(node, &["--yes", "leave"]);
+    assert_eq!(left["phase"], "idle");
+    husk();
+    founded();
+    node.kill().unwrap();
+    let cleaned = cleanup(node);
+    assert!(cleaned.ok(), "{cleaned}");
+    let named = format!("{}{}", cleaned.stdout, cleaned.stderr);
+    assert!(named.contains("chain filter/PODNET-FORWARD"), "{cleaned}");
+    husk();
+}
+
+/// A chain bears podnet's mark by its name. Where podnet is not at work yet, rules that it never makes
+/// tell that the chain is not its own.
+#[test]
+fn a_chain_of_podnets_name_stands_in_the_way_of_a_cluster() {
+    let lab = looking_every(HOUR, 1).up().unwrap();
+    let node = first(&lab);
+    shell(
+        node,
+        "iptables -N PODNET-FORWARD; iptables -A PODNET-FORWARD -s 172.31.0.1 -j LOG",
+    );
+    let before = everything(node);
+    assert_eq!(refusal(node, &INIT), code(5, "foreign_object"));
+    before.same(&everything(node)).unwrap();
+    shell(
+        node,
+        "iptables -F PODNET-FORWARD; iptables -X PODNET-FORWARD",
+    );
+    ask(node, &INIT);
+    assert_eq!(ask(node, &["status"])["phase"], "ready");
+}

@@ -1,0 +1,213 @@
+//! Links, addresses, neighbours and routes: what the kernel tells of is put back within a second.
+
+use std::io::Write as _;
+use std::process::Stdio;
+
+use podnet_lab::command::Guard;
+
+use crate::scene::{By, Said, Scene};
+use crate::stage::{address, text};
+
+/// A repair that the log tells of.
+fn said<'a>(op: &'a str, found: &'a str, by: By) -> Said<'a> {
+    Said { op, found, by }
+}
+
+/// Of what is done to a link that is there, the kernel does not tell who did it.
+#[test]
+fn the_bridge() {
+    let scene = Scene::told();
+    let update = "update bridge podnet0";
+    let down = "ip link set podnet0 down";
+    scene.put_back(down, said(update, "down", By::Unknown));
+    // Set up again, it has lost its neighbours.
+    let neighbour = format!("set neighbour {}", address(&scene.red));
+    scene.put_back(
+        &format!("{down}; ip link set podnet0 up"),
+        said(&neighbour, "nothing", By::Unknown),
+    );
+    scene.put_back(
+        "ip link set podnet0 address 02:00:00:00:00:09",
+        said(update, "02:00:00:00:00:09", By::Unknown),
+    );
+    scene.put_back(
+        "ip link set podnet0 mtu 1200",
+        said(update, "MTU 1200", By::Unknown),
+    );
+    scene.put_back(
+        "ip address del 10.244.0.1/24 dev podnet0",
+        said("add address 10.244.0.1/24", "nothing", By::Somebody),
+    );
+    scene.put_back(
+        "ip address flush dev podnet0",
+        said("add address 10.244.0.1/24", "nothing", By::Somebody),
+    );
+    scene.put_back(
+        "ip address add 10.244.0.77/24 dev podnet0",
+        said(
+            "delete address 10.244.0.77/24",
+            "10.244.0.77/24",
+            By::Somebody,
+        ),
+    );
+    scene.put_back(
+        "ip link del podnet0",
+        said("create bridge podnet0", "nothing", By::Perhaps),
+    );
+}
+
+#[test]
+fn pods() {
+    let scene = Scene::told();
+    let host_end = text(&scene.red["host_ifname"]).to_owned();
+    let cases = [
+        ("down", "down"),
+        ("nomaster", "not on the bridge"),
+        ("master lan", "not on the bridge"),
+        ("mtu 1200", "MTU 1200"),
+    ];
+    for (change, found) in cases {
+        scene.put_back(
+            &format!("ip link set {host_end} {change}"),
+            said("repair pod red", found, By::Unknown),
+        );
+    }
+    // Whether podnet or another sets it up again is a matter of who is quicker.
+    scene.recovers(&format!(
+        "ip link set {host_end} down; ip link set {host_end} up"
+    ));
+    scene.put_back(
+        &format!("ip link del {host_end}"),
+        said("attach pod red", "nothing", By::Perhaps),
+    );
+    scene.put_back(
+        "ip -n red link del eth0",
+        said("attach pod red", "nothing", By::Unknown),
+    );
+    // The carrier of the host end tells of what happened in the pod.
+    scene.put_back(
+        "ip -n red link set eth0 down",
+        said("repair pod red", "", By::Unknown),
+    );
+    scene.put_back(
+        "printf 'link set eth0 down\\nlink set eth0 up\\n' | ip -n red -batch -",
+        said("repair pod red", "no default route", By::Unknown),
+    );
+}
+
+#[test]
+fn neighbours() {
+    let scene = Scene::told();
+    let red = address(&scene.red);
+    let set = format!("set neighbour {red}");
+    scene.put_back(
+        &format!("ip neighbour del {red} dev podnet0"),
+        said(&set, "nothing", By::Somebody),
+    );
+    scene.put_back(
+        "ip neighbour flush dev podnet0 nud permanent",
+        said(&set, "nothing", By::Somebody),
+    );
+    scene.put_back(
+        &format!("ip neighbour replace {red} lladdr 02:00:00:00:00:01 dev podnet0"),
+        said(&set, "02:00:00:00:00:01", By::Somebody),
+    );
+    scene.put_back(
+        &format!("ip neighbour change {red} dev podnet0 nud stale"),
+        said(&set, "nothing", By::Somebody),
+    );
+    scene.put_back(
+        "ip neighbour add 10.244.0.99 lladdr 02:00:00:00:00:01 dev podnet0",
+        said(
+            "delete neighbour 10.244.0.99",
+            "02:00:00:00:00:01",
+            By::Somebody,
+        ),
+    );
+}
+
+#[test]
+fn routes() {
+    let scene = Scene::told();
+    let peer = "10.244.1.0/24";
+    let add = format!("add route {peer} via 192.168.56.12");
+    scene.put_back(
+        &format!("ip route del {peer}"),
+        said(&add, "nothing", By::Somebody),
+    );
+    scene.put_back(
+        "ip route del unreachable 10.244.0.0/16",
+        said(
+            "add route unreachable 10.244.0.0/16",
+            "nothing",
+            By::Somebody,
+        ),
+    );
+    scene.put_back(
+        "ip route flush protocol 112",
+        said(&add, "nothing", By::Somebody),
+    );
+    scene.put_back(
+        &format!("ip route replace {peer} via 192.168.56.1 protocol 112"),
+        said(
+            &format!("replace route {peer} via 192.168.56.12"),
+            "a route as podnet makes none",
+            By::Somebody,
+        ),
+    );
+    scene.put_back(
+        "ip route add 10.244.9.0/24 via 192.168.56.13 protocol 112",
+        said(
+            "delete route 10.244.9.0/24",
+            "a route as podnet makes none",
+            By::Somebody,
+        ),
+    );
+    // With the underlay go all routes by way of it, and the kernel does not say so.
+    let default = "ip route add default via 192.168.56.1";
+    scene.put_back(
+        &format!("ip link set eth0 down; ip link set eth0 up; {default}"),
+        said(&add, "nothing", By::Unknown),
+    );
+    let address = "192.168.56.11/24 dev eth0";
+    scene.put_back(
+        &format!("ip address del {address}; ip address add {address}; {default}"),
+        said(&add, "nothing", By::Somebody),
+    );
+}
+
+/// As the daemons are that manage the networks of hosts: it is there to be named.
+#[test]
+fn a_process_that_lives_on_is_named() {
+    let scene = Scene::told();
+    let mut command = scene.node().command(["ip", "-batch", "-"]).unwrap();
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let program = Guard::new(child);
+    let by = format!("ip[{}]", program.pid());
+    let cases = [
+        (
+            "route del 10.244.1.0/24",
+            "add route 10.244.1.0/24 via 192.168.56.12",
+            "nothing",
+        ),
+        (
+            "address del 10.244.0.1/24 dev podnet0",
+            "add address 10.244.0.1/24 to podnet0",
+            "nothing",
+        ),
+    ];
+    for (tamper, op, found) in cases {
+        let logged = scene.logged();
+        scene.put_back_after(tamper, said(op, found, By::Program("ip")), || {
+            writeln!(input, "{tamper}").unwrap();
+            input.flush().unwrap();
+        });
+        let lines = scene.log(logged);
+        let named = lines.iter().any(|line| {
+            let fields = &line["fields"];
+            fields["op"] == op && fields["by"] == by.as_str() && fields["told"].is_string()
+        });
+        assert!(named, "{by}: {lines:#?}");
+    }
+}

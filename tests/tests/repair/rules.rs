@@ -1,0 +1,129 @@
+//! Firewall rules and kernel parameters.
+
+use crate::scene::{By, Said, Scene};
+
+/// Deletes the rule by which a built-in chain jumps to podnet's.
+fn without_jump(table: &str, chain: &str) -> String {
+    let number = format!("{table} -n -L {chain} --line-numbers | awk '/PODNET-/ {{print $1}}'");
+    format!("{table} -D {chain} $({number})")
+}
+
+fn said(found: &str, by: By) -> Said<'_> {
+    let op = "set firewall rules";
+    Said { op, found, by }
+}
+
+#[test]
+fn rules_of_the_nft_variant_come_back_at_once() {
+    let scene = Scene::told();
+    let iptables = By::Program("iptables");
+    let restore = By::Program("iptables-restor");
+    scene.put_back(
+        "iptables -F PODNET-FORWARD",
+        said("other rules in PODNET-FORWARD of iptables-nft", iptables),
+    );
+    scene.put_back(
+        "iptables -t nat -F PODNET-POSTROUTING",
+        said("other rules in PODNET-POSTROUTING", iptables),
+    );
+    scene.put_back(
+        "iptables -D PODNET-FORWARD 1",
+        said("other rules in PODNET-FORWARD", iptables),
+    );
+    scene.put_back(
+        "iptables -I PODNET-FORWARD -j DROP",
+        said("other rules in PODNET-FORWARD", iptables),
+    );
+    for (table, chain) in [("iptables", "FORWARD"), ("iptables -t nat", "POSTROUTING")] {
+        let found = format!("0 jumps from {chain} to PODNET-{chain}");
+        scene.put_back(&without_jump(table, chain), said(&found, iptables));
+    }
+    scene.put_back(
+        "iptables -I FORWARD -j PODNET-FORWARD",
+        said("2 jumps from FORWARD", iptables),
+    );
+    // All in one transaction, or podnet would be quicker than the next command.
+    scene.put_back(
+        "printf '*nat\\n-D POSTROUTING -m comment --comment podnet -j PODNET-POSTROUTING\\n\
+         -F PODNET-POSTROUTING\\n-X PODNET-POSTROUTING\\nCOMMIT\\n' | iptables-restore -n",
+        said("no chain PODNET-POSTROUTING", restore),
+    );
+}
+
+/// What others lose by that is theirs to put back.
+#[test]
+fn rules_come_back_when_all_are_flushed() {
+    let scene = Scene::told();
+    let iptables = By::Program("iptables");
+    scene.put_back_own("iptables -F", said("0 jumps from FORWARD", iptables));
+    scene.put_back_own(
+        "iptables -t nat -F",
+        said("0 jumps from POSTROUTING", iptables),
+    );
+    scene.put_back_own(
+        "nft flush ruleset",
+        said("no chain PODNET-FORWARD", By::Program("nft")),
+    );
+}
+
+/// The kernel tells of no change of the legacy tables, nor of most parameters: the resync finds them.
+#[test]
+fn what_the_kernel_does_not_tell_of_comes_back_at_the_resync() {
+    let scene = Scene::untold();
+    let unknown = By::Unknown;
+    scene.put_back(
+        "iptables-legacy -F PODNET-FORWARD",
+        said("other rules in PODNET-FORWARD of iptables-legacy", unknown),
+    );
+    scene.put_back(
+        "iptables-legacy -I PODNET-FORWARD -j DROP",
+        said("other rules in PODNET-FORWARD of iptables-legacy", unknown),
+    );
+    scene.put_back(
+        &without_jump("iptables-legacy", "FORWARD"),
+        said("0 jumps from FORWARD", unknown),
+    );
+    scene.put_back_own(
+        "iptables-legacy -F; iptables-legacy -X PODNET-FORWARD",
+        said("no chain PODNET-FORWARD in iptables-legacy", unknown),
+    );
+    let forwarding = Said {
+        op: "set net.ipv4.ip_forward to 1",
+        found: "0",
+        by: unknown,
+    };
+    scene.put_back("sysctl -q -w net.ipv4.ip_forward=0", forwarding);
+    let inside = |found| Said {
+        op: "repair pod red",
+        found,
+        by: unknown,
+    };
+    // A pod's own namespace tells the host of nothing but its carrier.
+    scene.put_back(
+        "ip -n red address flush dev eth0",
+        inside("eth0 without address"),
+    );
+    scene.put_back("ip -n red route del default", inside("no default route"));
+    scene.put_back(
+        "ip -n red neighbour del 10.244.0.1 dev eth0",
+        inside("no neighbour 10.244.0.1"),
+    );
+    scene.put_back("ip -n red link set eth0 mtu 1200", inside("MTU 1200"));
+    scene.put_back(
+        "ip -n red link set eth0 address 02:00:00:00:00:02",
+        inside("02:00:00:00:00:02"),
+    );
+}
+
+/// The one parameter that podnet needs is one of the few that the kernel tells of.
+#[test]
+fn forwarding_comes_back_at_once() {
+    let scene = Scene::told();
+    let said = Said {
+        op: "set net.ipv4.ip_forward to 1",
+        found: "0",
+        by: By::Unknown,
+    };
+    scene.put_back("sysctl -q -w net.ipv4.ip_forward=0", said);
+    scene.put_back("sysctl -q -w net.ipv4.conf.all.forwarding=0", said);
+}
