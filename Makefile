@@ -3,16 +3,25 @@
 CARGO ?= cargo
 PREFIX ?= /usr/local
 DESTDIR ?=
+# How long `make chaos` lasts, and what it does.
+SECONDS ?= 600
+SEED ?= 1
+
+# Lets the agent die at any step; see agent/src/fault.rs.
+FAULTS := podnet-agent/fault-points
 
 # program:package, for all that building, the demo and the tests run.
 NEEDED := gcc:gcc ip:iproute2 tc:iproute2 ss:iproute2 iptables:iptables nft:nftables ping:iputils-ping \
-          nsenter:util-linux unshare:util-linux tcpdump:tcpdump conntrack:conntrack curl:curl ps:procps
+          nsenter:util-linux unshare:util-linux setpriv:util-linux tcpdump:tcpdump conntrack:conntrack curl:curl ps:procps strace:strace \
+          iperf3:iperf3
 
-.PHONY: help deps build release demo test lint fmt deny install clean
+.PHONY: help deps build release demo test chaos bench lint fmt deny install clean
 
 help:
 	@echo 'make demo     three nodes on this machine, pods on each, pings between all'
 	@echo 'make test     every test (root)'
+	@echo 'make chaos    random failures of five nodes [SECONDS=600 SEED=1]'
+	@echo 'make bench    what podnet costs, beside its peers [ONLY="pods routes path join agent repair"]'
 	@echo 'make lint     formatting, clippy, licences'
 	@echo 'make release  optimised programs in target/release'
 	@echo 'make install  [PREFIX=/usr/local] [DESTDIR=]'
@@ -37,11 +46,20 @@ release: deps
 demo: build
 	target/debug/podnet-lab demo
 
-test: build
-	PODNET_BIN_DIR=$(CURDIR)/target/debug $(CARGO) test --workspace --locked
+# All programs in one build: with other features they would be built twice.
+test: deps
+	PODNET_BIN_DIR=$(CURDIR)/target/debug $(CARGO) test --workspace --locked --features $(FAULTS)
+
+chaos: build
+	PODNET_BIN_DIR=$(CURDIR)/target/debug PODNET_CHAOS_SECONDS=$(SECONDS) PODNET_CHAOS_SEED=$(SEED) \
+	    $(CARGO) test --locked -p podnet-lab --test chaos -- --nocapture
+
+bench: release
+	PODNET_BIN_DIR=$(CURDIR)/target/release $(CARGO) bench --locked -p podnet-lab --bench podnet -- $(ONLY)
 
 lint: fmt deny
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy --package podnet-agent --all-targets --features $(FAULTS) --locked -- -D warnings
 
 fmt:
 	$(CARGO) fmt --all -- --check

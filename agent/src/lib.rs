@@ -1,9 +1,11 @@
 //! The podnet agent: everything around the decisions of `podnet_core`.
 
+pub mod announce;
 pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod dataplane;
+mod fault;
 pub mod gossip;
 pub mod pods;
 pub mod probe;

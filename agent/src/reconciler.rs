@@ -9,7 +9,7 @@ use ipnetwork::Ipv4Network;
 use podnet_core::host;
 use podnet_core::kernel::{
     Conflict, Desired, HostAddress, IfName, Input, Mtu, Observed, Op, OpError, OpErrorKind,
-    PeerBlock, PodLink, PodView, Scope, Sysctl, UnderlayPath, desired, diff,
+    PeerBlock, PodLink, PodView, Scope, Sysctl, SysctlValue, UnderlayPath, desired, diff,
 };
 use podnet_proto::PodNetwork;
 
@@ -106,8 +106,6 @@ pub struct Target {
     pub excluded: Vec<Ipv4Network>,
     /// The node's block.
     pub block: Ipv4Network,
-    /// The node's address on the underlay.
-    pub address: Ipv4Addr,
     /// The blocks of all other members.
     pub peers: Vec<PeerBlock>,
     /// The pods that are attached.
@@ -116,18 +114,32 @@ pub struct Target {
     pub in_flight: BTreeMap<IfName, BTreeSet<IpAddr>>,
 }
 
-/// Keeps the value that a kernel parameter had before podnet changes it.
-pub type RememberSysctl = Arc<dyn Fn(Sysctl, &str) -> Result<(), String> + Send + Sync>;
+/// Keeps the values that kernel parameters had before podnet changes them.
+pub type RememberSysctls =
+    Arc<dyn Fn(&BTreeMap<Sysctl, SysctlValue>) -> Result<(), String> + Send + Sync>;
+
+/// What of the host's own network to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Underlay {
+    /// The address that peers are told.
+    pub address: Ipv4Addr,
+    /// Where the peers are.
+    pub peers: BTreeSet<IpAddr>,
+    /// The MTU of the device that had the address last, as long as no other has it.
+    pub mtu: Option<Mtu>,
+}
 
 /// What a pass is to do.
 #[derive(Clone)]
 pub struct Job {
     /// What the kernel should hold is made from this; nothing of podnet's where it is `None`.
     pub target: Option<Target>,
+    /// What carries it.
+    pub underlay: Underlay,
     /// What to look at.
     pub parts: Parts,
     /// Called before a kernel parameter is changed.
-    pub remember: RememberSysctl,
+    pub remember: RememberSysctls,
 }
 
 /// What a pass found and did.
@@ -183,8 +195,8 @@ async fn try_pass(
     job: &Job,
     report: &mut Report,
 ) -> Result<(), ObserveError> {
+    look_at_underlay(dataplane, &job.underlay, report).await?;
     if let Some(target) = &job.target {
-        look_at_underlay(dataplane, target, report).await?;
         let mtu = report.mtu.unwrap_or(DEFAULT_MTU);
         let pods: Vec<PodLink> = target
             .pods
@@ -234,22 +246,17 @@ async fn try_pass(
 
 async fn look_at_underlay(
     dataplane: &dyn Dataplane,
-    target: &Target,
+    underlay: &Underlay,
     report: &mut Report,
 ) -> Result<(), ObserveError> {
-    let underlay = target
-        .peers
-        .iter()
-        .filter_map(|peer| peer.address)
-        .collect();
     let scope = Scope {
         addresses: true,
-        underlay,
+        underlay: underlay.peers.clone(),
         ..Scope::default()
     };
     let observed = dataplane.observe(&scope).await?;
     report.addresses = observed.addresses.unwrap_or_default();
-    report.mtu = host::mtu_of(target.address.into(), &report.addresses);
+    report.mtu = host::mtu_of(underlay.address.into(), &report.addresses).or(underlay.mtu);
     report.underlay = observed.underlay;
     Ok(())
 }
@@ -279,14 +286,13 @@ fn scope(parts: &Parts, desired: &Desired) -> Scope {
     }
 }
 
-/// Keeps the old value of each kernel parameter that is about to change. A change whose old value
-/// cannot be kept is not made.
+/// Keeps the old values where kernel parameters are about to change. A change whose old value cannot
+/// be kept is not made.
 fn remember_sysctls(job: &Job, observed: &Observed, ops: Vec<Op>, report: &mut Report) -> Vec<Op> {
-    let old = |sysctl| observed.sysctls.as_ref().and_then(|all| all.get(&sysctl));
     let mut kept = Vec::with_capacity(ops.len());
     for op in ops {
-        let failed = if let Op::SetSysctl { sysctl, .. } = &op {
-            old(*sysctl).and_then(|value| (job.remember)(*sysctl, value).err())
+        let failed = if let (Op::SetSysctl { .. }, Some(old)) = (&op, &observed.sysctls) {
+            (job.remember)(old).err()
         } else {
             None
         };

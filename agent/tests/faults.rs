@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use podnet_agent::dataplane::fake::{Effect, Fake, Fault};
 use podnet_agent::dataplane::{ChangeScope, Dataplane, ObserveError};
-use podnet_agent::reconciler::{Job, Parts, Report, Target, pass};
+use podnet_agent::reconciler::{Job, Parts, Report, Target, Underlay, pass};
 use podnet_core::kernel::model::Kernel;
 use podnet_core::kernel::{
     IfName, MacAddr, Mtu, Netns, NetnsState, Op, OpError, OpErrorKind, PeerBlock, PodLink, Scope,
@@ -41,10 +41,17 @@ fn host() -> Kernel {
 }
 
 fn job(target: Option<Target>) -> Job {
+    let peers = target.iter().flat_map(|target| &target.peers);
+    let underlay = Underlay {
+        address: Ipv4Addr::new(192, 0, 2, 9),
+        peers: peers.filter_map(|peer| peer.address).collect(),
+        mtu: None,
+    };
     Job {
         target,
+        underlay,
         parts: Parts::all(),
-        remember: Arc::new(|_, _| Ok(())),
+        remember: Arc::new(|_| Ok(())),
     }
 }
 
@@ -61,7 +68,6 @@ fn target(own: u8, pods: &[PodLink]) -> Target {
         networks: vec![PodNetwork::parse("10.244.0.0/16", 24).unwrap()],
         excluded: Vec::new(),
         block: format!("10.244.{own}.0/24").parse().unwrap(),
-        address: Ipv4Addr::new(192, 0, 2, 9),
         peers: peers.collect(),
         pods: pods.to_vec(),
         in_flight: BTreeMap::new(),

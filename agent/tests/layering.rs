@@ -10,18 +10,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which modules of the agent each may import, beside itself.
-const ALLOWED: [(&str, &[&str]); 10] = [
+const ALLOWED: [(&str, &[&str]); 12] = [
+    ("announce", &[]),
     ("config", &[]),
     ("control", &[]),
-    ("dataplane", &[]),
+    ("dataplane", &["fault"]),
+    ("fault", &[]),
     ("gossip", &[]),
     ("pods", &["dataplane"]),
     ("probe", &[]),
     ("reconciler", &["dataplane"]),
-    ("store", &[]),
+    ("store", &["fault"]),
     (
         "daemon",
         &[
+            "announce",
             "config",
             "control",
             "dataplane",
@@ -36,7 +39,8 @@ const ALLOWED: [(&str, &[&str]); 10] = [
 ];
 
 /// Crates that one module alone may know, and that module.
-const CONFINED: [(&str, &str); 7] = [
+const CONFINED: [(&str, &str); 8] = [
+    ("pnet_datalink", "announce"),
     ("chitchat", "gossip"),
     ("chacha20poly1305", "gossip"),
     ("rtnetlink", "dataplane"),

@@ -86,6 +86,12 @@ impl ProcessId {
         Self::of(process::id().cast_signed())
     }
 
+    /// Its number, in the host's pid namespace.
+    #[must_use]
+    pub const fn number(self) -> i32 {
+        self.pid
+    }
+
     /// Whether it still runs. A zombie does not, once all of its threads have ended.
     #[must_use]
     pub fn alive(self) -> bool {

@@ -5,9 +5,11 @@
     reason = "clippy's exception for tests does not reach the functions that they share"
 )]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -157,6 +159,79 @@ fn a_clones_agent_may_refuse_and_the_node_stays() {
     fs::copy(node.machine_id_file(), twin.machine_id_file()).unwrap();
     twin.start().unwrap();
     assert_eq!(status(twin)["node"]["id"], status(node)["node"]["id"]);
+}
+
+/// With the same names, addresses and pod network in both, and neither knows of the other.
+#[test]
+fn clusters_of_two_labs_live_side_by_side() {
+    let labs = [(), ()].map(|()| Lab::builder().nodes(2).join(true).up().unwrap());
+    for lab in &labs {
+        for node in lab.nodes() {
+            let added = node.ctl(["pod", "add", "red"]).unwrap();
+            added.success("podnetctl pod add").unwrap();
+            assert_eq!(status(node)["cluster"]["nodes"], 2, "{}", node.name());
+        }
+        let from = lab.nodes()[0].pod("red");
+        from.ping("10.244.1.2".parse().unwrap()).unwrap();
+    }
+    let [one, other] = labs.map(|lab| {
+        let cluster = status(lab.nodes()[0])["cluster"]["id"].clone();
+        (cluster, lab.down())
+    });
+    assert_ne!(one.0, other.0);
+    one.1.and(other.1).unwrap();
+}
+
+#[test]
+fn sixty_four_agents_are_one_cluster() {
+    const NODES: u8 = 64;
+    let lab = Lab::builder().nodes(NODES).up().unwrap();
+    let nodes = lab.nodes();
+    let invitation = nodes[0].init(None).unwrap();
+    for some in nodes[1..].chunks(8) {
+        thread::scope(|scope| {
+            for node in some {
+                scope.spawn(|| node.join(&invitation, nodes[0]).unwrap());
+            }
+        });
+    }
+    let mut blocks = BTreeSet::new();
+    for node in &nodes {
+        let ready = eventually(LIMIT, "ready, and in touch with all", || {
+            let status = status(*node);
+            let peers = status["peers"].as_array().cloned().unwrap_or_default();
+            let reached = peers
+                .iter()
+                .filter(|peer| peer["path"] == "ok" && peer["live"] == true);
+            if status["phase"] == "ready" && reached.count() == usize::from(NODES) - 1 {
+                Ok(status)
+            } else {
+                Err(status)
+            }
+        });
+        blocks.insert(ready.unwrap()["blocks"][0].to_string());
+    }
+    assert_eq!(blocks.len(), usize::from(NODES), "{blocks:?}");
+    for (node, pod) in [(&nodes[0], "red"), (&nodes[63], "blue")] {
+        node.ctl(["pod", "add", pod])
+            .unwrap()
+            .success("podnetctl pod add")
+            .unwrap();
+    }
+    let shown = nodes[63]
+        .ctl(["-o", "json", "pod", "show", "blue"])
+        .unwrap()
+        .json()
+        .unwrap();
+    let address = shown["addresses"][0]
+        .as_str()
+        .unwrap()
+        .split_once('/')
+        .unwrap()
+        .0
+        .parse()
+        .unwrap();
+    nodes[0].pod("red").ping(address).unwrap();
 }
 
 fn demo() -> Command {

@@ -134,6 +134,7 @@ mod tests {
             address: text.parse().unwrap(),
             index: IfIndex(2),
             ifname: ifname.parse().unwrap(),
+            mac: None,
             mtu: Mtu(1500),
             up: true,
             global: true,

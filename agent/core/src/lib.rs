@@ -3,6 +3,7 @@
 //! This crate has no runtime, no netlink, no clock and no files, and depends on no crate that has:
 //! time and randomness come in as arguments, effects go out as data.
 
+pub mod advertise;
 pub mod claim;
 pub mod firewall;
 pub mod host;

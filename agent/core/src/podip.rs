@@ -23,6 +23,8 @@ pub struct Pool {
     block: Ipv4Network,
     used: BTreeSet<Ipv4Addr>,
     freed: VecDeque<Ipv4Addr>,
+    /// The lowest address that no pod ever had; the broadcast address once there is none.
+    fresh: Ipv4Addr,
 }
 
 /// An address from [`Pool::take`].
@@ -47,6 +49,7 @@ impl Pool {
             block,
             used: BTreeSet::new(),
             freed: VecDeque::new(),
+            fresh: Self::first(block),
         };
         pool.used = used
             .into_iter()
@@ -60,6 +63,7 @@ impl Pool {
                 pool.freed.push_back(address);
             }
         }
+        pool.pass_known();
         pool
     }
 
@@ -79,26 +83,23 @@ impl Pool {
     /// # Errors
     /// When none is free.
     pub fn take(&mut self) -> Result<Taken, BlockFull> {
-        let fresh = self
-            .addresses()
-            .find(|a| !self.used.contains(a) && !self.freed.contains(a));
-        let taken = match fresh {
-            Some(address) => Taken {
-                address,
+        let taken = if self.gives(self.fresh) {
+            Taken {
+                address: self.fresh,
                 reused: false,
-            },
-            None => {
-                let address = self.freed.pop_front().ok_or_else(|| BlockFull {
-                    block: self.block,
-                    capacity: self.addresses().count(),
-                })?;
-                Taken {
-                    address,
-                    reused: true,
-                }
+            }
+        } else {
+            let address = self.freed.pop_front().ok_or(BlockFull {
+                block: self.block,
+                capacity: self.used.len(),
+            })?;
+            Taken {
+                address,
+                reused: true,
             }
         };
         self.used.insert(taken.address);
+        self.pass_known();
         Ok(taken)
     }
 
@@ -111,21 +112,31 @@ impl Pool {
 
     /// Takes back what was taken last for a pod that did not come to be: as if it had not been taken.
     pub fn undo(&mut self, taken: Taken) {
-        if self.used.remove(&taken.address) && taken.reused {
+        if !self.used.remove(&taken.address) {
+            return;
+        }
+        if taken.reused {
             self.freed.push_front(taken.address);
+        } else {
+            self.fresh = self.fresh.min(taken.address);
         }
     }
 
-    /// The addresses that pods may have: all but network, gateway and broadcast.
-    fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> + use<> {
-        let first = u32::from(self.block.network()).saturating_add(2);
-        let end = u32::from(self.block.broadcast());
-        (first..end).map(Ipv4Addr::from)
+    /// Moves on to the next address that no pod ever had.
+    fn pass_known(&mut self) {
+        while self.used.contains(&self.fresh) || self.freed.contains(&self.fresh) {
+            self.fresh = Ipv4Addr::from(u32::from(self.fresh).saturating_add(1));
+        }
     }
 
+    /// The first address behind network and gateway.
+    fn first(block: Ipv4Network) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(block.network()).saturating_add(2))
+    }
+
+    /// Whether pods may have an address: all of the block but network, gateway and broadcast.
     fn gives(&self, address: Ipv4Addr) -> bool {
-        let first = u32::from(self.block.network()).saturating_add(2);
-        (first..u32::from(self.block.broadcast())).contains(&u32::from(address))
+        (Self::first(self.block)..self.block.broadcast()).contains(&address)
     }
 }
 

@@ -25,8 +25,8 @@ pub struct RawEntry {
     pub live: bool,
     /// When its heartbeat rose last, as far as this agent saw.
     pub last_seen: Option<Moment>,
-    /// Its values, as they were published.
-    pub values: BTreeMap<Key, String>,
+    /// Its values, as they were published. The same allocation again says that none has changed.
+    pub values: Arc<BTreeMap<Key, String>>,
 }
 
 /// One entry of the gossip state, read. A record that is empty, missing or malformed is `None`.
@@ -68,6 +68,8 @@ pub struct View {
     pub malformed: usize,
     /// The nodes of which a value changed since the last read, oneself among them.
     pub news: BTreeSet<NodeId>,
+    /// Whether anything changed since the last read but the time: a value, an entry, a life.
+    pub changed: bool,
 }
 
 impl View {
@@ -121,6 +123,8 @@ pub struct Reader {
 
 #[derive(Debug)]
 struct Cached {
+    live: bool,
+    values: Arc<BTreeMap<Key, String>>,
     first_seen: Moment,
     want_first_seen: Moment,
     record: Value<Arc<NodeRecord>>,
@@ -134,6 +138,8 @@ struct Cached {
 impl Cached {
     fn new(now: Moment) -> Self {
         Self {
+            live: false,
+            values: Arc::default(),
             first_seen: now,
             want_first_seen: now,
             record: Value::default(),
@@ -146,21 +152,25 @@ impl Cached {
     }
 
     /// Takes new values over; returns whether one differs from the last.
-    fn update(&mut self, now: Moment, mut values: BTreeMap<Key, String>) -> bool {
-        let mut take = |key| values.remove(&key).unwrap_or_default();
+    fn update(&mut self, now: Moment, values: Arc<BTreeMap<Key, String>>) -> bool {
+        if Arc::ptr_eq(&self.values, &values) {
+            return false;
+        }
+        let take = |key| values.get(&key).map_or("", String::as_str);
         let want_changed = self.want.update(take(Key::Want));
         if want_changed {
             self.want_first_seen = now;
         }
-        [
+        let changed = [
             want_changed,
             self.record.update_shared(take(Key::Node)),
             self.usage.update(take(Key::Use)),
             self.acc.update_shared(take(Key::Acc)),
             self.prop.update_shared(take(Key::Prop)),
             self.snap.update_shared(take(Key::Snap)),
-        ]
-        .contains(&true)
+        ];
+        self.values = values;
+        changed.contains(&true)
     }
 
     fn malformed(&self) -> usize {
@@ -197,27 +207,27 @@ impl<T> Default for Value<T> {
 }
 
 impl<T: DeserializeOwned> Value<T> {
-    fn update(&mut self, text: String) -> bool {
+    fn update(&mut self, text: &str) -> bool {
         self.update_with(text, |record: T| record)
     }
 }
 
 impl<T: DeserializeOwned> Value<Arc<T>> {
-    fn update_shared(&mut self, text: String) -> bool {
+    fn update_shared(&mut self, text: &str) -> bool {
         self.update_with(text, Arc::new)
     }
 }
 
 impl<T> Value<T> {
     /// Takes a value over, unless it is the same; returns whether it differs.
-    fn update_with<R: DeserializeOwned>(&mut self, text: String, wrap: fn(R) -> T) -> bool {
+    fn update_with<R: DeserializeOwned>(&mut self, text: &str, wrap: fn(R) -> T) -> bool {
         if self.text == text {
             return false;
         }
-        let parsed = decode::<R>(&text);
+        let parsed = decode::<R>(text);
         self.malformed = parsed.is_err();
         self.parsed = parsed.ok().flatten().map(wrap);
-        self.text = text;
+        text.clone_into(&mut self.text);
         true
     }
 }
@@ -229,12 +239,13 @@ impl Reader {
         let mut last = std::mem::take(&mut self.cache);
         let mut entries = BTreeMap::new();
         let mut news = BTreeSet::new();
+        let mut changed = false;
         for entry in raw {
             let at = (entry.node, entry.address);
-            let mut cached = last
-                .remove(&at)
-                .or_else(|| self.cache.remove(&at))
-                .unwrap_or_else(|| Cached::new(now));
+            let known = last.remove(&at).or_else(|| self.cache.remove(&at));
+            changed |= known.as_ref().is_none_or(|known| known.live != entry.live);
+            let mut cached = known.unwrap_or_else(|| Cached::new(now));
+            cached.live = entry.live;
             if cached.update(now, entry.values) {
                 news.insert(entry.node);
             }
@@ -260,6 +271,7 @@ impl Reader {
         View {
             entries: entries.into_values().collect(),
             malformed: self.cache.values().map(Cached::malformed).sum(),
+            changed: changed || !news.is_empty() || !last.is_empty(),
             news,
         }
     }
@@ -288,7 +300,7 @@ mod tests {
             address: SocketAddrV4::new([192, 0, 2, n].into(), port),
             live,
             last_seen: None,
-            values: values.iter().cloned().collect(),
+            values: Arc::new(values.iter().cloned().collect()),
         }
     }
 
@@ -327,6 +339,30 @@ mod tests {
         assert_eq!(reader.read(at(10), Vec::new()).entries(), []);
         let view = reader.read(at(11), vec![raw(1, 1, true, &[(Key::Want, want(2))])]);
         assert_eq!(view.entries()[0].first_seen, at(11));
+    }
+
+    #[test]
+    fn what_stays_the_same_is_no_change() {
+        let mut reader = Reader::default();
+        let mut changes = |raw: &[RawEntry]| reader.read(at(1), raw.to_vec()).changed;
+        let (one, two) = (raw(1, 1, false, &[]), raw(2, 1, true, &[]));
+        assert!(changes(std::slice::from_ref(&one)), "an entry came");
+        assert!(!changes(std::slice::from_ref(&one)));
+        assert!(changes(&[one.clone(), two.clone()]));
+        assert!(!changes(&[two.clone(), one.clone()]));
+        let live = RawEntry { live: true, ..one };
+        assert!(changes(&[live.clone(), two.clone()]), "it lives");
+        let wants = RawEntry {
+            values: Arc::new([(Key::Want, want(1))].into()),
+            ..live
+        };
+        assert!(changes(&[wants.clone(), two.clone()]), "a value changed");
+        let again = RawEntry {
+            values: Arc::new(BTreeMap::clone(&wants.values)),
+            ..wants.clone()
+        };
+        assert!(!changes(&[again, two]), "the same values in another place");
+        assert!(changes(&[wants]), "an entry went");
     }
 
     #[test]

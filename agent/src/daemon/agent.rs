@@ -17,6 +17,7 @@ use super::join::{Attempt, ProbeOutcome};
 use super::membership::Membership;
 use super::pods::{PodDone, Pods};
 use super::reconcile::Reconciling;
+use crate::announce::Announcer;
 use crate::config::Config;
 use crate::control::{Answer, Request};
 use crate::dataplane::{Change, Dataplane};
@@ -75,6 +76,7 @@ pub(super) struct Agent {
     pub(super) run_dir: RunDir,
     pub(super) dataplane: Arc<dyn Dataplane>,
     pub(super) prober: Prober,
+    pub(super) announcer: Announcer,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) start: Instant,
     pub(super) membership: Option<Membership>,
@@ -84,6 +86,8 @@ pub(super) struct Agent {
     pub(super) init_pass: u64,
     pub(super) pods: Pods,
     pub(super) reconciling: Reconciling,
+    /// What the node left on this host when it last left a cluster, since others rely on it.
+    pub(super) left: Vec<String>,
     /// What the echoes to each peer's gateway tell.
     pub(super) paths: BTreeMap<NodeId, PathReport>,
     /// When the claim machine steps next because gossip has news.
@@ -112,6 +116,7 @@ impl Agent {
             run_dir,
             dataplane,
             prober,
+            announcer: Announcer::default(),
             events,
             start,
             membership: None,
@@ -120,6 +125,7 @@ impl Agent {
             init_pass: 0,
             pods: Pods::default(),
             reconciling,
+            left: Vec::new(),
             paths: BTreeMap::new(),
             news_due: None,
             watchdog_due: start,
@@ -228,7 +234,10 @@ impl Agent {
 
     async fn on_event(&mut self, event: Event) {
         match event {
-            Event::PassDone(report) => self.on_pass_done(*report),
+            Event::PassDone(report) => {
+                self.on_pass_done(*report);
+                self.follow_address().await;
+            }
             Event::PodDone(done) => self.on_pod_done(*done),
             Event::NeighboursDone(done) => self.on_neighbours_done(done),
             Event::Probed(outcome) => self.on_probed(*outcome).await,

@@ -40,6 +40,9 @@ impl Agent {
             return;
         }
         membership.view = membership.reader.read(now, snapshot.entries);
+        if membership.view.changed {
+            membership.learned = None;
+        }
         let outcome = membership.machine.step(now, &membership.view);
         membership.quorum = membership.machine.quorum(now, &membership.view);
         membership.wake = outcome.wake;
@@ -121,6 +124,11 @@ impl Agent {
         let Some(membership) = &mut self.membership else {
             return;
         };
+        let slot = membership.ledger().map(|ledger| ledger.slot);
+        if slot.is_some() && membership.learned == slot {
+            return;
+        }
+        membership.learned = slot;
         let blocks_before = self.reconciling.peers.take();
         let news = membership.learn_peers(node);
         membership.update_roster(node);
@@ -231,8 +239,9 @@ fn random_others(
     nudged: &[SocketAddrV4],
     count: usize,
 ) -> Vec<SocketAddrV4> {
+    // A node whose address has changed is not at its old one any more.
+    let addresses = membership.view.newest().map(|entry| entry.address);
     let own = membership.member.advertise;
-    let addresses = membership.view.entries().iter().map(|entry| entry.address);
     let others: Vec<SocketAddrV4> = addresses
         .filter(|address| *address != own && !nudged.contains(address))
         .collect();

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
+use podnet_core::advertise::List;
 use podnet_core::host::{candidates, overlap};
 use podnet_core::kernel::{HostAddress, HostRoute, Place, Scope};
 use podnet_proto::{ApiError, ErrorCode, PodNetwork};
@@ -111,14 +112,6 @@ impl Host {
     }
 
     fn list(&self) -> String {
-        let found: Vec<String> = candidates(&self.addresses)
-            .iter()
-            .map(|(ip, ifname)| format!("{ip} ({ifname})"))
-            .collect();
-        if found.is_empty() {
-            "none".to_owned()
-        } else {
-            found.join(", ")
-        }
+        List(&candidates(&self.addresses)).to_string()
     }
 }

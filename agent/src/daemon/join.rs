@@ -41,6 +41,14 @@ struct Plan {
     advertise: Option<SocketAddrV4>,
 }
 
+/// What a `join` request asks for.
+enum Joining {
+    /// To become a member, as soon as one answers within this time.
+    New(Box<Plan>, Duration),
+    /// To be a member, which this node is already; others are said to be here.
+    Member(Vec<SocketAddrV4>),
+}
+
 /// What asking the members has come to.
 pub(super) struct ProbeOutcome {
     started: Instant,
@@ -50,14 +58,25 @@ pub(super) struct ProbeOutcome {
 impl Agent {
     pub(super) async fn join(&mut self, request: &JoinRequest, answer: Answer<Box<Status>>) {
         match self.plan_join(request).await {
-            Ok(Some((plan, patience))) => self.ask_members(plan, patience, answer),
-            // A member of that very cluster already.
-            Ok(None) => drop(answer.send(Ok(Box::new(self.status())))),
+            Ok(Joining::New(plan, patience)) => self.ask_members(*plan, patience, answer),
+            Ok(Joining::Member(targets)) => {
+                self.greet(targets);
+                drop(answer.send(Ok(Box::new(self.status()))));
+            }
             Err(api_error) => drop(answer.send(Err(api_error))),
         }
     }
 
-    async fn plan_join(&self, request: &JoinRequest) -> Result<Option<(Plan, Duration)>, ApiError> {
+    /// Gossips with these addresses at once: where all members of a cluster have got other ones
+    /// unseen by each other, only the user can tell where they are.
+    fn greet(&self, targets: Vec<SocketAddrV4>) {
+        let gossip = self.membership.as_ref().and_then(|m| m.gossip.as_ref());
+        if let Some(gossip) = gossip {
+            gossip.nudge(targets);
+        }
+    }
+
+    async fn plan_join(&self, request: &JoinRequest) -> Result<Joining, ApiError> {
         let token: JoinToken = request.token.parse().map_err(|why| {
             ApiError::new(ErrorCode::BadToken, format!("join token: {why}"))
                 .hint("copy it whole from 'podnetctl token show' on a member")
@@ -112,7 +131,7 @@ impl Agent {
                 )
                 .hint("leave the cluster first with 'podnetctl leave'"))
             } else if self.same_node(name.as_ref(), advertise) {
-                Ok(None)
+                Ok(Joining::Member(targets))
             } else {
                 Err(self.already_member())
             };
@@ -126,15 +145,13 @@ impl Agent {
             host.check_local(*advertise.ip())?;
         }
         let name = name.unwrap_or_else(|| self.default_name());
-        Ok(Some((
-            Plan {
-                token,
-                targets,
-                name,
-                advertise,
-            },
-            patience,
-        )))
+        let plan = Plan {
+            token,
+            targets,
+            name,
+            advertise,
+        };
+        Ok(Joining::New(Box::new(plan), patience))
     }
 
     /// Asks the members beside the loop.

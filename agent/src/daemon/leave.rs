@@ -1,15 +1,17 @@
 //! `leave`: giving the block back.
 
+use std::collections::BTreeMap;
+
 use podnet_core::claim::ClaimState;
 use podnet_core::host::forwards_for_others;
-use podnet_core::kernel::{Op, Scope, Sysctl};
+use podnet_core::kernel::{FORWARDING, Observed, Op, OpErrorKind, Scope, Sysctl, SysctlValue};
 use podnet_proto::api::{LeaveRequest, Status};
 use podnet_proto::{ApiError, ErrorCode, PodName};
 
 use super::agent::Agent;
 use super::error;
 use crate::dataplane::Dataplane;
-use crate::store::RunDir;
+use crate::store::{RunDir, new_boot};
 
 impl Agent {
     /// Begins to leave. It goes on by itself, also through a restart: the pods, the data path, the
@@ -88,7 +90,7 @@ impl Agent {
         if !released || membership.stopping {
             return;
         }
-        restore_sysctls(self.dataplane.as_ref(), &self.run_dir).await;
+        let left = restore_sysctls(self.dataplane.as_ref(), &self.run_dir).await;
         if let Err(store_error) = self.state_dir.forget() {
             // Still a member on disk: the next step tries again.
             tracing::error!(
@@ -104,23 +106,19 @@ impl Agent {
         {
             gossip.shutdown().await;
         }
-        if let Err(store_error) = self.run_dir.clear() {
-            tracing::warn!(
-                error = error::chain(&store_error),
-                "the run directory is not empty"
-            );
-        }
         // The boot that was released never uses a block again.
-        match self.state_dir.redraw_boot(self.run_dir.path()) {
+        let (run_dir, kernel) = (self.run_dir.path(), &self.config.boot_id_file);
+        match new_boot(run_dir, kernel, self.identity.node()) {
             Ok(boot) => self.boot = boot,
             Err(store_error) => {
                 tracing::error!(error = error::chain(&store_error), "no new boot number");
             }
         }
+        self.left = left;
         self.forget_pods();
         self.paths.clear();
         self.reconciling.reset();
-        self.prober.set_targets(std::collections::BTreeMap::new());
+        self.prober.set_targets(BTreeMap::new());
         tracing::info!("this node has left its cluster");
     }
 }
@@ -128,42 +126,64 @@ impl Agent {
 /// Gives kernel parameters the values that they had before podnet changed them, but for what others
 /// rely on by now. Returns what it left, in words.
 pub(super) async fn restore_sysctls(dataplane: &dyn Dataplane, run_dir: &RunDir) -> Vec<String> {
-    let mut left = Vec::new();
-    let values = run_dir.sysctls().unwrap_or_default();
-    let scope = Scope {
-        addresses: true,
-        ..Scope::default()
-    };
-    let addresses = match dataplane.observe(&scope).await {
-        Ok(observed) => observed.addresses.unwrap_or_default(),
-        Err(observe_error) => {
-            tracing::warn!(error = %observe_error, "kernel parameters stay as they are");
-            return vec!["kernel parameters, since the host could not be looked at".to_owned()];
-        }
-    };
-    for sysctl in Sysctl::ALL {
-        let Some(value) = values.get(sysctl.path()) else {
-            continue;
-        };
-        if let Some(user) = forwards_for_others(&addresses) {
-            let what = format!("{sysctl}: {user} relies on it");
-            tracing::info!(what, "left as it is");
-            left.push(what);
-            continue;
-        }
-        let op = Op::SetSysctl {
-            sysctl,
-            value: value.clone(),
-        };
-        for op_error in dataplane
-            .apply(&[op])
-            .await
-            .into_iter()
-            .filter_map(Result::err)
-        {
-            tracing::warn!(%sysctl, error = %op_error, "cannot be put back");
-            left.push(format!("{sysctl}: {op_error}"));
-        }
+    let left = try_restore_sysctls(dataplane, run_dir).await;
+    let left = left.unwrap_or_else(|why| vec![format!("kernel parameters: {why}")]);
+    for what in &left {
+        tracing::warn!(what, "left as it is");
     }
     left
+}
+
+async fn try_restore_sysctls(
+    dataplane: &dyn Dataplane,
+    run_dir: &RunDir,
+) -> Result<Vec<String>, String> {
+    let values = run_dir.sysctls().map_err(|e| error::chain(&e))?;
+    let values: BTreeMap<Sysctl, SysctlValue> = values
+        .into_iter()
+        .filter_map(|(path, value)| Some((Sysctl::of_path(&path)?, value)))
+        .collect();
+    if values.is_empty() {
+        return Ok(Vec::new());
+    }
+    let scope = Scope {
+        addresses: true,
+        sysctls: true,
+        ..Scope::default()
+    };
+    let observed = dataplane.observe(&scope).await;
+    let observed = observed.map_err(|e| error::chain(&e))?;
+    if let Some(why) = relied_on(&values, &observed) {
+        return Ok(vec![why]);
+    }
+    // That which changes others along comes first.
+    let ops: Vec<Op> = values
+        .into_iter()
+        .map(|(sysctl, value)| Op::SetSysctl { sysctl, value })
+        .collect();
+    let results = dataplane.apply(&ops).await;
+    let errors = results.into_iter().filter_map(Result::err);
+    Ok(errors
+        // An interface that is gone has taken its parameters along.
+        .filter(|op_error| op_error.kind != OpErrorKind::Unsupported)
+        .map(|op_error| op_error.to_string())
+        .collect())
+}
+
+/// Why forwarding stays as it is, if it does.
+fn relied_on(before: &BTreeMap<Sysctl, SysctlValue>, now: &Observed) -> Option<String> {
+    let sysctl = Sysctl::Ipv4Forward;
+    let value = now.sysctls.as_ref()?.get(&sysctl)?;
+    if before.get(&sysctl) == Some(value) {
+        return None;
+    }
+    if value != FORWARDING {
+        return Some(format!(
+            "{sysctl}: somebody has set it to {value}, and relies on it"
+        ));
+    }
+    let user = forwards_for_others(now.addresses.as_deref().unwrap_or_default())?;
+    Some(format!(
+        "{sysctl}: it stays {value}, since {user} relies on it"
+    ))
 }

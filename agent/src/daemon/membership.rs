@@ -1,6 +1,6 @@
 //! A running membership: the claim machine, gossip, and what the peers say of themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ipnetwork::Ipv4Network;
+use podnet_core::advertise::{Follower, Seat};
 use podnet_core::claim::{ClaimState, Identity as ClaimIdentity, Machine, Quorum};
 use podnet_core::kernel::PeerBlock;
 use podnet_core::time::Moment;
@@ -44,6 +45,8 @@ pub(super) struct Membership {
     pub(super) roster: Arc<RwLock<Roster>>,
     pub(super) reader: Reader,
     pub(super) view: View,
+    /// The slot of the ledger that the peers were last learned with; none when gossip has changed.
+    pub(super) learned: Option<u64>,
     /// How often gossip was started, this time included.
     pub(super) epoch: u64,
     /// What the claim machine said last.
@@ -64,6 +67,9 @@ pub(super) struct Membership {
     pub(super) stopping: bool,
     /// The node leaves once its pods are gone.
     pub(super) leave_requested: bool,
+    pub(super) follower: Follower,
+    /// Where the neighbours on the link were last told that this node's address is.
+    pub(super) seat: Option<Seat>,
 }
 
 impl Membership {
@@ -102,6 +108,20 @@ impl Membership {
                 })
             })
             .collect()
+    }
+
+    /// Where the other members are; before any is known, where one answered first.
+    pub(super) fn peer_addresses(&self, own: NodeId) -> BTreeSet<IpAddr> {
+        let others = self.ledger().into_iter().flat_map(|l| l.boots.keys());
+        let known: BTreeSet<IpAddr> = others
+            .filter(|node| **node != own)
+            .filter_map(|node| Some(IpAddr::V4(*self.address_of(*node)?.ip())))
+            .collect();
+        if known.is_empty() {
+            let seeds = self.member.seeds.iter();
+            return seeds.map(|seed| IpAddr::V4(*seed.ip())).collect();
+        }
+        known
     }
 
     /// The gateways of all other members.
@@ -237,6 +257,7 @@ impl Agent {
             roster,
             reader: Reader::default(),
             view: View::default(),
+            learned: None,
             epoch,
             state: ClaimState::New,
             using: None,
@@ -250,6 +271,8 @@ impl Agent {
             // Whatever the last process left of the data path goes first, unless it is used.
             stopping: true,
             leave_requested,
+            follower: Follower::default(),
+            seat: None,
         });
         Ok(())
     }

@@ -12,6 +12,7 @@ mod agent;
 mod claim;
 mod cleanup;
 mod error;
+mod follow;
 mod host;
 mod init;
 mod join;
@@ -37,8 +38,8 @@ use crate::dataplane::Dataplane;
 use crate::dataplane::linux::Linux;
 use crate::probe::Prober;
 use crate::store::{
-    Identity, RunDir, StateDir, StateLock, StoreError, make_run_dir, make_state_dir, read_boot,
-    require_possible_dir,
+    Identity, RunDir, StateDir, StateLock, StoreError, make_run_dir, make_state_dir, new_boot,
+    read_boot, require_possible_dir,
 };
 
 /// How many events wait for the loop at most; whoever has more waits.
@@ -67,12 +68,16 @@ pub async fn run(config: Config) -> Result<(), ApiError> {
     let identity = Identity::load_or_create(&config.state_dir, config.machine_id_file.as_deref())
         .map_err(|e| error::store(&e))?;
     let node = identity.node();
-    let boot =
-        read_boot(&config.run_dir, &config.boot_id_file, node).map_err(|e| error::store(&e))?;
-    let run_dir = RunDir::open(config.run_dir.clone(), node).map_err(|e| error::store(&e))?;
     let joined = StateDir::new(config.state_dir.clone(), node)
         .load()
         .map_err(|e| error::store(&e))?;
+    let boot = match &joined {
+        Some(_) => read_boot(&config.run_dir, &config.boot_id_file, node),
+        // The last agent may have been about to draw one, since it had given the old one back.
+        None => new_boot(&config.run_dir, &config.boot_id_file, node),
+    }
+    .map_err(|e| error::store(&e))?;
+    let run_dir = RunDir::open(config.run_dir.clone(), node).map_err(|e| error::store(&e))?;
 
     let dataplane = Linux::new().map_err(|e| error::observe(&e))?;
     let changes = dataplane.watch().await.map_err(|e| error::observe(&e))?;

@@ -1,13 +1,15 @@
 //! What is wrong on this node, and what cures it.
 
+use podnet_core::advertise::{Lost, lost};
 use podnet_core::claim::{ClaimState, Quorum};
 use podnet_core::kernel::OpErrorKind;
-use podnet_proto::api::{PathState, ProblemEntry, Severity};
+use podnet_proto::api::{Node, PathState, ProblemEntry, Severity};
 use podnet_proto::{ApiError, ErrorCode};
 
 use super::agent::Agent;
 use super::error;
 use super::membership::Membership;
+use crate::store::Member;
 
 impl Agent {
     pub(super) fn problems(&self) -> Vec<ProblemEntry> {
@@ -21,6 +23,11 @@ impl Agent {
             });
         };
         let Some(membership) = &self.membership else {
+            for what in &self.left {
+                let api_error = ApiError::new(ErrorCode::ForeignObject, what.clone())
+                    .hint("set it back yourself once nobody needs it any more");
+                add(Severity::Warning, api_error);
+            }
             return problems;
         };
         if let Some(disk_error) = &membership.disk_error {
@@ -35,6 +42,15 @@ impl Agent {
                 Severity::Error,
                 ApiError::new(ErrorCode::PortInUse, message),
             );
+        }
+        let told = *membership.member.advertise.ip();
+        if let Some(lost) = self
+            .reconciling
+            .addresses
+            .as_ref()
+            .and_then(|addresses| lost(told, addresses))
+        {
+            add(Severity::Error, lost_address(&lost, &membership.member));
         }
         if let Some(blind) = &self.reconciling.blind {
             add(Severity::Error, blind.clone());
@@ -55,27 +71,64 @@ impl Agent {
         if membership.ledger().is_some() && !membership.quorum.ok() {
             add(Severity::Warning, no_quorum(membership));
         }
-        for node in self
-            .nodes()
-            .iter()
-            .filter(|node| node.path == Some(PathState::Failed))
-        {
-            let name = node
-                .name
-                .as_ref()
-                .map_or_else(|| node.id.to_string(), ToString::to_string);
-            let reason = node
-                .path_reason
-                .as_deref()
-                .unwrap_or("packets do not come back");
-            let api_error = ApiError::new(
-                ErrorCode::Unreachable,
-                format!("path to node {name}: {reason}"),
-            );
-            add(Severity::Warning, api_error);
+        for node in self.nodes() {
+            match node.path {
+                Some(PathState::Failed) => add(Severity::Warning, no_path(&node)),
+                Some(PathState::Ok) if !node.live => {
+                    if let Some(seconds) = node.last_seen_seconds {
+                        let port = membership.member.advertise.port();
+                        add(Severity::Warning, silent(&node, seconds, port));
+                    }
+                }
+                Some(PathState::Ok | PathState::Pending) | None => {}
+            }
         }
         problems
     }
+}
+
+fn lost_address(lost: &Lost, member: &Member) -> ApiError {
+    let cure = match lost.others[..] {
+        [(only, _)] if !member.advertise_fixed => {
+            format!("peers are told {only} instead in a moment")
+        }
+        [..] => "give it to an interface again, or leave and join again with --advertise ADDR for \
+                 the one that peers reach"
+            .to_owned(),
+    };
+    ApiError::new(ErrorCode::BadAddress, lost.to_string()).hint(cure)
+}
+
+fn no_path(node: &Node) -> ApiError {
+    let reason = node
+        .path_reason
+        .as_deref()
+        .unwrap_or("packets do not come back");
+    ApiError::new(
+        ErrorCode::Unreachable,
+        format!("path to node {}: {reason}", label(node)),
+    )
+}
+
+/// Packets reach a node, and yet there is no gossip with it.
+fn silent(node: &Node, seconds: f64, port: u16) -> ApiError {
+    ApiError::new(
+        ErrorCode::Unreachable,
+        format!(
+            "gossip with node {}: nothing was heard for {seconds:.0} s, though packets reach it",
+            label(node)
+        ),
+    )
+    .hint(format!(
+        "start its agent, or let UDP port {port} pass the firewalls of both nodes"
+    ))
+}
+
+/// A node's name, or its id where nothing was heard of it yet.
+fn label(node: &Node) -> String {
+    node.name
+        .as_ref()
+        .map_or_else(|| node.id.to_string(), ToString::to_string)
 }
 
 fn fenced() -> ApiError {

@@ -15,7 +15,7 @@ use podnet_proto::network::gateway;
 use super::agent::{Agent, Event};
 use super::error;
 use crate::dataplane::ChangeScope;
-use crate::reconciler::{Job, Parts, RememberSysctl, Report, Target, pass};
+use crate::reconciler::{Job, Parts, RememberSysctls, Report, Target, Underlay, pass};
 use crate::store::RunDir;
 
 /// How long to collect changes before looking at them.
@@ -43,7 +43,8 @@ pub(super) struct Reconciling {
     pub(super) desired: Desired,
     pub(super) mtu: Option<Mtu>,
     pub(super) underlay: BTreeMap<IpAddr, UnderlayPath>,
-    pub(super) addresses: Vec<HostAddress>,
+    /// The host's addresses; unknown before the first look.
+    pub(super) addresses: Option<Vec<HostAddress>>,
     /// What is in the way.
     pub(super) conflicts: BTreeSet<Conflict>,
     /// Changes that failed in the last pass.
@@ -70,7 +71,7 @@ impl Reconciling {
             desired: Desired::default(),
             mtu: None,
             underlay: BTreeMap::new(),
-            addresses: Vec::new(),
+            addresses: None,
             conflicts: BTreeSet::new(),
             failed: Vec::new(),
             blind: None,
@@ -88,7 +89,12 @@ impl Reconciling {
     /// Asks for a pass soon: changes come in swarms.
     pub(super) fn on_change(&mut self, change: ChangeScope) {
         self.wanted.add(change);
-        let due = Instant::now() + DEBOUNCE;
+        self.look_at(Parts::default(), Instant::now() + DEBOUNCE);
+    }
+
+    /// Asks for a pass then, if none is due before.
+    pub(super) fn look_at(&mut self, parts: Parts, due: Instant) {
+        self.wanted.merge(parts);
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
     }
 
@@ -97,17 +103,14 @@ impl Reconciling {
     pub(super) fn pod_changed(&mut self) {
         if self.running.is_some() {
             self.wanted.bridge = true;
-            let due = Instant::now() + DEBOUNCE;
-            self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
+            self.look_at(Parts::default(), Instant::now() + DEBOUNCE);
         }
     }
 
     /// Asks for a pass after something went wrong or was put right: later each time, until a pass
     /// finds everything right.
     pub(super) fn look_again(&mut self, parts: Parts) {
-        self.wanted.merge(parts);
-        let due = Instant::now() + self.retry;
-        self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
+        self.look_at(parts, Instant::now() + self.retry);
         self.retry = (self.retry * 2).min(LONGEST_RETRY);
     }
 
@@ -165,7 +168,7 @@ impl Reconciling {
         self.desired = report.desired;
         self.mtu = report.mtu.or(self.mtu);
         self.underlay = report.underlay;
-        self.addresses = report.addresses;
+        self.addresses = Some(report.addresses);
     }
 
     /// Counts a change that was made, and tells of it.
@@ -221,13 +224,17 @@ impl Agent {
                 networks: ledger.networks.clone(),
                 excluded: ledger.settings.exclude_cidrs.clone(),
                 block,
-                address: *membership.member.advertise.ip(),
                 peers: membership.peer_blocks(node),
                 pods: self.pods.attached(),
                 in_flight: self.pods.in_flight(),
             });
         let job = Job {
             target,
+            underlay: Underlay {
+                address: *membership.member.advertise.ip(),
+                peers: membership.peer_addresses(node),
+                mtu: self.reconciling.mtu,
+            },
             parts: parts.clone(),
             remember: remember(&self.run_dir),
         };
@@ -305,16 +312,21 @@ impl Agent {
 
 /// Keeps the first value of each kernel parameter that podnet changes, until the reboot that would
 /// bring it back anyway.
-fn remember(run_dir: &RunDir) -> RememberSysctl {
+fn remember(run_dir: &RunDir) -> RememberSysctls {
     let run_dir = Mutex::new(run_dir.clone());
-    Arc::new(move |sysctl, value| {
+    Arc::new(move |old| {
         let run_dir = run_dir.lock().unwrap_or_else(PoisonError::into_inner);
         let mut values = run_dir.sysctls().map_err(|e| error::chain(&e))?;
-        if values.contains_key(sysctl.path()) {
+        let known = values.len();
+        for (sysctl, value) in old {
+            values.entry(sysctl.path()).or_insert_with(|| {
+                tracing::info!(%sysctl, was = value, "a kernel parameter is about to change");
+                value.clone()
+            });
+        }
+        if values.len() == known {
             return Ok(());
         }
-        tracing::info!(%sysctl, was = value, "a kernel parameter is about to change");
-        values.insert(sysctl.path().to_owned(), value.to_owned());
         run_dir.save_sysctls(&values).map_err(|e| error::chain(&e))
     })
 }

@@ -107,11 +107,27 @@ pub struct Gossip {
 /// What was seen by the snapshots so far.
 struct Seen {
     liveness: Liveness<ChitchatId>,
+    /// What was last read of each node, and the version of its state then.
+    values: BTreeMap<ChitchatId, (u64, Arc<BTreeMap<Key, String>>)>,
     own_version: u64,
     own_version_ahead: Option<u64>,
 }
 
 impl Seen {
+    /// The values of a node, shared with the last snapshot where nothing has changed.
+    fn values_of(&mut self, id: &ChitchatId, state: &NodeState) -> Arc<BTreeMap<Key, String>> {
+        let version = state.max_version();
+        if let Some((known, values)) = self.values.get(id)
+            && *known == version
+        {
+            return Arc::clone(values);
+        }
+        let values = Arc::new(read_values(state));
+        self.values
+            .insert(id.clone(), (version, Arc::clone(&values)));
+        values
+    }
+
     /// A version of one's own entry that this run did not make comes from another.
     fn note_own_version(&mut self, version: u64) {
         if version > self.own_version {
@@ -171,6 +187,7 @@ impl Gossip {
             own_id,
             start: settings.start,
             seen: Mutex::new(Seen {
+                values: BTreeMap::new(),
                 liveness: Liveness::new(patience),
                 own_version,
                 own_version_ahead: None,
@@ -230,11 +247,12 @@ impl Gossip {
                 address,
                 live,
                 last_seen,
-                values: read_values(state),
+                values: seen.values_of(id, state),
             });
             ids.insert(id.clone());
         }
         seen.liveness.retain(&ids);
+        seen.values.retain(|id, _| ids.contains(id));
         Snapshot {
             skipped: chitchat.node_states().len() - entries.len(),
             entries,

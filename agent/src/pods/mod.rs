@@ -19,7 +19,7 @@ pub enum AttachError {
 /// Attaches a pod, whole or not at all. Returns the inode number of its namespace.
 ///
 /// `reused` tells whether another pod had one of its addresses: then the connections of that pod
-/// are forgotten first.
+/// are forgotten first. `taken` are the inode numbers of the namespaces that other pods have.
 ///
 /// # Errors
 /// When the path leads to no namespace, to the host's own, or is taken; or the kernel refuses.
@@ -29,10 +29,13 @@ pub async fn attach(
     reused: bool,
     taken: &[u64],
 ) -> Result<u64, AttachError> {
-    look(dataplane, &link.netns.path)
-        .await
-        .and_then(|found| check(link, found, taken))
-        .map_err(AttachError::Refused)?;
+    // One that is to be made is looked at where it is made.
+    if !link.netns.made {
+        look(dataplane, &link.netns.path)
+            .await
+            .and_then(|found| check(link, found, taken))
+            .map_err(AttachError::Refused)?;
+    }
     make(dataplane, link, reused)
         .await
         .map_err(AttachError::Failed)
@@ -111,7 +114,7 @@ async fn look(dataplane: &dyn Dataplane, path: &Path) -> Result<NetnsState, OpEr
         .unwrap_or(NetnsState::Missing))
 }
 
-/// Decides whether a pod may be attached to what its path leads to.
+/// Decides whether a pod may be attached to what its path leads to, which podnet did not make.
 fn check(link: &PodLink, found: NetnsState, taken: &[u64]) -> Result<(), OpError> {
     let refuse = |kind, why: &str| {
         let path = link.netns.path.display();
@@ -121,19 +124,11 @@ fn check(link: &PodLink, found: NetnsState, taken: &[u64]) -> Result<(), OpError
         ))
     };
     match found {
-        NetnsState::Missing if link.netns.made => Ok(()),
         NetnsState::Missing => refuse(OpErrorKind::NotFound, "does not exist"),
-        NetnsState::NotANetns if link.netns.made => {
-            refuse(OpErrorKind::Foreign, "exists, and podnet did not make it")
-        }
         NetnsState::NotANetns => refuse(OpErrorKind::Unsupported, "is not a network namespace"),
         NetnsState::Host => refuse(
             OpErrorKind::Unsupported,
             "is the host's own network namespace, which is never a pod's",
-        ),
-        NetnsState::Netns { .. } if link.netns.made => refuse(
-            OpErrorKind::Foreign,
-            "is a namespace that podnet did not make",
         ),
         NetnsState::Netns { inode } if taken.contains(&inode) => refuse(
             OpErrorKind::Foreign,

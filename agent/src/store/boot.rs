@@ -37,8 +37,7 @@ pub fn read_boot(run_dir: &Path, kernel_boot_id: &Path, node: NodeId) -> Result<
         Ok(_) => {}
         Err(error) => return Err(error),
     }
-    super::run::forget(run_dir)?;
-    draw(run_dir, kernel, node)
+    new_boot(run_dir, kernel_boot_id, node)
 }
 
 /// The kernel's number of its boot.
@@ -57,20 +56,14 @@ fn read_kernel(path: &Path) -> io::Result<String> {
     Ok(number.to_owned())
 }
 
-/// Draws a new number for this boot: after a node has left a cluster, its old one must never be
-/// used again.
+/// Draws a new number for this boot, and removes whatever else the run directory holds: after a node
+/// has left a cluster, its old number must never be used again.
 ///
 /// # Errors
 /// When the file system refuses.
-pub(super) fn redraw(run_dir: &Path, node: NodeId) -> Result<Boot, StoreError> {
-    let path = run_dir.join(KIND.as_str());
-    let kernel = file::read::<Content>(&path, KIND, Some(node))?
-        .map(|content| content.kernel)
-        .unwrap_or_default();
-    draw(run_dir, kernel, node)
-}
-
-fn draw(run_dir: &Path, kernel: String, node: NodeId) -> Result<Boot, StoreError> {
+pub fn new_boot(run_dir: &Path, kernel_boot_id: &Path, node: NodeId) -> Result<Boot, StoreError> {
+    let kernel = read_kernel(kernel_boot_id).map_err(StoreError::io("read", kernel_boot_id))?;
+    super::run::empty(run_dir)?;
     let boot = Boot(rand::random());
     file::write_until_reboot(
         &run_dir.join(KIND.as_str()),
@@ -99,7 +92,7 @@ mod tests {
         fs::write(&kernel, "two\n").unwrap();
         let second = read_boot(dir.path(), &kernel, NODE).unwrap();
         assert_ne!(first, second);
-        let third = redraw(dir.path(), NODE).unwrap();
+        let third = new_boot(dir.path(), &kernel, NODE).unwrap();
         assert_ne!(second, third);
         assert_eq!(read_boot(dir.path(), &kernel, NODE).unwrap(), third);
     }

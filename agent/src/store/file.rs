@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::kind::Kind;
+use crate::fault;
 
 /// What every state file begins with.
 const MAGIC: &str = "podnet-state";
@@ -19,11 +20,11 @@ const MAGIC: &str = "podnet-state";
 /// The version of the files that this program writes.
 const VERSION: u32 = 1;
 
-/// The extension of a file that is being written.
-const BESIDE: &str = "new";
-
 /// The longest state file, in bytes: some 20 times what 256 nodes need.
 const MAX_LEN: u64 = 4 * 1024 * 1024;
+
+/// The extension of a new file until it takes the place of the old one. No state file has one.
+const BESIDE: &str = "new";
 
 /// Why a state file cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -120,21 +121,20 @@ pub(super) fn read<T: DeserializeOwned>(
 
 /// Whether a path leads to a state file, or to one that was being written.
 pub(super) fn is_state_file(path: &Path) -> bool {
-    if !path.is_file() {
-        return false;
-    }
-    if is_unfinished(path) {
-        return true;
-    }
-    let mut start = [0; MAGIC.len()];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
-    read.is_ok() && start == *MAGIC.as_bytes()
+    let begins_as_one = || {
+        let mut start = [0; MAGIC.len()];
+        let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+        read.is_ok() && start == *MAGIC.as_bytes()
+    };
+    is_unfinished(path) || (path.is_file() && begins_as_one())
 }
 
-/// Whether a file was being written when the agent was killed.
+/// Whether a path leads to a file that was being written when the agent was killed.
 pub(super) fn is_unfinished(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|extension| extension == BESIDE)
+    let beside = path
+        .extension()
+        .is_some_and(|extension| extension == BESIDE);
+    beside && path.is_file()
 }
 
 /// Replaces a state file as a whole. When this returns, the new content is on disk; when it fails,
@@ -176,10 +176,14 @@ fn replace<T: Serialize>(
         .mode(0o600)
         .open(&beside)
         .and_then(|mut file| {
+            fault::point("new file beside the old one");
             file.write_all(&bytes)?;
-            settle(&file)
-        })
-        .and_then(|()| fs::rename(&beside, path));
+            fault::point("content of the new file");
+            settle(&file)?;
+            fault::point("new file on disk");
+            fs::rename(&beside, path)
+        });
+    fault::point("new file in the place of the old one");
     if let Err(error) = written {
         // A half-written file must not stay behind, least of all on a full disk.
         let _ = fs::remove_file(&beside);
@@ -194,20 +198,36 @@ fn replace<T: Serialize>(
 /// # Errors
 /// When the file system refuses.
 pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_file(path) {
+    let removed = fs::remove_file(path);
+    fault::point("removal of a file");
+    match removed {
         Ok(()) => sync_parent(path),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(StoreError::io("remove", path)(error)),
     }
 }
 
+/// Removes from a folder the state files that were being written when the last agent was killed.
+///
+/// # Errors
+/// When the file system refuses.
+pub(super) fn sweep(dir: &Path) -> Result<(), StoreError> {
+    for kind in Kind::ALL {
+        let path = dir.join(kind.as_str()).with_extension(BESIDE);
+        if path.is_file() {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
 fn sync_parent(path: &Path) -> Result<(), StoreError> {
     let Some(parent) = path.parent() else {
         return Ok(());
     };
-    File::open(parent)
-        .and_then(|dir| dir.sync_all())
-        .map_err(StoreError::io("sync", parent))
+    let synced = File::open(parent).and_then(|dir| dir.sync_all());
+    fault::point("folder on disk");
+    synced.map_err(StoreError::io("sync", parent))
 }
 
 fn encode<T: Serialize>(
@@ -357,6 +377,10 @@ mod tests {
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
         );
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        fs::write(dir.path().join("freed.new"), "half").unwrap();
+        sweep(dir.path()).unwrap();
+        assert_eq!(read::<u32>(&path, KIND, Some(OWNER)).unwrap(), Some(2));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         remove(&path).unwrap();
         remove(&path).unwrap();

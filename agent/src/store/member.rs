@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use podnet_core::claim::Durable;
 use podnet_proto::gossip::NodeRecord;
 use podnet_proto::ledger::Checkpoint;
-use podnet_proto::{Boot, ClusterId, GossipKey, NodeId, NodeName, PodNetwork};
+use podnet_proto::{ClusterId, GossipKey, NodeId, NodeName, PodNetwork};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -102,6 +102,7 @@ impl StateDir {
     /// # Errors
     /// When a file is damaged, of a newer version or of another node.
     pub fn load(&self) -> Result<Option<Joined>, StoreError> {
+        file::sweep(&self.dir)?;
         let path = self.path(CLUSTER);
         let Some(content) = file::read::<MemberContent>(&path, CLUSTER, Some(self.node))? else {
             self.forget()?;
@@ -188,14 +189,6 @@ impl StateDir {
             file::remove(&self.path(kind))?;
         }
         Ok(())
-    }
-
-    /// Draws a new boot number after the node has left: the old one is never used again.
-    ///
-    /// # Errors
-    /// When the file system refuses.
-    pub fn redraw_boot(&self, run_dir: &Path) -> Result<Boot, StoreError> {
-        super::boot::redraw(run_dir, self.node)
     }
 
     fn path(&self, kind: Kind) -> PathBuf {

@@ -22,7 +22,7 @@ mod lock;
 mod member;
 mod run;
 
-pub use boot::read_boot;
+pub use boot::{new_boot, read_boot};
 pub use dir::{make_run_dir, make_state_dir, require_possible_dir};
 pub use file::StoreError;
 pub use identity::{Identity, reset_identity};

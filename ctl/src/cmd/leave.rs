@@ -51,7 +51,11 @@ fn question(status: &Status) -> String {
 }
 
 fn done(context: &Context, status: &Status, text: &str) -> Result<(), Failure> {
-    context.output.result(status, || format!("{text}\n"))
+    let left = status.problems.iter();
+    let left = left.map(|problem| format!("left: {}\n", problem.message));
+    context
+        .output
+        .result(status, || format!("{text}\n{}", left.collect::<String>()))
 }
 
 /// Looks until the node is idle. The agent may be out of reach for a while: it goes on by itself,

@@ -88,3 +88,67 @@ fn where_podnet_never_ran_there_is_nothing_to_clean() {
     assert!(done.ok(), "{done}");
     before.assert_same(&Snapshot::kernel(node), "cleanup of a clean host");
 }
+
+#[test]
+fn what_others_rely_on_by_now_stays_and_is_named() {
+    let lab = idle(1);
+    let [node] = nodes(&lab);
+    shell(node, "ip link add other0 type bridge");
+    let before = Snapshot::kernel(node);
+    let forwarding = || shell(node, "sysctl -n net.ipv4.ip_forward");
+    let docker = "ip link add docker0 type bridge; ip address add 172.17.0.1/16 dev docker0";
+    for (others, value, named) in [
+        (docker, "1\n", "it stays 1, since docker0 relies on it"),
+        (
+            "sysctl -w net.ipv4.ip_forward=2",
+            "2\n",
+            "somebody has set it to 2, and relies on it",
+        ),
+    ] {
+        ask(node, &["init", "--pod-cidr", "10.244.0.0/16"]);
+        node.kill().unwrap();
+        shell(node, others);
+        let done = cleanup(node, &["--yes", "--purge"]);
+        assert!(done.ok(), "{done}");
+        let left = format!("left: net.ipv4.ip_forward: {named}\n");
+        assert!(done.stdout.contains(&left), "{done}");
+        assert_eq!(forwarding(), value);
+        shell(
+            node,
+            "sysctl -w net.ipv4.ip_forward=0; ip link del docker0 || true",
+        );
+        before.assert_same(&Snapshot::kernel(node), named);
+        node.start().unwrap();
+    }
+}
+
+#[test]
+fn a_host_that_was_cleaned_up_joins_again() {
+    let lab = idle(2);
+    let [node1, node2] = nodes(&lab);
+    let before = Snapshot::kernel(node2);
+    let invitation = node1.init(None).unwrap();
+    node2.join(&invitation, node1).unwrap();
+    let block = ready(node2, 1)["blocks"].clone();
+    // With its state, it is the member that it was.
+    node2.term().unwrap();
+    assert!(cleanup(node2, &["--yes"]).ok());
+    before.assert_same(&Snapshot::kernel(node2), "cleanup");
+    node2.start().unwrap();
+    assert_eq!(ready(node2, 1)["blocks"], block);
+    ask(node2, &["--yes", "leave"]);
+    before.assert_same(&Snapshot::kernel(node2), "leave");
+
+    // Without, it is another node.
+    node2.join(&invitation, node1).unwrap();
+    ask(node2, &["--yes", "leave"]);
+    node2.term().unwrap();
+    assert!(cleanup(node2, &["--yes", "--purge"]).ok());
+    before.assert_same(&Snapshot::kernel(node2), "purge");
+    node2.start().unwrap();
+    node2.join(&invitation, node1).unwrap();
+    let pod = add_pod(node2, "blue");
+    node1.place().ping(pod).unwrap();
+    ask(node2, &["--yes", "leave"]);
+    before.assert_same(&Snapshot::kernel(node2), "leave of another");
+}

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::scene::{LIMIT, ask, builder, idle, nodes, refused, shell, status};
 use crate::snapshot::Snapshot;
 
-fn podnetd(node: Node<'_>, words: &[&str]) -> Output {
+pub(crate) fn podnetd(node: Node<'_>, words: &[&str]) -> Output {
     let words = [&["podnetd"], words].concat();
     node.exec_with(words, "", LIMIT).unwrap()
 }

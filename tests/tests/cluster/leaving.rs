@@ -40,6 +40,7 @@ fn a_node_that_leaves_is_as_before_it_joined() {
         node3,
         "iptables -N OTHERS; iptables -A FORWARD -s 198.51.100.0/24 -j OTHERS; \
          iptables -t nat -A POSTROUTING -s 198.51.100.0/24 -j MASQUERADE; \
+         iptables-legacy -A FORWARD -s 198.51.100.0/24 -j ACCEPT; \
          ip link add other0 type bridge; ip rule add from 198.51.100.0/24 table 77; \
          ip route add 198.51.100.0/24 via 192.168.56.1 proto static",
     );
@@ -51,7 +52,14 @@ fn a_node_that_leaves_is_as_before_it_joined() {
         node3.join(&invitation, node1).unwrap();
         let own = block(node3);
         ready(node1, 2);
-        let changed = ["IPv4 routes", "addresses", "iptables", "links", "sysctls"];
+        let changed = [
+            "IPv4 routes",
+            "addresses",
+            "iptables",
+            "iptables, the other variant",
+            "links",
+            "sysctls",
+        ];
         let sections = kernel.changed(&Snapshot::kernel(node3));
         assert!(
             changed.iter().all(|section| sections.contains(section)),
@@ -146,25 +154,88 @@ fn the_founder_leaves_last() {
     assert_eq!(block(node1), "10.244.0.0/24", "a new cluster");
 }
 
+/// What `leave` says for people.
+fn leave(node: Node<'_>) -> String {
+    let left = node.ctl(["--yes", "leave"]).unwrap();
+    left.success("leave").unwrap().stdout
+}
+
 #[test]
-fn a_kernel_parameter_that_others_rely_on_by_now_stays() {
+fn a_kernel_parameter_that_others_rely_on_by_now_stays_and_is_named() {
     let lab = idle(1);
     let [node] = nodes(&lab);
     found(&lab);
     shell(
         node,
         "ip link add docker0 type bridge; ip address add 172.17.0.1/16 dev docker0; \
-         ip link set docker0 up",
+         ip link set docker0 up; iptables -P FORWARD DROP; \
+         iptables -A FORWARD -o docker0 -j ACCEPT",
     );
-    ask(node, &["--yes", "leave"]);
+    let what = "net.ipv4.ip_forward: it stays 1, since docker0 relies on it";
+    assert!(leave(node).contains(&format!("left: {what}\n")));
+    assert!(node.log().contains(what), "{}", node.log());
+    let problems = &status(node)["problems"];
+    assert_eq!(problems[0]["message"], what, "{problems}");
+    assert_eq!(problems[0]["severity"], "warning", "{problems}");
     assert_eq!(shell(node, "sysctl -n net.ipv4.ip_forward"), "1\n");
+
     found(&lab);
-    ask(node, &["--yes", "leave"]);
+    assert!(!leave(node).contains("left:"), "as podnet found it");
     shell(node, "ip link del docker0");
     found(&lab);
-    ask(node, &["--yes", "leave"]);
-    let forwarding = shell(node, "sysctl -n net.ipv4.ip_forward");
-    assert_eq!(forwarding, "1\n", "as podnet found it");
+    assert!(!leave(node).contains("left:"), "as podnet found it");
+    assert_eq!(shell(node, "sysctl -n net.ipv4.ip_forward"), "1\n");
+    assert_eq!(status(node)["problems"], serde_json::json!([]));
+}
+
+#[test]
+fn what_the_kernel_changes_along_with_forwarding_comes_back() {
+    let lab = idle(1);
+    let [node] = nodes(&lab);
+    shell(
+        node,
+        "ip link add other0 type bridge; ip link add other1 type bridge; \
+         cd /proc/sys/net/ipv4/conf; echo 0 > all/accept_redirects; echo 1 > other0/forwarding; \
+         echo 1 > other1/forwarding; echo 1 > default/forwarding",
+    );
+    let before = Snapshot::kernel(node);
+    found(&lab);
+    assert!(!leave(node).contains("left:"));
+    before.assert_same(&Snapshot::kernel(node), "leave");
+
+    // An interface that goes meanwhile leaves nothing that could be put back.
+    shell(
+        node,
+        "ip link add other2 type bridge; echo 1 > /proc/sys/net/ipv4/conf/other2/forwarding",
+    );
+    found(&lab);
+    shell(node, "ip link del other2");
+    assert!(!leave(node).contains("left:"));
+    before.assert_same(&Snapshot::kernel(node), "leave without an interface");
+}
+
+#[test]
+fn a_node_that_has_left_joins_another_cluster_and_the_first_again() {
+    let lab = idle(3);
+    let [node1, node2, node3] = nodes(&lab);
+    let invitations = [node1, node2].map(|founder| {
+        let founded = ask(founder, &INIT);
+        let token = text(&founded["token"]).to_owned();
+        (founder, Invitation { token })
+    });
+    let clusters = [node1, node2].map(|node| status(node)["cluster"]["id"].clone());
+    assert_ne!(clusters[0], clusters[1]);
+    let kernel = Snapshot::kernel(node3);
+    for index in [0, 1, 0] {
+        let (founder, invitation) = &invitations[index];
+        node3.join(invitation, *founder).unwrap();
+        assert_eq!(ready(node3, 1)["cluster"]["id"], clusters[index]);
+        let pod = add_pod(node3, "green");
+        founder.place().ping(pod).unwrap();
+        ask(node3, &["--yes", "leave"]);
+        kernel.assert_same(&Snapshot::kernel(node3), "leave");
+        ready(*founder, 0);
+    }
 }
 
 #[test]

@@ -3,20 +3,23 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::print_stdout,
     reason = "clippy's exception for tests does not reach the functions that they share"
 )]
 
+mod atomic;
 mod cleanup;
 mod documents;
 mod founding;
+mod hosts;
 mod idle;
 mod joining;
 mod leaving;
 mod paths;
 mod pcap;
-mod restart;
 mod scene;
 mod schema;
+mod shortage;
 mod snapshot;
 mod sockets;
 mod wire;

@@ -20,12 +20,18 @@ const KERNEL: &[(&str, &str)] = &[
     ("IPv6 rules", "ip -6 rule"),
     ("iptables", "iptables-save"),
     ("ip6tables", "ip6tables-save"),
+    ("iptables, the other variant", OTHER_VARIANT),
+    // Some may not be read.
     (
         "sysctls",
-        r"sysctl --all --ignore --pattern '^net\.ipv[46]\.'",
+        "grep -rs '' /proc/sys/net/core /proc/sys/net/ipv4 /proc/sys/net/ipv6 | sort",
     ),
     ("namespaces", "ls /run/netns"),
 ];
+
+/// What the host's choice of iptables does not show.
+const OTHER_VARIANT: &str = "case $(iptables --version) in *nf_tables*) other=legacy;; *) other=nft;; \
+    esac; iptables-$other-save && ip6tables-$other-save || true";
 
 /// A node at one moment, by section. Two of them are compared, never read.
 #[derive(Debug)]
@@ -85,9 +91,21 @@ impl Snapshot {
         changed.map(|(name, _)| name.as_str()).collect()
     }
 
-    /// Asserts that nothing has changed since.
-    #[track_caller]
-    pub(crate) fn assert_same(&self, now: &Self, when: &str) {
+    /// The same without what the kernel adds to podnet's links: their numbers, others each time, and
+    /// an IPv6 route for what is multicast, as soon as a link has had a carrier.
+    pub(crate) fn plain(mut self) -> Self {
+        self.sections.remove("IPv6 routes");
+        for name in ["links", "addresses"] {
+            let lines = self.sections.remove(name).unwrap_or_default();
+            let named = lines.lines().filter_map(|line| line.split_once(": "));
+            let text = named.map(|(_number, line)| format!("{line}\n")).collect();
+            self.sections.insert(name.to_owned(), text);
+        }
+        self
+    }
+
+    /// What has changed since, line by line; nothing where nothing has.
+    pub(crate) fn difference(&self, now: &Self) -> String {
         let mut changes = String::new();
         for (name, before) in &self.sections {
             let after = now.sections.get(name).map_or("", String::as_str);
@@ -105,17 +123,28 @@ impl Snapshot {
                 let _ = write!(changes, "{name}:\n{lines}");
             }
         }
+        changes
+    }
+
+    /// Asserts that nothing has changed since.
+    #[track_caller]
+    pub(crate) fn assert_same(&self, now: &Self, when: &str) {
+        let changes = self.difference(now);
         assert!(changes.is_empty(), "{when}: changed\n{changes}");
     }
 }
 
-/// Waits until the kernel has found its own IPv6 addresses to be unique, which changes them.
+/// Waits until the kernel has given a link its own IPv6 address, which takes until the link has a
+/// carrier, and has found all such addresses to be unique, which changes them.
 #[track_caller]
 pub(crate) fn settle(node: Node<'_>) {
-    eventually(LIMIT, "no tentative address", || {
-        match shell(node, "ip -6 -o address show tentative") {
-            tentative if tentative.is_empty() => Ok(()),
-            tentative => Err(tentative),
+    let script = "ip -6 -o address show tentative
+        off=$(cat /proc/sys/net/ipv6/conf/eth0/disable_ipv6 2>/dev/null || echo 1)
+        [ $off = 1 ] || ip -6 -o address show dev eth0 scope link | grep -q . || echo none yet";
+    eventually(LIMIT, "the kernel's own addresses", || {
+        match shell(node, script) {
+            unsettled if unsettled.is_empty() => Ok(()),
+            unsettled => Err(unsettled),
         }
     })
     .unwrap();

@@ -28,13 +28,15 @@ fn a_namespace_is_attached_by_its_path_and_survives_its_pod() {
     assert!(!attempt(node, "test -e /run/netns/red").ok());
     node.pod("red").ping(address(&there)).unwrap();
     far.pod("blue").ping(address(&pod)).unwrap();
-    for parameter in ["accept_dad", "accept_ra"] {
+    for (parameter, wanted) in [
+        ("accept_dad", "0"),
+        ("accept_ra", "0"),
+        ("disable_ipv6", "1"),
+    ] {
         let path = format!("/proc/sys/net/ipv6/conf/eth0/{parameter}");
         let script = format!("! test -e {path} || ip netns exec mine cat {path}");
-        assert!(
-            matches!(shell(node, &script).trim(), "0" | ""),
-            "{parameter}"
-        );
+        let value = shell(node, &script);
+        assert!([wanted, ""].contains(&value.trim()), "{parameter}: {value}");
     }
 
     ask(node, &["pod", "rm", "red"]);

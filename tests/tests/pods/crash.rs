@@ -72,8 +72,13 @@ fn held(node: Node<'_>) -> (BTreeSet<String>, BTreeSet<String>, usize) {
     )
 }
 
+/// Whether podnet made the pod's namespace.
+fn is_made(pod: &Value) -> bool {
+    text(&pod["netns"]).starts_with("/run/netns/")
+}
+
 /// Waits until each pod is whole or not there at all, and returns those that are.
-fn whole(node: Node<'_>) -> BTreeMap<String, Value> {
+pub(crate) fn whole(node: Node<'_>) -> BTreeMap<String, Value> {
     let listed = || -> BTreeMap<String, Value> {
         let pods = pods(node).into_iter();
         pods.map(|pod| (text(&pod["name"]).to_owned(), pod))
@@ -83,7 +88,9 @@ fn whole(node: Node<'_>) -> BTreeMap<String, Value> {
         let listed = listed();
         let states: Vec<&Value> = listed.values().map(|pod| &pod["state"]).collect();
         let names: BTreeSet<String> = listed.keys().cloned().collect();
-        let wanted = (names.clone(), names.clone(), names.len());
+        let made = listed.iter().filter(|(_, pod)| is_made(pod));
+        let made = made.map(|(name, _)| name.clone()).collect();
+        let wanted = (made, names.clone(), names.len());
         let held = held(node);
         if states.iter().all(|state| *state == "ready") && held == wanted {
             Ok(())

@@ -8,8 +8,10 @@
 )]
 
 mod addresses;
+mod atomic;
 mod attach;
 mod connections;
+mod cost;
 mod crash;
 mod drift;
 mod exec;

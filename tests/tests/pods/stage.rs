@@ -1,5 +1,6 @@
 //! Labs whose nodes form a cluster, and short ways to ask their nodes.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::net::Ipv4Addr;
 use std::thread;
@@ -35,10 +36,15 @@ pub(crate) fn cluster(nodes: u8) -> Lab {
 /// A lab of one node, whose block has this many addresses for pods: 2^(32 - `prefix`) - 3.
 pub(crate) fn small_block(prefix: u8) -> Lab {
     let lab = idle(1).up().unwrap();
+    found_small(first(&lab), prefix);
+    lab
+}
+
+/// Founds a cluster with blocks of this size.
+pub(crate) fn found_small(node: Node<'_>, prefix: u8) {
     let prefix = prefix.to_string();
     let words = ["init", "--pod-cidr", "10.9.0.0/24", "--block-prefix"];
-    ask(first(&lab), &[words.as_slice(), &[&prefix]].concat());
-    lab
+    ask(node, &[words.as_slice(), &[&prefix]].concat());
 }
 
 /// The first node.
@@ -89,6 +95,27 @@ pub(crate) fn attempt(node: Node<'_>, script: &str) -> Output {
 #[track_caller]
 pub(crate) fn json(node: Node<'_>, command: &str) -> Value {
     serde_json::from_str(&shell(node, command)).unwrap()
+}
+
+/// All of a node that a pod could leave something in, line by line.
+#[track_caller]
+pub(crate) fn everything(node: Node<'_>) -> BTreeSet<String> {
+    let script = "ip -o link; ip -o -4 address; ip -4 route show table all; \
+        ip neighbour show nud permanent; ls /run/netns /run/podnet/pods; \
+        iptables-save | grep -v '^[#:]'";
+    shell(node, script).lines().map(str::to_owned).collect()
+}
+
+/// Waits until a node holds what it held before, no more and no less: a look that was under way knew
+/// nothing of the last change.
+#[track_caller]
+pub(crate) fn until_again(node: Node<'_>, before: &BTreeSet<String>) {
+    let nothing = [BTreeSet::new(), BTreeSet::new()];
+    until("nothing more or less", &nothing, || {
+        let now = everything(node);
+        let less = before.difference(&now).cloned().collect();
+        [less, now.difference(before).cloned().collect()]
+    });
 }
 
 /// Adds a pod.

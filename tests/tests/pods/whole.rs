@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::stage::{
-    add, address, ask, attempt, cluster, code, first, idle, json as look, pods, refusal, shell,
-    show, text, until,
+    add, address, ask, attempt, cluster, code, everything, first, idle, json as look, pods,
+    refusal, shell, show, text, until, until_again,
 };
 
 const KEYS: [&str; 12] = [
@@ -94,13 +94,15 @@ fn a_pod_has_all_that_it_needs_from_the_first_moment() {
     );
     let gateway = &look(node, "ip -n red -j neighbour show 10.244.0.1 dev eth0")[0];
     assert_eq!(gateway["state"], json!(["PERMANENT"]));
-    for parameter in ["accept_dad", "accept_ra"] {
+    for (parameter, wanted) in [
+        ("accept_dad", "0"),
+        ("accept_ra", "0"),
+        ("disable_ipv6", "1"),
+    ] {
         let path = format!("/proc/sys/net/ipv6/conf/eth0/{parameter}");
         let script = format!("! test -e {path} || ip netns exec red cat {path}");
-        assert!(
-            matches!(shell(node, &script).trim(), "0" | ""),
-            "{parameter}"
-        );
+        let value = shell(node, &script);
+        assert!([wanted, ""].contains(&value.trim()), "{parameter}: {value}");
     }
 
     // Outside.
@@ -166,34 +168,18 @@ fn the_bridge_keeps_its_link_layer_address_when_pods_come_and_go() {
 fn a_pod_that_is_removed_leaves_nothing() {
     let lab = cluster(1);
     let node = first(&lab);
-    let everything = "ip -o link; ip -o -4 address; ip -4 route show table all; \
-        ip neighbour show nud permanent; ls /run/netns /run/podnet/pods; \
-        iptables-save | grep -v '^[#:]'";
-    let seen = || -> BTreeSet<String> {
-        let lines = shell(node, everything);
-        lines.lines().map(str::to_owned).collect()
-    };
     // The bridge keeps its carrier.
     add(node, "green");
-    let before = seen();
+    let before = everything(node);
     let red = add(node, "red");
-    assert!(seen().len() > before.len());
+    assert!(everything(node).len() > before.len());
     ask(node, &["pod", "rm", "red"]);
     assert_eq!(refusal(node, &["pod", "show", "red"]), code(4, "not_found"));
     assert_eq!(refusal(node, &["pod", "rm", "red"]), code(4, "not_found"));
     assert!(!attempt(node, "test -e /run/netns/red").ok());
     let host_end = format!("ip link show {}", text(&red["host_ifname"]));
     assert!(!attempt(node, &host_end).ok());
-    // A look that was under way knew nothing of the removal.
-    until(
-        "nothing more or less",
-        &[BTreeSet::new(), BTreeSet::new()],
-        || {
-            let now = seen();
-            let less = before.difference(&now).cloned().collect();
-            [less, now.difference(&before).cloned().collect()]
-        },
-    );
+    until_again(node, &before);
 }
 
 #[test]

@@ -83,6 +83,21 @@ fn every_voter_dies_at_every_stage_of_a_decision() {
     }
 }
 
+/// Everybody gets another address again and again, while a member joins.
+#[test]
+fn voters_move_amid_a_decision() {
+    for seed in 0..50 {
+        let mut plan = Plan::quiet(seed, 3, 5, 8)
+            .act(2000, Act::Join { host: 3 })
+            .act(2500, Act::Join { host: 4 });
+        for (at, host) in (1990..2700).step_by(10).zip((0..5).cycle()) {
+            plan = plan.act(at + seed % 10, Act::Move { host });
+        }
+        plan.weather.delay = 50;
+        assert_sound(&plan);
+    }
+}
+
 /// A member leaves, dies at some stage of it, and comes back as somebody else.
 fn leave(seed: u64, stage: usize) -> Plan {
     Plan::quiet(seed, 1, 2, 4)

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use podnet_core::time::Moment;
@@ -103,6 +104,13 @@ impl Board {
         }
     }
 
+    /// The values that this node has published.
+    pub(crate) fn published(&self) -> Vec<(Key, Rc<str>)> {
+        let own = self.entries[&self.own].values.iter();
+        own.map(|(key, (_, value))| (*key, Rc::clone(value)))
+            .collect()
+    }
+
     /// One gossip interval: one's own heartbeat rises, and what is long dead is dropped.
     pub(crate) fn tick(&mut self, now: Moment) {
         let (own, grace) = (self.own, self.grace);
@@ -157,11 +165,13 @@ impl Board {
             address: id.1,
             live: *id == self.own || entry.is_live(now),
             last_seen: entry.last_rise,
-            values: entry
-                .values
-                .iter()
-                .map(|(key, (_, value))| (*key, value.to_string()))
-                .collect(),
+            values: Arc::new(
+                entry
+                    .values
+                    .iter()
+                    .map(|(key, (_, value))| (*key, value.to_string()))
+                    .collect(),
+            ),
         };
         self.entries.iter().map(raw).collect()
     }

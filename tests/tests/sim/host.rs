@@ -22,6 +22,8 @@ pub(crate) struct Host {
     pub(crate) address: SocketAddrV4,
     /// What is fsynced; none: the host is not told to join yet.
     pub(crate) disk: Option<Durable>,
+    /// How often gossip was started; fsynced too.
+    pub(crate) epoch: u64,
     /// In the run directory, which dies with the boot.
     pub(crate) boot: Boot,
     /// The block of the data path: set by the agent, outlives it, dies with the boot.
@@ -65,7 +67,8 @@ impl Host {
     /// Starts the agent on what is on disk.
     pub(crate) fn start(&mut self, now: u64, grace: u64, rng: &mut fastrand::Rng) {
         let Some(disk) = &mut self.disk else { return };
-        disk.epoch += 1;
+        self.epoch += 1;
+        disk.epoch = self.epoch;
         let identity = Identity {
             node: self.node,
             boot: self.boot,
@@ -88,6 +91,21 @@ impl Host {
             nudges: NUDGES,
             nudged: now,
         });
+    }
+
+    /// The running host gets another address: to gossip, its agent is another node from now on.
+    pub(crate) fn relocate(&mut self, address: SocketAddrV4, grace: u64) {
+        self.address = address;
+        let Some(agent) = &mut self.agent else { return };
+        self.epoch += 1;
+        let own = (self.node, address);
+        let mut board = Board::new(own, self.epoch, Duration::from_secs(grace));
+        for (key, value) in agent.board.published() {
+            board.set(key, &value);
+        }
+        board.set(Key::Node, &record(self.epoch));
+        agent.board = board;
+        agent.reader = Reader::default();
     }
 
     pub(crate) fn kill(&mut self) {

@@ -1,6 +1,8 @@
 //! Faults of a driver or of the machine's inputs, each of which breaks a rule of the protocol. The
 //! simulator is worth something only if it finds them.
 
+use std::sync::Arc;
+
 use podnet_core::claim::{Durable, Identity, Outcome};
 use podnet_core::view::RawEntry;
 use podnet_proto::gossip::{AccRecord, Key, Want, WantKind, decode, encode};
@@ -79,18 +81,21 @@ impl Mutant {
                 let own = raw.iter().find(|entry| entry.node == identity.node);
                 let acc = own.and_then(|entry| entry.values.get(&Key::Acc)).cloned();
                 for entry in raw.iter_mut().filter(|entry| !entry.live) {
-                    entry
-                        .values
-                        .insert(Key::Acc, acc.clone().unwrap_or_default());
+                    let values = Arc::make_mut(&mut entry.values);
+                    values.insert(Key::Acc, acc.clone().unwrap_or_default());
                 }
             }
             Self::AnyWish => {
                 for entry in raw.iter_mut() {
-                    rewrite(&mut entry.values, Key::Want, |want: &mut Want| {
-                        if want.want == WantKind::Join {
-                            want.replaces = durable.registered(entry.node);
-                        }
-                    });
+                    rewrite(
+                        Arc::make_mut(&mut entry.values),
+                        Key::Want,
+                        |want: &mut Want| {
+                            if want.want == WantKind::Join {
+                                want.replaces = durable.registered(entry.node);
+                            }
+                        },
+                    );
                 }
             }
             Self::Sound
@@ -104,11 +109,15 @@ impl Mutant {
 }
 
 fn forget_accepted(entry: &mut RawEntry) {
-    rewrite(&mut entry.values, Key::Acc, |acc: &mut AccRecord| {
-        let promised = acc.acceptor.promised;
-        let kept = |(ballot, _): &(_, _)| Some(*ballot) == promised;
-        acc.acceptor.accepted = acc.acceptor.accepted.take().filter(kept);
-    });
+    rewrite(
+        Arc::make_mut(&mut entry.values),
+        Key::Acc,
+        |acc: &mut AccRecord| {
+            let promised = acc.acceptor.promised;
+            let kept = |(ballot, _): &(_, _)| Some(*ballot) == promised;
+            acc.acceptor.accepted = acc.acceptor.accepted.take().filter(kept);
+        },
+    );
 }
 
 fn rewrite<T>(

@@ -23,6 +23,8 @@ pub(crate) enum Act {
     },
     /// The host reboots: the run directory and the pods are gone. `moves`: with another address.
     Reboot { host: usize, down: u64, moves: bool },
+    /// The host gets another address while it runs.
+    Move { host: usize },
     /// The agent is stopped for a while; its pods run on.
     Freeze { host: usize, time: u64 },
     /// The network is cut, on top of the cuts that there are.
@@ -96,6 +98,13 @@ impl Plan {
             let at = rng.u64(0..horizon);
             let act = plan.random_act(&mut rng, &mut voters_to_leave);
             plan.acts.push((at, act));
+        }
+        // Of some seeds only, and last: the others have the schedules that they always had.
+        if seed % 3 == 1 {
+            for _ in 0..rng.usize(1..6) {
+                let host = rng.usize(0..hosts);
+                plan.acts.push((rng.u64(0..horizon), Act::Move { host }));
+            }
         }
         plan
     }

@@ -22,6 +22,7 @@ pub(crate) fn new_host(rng: &mut fastrand::Rng) -> Host {
         node: new_node(rng),
         address: new_address(rng),
         disk: None,
+        epoch: 0,
         boot: Boot(rng.u64(..)),
         pods: None,
         agent: None,

@@ -168,6 +168,11 @@ impl World {
                 }
             }
             Act::Reboot { host, down, moves } => self.reboot(host, down, moves),
+            Act::Move { host } => {
+                let address = new_address(&mut self.rng);
+                self.hosts[host].relocate(address, self.plan.grace);
+                self.wake(host, self.now + 2);
+            }
             Act::Freeze { host, time } => {
                 if let Some(agent) = &mut self.hosts[host].agent {
                     agent.frozen_until = self.now + time;

@@ -20,6 +20,10 @@ pub struct Durable {
     pub acceptor: Acceptor,
     /// The boot that gives its block back, and never uses one again.
     pub leaving: Option<Boot>,
+    /// Whether the ledger has given that boot up since: the data path and this state are all that is
+    /// left to end.
+    #[serde(default)]
+    pub released: bool,
     /// Whether another host took this node's claim over while this one was alive.
     pub dup: bool,
 }
@@ -35,6 +39,7 @@ impl Durable {
             acceptor: Acceptor::after(&ledger, None),
             ledger: Some(ledger),
             leaving: None,
+            released: false,
             dup: false,
         }
     }
@@ -49,6 +54,7 @@ impl Durable {
             ledger: None,
             acceptor: Acceptor::default(),
             leaving: None,
+            released: false,
             dup: false,
         }
     }

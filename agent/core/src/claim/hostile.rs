@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
+use std::sync::Arc;
 use std::time::Duration;
 
 use podnet_proto::gossip::{
@@ -160,13 +161,13 @@ fn entry() -> impl Strategy<Value = RawEntry> {
         address: SocketAddrV4::new([192, 0, 2, 1].into(), port),
         live,
         last_seen: None,
-        values: BTreeMap::from([
+        values: Arc::new(BTreeMap::from([
             (Key::Use, values.0),
             (Key::Want, values.1),
             (Key::Acc, values.2),
             (Key::Prop, values.3),
             (Key::Snap, values.4),
-        ]),
+        ])),
     })
 }
 

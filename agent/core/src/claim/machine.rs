@@ -45,8 +45,6 @@ pub struct Machine {
     refused: usize,
     /// Since when this process asks for a release.
     leaving_since: Option<Moment>,
-    /// The ledger gave this boot up while this process asked for it.
-    released: bool,
     proposer: Proposer,
     publisher: Publisher,
 }
@@ -64,7 +62,6 @@ impl Machine {
             stale: true,
             refused: 0,
             leaving_since: None,
-            released: false,
             proposer: Proposer::new(identity.node, identity.instance, rng.fork()),
             publisher: Publisher::new(rng),
         }
@@ -90,6 +87,7 @@ impl Machine {
     pub fn leave(&mut self) {
         if self.durable.leaving != Some(self.identity.boot) {
             self.durable.leaving = Some(self.identity.boot);
+            self.durable.released = false;
             self.dirty = true;
             self.stale = true;
         }
@@ -146,7 +144,11 @@ impl Machine {
         Outcome {
             persist: std::mem::take(&mut self.dirty),
             using: node.using(),
-            state: node.state(view, self.quorum(now, view).ok(), self.released || waited),
+            state: node.state(
+                view,
+                self.quorum(now, view).ok(),
+                self.durable.released || waited,
+            ),
             keys,
             nudge,
             wake: turn.map_or(tick, |turn| turn.clamp(now, tick)),
@@ -179,7 +181,7 @@ impl Machine {
         let after = newer.boots.get(&self.identity.node);
         let own_boot = self.identity.boot;
         if before == Some(own_boot) {
-            self.released |= after.is_none() && self.durable.leaving == Some(own_boot);
+            self.durable.released |= after.is_none() && self.durable.leaving == Some(own_boot);
             self.durable.dup |= after.is_some_and(|boot| *boot != own_boot);
         }
         self.durable.adopt(newer);

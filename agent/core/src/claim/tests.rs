@@ -82,7 +82,7 @@ impl Host {
             address: SocketAddrV4::new([192, 0, 2, 1].into(), 1),
             live,
             last_seen: None,
-            values: self.keys.clone(),
+            values: self.keys.clone().into(),
         }
     }
 

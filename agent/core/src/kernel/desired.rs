@@ -9,7 +9,7 @@ use podnet_proto::{NodeId, PodNetwork, network};
 use super::link::{Bridge, IfName, MacAddr, Mtu, PodLink};
 use super::observed::UnderlayPath;
 use super::route::{NextHop, Route, RouteKey};
-use super::sysctl::{Sysctl, SysctlValue};
+use super::sysctl::{FORWARDING, Sysctl, SysctlValue};
 use crate::firewall::{self, RuleSet};
 
 /// A block of a peer.
@@ -104,7 +104,7 @@ pub fn desired(input: &Input<'_>) -> Desired {
             .map(|route| (route.key(), route))
             .collect(),
         firewall: firewall::rules(&pod_networks, &excluded),
-        sysctls: BTreeMap::from([(Sysctl::Ipv4Forward, "1".to_owned())]),
+        sysctls: BTreeMap::from([(Sysctl::Ipv4Forward, FORWARDING.to_owned())]),
     }
 }
 

@@ -65,10 +65,10 @@ fn sysctls(desired: &Desired, observed: &Observed, plan: &mut Plan) {
     let Some(found) = &observed.sysctls else {
         return;
     };
-    for (&sysctl, value) in &desired.sysctls {
-        if found.get(&sysctl).is_some_and(|found| found != value) {
+    for (sysctl, value) in &desired.sysctls {
+        if found.get(sysctl).is_some_and(|found| found != value) {
             plan.ops.push(Op::SetSysctl {
-                sysctl,
+                sysctl: sysctl.clone(),
                 value: value.clone(),
             });
         }

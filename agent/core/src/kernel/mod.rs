@@ -29,6 +29,6 @@ pub use observed::{
 pub use op::{Op, OpError, OpErrorClass, OpErrorKind};
 pub use route::{NextHop, PROTOCOL, Route, RouteKey};
 pub use scope::{PodView, Scope};
-pub use sysctl::{Sysctl, SysctlValue};
+pub use sysctl::{FORWARDING, Sysctl, SysctlValue};
 
 mod sysctl;

@@ -140,6 +140,8 @@ pub struct HostAddress {
     pub index: IfIndex,
     /// The name of the interface.
     pub ifname: IfName,
+    /// The interface's link-layer address, if it has one.
+    pub mac: Option<MacAddr>,
     /// The interface's MTU.
     pub mtu: Mtu,
     /// Whether the interface is up.

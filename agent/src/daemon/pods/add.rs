@@ -174,12 +174,11 @@ impl Agent {
             drop(answer.send(Err(error::store(&store_error))));
             return;
         }
-        let namespaces: Vec<u64> = self
-            .pods
-            .records
-            .values()
-            .filter_map(|other| other.link.netns.inode)
-            .collect();
+        let namespaces = if link.netns.made {
+            Vec::new()
+        } else {
+            self.pods.namespaces()
+        };
         let gone = self.pods.records.insert(name.clone(), record);
         self.pods.busy.insert(name.clone(), VecDeque::new());
         let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());

@@ -55,6 +55,12 @@ impl Pods {
             .collect()
     }
 
+    /// The inode numbers of the namespaces that pods have.
+    fn namespaces(&self) -> Vec<u64> {
+        let records = self.records.values();
+        records.filter_map(|pod| pod.link.netns.inode).collect()
+    }
+
     fn by_host_end(&self, host_ifname: &IfName) -> Option<&PodRecord> {
         self.records
             .values()

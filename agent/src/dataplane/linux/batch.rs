@@ -11,7 +11,7 @@ use super::neighbour;
 /// Changes that follow one another and can be made together.
 #[derive(Debug, PartialEq)]
 pub(super) enum Batch<'a> {
-    SetSysctl(Sysctl, &'a SysctlValue),
+    SetSysctl(&'a Sysctl, &'a SysctlValue),
     CreateBridge(&'a Bridge),
     UpdateBridge(&'a Bridge),
     DeleteBridge(&'a IfName),
@@ -32,7 +32,7 @@ pub(super) enum Batch<'a> {
 impl<'a> Batch<'a> {
     fn of(op: &'a Op) -> Self {
         match op {
-            Op::SetSysctl { sysctl, value } => Self::SetSysctl(*sysctl, value),
+            Op::SetSysctl { sysctl, value } => Self::SetSysctl(sysctl, value),
             Op::CreateBridge(bridge) => Self::CreateBridge(bridge),
             Op::UpdateBridge(bridge) => Self::UpdateBridge(bridge),
             Op::DeleteBridge(name) => Self::DeleteBridge(name),

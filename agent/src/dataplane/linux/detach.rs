@@ -22,8 +22,12 @@ use super::netns;
 use super::socket::Socket;
 use super::{Host, PODS_AT_ONCE};
 
-/// How long a removal waits for others to join it: little beside what it takes.
-const GATHER: Duration = Duration::from_millis(1);
+/// How long a removal waits for others to join it, and again as long as one has: little beside
+/// what it takes.
+const GATHER: Duration = Duration::from_millis(2);
+
+/// How often it waits at most.
+const GATHERINGS: usize = 5;
 
 /// A host end to be removed, and whom to tell.
 struct Removal {
@@ -89,7 +93,7 @@ impl Removals {
             })
             .unzip();
         self.waiting().extend(removals);
-        sleep(GATHER).await;
+        self.gather().await;
         {
             let _turn = self.turn.lock().await;
             let waiting = mem::take(&mut *self.waiting());
@@ -101,6 +105,19 @@ impl Removals {
             answer.await.unwrap_or_else(lost)
         });
         join_all(answers).await
+    }
+
+    /// Waits until nobody joins any more.
+    async fn gather(&self) {
+        let mut gathered = 0;
+        for _ in 0..GATHERINGS {
+            let waiting = self.waiting().len();
+            if waiting <= gathered {
+                return;
+            }
+            gathered = waiting;
+            sleep(GATHER).await;
+        }
     }
 
     fn waiting(&self) -> std::sync::MutexGuard<'_, Vec<Removal>> {

@@ -274,15 +274,15 @@ pub(super) async fn update_bridge(socket: &Socket, bridge: &Bridge) -> Result<()
 }
 
 /// Sets what a bridge cannot be born with: an MTU that it is born with counts as nobody's choice,
-/// and changes with its ports.
+/// and changes with its ports. It comes up last: one that is up with its MTU has the rest.
 async fn set_right(
     socket: &Socket,
     bridge: &Bridge,
     mac: Option<MacAddr>,
 ) -> Result<(), KernelError> {
     tolerate_no_ipv6(socket.request(no_ipv6(&bridge.name), 0).await)?;
-    socket.request(settings(bridge, mac), 0).await?;
-    sysctl::prepare_bridge(&bridge.name).await
+    sysctl::prepare_bridge(&bridge.name).await?;
+    socket.request(settings(bridge, mac), 0).await.map(drop)
 }
 
 fn settings(bridge: &Bridge, mac: Option<MacAddr>) -> RouteNetlinkMessage {

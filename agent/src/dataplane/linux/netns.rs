@@ -19,7 +19,8 @@ use tokio::time::timeout;
 
 use super::errno::{Errno, KernelError};
 use super::socket::{DEADLINE, Socket};
-use super::sysctl;
+use super::sysctl::{self, PodIpv6};
+use crate::fault;
 
 /// The network namespace of the calling thread.
 const OWN: &str = "/proc/thread-self/ns/net";
@@ -142,12 +143,13 @@ pub(super) async fn enter(
 /// Opens the namespace that a path leads to, or makes one there, and a socket inside.
 pub(super) async fn enter_or_make(
     path: &Path,
+    ipv6: PodIpv6,
     driver: &runtime::Handle,
 ) -> Result<Entered, KernelError> {
     let (path, driver) = (path.to_owned(), driver.clone());
     on_thread(move || match open_inside(&path, &driver)? {
         Some(found) => Ok(Entered::Found(found)),
-        None => make(&path, &driver).map(Entered::Made),
+        None => make(&path, ipv6, &driver).map(Entered::Made),
     })
     .await?
 }
@@ -169,7 +171,7 @@ fn open_inside(path: &Path, driver: &runtime::Handle) -> Result<Option<Inside>, 
 
 /// Makes a namespace and mounts it at a path, as `ip netns add` does, with podnet's parameters for
 /// the interfaces to come. The calling thread stays in it.
-fn make(path: &Path, driver: &runtime::Handle) -> Result<Inside, KernelError> {
+fn make(path: &Path, ipv6: PodIpv6, driver: &runtime::Handle) -> Result<Inside, KernelError> {
     if let Some(directory) = path.parent() {
         share(directory)?;
     }
@@ -178,7 +180,8 @@ fn make(path: &Path, driver: &runtime::Handle) -> Result<Inside, KernelError> {
         .create_new(true)
         .mode(MADE_MODE)
         .open(path)?;
-    let made = populate(path, driver);
+    fault::point("file of a namespace");
+    let made = populate(path, ipv6, driver);
     if made.is_err() {
         // The first error counts.
         let _ = remove(path);
@@ -186,8 +189,9 @@ fn make(path: &Path, driver: &runtime::Handle) -> Result<Inside, KernelError> {
     made
 }
 
-fn populate(path: &Path, driver: &runtime::Handle) -> Result<Inside, KernelError> {
+fn populate(path: &Path, ipv6: PodIpv6, driver: &runtime::Handle) -> Result<Inside, KernelError> {
     unshare(CloneFlags::CLONE_NEWNET)?;
+    fault::point("namespace");
     mount(
         Some(OWN),
         path,
@@ -195,7 +199,8 @@ fn populate(path: &Path, driver: &runtime::Handle) -> Result<Inside, KernelError
         MsFlags::MS_BIND,
         None::<&str>,
     )?;
-    sysctl::prepare_pod_defaults()?;
+    fault::point("mount of a namespace");
+    sysctl::prepare_pod_defaults(ipv6)?;
     let netns = Netns::open(path)?.ok_or(KernelError::Incomplete("namespace"))?;
     let socket = Socket::route(driver)?;
     Ok(Inside { netns, socket })
@@ -210,7 +215,9 @@ fn share(directory: &Path) -> Result<(), KernelError> {
     let _lock = lock.map_err(|(_, errno)| errno)?;
     let shared = || {
         let flags = MsFlags::MS_SHARED;
-        mount(None::<&str>, directory, None::<&str>, flags, None::<&str>)
+        let shared = mount(None::<&str>, directory, None::<&str>, flags, None::<&str>);
+        fault::point("propagation of the directory of namespaces");
+        shared
     };
     match shared() {
         // It is not a mount point yet.
@@ -223,6 +230,7 @@ fn share(directory: &Path) -> Result<(), KernelError> {
                 flags,
                 None::<&str>,
             )?;
+            fault::point("mount of the directory of namespaces");
             Ok(shared()?)
         }
         result => Ok(result?),
@@ -266,7 +274,10 @@ fn remove(path: &Path) -> Result<(), KernelError> {
         Ok(()) | Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => {}
         Err(errno) => return Err(errno.into()),
     }
-    match fs::remove_file(path).map_err(KernelError::from) {
+    fault::point("unmount of a namespace");
+    let removed = fs::remove_file(path).map_err(KernelError::from);
+    fault::point("removal of the file of a namespace");
+    match removed {
         Err(error) if !error.is(Errno::NotFound) => Err(error),
         Ok(()) | Err(_) => Ok(()),
     }

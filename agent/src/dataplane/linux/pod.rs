@@ -15,7 +15,8 @@ use super::carrier::{self, Way};
 use super::errno::{Errno, KernelError};
 use super::link::{self, HOST_END_GROUP, Link};
 use super::netns::{self, Entered, Inside};
-use super::{Host, inside, neighbour, sysctl};
+use super::sysctl::{self, PodIpv6};
+use super::{Host, inside, neighbour};
 
 /// Attaches a pod, whole or not at all.
 pub(super) async fn attach(host: &Host, pod: &PodLink) -> Result<(), OpError> {
@@ -80,7 +81,7 @@ async fn open_or_make(host: &Host, pod: &PodLink) -> Result<(Inside, bool), OpEr
         let found = open(host, pod).await?.ok_or_else(|| missing(pod))?;
         return Ok((found, false));
     }
-    match netns::enter_or_make(&pod.netns.path, host.driver.runtime()).await {
+    match netns::enter_or_make(&pod.netns.path, PodIpv6::of(pod), host.driver.runtime()).await {
         Ok(Entered::Made(made)) => Ok((made, true)),
         Ok(Entered::Found(found)) => {
             let found = expected(host, pod, found)?;
@@ -236,10 +237,10 @@ async fn finish(
     let outside = set_outside(host, pod, bridge);
     let inside = async {
         if !made {
-            let ifname = pod.ifname.clone();
+            let (ifname, ipv6) = (pod.ifname.clone(), PodIpv6::of(pod));
             let prepared = namespace
                 .netns
-                .run(move || sysctl::prepare_pod_interface(&ifname))
+                .run(move || sysctl::prepare_pod_interface(&ifname, ipv6))
                 .await;
             let prepared = prepared.and_then(|result| result.map_err(KernelError::from));
             prepared.map_err(|error| error.at(format!("parameters of pod {}", pod.pod)))?;

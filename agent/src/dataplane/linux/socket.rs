@@ -27,6 +27,7 @@ use tokio::sync::{Mutex, oneshot};
 use tokio::time::timeout;
 
 use super::errno::{Errno, KernelError};
+use crate::fault;
 
 /// How long one request, or one dump, may take.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
@@ -160,9 +161,12 @@ impl<T: Message> Socket<T> {
         let mut answers = Vec::with_capacity(requests.len());
         let mut requests = requests.into_iter().peekable();
         while requests.peek().is_some() {
-            let chunk: Vec<_> = requests.by_ref().take(BATCH).collect();
+            let together = if fault::awaited() { 1 } else { BATCH };
+            let chunk: Vec<_> = requests.by_ref().take(together).collect();
             let count = chunk.len();
-            match self.exchange(chunk, NLM_F_ACK).await {
+            let exchanged = self.exchange(chunk, NLM_F_ACK).await;
+            fault::point("netlink request");
+            match exchanged {
                 Ok(replies) if replies.len() == count => {
                     answers.extend(replies.into_values().map(Reply::into_answer));
                 }

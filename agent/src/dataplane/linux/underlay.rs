@@ -32,6 +32,7 @@ pub(super) async fn addresses(socket: &Socket) -> Result<Vec<HostAddress>, Kerne
                 address: found.address,
                 index: link::index_of(link),
                 ifname: name(link)?,
+                mac: link.mac,
                 mtu: Mtu(link.mtu),
                 up: link.up,
                 global: found.global && !link.loopback,

@@ -88,7 +88,7 @@ async fn the_longest_values_of_all_keys_replicate() {
     gossips[0].set(values.clone()).await.unwrap();
     eventually("200 KB of values", async || {
         let entry = entry(&gossips[1], 1).await?;
-        (entry.values == values).then_some(())
+        (*entry.values == values).then_some(())
     })
     .await;
 

@@ -19,10 +19,10 @@ pub(super) fn refused(errno: i32, why: impl fmt::Display) -> OpError {
 }
 
 impl Kernel {
-    pub(super) fn change_sysctl(&mut self, sysctl: Sysctl, value: &str) -> Result<(), OpError> {
+    pub(super) fn change_sysctl(&mut self, sysctl: &Sysctl, value: &str) -> Result<(), OpError> {
         let slot = self
             .sysctls
-            .get_mut(&sysctl)
+            .get_mut(sysctl)
             .ok_or_else(|| missing(sysctl))?;
         value.clone_into(slot);
         Ok(())

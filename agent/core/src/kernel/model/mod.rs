@@ -78,7 +78,7 @@ impl Kernel {
     /// Where the kernel refuses; then nothing has changed.
     pub fn apply(&mut self, op: &Op) -> Result<(), OpError> {
         match op {
-            Op::SetSysctl { sysctl, value } => self.change_sysctl(*sysctl, value)?,
+            Op::SetSysctl { sysctl, value } => self.change_sysctl(sysctl, value)?,
             Op::CreateBridge(bridge) => self.create_bridge(bridge)?,
             Op::UpdateBridge(bridge) => self.update_bridge(bridge)?,
             Op::DeleteBridge(name) => self.delete_bridge(name)?,

@@ -131,6 +131,7 @@ impl Kernel {
                 address: *address,
                 index: link.index,
                 ifname: name.clone(),
+                mac: Some(link.mac),
                 mtu: link.mtu,
                 up: link.up,
                 global: !address.ip().is_loopback(),

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::super::super::ObserveError;
 use super::super::netns::on_thread;
+use crate::fault;
 
 /// How long iptables waits for the lock that its legacy variant takes, in seconds.
 const LOCK_WAIT: &str = "5";
@@ -158,9 +159,9 @@ impl Programs {
     /// Changes tables; each as a whole, or not at all.
     pub(super) async fn restore(self, script: &str) -> Result<(), ProgramError> {
         let program = format!("{}-restore", self.prefix);
-        run(&program, &["-w", LOCK_WAIT, "--noflush"], script)
-            .await
-            .map(drop)
+        let restored = run(&program, &["-w", LOCK_WAIT, "--noflush"], script).await;
+        fault::point("end of iptables");
+        restored.map(drop)
     }
 }
 
@@ -175,9 +176,11 @@ async fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, P
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
-        if let Some(mut stdin) = child.stdin.take() {
+        if let Some(mut stdin) = child.stdin.take().filter(|_| !input.is_empty()) {
+            fault::point("start of iptables");
             // A program that ends without reading has said why.
             let _ = stdin.write_all(input.as_bytes()).await;
+            fault::point("input of iptables");
         }
         child.wait_with_output().await
     };

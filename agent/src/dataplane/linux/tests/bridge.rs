@@ -155,7 +155,7 @@ fn a_kernel_parameter_is_set() {
             apply(
                 &linux,
                 Op::SetSysctl {
-                    sysctl,
+                    sysctl: sysctl.clone(),
                     value: value.clone(),
                 },
             )

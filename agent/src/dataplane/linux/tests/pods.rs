@@ -103,11 +103,15 @@ fn two_pods_talk() {
         run("ip netns exec red ping -c1 -W2 10.244.0.3");
         run("ip netns exec blue ping -c1 -W2 10.244.0.1");
         run("ping -c1 -W2 10.244.0.2");
-        for file in ["accept_dad", "accept_ra"] {
+        for (file, wanted) in [
+            ("accept_dad", "0"),
+            ("accept_ra", "0"),
+            ("disable_ipv6", "1"),
+        ] {
             let value = run(&format!(
                 "ip netns exec red cat /proc/sys/net/ipv6/conf/eth0/{file}"
             ));
-            assert_eq!(value.trim(), "0", "{file}");
+            assert_eq!(value.trim(), wanted, "{file}");
         }
         let host_end = run(&format!("ip -6 address show dev {}", red.host_ifname));
         assert!(!host_end.contains("inet6"), "{host_end}");

@@ -1,0 +1,93 @@
+//! Following the host's address: what peers are told changes with it.
+
+use std::net::Ipv4Addr;
+
+use podnet_core::advertise::{Underlay, Verdict, seat};
+use podnet_core::time::Moment;
+
+use super::agent::Agent;
+use super::error;
+use crate::reconciler::Parts;
+use crate::store::Member;
+
+/// How many addresses to remember at which members were.
+const MOST_SEEDS: usize = 16;
+
+impl Agent {
+    /// Judges, after a look at the host's addresses, whether peers are to be told another one.
+    pub(super) async fn follow_address(&mut self) {
+        let now = self.now();
+        let (Some(membership), Some(addresses), None) = (
+            &mut self.membership,
+            &self.reconciling.addresses,
+            &self.reconciling.blind,
+        ) else {
+            return;
+        };
+        let told = *membership.member.advertise.ip();
+        if let Some(seat) =
+            seat(told, addresses).filter(|seat| membership.seat.as_ref() != Some(seat))
+        {
+            tracing::info!(%told, device = %seat.ifname, "announcing the address on its link");
+            self.announcer.announce(seat.clone());
+            membership.seat = Some(seat);
+        }
+        // The user has said which one it is.
+        if membership.member.advertise_fixed {
+            return;
+        }
+        let underlay = Underlay {
+            addresses,
+            ways: &self.reconciling.underlay,
+        };
+        match membership.follower.judge(now, told, underlay) {
+            Verdict::Stays => {}
+            Verdict::Waits(until) => {
+                let due = self.start + until.since(Moment::START);
+                self.reconciling.look_at(Parts::routes(), due);
+            }
+            Verdict::Becomes(address) => self.advertise(address).await,
+        }
+    }
+
+    /// Tells peers another address: the disk first, then gossip, to which a node at another address
+    /// is another node.
+    async fn advertise(&mut self, address: Ipv4Addr) {
+        let Some(membership) = &mut self.membership else {
+            return;
+        };
+        let member = moved(&membership.member, address);
+        let (from, to) = (membership.member.advertise, member.advertise);
+        tracing::info!(%from, %to, "the host's address has changed: peers are told the new one");
+        if let Err(store_error) = self.state_dir.save_member(&member) {
+            tracing::error!(
+                error = error::chain(&store_error),
+                "the new address cannot be written: peers are not told"
+            );
+            membership.disk_error = Some(error::store(&store_error));
+            self.reconciling.look_again(Parts::routes());
+            return;
+        }
+        if !membership.unsaved {
+            membership.disk_error = None;
+        }
+        membership.member = member;
+        self.restart_gossip(0).await;
+        self.reconciling.want(Parts::all());
+        self.step_soon();
+    }
+}
+
+/// The membership of a node whose address has changed. Its old one is remembered: it may be another
+/// member's by now, as when two swap theirs.
+fn moved(member: &Member, address: Ipv4Addr) -> Member {
+    let mut moved = member.clone();
+    moved.advertise.set_ip(address);
+    moved
+        .seeds
+        .retain(|seed| ![member.advertise, moved.advertise].contains(seed));
+    moved.seeds.push(member.advertise);
+    let excess = moved.seeds.len().saturating_sub(MOST_SEEDS);
+    moved.seeds.drain(..excess);
+    moved
+}

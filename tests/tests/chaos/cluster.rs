@@ -1,0 +1,140 @@
+//! The cluster that things happen to, and what may be expected of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
+use std::time::Duration;
+
+use podnet_lab::{Direction, Lab, Node};
+
+use crate::action::{Action, NODES, Tampering};
+
+/// How long `podnetctl` is given: an agent may be frozen.
+const PATIENCE: &str = "3s";
+
+/// The agents' intervals: much happens in little time.
+const GOSSIP: Duration = Duration::from_millis(250);
+const RESYNC: Duration = Duration::from_secs(1);
+
+pub(crate) struct Cluster {
+    pub(crate) lab: Lab,
+    /// The pods that have to be there, by node.
+    pub(crate) certain: BTreeMap<usize, BTreeSet<String>>,
+}
+
+/// What an action says of a pod.
+enum Outcome {
+    There(usize, String),
+    /// It was removed, or its removal or addition came to an unknown end.
+    Uncertain(usize, String),
+    /// All pods of the node may be gone.
+    Lost(usize),
+}
+
+impl Cluster {
+    /// A cluster in good times.
+    pub(crate) fn up() -> Self {
+        let lab = Lab::builder()
+            .nodes(u8::try_from(NODES).unwrap())
+            .timing("gossip_interval", GOSSIP)
+            .timing("resync", RESYNC)
+            .join(true)
+            .up()
+            .unwrap();
+        Self {
+            lab,
+            certain: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn node(&self, index: usize) -> Node<'_> {
+        self.lab.node(&format!("node{}", index + 1)).unwrap()
+    }
+
+    /// Lets actions happen at the same time.
+    pub(crate) fn carry_out(&mut self, actions: &[Action]) {
+        let this = &*self;
+        let outcomes: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = actions
+                .iter()
+                .map(|action| scope.spawn(move || this.happen(action)))
+                .collect();
+            threads
+                .into_iter()
+                .filter_map(|thread| thread.join().unwrap())
+                .collect()
+        });
+        for outcome in outcomes {
+            match outcome {
+                Outcome::There(node, pod) => {
+                    self.certain.entry(node).or_default().insert(pod);
+                }
+                Outcome::Uncertain(node, pod) => {
+                    self.certain.entry(node).or_default().remove(&pod);
+                }
+                Outcome::Lost(node) => {
+                    self.certain.remove(&node);
+                }
+            }
+        }
+    }
+
+    fn happen(&self, action: &Action) -> Option<Outcome> {
+        match action {
+            Action::Kill(node) => self.node(*node).kill().unwrap(),
+            Action::Stop(node) => self.node(*node).term().unwrap(),
+            Action::Start(node) => self.node(*node).start().unwrap(),
+            Action::Freeze(node) => self.node(*node).stop().unwrap(),
+            Action::Thaw(node) => self.node(*node).cont().unwrap(),
+            Action::Heal => self.lab.heal().unwrap(),
+            Action::Cut(first) => {
+                let nodes = self.lab.nodes();
+                let (some, others) = nodes.split_at(*first);
+                self.lab.cut(some, others, Direction::Both).unwrap();
+            }
+            Action::Reboot(node) => {
+                self.node(*node).reboot().unwrap();
+                return Some(Outcome::Lost(*node));
+            }
+            Action::Tamper(node, tampering) => {
+                // There may be nothing to change.
+                self.node(*node)
+                    .exec(["bash", "-c", tampering.script()])
+                    .unwrap();
+                let lost = *tampering == Tampering::NamespaceRemoved;
+                return lost.then_some(Outcome::Lost(*node));
+            }
+            Action::AddPod(node, pod) => {
+                let added = self.podnetctl(*node, &["pod", "add", pod]);
+                let outcome = if added {
+                    Outcome::There
+                } else {
+                    Outcome::Uncertain
+                };
+                return Some(outcome(*node, pod.clone()));
+            }
+            Action::RemovePod(node, pod) => {
+                self.podnetctl(*node, &["pod", "rm", pod]);
+                return Some(Outcome::Uncertain(*node, pod.clone()));
+            }
+        }
+        None
+    }
+
+    /// Whether `podnetctl` succeeds; with an agent that is away, it does not.
+    fn podnetctl(&self, node: usize, words: &[&str]) -> bool {
+        let words = [&["--timeout", PATIENCE], words].concat();
+        self.node(node).ctl(words).unwrap().ok()
+    }
+
+    /// Ends the bad times.
+    pub(crate) fn calm(&self) {
+        self.lab.heal().unwrap();
+        for node in self.lab.nodes() {
+            if node.agent().unwrap().is_some() {
+                node.cont().unwrap();
+            } else {
+                node.start().unwrap();
+            }
+        }
+    }
+}

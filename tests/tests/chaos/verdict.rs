@@ -1,0 +1,168 @@
+//! Whether all is as it should be.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::thread;
+use std::time::Duration;
+
+use podnet_lab::{Node, Place, eventually};
+use serde_json::Value;
+
+use crate::action::NODES;
+use crate::cluster::Cluster;
+
+/// How long it may take until all is well again.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Waits until all is well: every node ready with a path to every other, every pod whole and
+/// reachable from everywhere, no address twice, nothing left behind.
+pub(crate) fn all_is_well(cluster: &mut Cluster) {
+    let nodes = cluster.lab.nodes();
+    for node in &nodes {
+        well(&format!("{} is ready", node.name()), || ready(*node));
+    }
+    let mut addresses = BTreeMap::new();
+    for (index, node) in nodes.iter().enumerate() {
+        let what = format!("{} holds its pods, and nothing else", node.name());
+        let pods = well(&what, || whole(*node));
+        for certain in cluster.certain.get(&index).into_iter().flatten() {
+            assert!(
+                pods.contains_key(certain),
+                "{}: {certain} is lost: {pods:?}",
+                node.name()
+            );
+        }
+        for (pod, address) in pods {
+            let place = node.pod(&pod);
+            if let Some(other) = addresses.insert(address, place.clone()) {
+                panic!("{address}: of {other} and of {place}");
+            }
+        }
+    }
+    let from_everywhere = nodes
+        .iter()
+        .map(Node::place)
+        .chain(addresses.values().cloned());
+    thread::scope(|scope| {
+        for from in from_everywhere {
+            let addresses = &addresses;
+            scope.spawn(move || {
+                for (address, to) in addresses {
+                    well(&format!("{} reaches {}", name(&from), name(to)), || {
+                        from.ping(*address).map_err(|e| e.to_string())
+                    });
+                }
+            });
+        }
+    });
+    for node in &nodes {
+        let log = node.log();
+        let panic = log.lines().find(|line| line.contains("panicked"));
+        assert_eq!(panic, None, "{}", node.name());
+    }
+    println!("all is well: {} pods", addresses.len());
+    // Gone pods stay on the list until somebody removes them.
+    for (index, node) in nodes.iter().enumerate() {
+        let certain = cluster.certain.entry(index).or_default();
+        *certain = whole(*node).unwrap().into_keys().collect();
+    }
+}
+
+fn name(place: &Place<'_>) -> String {
+    format!("{place} of {}", place.node().name())
+}
+
+#[track_caller]
+fn well<T>(what: &str, look: impl FnMut() -> Result<T, String>) -> T {
+    match eventually(LIMIT, what, look) {
+        Ok(value) => value,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn ready(node: Node<'_>) -> Result<(), String> {
+    let status = document(node, &["status"])?;
+    let peers = status["peers"].as_array().unwrap();
+    let paths = peers.iter().filter(|peer| peer["path"] == "ok").count();
+    let is_ready = status["phase"] == "ready" && paths == NODES - 1;
+    if is_ready && status["problems"].as_array().unwrap().is_empty() {
+        Ok(())
+    } else {
+        Err(status.to_string())
+    }
+}
+
+/// The pods of a node by name, once the kernel holds what they need and no more.
+fn whole(node: Node<'_>) -> Result<BTreeMap<String, Ipv4Addr>, String> {
+    let list = document(node, &["pod", "list"])?;
+    let mut pods = BTreeMap::new();
+    let mut host_ends = BTreeSet::new();
+    for pod in list
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|pod| pod["state"] != "gone")
+    {
+        if pod["state"] != "ready" {
+            return Err(pod.to_string());
+        }
+        pods.insert(text(&pod["name"]).to_owned(), address(pod));
+        host_ends.insert(text(&pod["host_ifname"]).to_owned());
+    }
+    let addresses: BTreeSet<String> = pods.values().map(ToString::to_string).collect();
+    let names = pods.keys().cloned().collect();
+    same(
+        "host ends",
+        &host_ends,
+        &lines(node, "ls /sys/class/net | grep ^pn || true"),
+    )?;
+    same("namespaces", &names, &lines(node, "ls /run/netns"))?;
+    let neighbours = "ip neighbour show dev podnet0 nud permanent | cut -d' ' -f1";
+    same("neighbours", &addresses, &lines(node, neighbours))?;
+    let routes = lines(node, "ip route show proto 112");
+    if routes.len() != NODES {
+        return Err(format!("routes: {routes:?}"));
+    }
+    let jumps = lines(node, "iptables-save | grep -c -- '-j PODNET-POSTROUTING'");
+    same("jumps", &BTreeSet::from(["1".to_owned()]), &jumps)?;
+    let forwarding = lines(node, "cat /proc/sys/net/ipv4/ip_forward");
+    same("forwarding", &BTreeSet::from(["1".to_owned()]), &forwarding)?;
+    Ok(pods)
+}
+
+fn same(what: &str, wanted: &BTreeSet<String>, found: &BTreeSet<String>) -> Result<(), String> {
+    if wanted == found {
+        Ok(())
+    } else {
+        Err(format!("{what}: {found:?} instead of {wanted:?}"))
+    }
+}
+
+fn lines(node: Node<'_>, script: &str) -> BTreeSet<String> {
+    let output = node.exec(["sh", "-c", script]).unwrap();
+    output
+        .stdout
+        .lines()
+        .map(|line| line.trim().to_owned())
+        .collect()
+}
+
+fn document(node: Node<'_>, words: &[&str]) -> Result<Value, String> {
+    let output = node
+        .ctl(["-o", "json"].iter().chain(words))
+        .map_err(|e| e.to_string())?;
+    if output.ok() {
+        output.json().map_err(|e| e.to_string())
+    } else {
+        Err(output.to_string())
+    }
+}
+
+fn address(pod: &Value) -> Ipv4Addr {
+    let (address, _) = text(&pod["addresses"][0]).split_once('/').unwrap();
+    address.parse().unwrap()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}

@@ -1,0 +1,271 @@
+//! An agent that is killed between any two of the things that it does to become a member, or to end
+//! being one, leaves a whole member or none.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::iter::StepBy;
+use std::ops::RangeFrom;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use podnet_lab::{Fate, Invitation, Lab, Node, eventually};
+use serde_json::Value;
+
+use crate::scene::{
+    LIMIT, add_pod, ask, block, builder, gateway, list, nodes, status, status_where, text,
+};
+use crate::snapshot::Snapshot;
+
+/// No look at what others may have changed counts among the steps.
+const RESYNC: Duration = Duration::from_secs(3600);
+
+const INIT: [&str; 3] = ["init", "--pod-cidr", "10.244.0.0/16"];
+
+/// What a node keeps that is no member: who it is, and how often it was started.
+const IDLE_STATE: [&str; 3] = ["epoch", "identity", "lock"];
+const IDLE_RUN: [&str; 3] = ["boot", "podnet.sock", "pods"];
+
+fn lab(nodes: u8) -> Lab {
+    let builder = builder(nodes).timing("resync", RESYNC).faults();
+    builder.up().unwrap()
+}
+
+fn names(dir: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(dir).unwrap();
+    let name = |entry: fs::DirEntry| entry.file_name().into_string().unwrap();
+    entries.map(|entry| name(entry.unwrap())).collect()
+}
+
+/// Asserts that there is nothing of podnet's on an idle node but what makes it a node.
+#[track_caller]
+fn assert_nothing(node: Node<'_>, before: &Snapshot, when: &str) {
+    let state = names(&node.state_dir());
+    let state: Vec<&str> = state.iter().map(String::as_str).collect();
+    assert!(
+        state.iter().all(|name| IDLE_STATE.contains(name)),
+        "{when}: {state:?}"
+    );
+    let run: Vec<String> = names(&node.run_dir()).into_iter().collect();
+    assert_eq!(run, IDLE_RUN, "{when}");
+    assert_eq!(names(&node.run_dir().join("pods")), BTreeSet::new());
+    before.assert_same(&Snapshot::kernel(node), when);
+}
+
+/// Runs a command, whose agent is killed at a step, and starts the next agent. Returns whether it
+/// was killed at all.
+fn killed(node: Node<'_>, point: u32, words: &[&str], environment: &[(&str, &str)]) -> bool {
+    let words = [&["--yes"], words].concat();
+    match node.ctl_until(point, &words, environment).unwrap() {
+        Fate::Died(last) => {
+            // Shown when the test fails.
+            println!("{} {words:?} {point}: {last}", node.name());
+            node.start().unwrap();
+            true
+        }
+        Fate::Passed(code) => {
+            assert_eq!(code, 0, "{words:?}\n{}", node.log());
+            false
+        }
+    }
+}
+
+/// Waits until a node is a whole member or none. Returns whether it is one.
+#[track_caller]
+fn settled(node: Node<'_>, peers: usize) -> bool {
+    let status = status_where(node, "idle or ready", |status| {
+        let ok = list(&status["peers"])
+            .iter()
+            .filter(|peer| peer["path"] == "ok")
+            .count();
+        let passes = status["reconcile"]["passes"].as_u64();
+        status["phase"] == "idle" || (status["phase"] == "ready" && passes > Some(0) && ok >= peers)
+    });
+    status["phase"] == "ready"
+}
+
+/// Goes through all steps on several nodes at once: each of them takes its share.
+fn share(nodes: &[Node<'_>], work: impl Fn(Node<'_>, StepBy<RangeFrom<u32>>) + Sync) {
+    let (stride, work) = (nodes.len(), &work);
+    thread::scope(|scope| {
+        for (first, node) in (1..).zip(nodes) {
+            scope.spawn(move || work(*node, (first..).step_by(stride)));
+        }
+    });
+}
+
+#[test]
+fn founders() {
+    let lab = lab(3);
+    share(&lab.nodes(), one_founder);
+}
+
+/// A node that founds a cluster and leaves it, again and again, until both get through.
+fn one_founder(node: Node<'_>, points: impl Iterator<Item = u32>) {
+    let before = Snapshot::kernel(node);
+    ask(node, &INIT);
+    let member = Snapshot::kernel(node).plain();
+    ask(node, &["--yes", "leave"]);
+    assert_nothing(node, &before, "before");
+    let assert_member = |when: &str| {
+        let same = || match member.difference(&Snapshot::kernel(node).plain()) {
+            nothing if nothing.is_empty() => Ok(()),
+            difference => Err(difference),
+        };
+        eventually(LIMIT, when, same).unwrap();
+    };
+
+    let (mut founding, mut leaving) = (true, true);
+    for point in points {
+        if !(founding || leaving) {
+            break;
+        }
+        if founding {
+            founding = killed(node, point, &INIT, &[]);
+            let when = format!("init, step {point}");
+            if settled(node, 0) {
+                assert_member(&when);
+            } else {
+                assert_nothing(node, &before, &when);
+            }
+        }
+        ask(node, &INIT);
+        let pod = add_pod(node, "red");
+        node.place().ping(pod).unwrap();
+        if leaving {
+            leaving = killed(node, point, &["leave"], &[]);
+            if settled(node, 0) {
+                // It had not begun, or not come further than to remove the pod.
+                if !list(&ask(node, &["pod", "list"])).is_empty() {
+                    node.place().ping(pod).unwrap();
+                    ask(node, &["pod", "rm", "red"]);
+                }
+                assert_member(&format!("leave, step {point}"));
+            }
+        }
+        ask(node, &["--yes", "leave"]);
+        assert_nothing(node, &before, &format!("leave again, step {point}"));
+    }
+}
+
+#[test]
+fn members() {
+    let lab = lab(4);
+    let [founder, members @ ..]: [Node<'_>; 4] = nodes(&lab);
+    let invitation = founder.init(None).unwrap();
+    share(&members, |node, points| {
+        one_member(node, founder, &invitation, points);
+    });
+    assert_eq!(status(founder)["phase"], "ready");
+    assert_eq!(status(founder)["cluster"]["nodes"], 1);
+}
+
+#[test]
+fn cleanups() {
+    let lab = lab(3);
+    share(&lab.nodes(), one_cleanup);
+}
+
+/// A host that is cleaned up, again and again, until that gets through.
+fn one_cleanup(node: Node<'_>, points: impl Iterator<Item = u32>) {
+    const CLEANUP: [&str; 3] = ["podnetd", "cleanup", "--yes"];
+    let before = Snapshot::kernel(node);
+    ask(node, &INIT);
+    for point in points {
+        let pod = add_pod(node, "red");
+        node.place().ping(pod).unwrap();
+        node.kill().unwrap();
+        let killed = match node.exec_until(point, CLEANUP).unwrap() {
+            Fate::Died(last) => {
+                println!("{} {CLEANUP:?} {point}: {last}", node.name());
+                true
+            }
+            Fate::Passed(code) => {
+                assert_eq!(code, 0, "{CLEANUP:?} {point}");
+                false
+            }
+        };
+        node.exec(CLEANUP).unwrap().success("cleanup").unwrap();
+        before.assert_same(&Snapshot::kernel(node), &format!("cleanup, step {point}"));
+        node.start().unwrap();
+        assert!(settled(node, 0), "step {point}");
+        if !killed {
+            break;
+        }
+    }
+}
+
+/// A node that joins the founder's cluster and leaves it, again and again, until both get through.
+fn one_member(
+    node: Node<'_>,
+    founder: Node<'_>,
+    invitation: &Invitation,
+    points: impl Iterator<Item = u32>,
+) {
+    let before = Snapshot::kernel(node);
+    let seed = founder.address().to_string();
+    let join = ["join", &seed];
+    let token = [("PODNET_TOKEN", invitation.token.as_str())];
+    let (mut joining, mut leaving) = (true, true);
+    for point in points {
+        if !(joining || leaving) {
+            break;
+        }
+        if joining {
+            joining = killed(node, point, &join, &token);
+            if !settled(node, 1) {
+                assert_nothing(node, &before, &format!("join, step {point}"));
+            }
+        }
+        node.join(invitation, founder).unwrap();
+        assert_only_owner(node, founder);
+        let pod = add_pod(node, "red");
+        founder.place().ping(pod).unwrap();
+        node.pod("red").ping(gateway(founder)).unwrap();
+
+        if leaving {
+            leaving = killed(node, point, &["leave"], &[]);
+            if settled(node, 1) {
+                assert_only_owner(node, founder);
+            }
+        }
+        ask(node, &["--yes", "leave"]);
+        assert_nothing(node, &before, &format!("leave again, step {point}"));
+        assert_forgotten(node, founder);
+    }
+}
+
+/// Asserts that the founder gives each block to one node, and this node the block that it uses.
+#[track_caller]
+fn assert_only_owner(node: Node<'_>, founder: Node<'_>) {
+    let (name, own) = (node.name(), block(node));
+    let seen = || {
+        let all = ask(founder, &["nodes"]);
+        let blocks: Vec<(&Value, &Value)> = list(&all)
+            .iter()
+            .flat_map(|node| {
+                list(&node["blocks"])
+                    .iter()
+                    .map(|block| (block, &node["name"]))
+            })
+            .collect();
+        let distinct: BTreeSet<&str> = blocks.iter().map(|(block, _)| text(block)).collect();
+        assert_eq!(distinct.len(), blocks.len(), "{all}");
+        let owned = blocks
+            .iter()
+            .any(|(block, owner)| **block == own && **owner == name);
+        if owned { Ok(()) } else { Err(all.to_string()) }
+    };
+    eventually(LIMIT, "the block in the eyes of the founder", seen).unwrap();
+}
+
+/// Waits until the founder knows nothing of the node any more.
+#[track_caller]
+fn assert_forgotten(node: Node<'_>, founder: Node<'_>) {
+    let gone = || {
+        let all = ask(founder, &["nodes"]);
+        let known = list(&all).iter().any(|found| found["name"] == node.name());
+        if known { Err(all.to_string()) } else { Ok(()) }
+    };
+    eventually(LIMIT, "the founder forgets the node", gone).unwrap();
+}

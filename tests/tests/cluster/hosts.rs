@@ -1,0 +1,165 @@
+//! Hosts as they are: with routes, rules and parameters of their own.
+
+use std::fmt::Write as _;
+
+use podnet_lab::{Lab, Node, eventually};
+
+use crate::scene::{
+    LIMIT, add_pod, ask, cluster, idle, list, nodes, ready, shell, status, status_where, text,
+};
+
+/// Pods of two nodes reach each other and the internet.
+#[track_caller]
+fn assert_reachable(lab: &Lab) {
+    let [node1, node2] = nodes(lab);
+    let (red, blue) = (add_pod(node1, "red"), add_pod(node2, "blue"));
+    node1.pod("red").ping(blue).unwrap();
+    node2.pod("blue").ping(red).unwrap();
+    node1.place().ping(blue).unwrap();
+    for pod in [node1.pod("red"), node2.pod("blue")] {
+        pod.ping(lab.internet().address()).unwrap();
+    }
+}
+
+#[test]
+fn a_host_may_check_where_packets_come_from() {
+    let lab = idle(2);
+    for node in lab.nodes() {
+        shell(
+            node,
+            "sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.default.rp_filter=1; \
+             sysctl -qw net.ipv4.conf.eth0.rp_filter=1",
+        );
+    }
+    lab.init_join_all().unwrap();
+    assert_reachable(&lab);
+    for node in lab.nodes() {
+        let strict = shell(node, "sysctl -n net.ipv4.conf.all.rp_filter");
+        assert_eq!(strict.trim(), "1", "a stricter value stays");
+    }
+}
+
+#[test]
+fn a_host_may_have_no_ipv6() {
+    let lab = idle(2);
+    for node in lab.nodes() {
+        shell(
+            node,
+            "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1",
+        );
+    }
+    lab.init_join_all().unwrap();
+    assert_reachable(&lab);
+    assert_eq!(list(&status(lab.nodes()[0])["problems"]).len(), 0);
+}
+
+/// As on a router of an exchange. None of them is podnet's to look at twice, let alone to touch.
+#[test]
+fn a_host_may_have_many_routes() {
+    let lab = idle(2);
+    let [node1, _] = nodes(&lab);
+    let mut batch = String::new();
+    for number in 0..1500 {
+        let (high, low) = (number / 250, number % 250);
+        writeln!(
+            batch,
+            "route add 10.{}.{low}.0/24 via 192.168.56.1 proto bird",
+            20 + high
+        )
+        .unwrap();
+    }
+    let added = node1
+        .exec_with(["ip", "-batch", "-"], &batch, LIMIT)
+        .unwrap();
+    added.success("ip -batch").unwrap();
+    let foreign = || shell(node1, "ip route show proto bird");
+    let before = foreign();
+    assert_eq!(before.lines().count(), 1500);
+    lab.init_join_all().unwrap();
+    assert_reachable(&lab);
+
+    node1.kill().unwrap();
+    node1.start().unwrap();
+    let settled = ready(node1, 1);
+    assert_eq!(settled["reconcile"]["drift_total"], 0, "{settled}");
+    assert_eq!(list(&ask(node1, &["routes"])).len(), 2);
+    assert_eq!(foreign(), before);
+}
+
+/// Members whose hosts drop gossip see each other's packets, and no word of each other.
+#[test]
+fn a_firewall_that_drops_gossip_is_told_by_the_port() {
+    let (lab, _) = cluster(2);
+    let [node1, node2] = nodes(&lab);
+    ready(node1, 1);
+    shell(
+        node2,
+        "iptables -I INPUT -p udp --dport 7846 -j DROP; iptables -I OUTPUT -p udp --dport 7846 -j DROP",
+    );
+    let silent = status_where(node1, "a silent peer is a problem", |status| {
+        let mut problems = list(&status["problems"]).iter();
+        problems.any(|problem| text(&problem["message"]).contains("node2"))
+    });
+    let problems = list(&silent["problems"]);
+    let problem = problems
+        .iter()
+        .find(|problem| text(&problem["message"]).contains("node2"))
+        .unwrap();
+    assert_eq!(problem["severity"], "warning", "{problem}");
+    assert!(
+        text(&problem["hint"]).contains("UDP port 7846"),
+        "{problem}"
+    );
+    assert_eq!(silent["peers"][0]["path"], "ok", "packets pass: {silent}");
+
+    shell(
+        node2,
+        "iptables -D INPUT -p udp --dport 7846 -j DROP; iptables -D OUTPUT -p udp --dport 7846 -j DROP",
+    );
+    status_where(node1, "heard again", |status| {
+        list(&status["problems"]).is_empty()
+    });
+}
+
+#[test]
+fn two_hundred_pods_of_a_node_are_all_reached() {
+    let (lab, _) = cluster(2);
+    let [node1, node2] = nodes(&lab);
+    shell(node1, "seq 200 | xargs -P8 -I{} podnetctl -q pod add pod{}");
+    let pods = ask(node1, &["pod", "list"]);
+    assert_eq!(list(&pods).len(), 200);
+    let addresses: Vec<&str> = list(&pods)
+        .iter()
+        .map(|pod| text(&pod["addresses"][0]).split('/').next().unwrap())
+        .collect();
+    let all_answer = |node: Node<'_>| {
+        let targets = addresses.join(" ");
+        let script = format!(
+            "printf '%s\\n' {targets} | xargs -P16 -I{{}} ping -qnc1 -W5 {{}} | grep -c ' 0% packet loss'"
+        );
+        shell(node, &script).trim().to_owned()
+    };
+    assert_eq!(all_answer(node2), "200");
+    assert_eq!(all_answer(node1), "200");
+    let permanent = shell(node1, "ip neighbour show dev podnet0 nud permanent | wc -l");
+    assert_eq!(permanent.trim(), "200");
+    let others = shell(
+        node1,
+        "ip neighbour show dev podnet0 | grep -v PERMANENT | wc -l",
+    );
+    assert_eq!(others.trim(), "0", "nothing is left to be found out");
+
+    shell(node1, "seq 200 | sed s/^/pod/ | xargs podnetctl -q pod rm");
+    let nothing = || {
+        let left = shell(
+            node1,
+            "ls /sys/class/net /run/netns; ip neighbour show dev podnet0",
+        );
+        if left.contains("pod1") || left.contains("lladdr") || left.contains("\npn") {
+            Err(left)
+        } else {
+            Ok(())
+        }
+    };
+    eventually(LIMIT, "nothing left of the pods", nothing).unwrap();
+}

@@ -1,0 +1,76 @@
+//! An agent that stands still, as when its host's disk or processor does not keep up.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use podnet_lab::eventually;
+
+use crate::flow::{Ping, Stream};
+use crate::monitor::Monitor;
+use crate::scene::{LIMIT, add_pod, ask, block, list, nodes, ready, status_where};
+use crate::underlay::{kernel_routes, users_lab, within};
+
+/// How long it stands still: many times as long as it takes to be given up.
+const FROZEN: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_frozen_agent_disturbs_nobody_and_catches_up() {
+    let lab = users_lab(4).up().unwrap();
+    let [node1, node2, node3, node4] = nodes(&lab);
+    let invitation = node1.init(None).unwrap();
+    for node in [node2, node3] {
+        node.join(&invitation, node1).unwrap();
+    }
+    let red = add_pod(node1, "red");
+    let blue = add_pod(node2, "blue");
+    for node in [node1, node2, node3] {
+        ready(node, 2);
+    }
+    let pings = [
+        Ping::start(&node1.pod("red"), blue),
+        Ping::start(&node2.pod("blue"), red),
+    ];
+    let stream = Stream::start(&node1.pod("red"), node2.pod("blue"), blue);
+
+    node2.stop().unwrap();
+    let since = Instant::now();
+    status_where(node1, "node2 is given up", |status| {
+        let peers = list(&status["peers"]);
+        let node2 = peers.iter().find(|peer| peer["name"] == "node2").unwrap();
+        // Packets still come and go.
+        node2["live"] == false && node2["path"] == "ok"
+    });
+    // The others go on without it.
+    ask(node3, &["--yes", "leave"]);
+    node4.join(&invitation, node1).unwrap();
+    let green = add_pod(node4, "green");
+    node1.pod("red").ping(green).unwrap();
+    let monitor = Monitor::start(node1);
+    eventually(2 * FROZEN, "a minute", || {
+        let left = FROZEN.saturating_sub(since.elapsed());
+        if left.is_zero() {
+            Ok(())
+        } else {
+            Err(format!("{left:?} to go"))
+        }
+    })
+    .unwrap();
+
+    node2.cont().unwrap();
+    let via = [node1, node4].map(|node| format!("{} {} eth0", block(node), node.address()));
+    let mut today = BTreeSet::from(via);
+    today.insert("10.244.0.0/16 - -".to_owned());
+    within(LIMIT, "the routes of today", &today, || {
+        kernel_routes(node2)
+    });
+    for node in [node1, node2, node4] {
+        ready(node, 2);
+    }
+    node2.pod("blue").ping(green).unwrap();
+    monitor.assert_silent("node1, from amid the freeze on");
+    stream.assert_lossless();
+    for ping in pings {
+        ping.goes_on();
+        ping.assert_lossless();
+    }
+}

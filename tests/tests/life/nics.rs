@@ -1,0 +1,54 @@
+//! Hosts with several interfaces: the address that peers are told is right, or the user is asked.
+
+use podnet_lab::Node;
+
+use crate::scene::{LIMIT, nodes, ready, refused, shell};
+use crate::snapshot::Snapshot;
+use crate::underlay::{plug, told, users_lab};
+
+const INIT: [&str; 3] = ["init", "--pod-cidr", "10.244.0.0/16"];
+
+/// A network for something else, where the way out leads through, as on many virtual machines.
+fn give_another(node: Node<'_>) {
+    let script = "ip link set eth1 up
+        ip address add 198.51.100.7/24 dev eth1
+        ip route replace default via 198.51.100.1";
+    shell(node, script);
+}
+
+#[test]
+fn a_node_tells_the_address_from_which_it_reaches_the_member_that_answered() {
+    let lab = users_lab(2).up().unwrap();
+    let [node1, node2] = nodes(&lab);
+    let token = node1.init(None).unwrap().token;
+    plug(&lab, node2, "eth1");
+    give_another(node2);
+    let words = ["join", "192.168.56.11"];
+    let joined = node2
+        .ctl_with(words, &[("PODNET_TOKEN", &token)], LIMIT)
+        .unwrap();
+    assert!(joined.ok(), "{joined}");
+    assert_eq!(told(node2), "192.168.56.12:7846");
+    for node in [node1, node2] {
+        ready(node, 1);
+    }
+}
+
+#[test]
+fn a_founder_with_several_interfaces_is_asked_which_one_peers_reach() {
+    let lab = users_lab(1).up().unwrap();
+    let [node] = nodes(&lab);
+    plug(&lab, node, "eth1");
+    give_another(node);
+    let before = Snapshot::whole(node);
+    let refusal = refused(node, &INIT, ("bad_address", 2));
+    let told_so = format!("{} {}", refusal.message, refusal.hint);
+    for word in ["192.168.56.11 (eth0)", "198.51.100.7 (eth1)", "--advertise"] {
+        assert!(told_so.contains(word), "no word of {word}: {told_so}");
+    }
+    before.assert_same(&Snapshot::whole(node), "init");
+    // One that is down is no choice.
+    shell(node, "ip link set eth1 down");
+    node.init(None).unwrap();
+    assert_eq!(told(node), "192.168.56.11:7846");
+}
