@@ -59,7 +59,7 @@ bench: release
 
 lint: fmt deny
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	$(CARGO) clippy --package podnet-agent --all-targets --features $(FAULTS) --locked -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --features $(FAULTS) --locked -- -D warnings
 
 fmt:
 	$(CARGO) fmt --all -- --check

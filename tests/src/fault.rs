@@ -2,6 +2,7 @@
 //! does.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use crate::command::{Guard, run, start};
 use crate::error::LabError;
 use crate::lab::LabBuilder;
 use crate::node::Node;
+use crate::process::ProcessId;
 use crate::wait::eventually;
 
 /// What tells the agent where to look for the number of its fatal point.
@@ -56,10 +58,6 @@ impl Node<'_> {
         words: impl IntoIterator<Item = A>,
         environment: &[(&str, &str)],
     ) -> Result<Fate, LabError> {
-        let agent = self.agent()?.ok_or_else(|| LabError::AgentDown {
-            lab: self.lab().name().clone(),
-            node: self.name(),
-        })?;
         let mut command = self.command(["podnetctl"])?;
         command
             .args(words)
@@ -67,20 +65,38 @@ impl Node<'_> {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let fault = Fault::set(self.config_dir().join(NAME), point)?;
+        let fault = self.fatal(point)?;
         let mut client = Guard::new(start(&mut command)?);
-        let ended = eventually(LIMIT, "end of a command or of its agent", || {
-            if !agent.alive() {
-                return Ok(None);
-            }
-            client.wait(Duration::ZERO).map(Some)
+        let code = fault.until(|| client.wait(Duration::ZERO))?;
+        self.fate(fault, code)
+    }
+
+    /// Lets the agent die at the point of this number, counted from now.
+    ///
+    /// # Errors
+    /// [`LabError::AgentDown`] when there is none.
+    pub fn fatal(&self, point: u32) -> Result<Fault, LabError> {
+        let agent = self.agent()?.ok_or_else(|| LabError::AgentDown {
+            lab: self.lab().name().clone(),
+            node: self.name(),
         })?;
-        match ended {
-            Some(code) if fault.lift()? => Ok(Fate::Passed(code)),
-            Some(_) | None => {
-                agent.wait_end(LIMIT)?;
-                Ok(Fate::Died(told(&self.log())))
-            }
+        self.fault(point, Some(agent))
+    }
+
+    fn fault(&self, point: u32, agent: Option<ProcessId>) -> Result<Fault, LabError> {
+        let file = self.config_dir().join(NAME);
+        // Whole from the first moment.
+        let beside = file.with_extension("new");
+        fs::write(&beside, point.to_string())
+            .and_then(|()| fs::rename(&beside, &file))
+            .map_err(|e| LabError::system(format!("writing {}", file.display()), e))?;
+        Ok(Fault { file, point, agent })
+    }
+
+    fn fate(&self, fault: Fault, code: Option<i32>) -> Result<Fate, LabError> {
+        match (fault.lift()?, code) {
+            (true, Some(code)) => Ok(Fate::Passed(code)),
+            (true | false, _) => Ok(Fate::Died(told(&self.log()))),
         }
     }
 
@@ -95,7 +111,7 @@ impl Node<'_> {
     ) -> Result<Fate, LabError> {
         let mut command = self.command(words)?;
         command.env(VARIABLE, format!("{FOLDER}/{NAME}"));
-        let fault = Fault::set(self.config_dir().join(NAME), point)?;
+        let fault = self.fault(point, None)?;
         let output = run(&mut command, "", LIMIT)?;
         if fault.lift()? {
             return Ok(Fate::Passed(output.code));
@@ -111,29 +127,43 @@ fn told(log: &str) -> String {
 }
 
 /// A point at which an agent is to die.
-struct Fault {
+#[derive(Debug)]
+pub struct Fault {
     file: PathBuf,
     point: u32,
+    /// The agent; `None` where another program is to die.
+    agent: Option<ProcessId>,
 }
 
 impl Fault {
-    fn set(file: PathBuf, point: u32) -> Result<Self, LabError> {
-        // Whole from the first moment.
-        let beside = file.with_extension("new");
-        fs::write(&beside, point.to_string())
-            .and_then(|()| fs::rename(&beside, &file))
-            .map_err(|e| LabError::system(format!("writing {}", file.display()), e))?;
-        Ok(Self { file, point })
+    /// Waits until something has an end, or the agent has died: then there is nothing.
+    ///
+    /// # Errors
+    /// [`LabError::Timeout`] when neither happens.
+    pub fn until<T, E: fmt::Display>(
+        &self,
+        mut end: impl FnMut() -> Result<T, E>,
+    ) -> Result<Option<T>, LabError> {
+        eventually(LIMIT, "end of a command or of its agent", || {
+            if self.agent.is_some_and(|agent| !agent.alive()) {
+                return Ok(None);
+            }
+            end().map(Some)
+        })
     }
 
-    /// Lets the agent live on. Returns whether it was still to die.
-    fn lift(self) -> Result<bool, LabError> {
+    /// Lets the agent live on. Returns whether it does; else it has died.
+    ///
+    /// # Errors
+    /// [`LabError::Unsupported`] when it knows no points.
+    pub fn lift(self) -> Result<bool, LabError> {
         let failed = |e| LabError::system(format!("file {}", self.file.display()), e);
         let left = match fs::read_to_string(&self.file) {
             Ok(left) => left,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return self.died(),
             Err(e) => return Err(failed(e)),
         };
+        let removed = fs::remove_file(&self.file);
         if left == self.point.to_string() {
             return Err(LabError::Unsupported {
                 what: "this podnetd passes no fault points: build with \
@@ -141,10 +171,17 @@ impl Fault {
                     .to_owned(),
             });
         }
-        match fs::remove_file(&self.file) {
+        match removed {
             Ok(()) => Ok(true),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => self.died(),
             Err(e) => Err(failed(e)),
         }
+    }
+
+    /// The agent has taken the file, and dies.
+    fn died(&self) -> Result<bool, LabError> {
+        self.agent
+            .map_or(Ok(()), |agent| agent.wait_end(LIMIT))
+            .map(|()| false)
     }
 }

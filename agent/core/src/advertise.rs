@@ -15,7 +15,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 
 /// The same for an address that nothing speaks for but that no other is left. Interfaces come up
 /// one after the other, and the one that peers reach may be late.
-const SETTLE_UNPROVEN: Duration = Duration::from_secs(10);
+const SETTLE_GUESS: Duration = Duration::from_secs(10);
 
 /// What is known of the host's addresses.
 #[derive(Debug, Clone, Copy)]
@@ -39,19 +39,36 @@ pub enum Verdict {
 
 /// Follows the address by which peers reach this host.
 ///
-/// The one that they are told stays as long as the host has it and it serves: a change costs every
-/// peer a new route. Where it does not, the one takes its place from which the kernel reaches the
-/// most peers on their link; or the only one that there is.
+/// The one that they are told stays as long as the host has it on an interface that is up: a change
+/// costs every peer a new route, and two nodes with two links between them could chase each other
+/// from one to the other. Else the one takes its place from which the kernel reaches the most peers
+/// on their link; or, as a guess, the only one that there is.
 #[derive(Debug, Default)]
 pub struct Follower {
     /// What is to take its place, and since when.
-    successor: Option<(Ipv4Addr, Moment)>,
+    successor: Option<(Successor, Moment)>,
+    /// The one that peers are told was a guess: it stays until a better one shows.
+    guessed: bool,
+}
+
+/// An address that should take the place of the one that peers are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Successor {
+    address: Ipv4Addr,
+    guessed: bool,
+}
+
+impl Successor {
+    /// How long it has to stand.
+    const fn settle(self) -> Duration {
+        if self.guessed { SETTLE_GUESS } else { SETTLE }
+    }
 }
 
 impl Follower {
     /// Judges the address that peers are told.
     pub fn judge(&mut self, now: Moment, told: Ipv4Addr, underlay: Underlay<'_>) -> Verdict {
-        let Some((successor, settle)) = successor(told, underlay) else {
+        let Some(successor) = successor(told, self.guessed, underlay) else {
             self.successor = None;
             return Verdict::Stays;
         };
@@ -60,42 +77,41 @@ impl Follower {
             Some(_) | None => now,
         };
         self.successor = Some((successor, since));
-        let due = since + settle;
+        let due = since + successor.settle();
         if now < due {
             return Verdict::Waits(due);
         }
         self.successor = None;
-        Verdict::Becomes(successor)
+        self.guessed = successor.guessed;
+        Verdict::Becomes(successor.address)
     }
 }
 
-/// The address that should take the place of the one that peers are told, and how long that has to
-/// be so.
-fn successor(told: Ipv4Addr, underlay: Underlay<'_>) -> Option<(Ipv4Addr, Duration)> {
-    let has = |ip: Ipv4Addr| has(underlay.addresses, ip);
+fn successor(told: Ipv4Addr, guessed: bool, underlay: Underlay<'_>) -> Option<Successor> {
     let sources = sources(underlay.ways);
     if sources.is_empty() {
         return match candidates(underlay.addresses)[..] {
-            [(only, _)] if !has(told) => Some((only, SETTLE_UNPROVEN)),
+            [(only, _)] if !has(underlay.addresses, told) => Some(Successor {
+                address: only,
+                guessed: true,
+            }),
             [..] => None,
         };
     }
-    let of_told = |found: &&HostAddress| found.address.ip() == IpAddr::V4(told);
-    if underlay
-        .addresses
-        .iter()
-        .filter(of_told)
-        .any(|found| serves(found, underlay.ways))
-    {
+    let stays = |found: &HostAddress| found.up && (!guessed || serves(found, underlay.ways));
+    if holders(underlay.addresses, told).any(stays) {
         return None;
     }
     let most = sources.values().max().copied();
     let mut best = sources
         .into_iter()
-        .filter(|(source, count)| Some(*count) == most && has(*source));
-    let (source, _) = best.next()?;
+        .filter(|(source, count)| Some(*count) == most && has(underlay.addresses, *source));
+    let (address, _) = best.next()?;
     // Where as many peers are reached from another, nothing speaks for either.
-    best.next().is_none().then_some((source, SETTLE))
+    best.next().is_none().then_some(Successor {
+        address,
+        guessed: false,
+    })
 }
 
 /// The addresses from which peers are reached on their link, and how many from each.
@@ -115,17 +131,21 @@ fn sources(ways: &BTreeMap<IpAddr, UnderlayPath>) -> BTreeMap<Ipv4Addr, usize> {
 
 /// Whether a peer that is on a link of this host is on the one of this address.
 fn serves(own: &HostAddress, ways: &BTreeMap<IpAddr, UnderlayPath>) -> bool {
-    own.up
-        && ways.iter().any(|(peer, way)| {
-            matches!(way, UnderlayPath::OnLink { device, .. }
-                if *device == own.index || own.address.contains(*peer))
-        })
+    ways.iter().any(|(peer, way)| {
+        matches!(way, UnderlayPath::OnLink { device, .. }
+            if *device == own.index || own.address.contains(*peer))
+    })
+}
+
+/// The entries of an address: one for each interface that has it.
+fn holders(addresses: &[HostAddress], ip: Ipv4Addr) -> impl Iterator<Item = &HostAddress> {
+    addresses
+        .iter()
+        .filter(move |found| found.address.ip() == IpAddr::V4(ip))
 }
 
 fn has(addresses: &[HostAddress], ip: Ipv4Addr) -> bool {
-    addresses
-        .iter()
-        .any(|found| found.address.ip() == IpAddr::V4(ip))
+    holders(addresses, ip).next().is_some()
 }
 
 /// Where on a link the address is that peers are told.
@@ -145,11 +165,7 @@ pub struct Seat {
 /// addresses.
 #[must_use]
 pub fn seat(told: Ipv4Addr, addresses: &[HostAddress]) -> Option<Seat> {
-    let on_link = |found: &&HostAddress| found.up && found.global;
-    let mut has_it = addresses
-        .iter()
-        .filter(|found| found.address.ip() == IpAddr::V4(told));
-    let found = has_it.find(on_link)?;
+    let found = holders(addresses, told).find(|found| found.up && found.global)?;
     Some(Seat {
         address: told,
         index: found.index,
@@ -248,11 +264,11 @@ mod tests {
             addresses,
             ways: &ways,
         };
-        successor(TOLD, underlay).map(|(ip, _)| ip)
+        successor(TOLD, false, underlay).map(|successor| successor.address)
     }
 
     #[test]
-    fn an_address_that_serves_stays() {
+    fn an_address_that_the_host_has_stays() {
         let own = address("192.0.2.11/24", ETH0);
         let other = address("192.0.2.50/24", ETH0);
         let ways = [on_link(12, ETH0, TOLD)];
@@ -260,9 +276,9 @@ mod tests {
         // Another source is preferred; peers reach the one that they were told all the same.
         let ways = [on_link(12, ETH0, ip(50))];
         assert_eq!(judged(&[own.clone(), other], &ways), None);
-        // The link is reached by another interface of its.
-        let second = address("192.0.2.21/24", ETH1);
-        let ways = [on_link(12, ETH1, ip(21))];
+        // The peer told its address on another link between the two.
+        let second = address("198.51.100.7/24", ETH1);
+        let ways = [on_link(12, ETH1, Ipv4Addr::new(198, 51, 100, 7))];
         assert_eq!(judged(&[own.clone(), second], &ways), None);
         // Of peers there is no trace, or they are behind a router.
         let elsewhere = address("203.0.113.7/24", ETH1);
@@ -299,18 +315,39 @@ mod tests {
     }
 
     #[test]
-    fn the_way_back_from_an_address_that_serves_nobody_is_found() {
-        let behind = Ipv4Addr::new(203, 0, 113, 7);
-        let addresses = [
-            address("203.0.113.7/24", ETH0),
-            address("192.0.2.11/24", ETH1),
-        ];
+    fn a_guess_gives_way_to_what_peers_are_reached_from() {
+        let guess = Ipv4Addr::new(203, 0, 113, 7);
+        let elsewhere = address("203.0.113.7/24", ETH0);
+        let nobody = BTreeMap::new();
+        let mut follower = Follower::default();
+        let alone = Underlay {
+            addresses: std::slice::from_ref(&elsewhere),
+            ways: &nobody,
+        };
+        assert_eq!(
+            follower.judge(at(0), TOLD, alone),
+            Verdict::Waits(at(10_000))
+        );
+        assert_eq!(
+            follower.judge(at(10_000), TOLD, alone),
+            Verdict::Becomes(guess)
+        );
+        assert_eq!(follower.judge(at(11_000), guess, alone), Verdict::Stays);
+        let addresses = [elsewhere, address("192.0.2.11/24", ETH1)];
         let ways = BTreeMap::from([on_link(12, ETH1, TOLD)]);
-        let underlay = Underlay {
+        let back = Underlay {
             addresses: &addresses,
             ways: &ways,
         };
-        assert_eq!(successor(behind, underlay), Some((TOLD, SETTLE)));
+        assert_eq!(
+            follower.judge(at(12_000), guess, back),
+            Verdict::Waits(at(12_500))
+        );
+        assert_eq!(
+            follower.judge(at(12_500), guess, back),
+            Verdict::Becomes(TOLD)
+        );
+        assert_eq!(follower.judge(at(13_000), TOLD, back), Verdict::Stays);
     }
 
     #[test]

@@ -29,7 +29,7 @@ struct Content {
 /// # Errors
 /// When a file is damaged or another node's, or the file system refuses.
 pub fn read_boot(run_dir: &Path, kernel_boot_id: &Path, node: NodeId) -> Result<Boot, StoreError> {
-    let kernel = read_kernel(kernel_boot_id).map_err(StoreError::io("read", kernel_boot_id))?;
+    let kernel = read_kernel(kernel_boot_id)?;
     let path = run_dir.join(KIND.as_str());
     match file::read::<Content>(&path, KIND, Some(node)) {
         Ok(Some(content)) if content.kernel == kernel => return Ok(content.boot),
@@ -40,29 +40,13 @@ pub fn read_boot(run_dir: &Path, kernel_boot_id: &Path, node: NodeId) -> Result<
     new_boot(run_dir, kernel_boot_id, node)
 }
 
-/// The kernel's number of its boot.
-fn read_kernel(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?
-        .take(MAX_KERNEL_ID)
-        .read_to_string(&mut text)?;
-    let number = text.trim();
-    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "it holds no number of a boot",
-        ));
-    }
-    Ok(number.to_owned())
-}
-
-/// Draws a new number for this boot, and removes whatever else the run directory holds: after a node
-/// has left a cluster, its old number must never be used again.
+/// Draws a new number for this boot, and removes whatever else the run directory holds of podnet's:
+/// after a node has left a cluster, its old number must never be used again.
 ///
 /// # Errors
 /// When the file system refuses.
 pub fn new_boot(run_dir: &Path, kernel_boot_id: &Path, node: NodeId) -> Result<Boot, StoreError> {
-    let kernel = read_kernel(kernel_boot_id).map_err(StoreError::io("read", kernel_boot_id))?;
+    let kernel = read_kernel(kernel_boot_id)?;
     super::run::empty(run_dir)?;
     let boot = Boot(rand::random());
     file::write_until_reboot(
@@ -72,6 +56,20 @@ pub fn new_boot(run_dir: &Path, kernel_boot_id: &Path, node: NodeId) -> Result<B
         &Content { boot, kernel },
     )?;
     Ok(boot)
+}
+
+/// The kernel's number of its boot.
+fn read_kernel(path: &Path) -> Result<String, StoreError> {
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_KERNEL_ID).read_to_string(&mut text))
+        .map_err(StoreError::io("read", path))?;
+    let number = text.trim();
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let error = io::Error::new(io::ErrorKind::InvalidData, "it holds no number of a boot");
+        return Err(StoreError::io("read", path)(error));
+    }
+    Ok(number.to_owned())
 }
 
 #[cfg(test)]

@@ -138,9 +138,9 @@ impl fmt::Debug for Identity {
 /// # Errors
 /// When the file system refuses.
 pub fn reset_identity(state_dir: &Path, run_dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    file::sweep(state_dir)?;
     let of_identity = OF_IDENTITY.iter().chain([&KIND]);
     let paths = of_identity.map(|kind| state_dir.join(kind.as_str()));
+    file::sweep(state_dir)?;
     let present: Vec<PathBuf> = paths.filter(|path| path.exists()).collect();
     for path in &present {
         file::remove(path)?;

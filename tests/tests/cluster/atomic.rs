@@ -13,7 +13,7 @@ use podnet_lab::{Fate, Invitation, Lab, Node, eventually};
 use serde_json::Value;
 
 use crate::scene::{
-    LIMIT, add_pod, ask, block, builder, gateway, list, nodes, status, status_where, text,
+    LIMIT, add_pod, ask, block, builder, gateway, list, nodes, ready, status, status_where, text,
 };
 use crate::snapshot::Snapshot;
 
@@ -24,7 +24,7 @@ const INIT: [&str; 3] = ["init", "--pod-cidr", "10.244.0.0/16"];
 
 /// What a node keeps that is no member: who it is, and how often it was started.
 const IDLE_STATE: [&str; 3] = ["epoch", "identity", "lock"];
-const IDLE_RUN: [&str; 3] = ["boot", "podnet.sock", "pods"];
+const IDLE_RUN: [&str; 4] = ["boot", "lock", "podnet.sock", "pods"];
 
 fn lab(nodes: u8) -> Lab {
     let builder = builder(nodes).timing("resync", RESYNC).faults();
@@ -233,6 +233,62 @@ fn one_member(
         assert_nothing(node, &before, &format!("leave again, step {point}"));
         assert_forgotten(node, founder);
     }
+}
+
+#[test]
+fn voters() {
+    let lab = lab(4);
+    let [first, member1, second, member2] = nodes(&lab);
+    share(&[first, second], |founder, points| {
+        let member = if founder.name() == first.name() {
+            member1
+        } else {
+            member2
+        };
+        one_voter(founder, member, points);
+    });
+}
+
+/// The founder is killed while another node joins it and leaves it: those go on when it is back.
+fn one_voter(founder: Node<'_>, member: Node<'_>, points: impl Iterator<Item = u32>) {
+    let before = Snapshot::kernel(member);
+    let invitation = founder.init(None).unwrap();
+    let (mut joining, mut leaving) = (true, true);
+    for point in points {
+        if !(joining || leaving) {
+            break;
+        }
+        let join = || member.join(&invitation, founder).unwrap();
+        joining = joining && killed_meanwhile(founder, point, "join", join);
+        join();
+        assert_only_owner(member, founder);
+        let pod = add_pod(member, "red");
+        founder.place().ping(pod).unwrap();
+
+        let leave = || drop(ask(member, &["--yes", "--timeout", "60s", "leave"]));
+        leaving = leaving && killed_meanwhile(founder, point, "leave", leave);
+        leave();
+        assert_nothing(member, &before, &format!("leave, step {point}"));
+        assert_forgotten(member, founder);
+        ready(founder, 0);
+    }
+}
+
+/// Does something on another node, while the agent of this one is killed at a step and started
+/// again. Returns whether it was killed at all.
+fn killed_meanwhile(node: Node<'_>, point: u32, what: &str, work: impl Fn() + Sync) -> bool {
+    let fault = node.fatal(point).unwrap();
+    thread::scope(|scope| {
+        let work = scope.spawn(&work);
+        let ended = || work.is_finished().then_some(()).ok_or("under way");
+        fault.until(ended).unwrap();
+        let killed = !fault.lift().unwrap();
+        if killed {
+            println!("{} {what} {point}", node.name());
+            node.start().unwrap();
+        }
+        killed
+    })
 }
 
 /// Asserts that the founder gives each block to one node, and this node the block that it uses.

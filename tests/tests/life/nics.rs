@@ -1,10 +1,12 @@
 //! Hosts with several interfaces: the address that peers are told is right, or the user is asked.
 
+use std::time::Instant;
+
 use podnet_lab::Node;
 
-use crate::scene::{LIMIT, nodes, ready, refused, shell};
+use crate::scene::{LIMIT, add_pod, nodes, ready, refused, shell};
 use crate::snapshot::Snapshot;
-use crate::underlay::{plug, told, users_lab};
+use crate::underlay::{FOLLOWED, plug, told, users_lab, within};
 
 const INIT: [&str; 3] = ["init", "--pod-cidr", "10.244.0.0/16"];
 
@@ -30,6 +32,38 @@ fn a_node_tells_the_address_from_which_it_reaches_the_member_that_answered() {
     assert!(joined.ok(), "{joined}");
     assert_eq!(told(node2), "192.168.56.12:7846");
     for node in [node1, node2] {
+        ready(node, 1);
+    }
+}
+
+/// Neither follows the other from one link to the other.
+#[test]
+fn two_nodes_with_two_links_between_them_stay_where_they_are() {
+    let lab = users_lab(2).up().unwrap();
+    let [node1, node2] = nodes(&lab);
+    let token = node1.init(None).unwrap().token;
+    for (node, last) in [(node1, 6), (node2, 7)] {
+        plug(&lab, node, "eth1");
+        let address = format!("ip address add 198.51.100.{last}/24 dev eth1");
+        shell(node, &format!("ip link set eth1 up; {address}"));
+    }
+    let words = ["join", "198.51.100.6"];
+    let joined = node2
+        .ctl_with(words, &[("PODNET_TOKEN", &token)], LIMIT)
+        .unwrap();
+    assert!(joined.ok(), "{joined}");
+    let since = Instant::now();
+    for node in [node1, node2] {
+        ready(node, 1);
+    }
+    let green = add_pod(node1, "green");
+    add_pod(node2, "blue");
+    node2.pod("blue").ping(green).unwrap();
+    within(LIMIT, "a while", &true, || since.elapsed() > FOLLOWED);
+    assert_eq!(told(node1), "192.168.56.11:7846");
+    assert_eq!(told(node2), "198.51.100.7:7846");
+    for node in [node1, node2] {
+        assert!(!node.log().contains("peers are told the new one"));
         ready(node, 1);
     }
 }
