@@ -121,21 +121,20 @@ pub(super) fn read<T: DeserializeOwned>(
 
 /// Whether a path leads to a state file, or to one that was being written.
 pub(super) fn is_state_file(path: &Path) -> bool {
-    if !path.is_file() {
-        return false;
-    }
-    if is_unfinished(path) {
-        return true;
-    }
-    let mut start = [0; MAGIC.len()];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
-    read.is_ok() && start == *MAGIC.as_bytes()
+    let begins_as_one = || {
+        let mut start = [0; MAGIC.len()];
+        let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+        read.is_ok() && start == *MAGIC.as_bytes()
+    };
+    is_unfinished(path) || (path.is_file() && begins_as_one())
 }
 
-/// Whether a file was being written when the agent was killed.
+/// Whether a path leads to a file that was being written when the agent was killed.
 pub(super) fn is_unfinished(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|extension| extension == BESIDE)
+    let beside = path
+        .extension()
+        .is_some_and(|extension| extension == BESIDE);
+    beside && path.is_file()
 }
 
 /// Replaces a state file as a whole. When this returns, the new content is on disk; when it fails,
@@ -208,17 +207,14 @@ pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Removes from a folder what a process that was killed was about to put in the place of a file.
+/// Removes from a folder the state files that were being written when the last agent was killed.
 ///
 /// # Errors
 /// When the file system refuses.
 pub(super) fn sweep(dir: &Path) -> Result<(), StoreError> {
-    for entry in fs::read_dir(dir).map_err(StoreError::io("list", dir))? {
-        let path = entry.map_err(StoreError::io("list", dir))?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == BESIDE)
-        {
+    for kind in Kind::ALL {
+        let path = dir.join(kind.as_str()).with_extension(BESIDE);
+        if path.is_file() {
             remove(&path)?;
         }
     }
@@ -382,7 +378,7 @@ mod tests {
             0o600
         );
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-        fs::write(dir.path().join("thing.new"), "half").unwrap();
+        fs::write(dir.path().join("freed.new"), "half").unwrap();
         sweep(dir.path()).unwrap();
         assert_eq!(read::<u32>(&path, KIND, Some(OWNER)).unwrap(), Some(2));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 
 use super::file::{self, StoreError};
 use super::kind::Kind;
-use crate::fault;
 
 const PODS: &str = "pods";
 const POD: Kind = Kind::Pod;
@@ -73,7 +72,7 @@ impl RunDir {
     pub fn open(dir: PathBuf, node: NodeId) -> Result<Self, StoreError> {
         make_pods(&dir)?;
         file::sweep(&dir)?;
-        file::sweep(&dir.join(PODS))?;
+        sweep_pods(&dir)?;
         let run_dir = Self { dir, node };
         run_dir.freed()?;
         run_dir.sysctls()?;
@@ -159,7 +158,7 @@ impl RunDir {
     /// # Errors
     /// When the file system refuses.
     pub fn clear(&self) -> Result<(), StoreError> {
-        empty(&self.dir)
+        empty(&self.dir).map(drop)
     }
 
     fn pod(&self, name: &PodName) -> PathBuf {
@@ -169,12 +168,6 @@ impl RunDir {
     fn path_of(&self, kind: Kind) -> PathBuf {
         self.dir.join(kind.as_str())
     }
-}
-
-/// Removes everything but the boot number from a run directory that podnet wrote.
-pub(super) fn empty(run_dir: &Path) -> Result<(), StoreError> {
-    forget(run_dir)?;
-    make_pods(run_dir)
 }
 
 /// What is in a directory, sorted.
@@ -198,34 +191,31 @@ fn make_pods(run_dir: &Path) -> Result<(), StoreError> {
         .map_err(StoreError::io("create", &pods))
 }
 
-/// Removes what a run directory holds of an earlier boot. Whatever podnet did not write stays.
-pub(super) fn forget(run_dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    let pods = run_dir.join(PODS);
-    let mut removed = Vec::new();
-    if pods.is_dir() {
-        for path in list(&pods)? {
-            removed.extend(remove_ours(path)?);
+/// Removes from the folder of pods what was being written when the last agent was killed.
+fn sweep_pods(run_dir: &Path) -> Result<(), StoreError> {
+    for path in list(&run_dir.join(PODS))? {
+        if file::is_unfinished(&path) {
+            file::remove(&path)?;
         }
     }
-    match fs::remove_dir(&pods) {
-        Ok(()) => {}
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty
-            ) => {}
-        Err(error) => return Err(StoreError::io("remove", &pods)(error)),
-    }
-    fault::point("removal of the folder of pods");
-    for kind in [FREED, SYSCTLS] {
-        removed.extend(remove_ours(run_dir.join(kind.as_str()))?);
+    Ok(())
+}
+
+/// Removes everything but the boot number from a run directory; what podnet did not write stays.
+pub(super) fn empty(run_dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    make_pods(run_dir)?;
+    let of_pods = list(&run_dir.join(PODS))?.into_iter();
+    let others = [FREED, SYSCTLS].map(|kind| run_dir.join(kind.as_str()));
+    let mut removed = Vec::new();
+    for path in of_pods.chain(others) {
+        removed.extend(remove_ours(path)?);
     }
     Ok(removed)
 }
 
 /// Removes the boot number too.
 pub(super) fn forget_boot(run_dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    let mut removed = forget(run_dir)?;
+    let mut removed = empty(run_dir)?;
     removed.extend(remove_ours(run_dir.join(Kind::Boot.as_str()))?);
     Ok(removed)
 }
@@ -246,7 +236,7 @@ mod tests {
     const NODE: NodeId = NodeId::from_bytes([1; 16]);
 
     #[test]
-    fn only_what_podnet_wrote_is_forgotten() {
+    fn only_what_podnet_wrote_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let run_dir = RunDir::open(dir.path().to_owned(), NODE).unwrap();
         run_dir.save_freed(&[]).unwrap();
@@ -257,7 +247,7 @@ mod tests {
         fs::write(pods.join("red.new"), "").unwrap();
         fs::write(dir.path().join("sysctls"), "another's").unwrap();
         assert_eq!(
-            forget(dir.path()).unwrap(),
+            empty(dir.path()).unwrap(),
             [pods.join("red.new"), dir.path().join("freed")]
         );
         assert_eq!(fs::read_dir(&pods).unwrap().count(), 2);
