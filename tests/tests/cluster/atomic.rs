@@ -24,7 +24,7 @@ const INIT: [&str; 3] = ["init", "--pod-cidr", "10.244.0.0/16"];
 
 /// What a node keeps that is no member: who it is, and how often it was started.
 const IDLE_STATE: [&str; 3] = ["epoch", "identity", "lock"];
-const IDLE_RUN: [&str; 3] = ["boot", "podnet.sock", "pods"];
+const IDLE_RUN: [&str; 4] = ["boot", "lock", "podnet.sock", "pods"];
 
 fn lab(nodes: u8) -> Lab {
     let builder = builder(nodes).timing("resync", RESYNC).faults();
