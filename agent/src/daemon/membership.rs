@@ -13,7 +13,7 @@ use podnet_core::claim::{ClaimState, Identity as ClaimIdentity, Machine, Quorum}
 use podnet_core::kernel::PeerBlock;
 use podnet_core::time::Moment;
 use podnet_core::view::{Reader, View};
-use podnet_proto::gossip::{Hello, Key, NodeRecord, Welcome, encode};
+use podnet_proto::gossip::{Hello, Key, NodeRecord, WantKind, Welcome, encode};
 use podnet_proto::ledger::Ledger;
 use podnet_proto::network::{BlockIndex, gateway};
 use podnet_proto::{ApiError, NodeId, NodeName};
@@ -177,7 +177,11 @@ impl Membership {
             .collect();
         // Those that are about to become members have their names too.
         for entry in self.view.entries().iter().filter(|entry| entry.live) {
-            if let (Some(_), Some(record)) = (&entry.want, &entry.record) {
+            let joins = entry
+                .want
+                .as_ref()
+                .filter(|want| want.want == WantKind::Join);
+            if let (Some(_), Some(record)) = (joins, &entry.record) {
                 names.entry(record.name.clone()).or_insert(entry.node);
             }
         }
