@@ -71,8 +71,11 @@ pub async fn run(config: Config) -> Result<(), ApiError> {
     let joined = StateDir::new(config.state_dir.clone(), node)
         .load()
         .map_err(|e| error::store(&e))?;
-    let mut boot =
-        read_boot(&config.run_dir, &config.boot_id_file, node).map_err(|e| error::store(&e))?;
+    let known = joined
+        .as_ref()
+        .map(|_| read_boot(&config.run_dir, &config.boot_id_file, node))
+        .transpose()
+        .map_err(|e| error::store(&e))?;
     let run_dir = RunDir::open(config.run_dir.clone(), node).map_err(|e| error::store(&e))?;
 
     let dataplane = Linux::new().map_err(|e| error::observe(&e))?;
@@ -87,11 +90,13 @@ pub async fn run(config: Config) -> Result<(), ApiError> {
         .hint("run podnetd with the capability CAP_NET_RAW")
     })?;
     let listener = Listener::bind(&config.socket).map_err(|e| error::listen(&e))?;
-    if joined.is_none() {
+    let boot = match known {
+        Some(boot) => boot,
         // The last agent may have been killed when it had given its boot back and not drawn another.
-        boot =
-            new_boot(&config.run_dir, &config.boot_id_file, node).map_err(|e| error::store(&e))?;
-    }
+        None => {
+            new_boot(&config.run_dir, &config.boot_id_file, node).map_err(|e| error::store(&e))?
+        }
+    };
 
     let dataplane = Arc::new(dataplane);
     let mut agent = agent::Agent::new(config, identity, boot, run_dir, dataplane, prober, events);
