@@ -8,6 +8,7 @@
 
 mod absence;
 mod flow;
+mod followed;
 mod frozen;
 mod monitor;
 mod moves;
@@ -21,3 +22,4 @@ mod scene;
 #[expect(dead_code, reason = "the suite `cluster` uses all of it")]
 mod snapshot;
 mod underlay;
+mod unseen;

@@ -1,0 +1,75 @@
+//! What shows that a node is followed to another address.
+
+use std::net::Ipv4Addr;
+
+use podnet_lab::{Lab, Node, eventually};
+
+use crate::scene::{LIMIT, add_pod, block, list, nodes, ready, status_where};
+use crate::underlay::{FOLLOWED, kernel_routes, problems, told, within};
+
+/// A node with a pod.
+#[derive(Clone, Copy)]
+pub(crate) struct Host<'lab> {
+    pub(crate) node: Node<'lab>,
+    pub(crate) pod: Ipv4Addr,
+}
+
+impl Host<'_> {
+    pub(crate) fn ping(&self, other: &Self) -> Result<(), String> {
+        let pong = self.node.pod("pod").ping(other.pod);
+        pong.map(drop).map_err(|error| error.to_string())
+    }
+}
+
+pub(crate) fn hosts<'lab, const N: usize>(lab: &'lab Lab) -> [Host<'lab>; N] {
+    let hosts = nodes(lab).map(|node| Host {
+        node,
+        pod: add_pod(node, "pod"),
+    });
+    for host in hosts {
+        ready(host.node, N - 1);
+    }
+    hosts
+}
+
+/// Asserts that the peers of a node which has this address now have followed it: by their routes,
+/// by packets both ways, and by what they tell.
+#[track_caller]
+pub(crate) fn assert_followed(moved: Host<'_>, address: Ipv4Addr, peers: &[Host<'_>]) {
+    let what = format!("{} at {address}", moved.node.name());
+    let route = format!("{} {address} eth0", block(moved.node));
+    eventually(FOLLOWED, &what, || {
+        for peer in peers {
+            let routes = kernel_routes(peer.node);
+            if !routes.contains(&route) {
+                return Err(format!("{}: {routes:?}", peer.node.name()));
+            }
+            peer.ping(&moved)?;
+            moved.ping(peer)?;
+        }
+        Ok(())
+    })
+    .unwrap();
+    assert_told(moved.node, address, peers);
+}
+
+/// Asserts that a node and its peers tell that it has this address.
+#[track_caller]
+pub(crate) fn assert_told(moved: Node<'_>, address: Ipv4Addr, peers: &[Host<'_>]) {
+    let endpoint = format!("{address}:7846");
+    let name = moved.name();
+    within(LIMIT, &name, &endpoint, || told(moved));
+    within(LIMIT, &name, &Vec::new(), || problems(moved));
+    for peer in peers {
+        let seen = status_where(peer.node, &format!("{name} at {endpoint}"), |status| {
+            let moved = list(&status["peers"]).iter().find(|p| p["name"] == *name);
+            moved.is_some_and(|moved| {
+                moved["addresses"] == serde_json::json!([endpoint])
+                    && moved["live"] == true
+                    && moved["path"] == "ok"
+            })
+        });
+        let nodes = list(&seen["peers"]).len() + 1;
+        assert_eq!(seen["cluster"]["nodes"], nodes, "nobody is there twice");
+    }
+}
