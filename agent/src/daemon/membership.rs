@@ -12,8 +12,8 @@ use podnet_core::advertise::{Follower, Seat};
 use podnet_core::claim::{ClaimState, Identity as ClaimIdentity, Machine, Quorum};
 use podnet_core::kernel::PeerBlock;
 use podnet_core::time::Moment;
-use podnet_core::view::{Reader, View};
-use podnet_proto::gossip::{Hello, Key, NodeRecord, Welcome, encode};
+use podnet_core::view::{Entry, Reader, View};
+use podnet_proto::gossip::{Hello, Key, NodeRecord, WantKind, Welcome, encode};
 use podnet_proto::ledger::Ledger;
 use podnet_proto::network::{BlockIndex, gateway};
 use podnet_proto::{ApiError, NodeId, NodeName};
@@ -175,9 +175,13 @@ impl Membership {
             .iter()
             .map(|(node, record)| (record.name.clone(), *node))
             .collect();
-        // Those that are about to become members have their names too.
-        for entry in self.view.entries().iter().filter(|entry| entry.live) {
-            if let (Some(_), Some(record)) = (&entry.want, &entry.record) {
+        // Those that are about to become members have their names too; who is about to leave has not.
+        let joins = |entry: &&Entry| {
+            let want = entry.want.is_some_and(|want| want.want == WantKind::Join);
+            want && entry.live
+        };
+        for entry in self.view.entries().iter().filter(joins) {
+            if let Some(record) = &entry.record {
                 names.entry(record.name.clone()).or_insert(entry.node);
             }
         }

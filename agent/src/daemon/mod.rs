@@ -71,12 +71,11 @@ pub async fn run(config: Config) -> Result<(), ApiError> {
     let joined = StateDir::new(config.state_dir.clone(), node)
         .load()
         .map_err(|e| error::store(&e))?;
-    let boot = match &joined {
-        Some(_) => read_boot(&config.run_dir, &config.boot_id_file, node),
-        // The last agent may have been about to draw one, since it had given the old one back.
-        None => new_boot(&config.run_dir, &config.boot_id_file, node),
-    }
-    .map_err(|e| error::store(&e))?;
+    let of_member = joined
+        .is_some()
+        .then(|| read_boot(&config.run_dir, &config.boot_id_file, node))
+        .transpose()
+        .map_err(|e| error::store(&e))?;
     let run_dir = RunDir::open(config.run_dir.clone(), node).map_err(|e| error::store(&e))?;
 
     let dataplane = Linux::new().map_err(|e| error::observe(&e))?;
@@ -92,6 +91,14 @@ pub async fn run(config: Config) -> Result<(), ApiError> {
     })?;
     let listener = Listener::bind(&config.socket).map_err(|e| error::listen(&e))?;
 
+    let boot = match of_member {
+        Some(boot) => boot,
+        // The last agent may have been about to draw one, since it had given the old one back. Not
+        // before all is known to work: an agent that does not start changes nothing.
+        None => {
+            new_boot(&config.run_dir, &config.boot_id_file, node).map_err(|e| error::store(&e))?
+        }
+    };
     let dataplane = Arc::new(dataplane);
     let mut agent = agent::Agent::new(config, identity, boot, run_dir, dataplane, prober, events);
     agent.resume(joined).await?;
