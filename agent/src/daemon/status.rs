@@ -81,12 +81,7 @@ impl Agent {
                 reachable: quorum.reachable,
                 ok: quorum.voters > 0 && quorum.ok(),
             },
-            pods: self
-                .pods
-                .records
-                .values()
-                .filter(|record| record.state.is_shown())
-                .count(),
+            pods: self.pods.shown().count(),
             peers: nodes.into_iter().filter(|node| !node.is_self).collect(),
             reconcile: self.reconciling.totals.clone(),
             problems: self.problems(),

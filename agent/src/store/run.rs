@@ -33,17 +33,6 @@ pub enum PodRecordState {
     Gone,
 }
 
-impl PodRecordState {
-    /// Whether users see the pod: not before it is attached.
-    #[must_use]
-    pub const fn is_shown(self) -> bool {
-        match self {
-            Self::Attaching => false,
-            Self::Ready | Self::Detaching | Self::Gone => true,
-        }
-    }
-}
-
 /// A pod of this node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodRecord {

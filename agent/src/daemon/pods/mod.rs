@@ -56,6 +56,23 @@ impl Pods {
             .collect()
     }
 
+    /// The pods that users see.
+    pub(in crate::daemon) fn shown(&self) -> impl Iterator<Item = &PodRecord> {
+        let records = self.records.values();
+        records.filter(|record| self.is_shown(record))
+    }
+
+    /// Whether users see a pod: not before it is attached, and no more once it is being removed; but
+    /// again where that failed.
+    fn is_shown(&self, record: &PodRecord) -> bool {
+        match record.state {
+            PodRecordState::Ready | PodRecordState::Gone => true,
+            PodRecordState::Attaching | PodRecordState::Detaching => {
+                !self.busy.contains_key(&record.link.pod)
+            }
+        }
+    }
+
     /// The inode numbers of the namespaces that pods have.
     fn namespaces(&self) -> Vec<u64> {
         let records = self.records.values();

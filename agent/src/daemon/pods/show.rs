@@ -11,21 +11,14 @@ use crate::store::{PodRecord, PodRecordState};
 
 impl Agent {
     pub(in crate::daemon) fn pod_list(&self) -> Vec<Pod> {
-        let shown = self
-            .pods
-            .records
-            .values()
-            .filter(|record| record.state.is_shown());
+        let shown = self.pods.shown();
         shown.map(|record| self.show_pod(record)).collect()
     }
 
     pub(in crate::daemon) fn pod(&self, name: &PodName) -> Result<Pod, ApiError> {
-        let record = self
-            .pods
-            .records
-            .get(name)
-            .filter(|record| record.state.is_shown());
+        let record = self.pods.records.get(name);
         record
+            .filter(|record| self.pods.is_shown(record))
             .map(|record| self.show_pod(record))
             .ok_or_else(|| no_such_pod(name))
     }
