@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use crate::picture::Picture;
 use crate::scene::{By, HOUR, SOON, Said, Scene};
 use crate::stage::{
-    LIMIT, add, address, ask, attempt, code, first, json as look, looking_every, passes, refusal,
-    shell, text, until,
+    LIMIT, add, address, ask, attempt, code, first, json as look, looking_every, refusal, shell,
+    text, until,
 };
 
 const PEER: &str = "10.244.1.0/24";
@@ -216,7 +216,9 @@ fn toil(node: Node<'_>) {
     }
     node.term().unwrap();
     node.start().unwrap();
-    passes(node, 0);
+    until("a look at everything", &true, || {
+        ask(node, &["status"])["reconcile"]["passes"].as_u64() > Some(0)
+    });
 }
 
 /// The problems that a node reports.
