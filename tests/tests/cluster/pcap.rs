@@ -72,7 +72,7 @@ impl Recording {
             "tcpdump",
             "--immediate-mode",
             "-B",
-            "16384",
+            "65536",
             "-i",
             "br0",
             "-U",
