@@ -4,9 +4,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep_until};
 
 /// Whether the agent is at work for a connection.
 #[derive(Debug, Clone)]
@@ -37,31 +39,41 @@ impl Drop for WorkGuard<'_> {
 struct Connection {
     task: AbortHandle,
     work: Work,
+    since: Instant,
+}
+
+impl Connection {
+    fn waits(&self) -> bool {
+        !self.work.under_way.load(Ordering::Relaxed)
+    }
 }
 
 /// The connections, the first that came in front. Those that are left end with this.
 #[derive(Debug)]
 pub(super) struct Connections {
     most: usize,
+    patience: Duration,
     tasks: JoinSet<()>,
     open: VecDeque<Connection>,
     done: Arc<Notify>,
 }
 
 impl Connections {
-    /// None yet, and at most so many.
-    pub(super) fn at_most(most: usize) -> Self {
+    /// None yet, and at most so many. Each has as long to ask something as `patience` says, however
+    /// many more there are.
+    pub(super) fn at_most(most: usize, patience: Duration) -> Self {
         Self {
             most,
+            patience,
             tasks: JoinSet::new(),
             open: VecDeque::new(),
             done: Arc::default(),
         }
     }
 
-    /// Makes room for one more. Where there is none, the first that came goes, of those that the
-    /// agent is not at work for: they are waited for, or wait themselves. While it is at work for
-    /// all, this waits.
+    /// Makes room for one more. Where there is none, the first that came goes, of those that had
+    /// time to ask something and that the agent is not at work for: they are waited for, or wait
+    /// themselves. While there is none of these, this waits.
     pub(super) async fn make_room(&mut self) {
         loop {
             while self.tasks.try_join_next().is_some() {}
@@ -70,16 +82,25 @@ impl Connections {
             if self.open.len() < self.most {
                 return;
             }
-            let waits =
-                |connection: &Connection| !connection.work.under_way.load(Ordering::Relaxed);
-            match self.open.iter().position(waits) {
-                Some(first) => {
-                    if let Some(connection) = self.open.remove(first) {
-                        tracing::debug!("control socket: a connection makes room for another");
-                        connection.task.abort();
-                    }
+            let first = self.open.iter().position(Connection::waits);
+            let due = first.map(|first| self.open[first].since + self.patience);
+            if due.is_some_and(|due| due <= Instant::now()) {
+                if let Some(connection) = first.and_then(|first| self.open.remove(first)) {
+                    tracing::debug!("control socket: a connection makes room for another");
+                    connection.task.abort();
                 }
-                None => self.done.notified().await,
+                continue;
+            }
+            let overdue = async {
+                match due {
+                    Some(due) => sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.done.notified() => {}
+                _ = self.tasks.join_next() => {}
+                () = overdue => {}
             }
         }
     }
@@ -94,7 +115,11 @@ impl Connections {
             done: Arc::clone(&self.done),
         };
         let task = self.tasks.spawn(serve(work.clone()));
-        self.open.push_back(Connection { task, work });
+        self.open.push_back(Connection {
+            task,
+            work,
+            since: Instant::now(),
+        });
     }
 }
 
@@ -109,7 +134,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_that_waits_makes_room_and_work_is_not_interrupted() {
-        let mut connections = Connections::at_most(3);
+        let mut connections = Connections::at_most(3, Duration::ZERO);
         let mut ended = Vec::new();
         let (finish, finished) = oneshot::channel::<()>();
         let mut finished = Some(finished);
@@ -151,5 +176,18 @@ mod tests {
             room.await;
         }
         assert!(ended.remove(0).await.is_err(), "the first is done");
+    }
+
+    #[tokio::test]
+    async fn whoever_has_just_come_has_time_to_ask() {
+        let mut connections = Connections::at_most(1, Duration::from_secs(3600));
+        let (close, closed) = oneshot::channel::<()>();
+        connections.add(|_| async move { drop(closed.await) });
+        tokio::task::yield_now().await;
+        let mut room = std::pin::pin!(connections.make_room());
+        let first = std::future::poll_fn(|context| Poll::Ready(room.as_mut().poll(context)));
+        assert!(first.await.is_pending(), "it has not asked yet");
+        close.send(()).unwrap();
+        room.await;
     }
 }

@@ -26,6 +26,9 @@ const GROUP: &str = "podnet";
 /// How many connections are served at a time.
 const MAX_CONNECTIONS: usize = 128;
 
+/// How long a connection may ask nothing while others wait for its place.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// How much of a connection is read ahead, in bytes: the longest head of a request.
 const READ_AHEAD: usize = 16 * 1024;
 
@@ -102,7 +105,7 @@ impl Listener {
     /// Serves requests until it is dropped.
     pub async fn serve(self, requests: mpsc::Sender<Request>) {
         let router = router(requests);
-        let mut connections = Connections::at_most(MAX_CONNECTIONS);
+        let mut connections = Connections::at_most(MAX_CONNECTIONS, PATIENCE);
         loop {
             let stream = match self.socket.accept().await {
                 Ok((stream, _)) => stream,
