@@ -18,6 +18,7 @@ mod init;
 mod join;
 mod leave;
 mod membership;
+mod patience;
 mod pods;
 mod problems;
 mod reconcile;

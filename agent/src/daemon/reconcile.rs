@@ -14,15 +14,13 @@ use podnet_proto::network::gateway;
 
 use super::agent::{Agent, Event};
 use super::error;
+use super::patience::Patience;
 use crate::dataplane::{Change, Changes};
 use crate::reconciler::{
     Finding, Job, Parts, RememberSysctls, Report, Target, Underlay, cause_of_change,
     cause_of_conflict, pass,
 };
 use crate::store::RunDir;
-
-/// How long to collect changes before looking at them.
-const DEBOUNCE: Duration = Duration::from_millis(5);
 
 /// How long to wait after a pass that failed; doubled each time, up to the longest.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -40,6 +38,7 @@ pub(super) struct Reconciling {
     running: Option<Running>,
     resync: Duration,
     resync_due: Instant,
+    patience: Patience,
     retry: Duration,
     pub(super) totals: api::Reconcile,
     /// What the kernel was last known to hold, but for pods.
@@ -96,6 +95,7 @@ impl Reconciling {
             running: None,
             resync,
             resync_due: now + resync,
+            patience: Patience::new(now),
             retry: FIRST_RETRY,
             totals: api::Reconcile::default(),
             held: Desired::default(),
@@ -122,7 +122,12 @@ impl Reconciling {
     pub(super) fn on_change(&mut self, change: Change) {
         self.wanted.add(&change.scope);
         self.told.add(change);
-        self.look_at(Parts::default(), Instant::now() + DEBOUNCE);
+        self.look_soon();
+    }
+
+    fn look_soon(&mut self) {
+        let now = Instant::now();
+        self.look_at(Parts::default(), now + self.patience.delay(now));
     }
 
     /// Asks for a pass then, if none is due before.
@@ -136,7 +141,7 @@ impl Reconciling {
     pub(super) fn pod_changed(&mut self) {
         if self.running.is_some() {
             self.wanted.bridge = true;
-            self.look_at(Parts::default(), Instant::now() + DEBOUNCE);
+            self.look_soon();
         }
     }
 
@@ -302,6 +307,10 @@ impl Agent {
         // A link goes in steps, and the kernel names who removed it with the last one.
         told.merge(self.reconciling.told.clone());
         let stopped = report.desired.bridge.is_none();
+        let found = report.applied.iter().map(|(finding, _)| finding);
+        if found.chain(&pods).any(|finding| finding.drift) {
+            self.reconciling.patience.put_back(Instant::now());
+        }
         self.reconciling.take(report, &told);
         if self.membership.is_none() {
             self.reconciling.held = Desired::default();

@@ -52,8 +52,9 @@ impl Parts {
     /// Adds what a change that the kernel told of may have touched.
     pub fn add(&mut self, change: &ChangeScope) {
         match change {
-            // A bridge that was down has lost its neighbours, and the routes with its address.
-            ChangeScope::Bridge => {
+            // A bridge that was down has lost its neighbours, and the routes with its address. The
+            // bridge and all pods have the MTU of the underlay.
+            ChangeScope::Bridge | ChangeScope::Underlay => {
                 (self.bridge, self.host_ends, self.routes) = (true, true, true);
             }
             ChangeScope::Neighbours => self.bridge = true,
@@ -61,12 +62,9 @@ impl Parts {
                 self.host_ends = true;
                 self.pods.insert(host_ifname.clone());
             }
-            ChangeScope::Routes => self.routes = true,
+            ChangeScope::Routes | ChangeScope::OtherRoutes => self.routes = true,
             ChangeScope::Firewall => self.firewall = true,
             ChangeScope::Sysctls => self.sysctls = true,
-            ChangeScope::Underlay | ChangeScope::OtherRoutes => {
-                (self.bridge, self.routes) = (true, true);
-            }
             ChangeScope::Everything => *self = Self::all(),
         }
     }

@@ -213,6 +213,7 @@ pub(crate) async fn assert_whole(world: &dyn World, pod: &PodLink) {
         on_bridge: true,
         mtu: pod.mtu,
         up: true,
+        blocked: false,
     };
     assert_eq!(host_end, Place::Ours(right));
     let interface = inside.unwrap().interface.unwrap();

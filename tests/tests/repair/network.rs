@@ -4,9 +4,11 @@ use std::io::Write as _;
 use std::process::Stdio;
 
 use podnet_lab::command::Guard;
+use podnet_lab::eventually;
+use serde_json::Value;
 
-use crate::scene::{By, Said, Scene};
-use crate::stage::{address, text};
+use crate::scene::{By, SOON, Said, Scene};
+use crate::stage::{LIMIT, address, attempt, shell, text};
 
 /// A repair that the log tells of.
 fn said<'a>(op: &'a str, found: &'a str, by: By) -> Said<'a> {
@@ -83,6 +85,22 @@ fn pods() {
     scene.put_back(
         "ip -n red link del eth0",
         said("attach pod red", "nothing", By::Unknown),
+    );
+    // What the bridge does with a port, and keeps from it.
+    for change in [
+        "state 0",
+        "isolated on",
+        "flood off learning off",
+        "locked on",
+    ] {
+        scene.put_back(
+            &format!("bridge link set dev {host_end} {change}"),
+            said("repair pod red", "blocked by the bridge", By::Unknown),
+        );
+    }
+    scene.put_back(
+        &format!("ip link set {host_end} type bridge_slave isolated on"),
+        said("repair pod red", "blocked by the bridge", By::Unknown),
     );
     // The carrier of the host end tells of what happened in the pod.
     scene.put_back(
@@ -210,4 +228,62 @@ fn a_process_that_lives_on_is_named() {
         });
         assert!(named, "{by}: {lines:#?}");
     }
+}
+
+/// The bridge, the pods and the routes have the MTU of the underlay, as soon as it changes.
+#[test]
+fn the_mtu_of_the_underlay() {
+    let scene = Scene::told();
+    let before = scene.picture();
+    let mtu = |wanted: &str| {
+        let look = "cat /sys/class/net/podnet0/mtu; ip -n red link show eth0 | grep -o 'mtu [0-9]*'; \
+             ip route show 10.244.1.0/24 | grep -o 'mtu [0-9]*'";
+        eventually(SOON, "the MTU", || {
+            let found = attempt(scene.node(), look).stdout;
+            let right = found == format!("{wanted}\nmtu {wanted}\nmtu {wanted}\n");
+            if right { Ok(()) } else { Err(found) }
+        })
+        .unwrap();
+    };
+    shell(scene.node(), "ip link set eth0 mtu 1400");
+    mtu("1400");
+    shell(scene.node(), "ip link set eth0 mtu 1500");
+    mtu("1500");
+    before.same(&scene.picture()).unwrap();
+    assert_eq!(
+        scene.drift(),
+        scene.settled,
+        "nobody has changed what is podnet's"
+    );
+}
+
+/// Whoever undoes what podnet puts back gets neither the processor nor the log for that.
+#[test]
+fn a_fight_is_slowed_down() {
+    let scene = Scene::told();
+    let before = scene.picture();
+    let logged = scene.logged();
+    let mut command = scene
+        .node()
+        .command(["ip", "-force", "-batch", "-"])
+        .unwrap();
+    command.stdin(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let fight = Guard::new(child);
+    let tired = |line: &Value| {
+        let message = line["fields"]["message"].as_str().unwrap_or_default();
+        message.starts_with("others change again and again")
+    };
+    eventually(LIMIT, "an agent that looks less often", || {
+        let undo = "route del 10.244.1.0/24\n".repeat(1000);
+        input.write_all(undo.as_bytes()).unwrap();
+        let lines = scene.log(logged);
+        let found = lines.iter().any(tired);
+        if found { Ok(()) } else { Err(lines.len()) }
+    })
+    .unwrap();
+    drop(fight);
+    eventually(SOON, "the last repair", || before.same(&scene.picture())).unwrap();
+    scene.packets_pass();
 }

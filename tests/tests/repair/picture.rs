@@ -11,6 +11,9 @@ use crate::stage::attempt;
 const OBJECTS: &str =
     "link show\naddress show\nneighbour show nud permanent\nroute show table main\nrule show";
 
+/// What bridges do with their ports.
+const PORTS: &str = "bridge -j -details link";
+
 /// What stands between the objects and the rules.
 const RULES: &str = "\"rules\"";
 
@@ -21,7 +24,7 @@ pub(crate) struct Picture(BTreeSet<String>);
 impl Picture {
     /// Takes a picture, in a single program: repairs are waited for by many of them.
     pub(crate) fn of(node: Node<'_>, pods: &[&str]) -> Self {
-        let mut script = format!("ip -4 -j -force -batch - <<'end'\n{OBJECTS}\nend\n");
+        let mut script = format!("ip -4 -j -force -batch - <<'end'\n{OBJECTS}\nend\n{PORTS}\n");
         for pod in pods {
             script += &format!(
                 "echo '\"in {pod}\"'; ip -n {pod} -4 -j -force -batch - <<'end'\n{OBJECTS}\nend\n"

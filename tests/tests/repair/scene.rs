@@ -45,6 +45,8 @@ pub(crate) struct Scene {
     lab: Lab,
     pub(crate) red: Value,
     blue: Value,
+    /// What was counted as put back while it came to be as it is.
+    pub(crate) settled: u64,
 }
 
 impl Scene {
@@ -78,8 +80,14 @@ impl Scene {
              ip address add 172.30.0.1/24 dev lan; \
              ip route add 172.31.0.0/24 via 172.30.0.9",
         );
-        let scene = Self { lab, red, blue };
+        let mut scene = Self {
+            lab,
+            red,
+            blue,
+            settled: 0,
+        };
         scene.settle();
+        scene.settled = scene.drift();
         scene
     }
 

@@ -40,6 +40,9 @@ pub(super) fn host_end(pod: &PodLink, found: &ObservedHostEnd) -> Vec<String> {
     if !found.up {
         faults.push(format!("{host_ifname} down"));
     }
+    if found.blocked {
+        faults.push(format!("{host_ifname} blocked by the bridge"));
+    }
     faults
 }
 

@@ -78,6 +78,8 @@ pub struct ObservedHostEnd {
     pub mtu: Mtu,
     /// Whether it is administratively up.
     pub up: bool,
+    /// Whether the bridge keeps packets from it that any port should get.
+    pub blocked: bool,
 }
 
 /// The end of a pod's veth in its namespace, as it is.

@@ -53,6 +53,8 @@ async fn packets_pass(host: &Socket, inside: &Socket, way: Way) -> Result<bool, 
     for answer in outside.into_iter().chain([pod_end]) {
         links.extend(link::read_all(&answer?));
     }
-    let forwarding = links.first().is_some_and(|host_end| host_end.forwarding);
+    let forwarding = links
+        .first()
+        .is_some_and(|host_end| host_end.port.forwarding);
     Ok(forwarding && links.iter().all(|link| link.operational))
 }

@@ -1,5 +1,7 @@
 //! Links: what marks podnet's own, the bridge, and how links are read and looked up.
 
+use std::mem;
+
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
@@ -36,8 +38,8 @@ pub(super) struct Link {
     pub(super) up: bool,
     /// Whether packets pass: it is up, and so is what carries it (`IF_OPER_UP`, RFC 2863).
     pub(super) operational: bool,
-    /// Whether the bridge that it is a port of forwards from and to it.
-    pub(super) forwarding: bool,
+    /// What the bridge does with it that it is a port of.
+    pub(super) port: Port,
     pub(super) loopback: bool,
     /// How often it has lost its carrier; 0 where the kernel does not count (before 4.16).
     pub(super) carrier_losses: u32,
@@ -77,8 +79,7 @@ impl Link {
                         match info {
                             LinkInfo::Kind(kind) => link.kind = Some(kind.clone()),
                             LinkInfo::PortData(InfoPortData::BridgePort(port)) => {
-                                let forwarding = InfoBridgePort::State(BridgePortState::Forwarding);
-                                link.forwarding = port.contains(&forwarding);
+                                link.port = Port::read(port);
                             }
                             _ => {}
                         }
@@ -122,7 +123,49 @@ impl Link {
             on_bridge: bridge.is_some() && self.master == bridge,
             mtu: Mtu(self.mtu),
             up: self.up,
+            blocked: self.port.altered || self.is_blocked(),
         })
+    }
+
+    /// Whether a bridge keeps everything from it, though it has a carrier.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.master.is_some() && self.up && self.operational && !self.port.forwarding
+    }
+}
+
+/// What a bridge does with a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Port {
+    /// Whether it forwards from and to it.
+    pub(super) forwarding: bool,
+    /// Whether others have set that it keeps some packets from it.
+    pub(super) altered: bool,
+}
+
+impl Port {
+    /// Reads the settings of a port.
+    pub(super) fn read(settings: &[InfoBridgePort]) -> Self {
+        let open = Self::open();
+        Self {
+            forwarding: settings.contains(&InfoBridgePort::State(BridgePortState::Forwarding)),
+            altered: settings.iter().any(|found| {
+                let same =
+                    |open: &InfoBridgePort| mem::discriminant(open) == mem::discriminant(found);
+                open.iter().any(|open| same(open) && open != found)
+            }),
+        }
+    }
+
+    /// What lets all packets pass: the kernel's own choice for a new port.
+    pub(super) fn open() -> [InfoBridgePort; 6] {
+        [
+            InfoBridgePort::Learning(true),
+            InfoBridgePort::UnicastFlood(true),
+            InfoBridgePort::BroadcastFlood(true),
+            InfoBridgePort::MulticastFlood(true),
+            InfoBridgePort::Isolated(false),
+            InfoBridgePort::Locked(false),
+        ]
     }
 }
 

@@ -7,13 +7,14 @@ use futures::future::join;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage,
+    BridgePortState, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth,
+    LinkAttribute, LinkInfo, LinkMessage,
 };
 use podnet_core::kernel::{IfName, OpError, OpErrorKind, PodLink};
 
 use super::carrier::{self, Way};
 use super::errno::{Errno, KernelError};
-use super::link::{self, HOST_END_GROUP, Link};
+use super::link::{self, HOST_END_GROUP, Link, Port};
 use super::netns::{self, Entered, Inside};
 use super::sysctl::{self, PodIpv6};
 use super::{Host, inside, neighbour};
@@ -334,10 +335,29 @@ async fn set_right(
     let message = RouteNetlinkMessage::SetLink(link::up(message));
     let right = async {
         host.socket.request(message, 0).await?;
+        if host_end.port.altered || host_end.is_blocked() {
+            host.socket.request(opened(host_end), 0).await?;
+        }
         set_outside(host, pod, bridge).await
     };
     right.await.map_err(|error| error.at(object(pod)))?;
     inside::repair(&namespace.socket, pod, pod_end).await
+}
+
+/// A request that the bridge keeps no packets from a port.
+fn opened(port: &Link) -> RouteNetlinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = port.index;
+    let mut settings = Vec::from(Port::open());
+    if port.is_blocked() {
+        settings.push(InfoBridgePort::State(BridgePortState::Forwarding));
+    }
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::PortKind(InfoPortKind::Bridge),
+        LinkInfo::PortData(InfoPortData::BridgePort(settings)),
+    ]));
+    // What is set by RTM_SETLINK has no such part.
+    RouteNetlinkMessage::NewLink(message)
 }
 
 async fn remove(host: &Host, link: &Link) -> Result<(), KernelError> {

@@ -95,6 +95,7 @@ impl Kernel {
                 on_bridge: master.as_ref() == Some(&IfName::bridge()),
                 mtu: *mtu,
                 up: *up,
+                blocked: false,
             }),
             Some(_) => Place::Foreign("a link of somebody else's".to_owned()),
         }

@@ -1,11 +1,14 @@
 //! What events of links, addresses, routes and neighbours mean.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::net::IpAddr;
 
-use netlink_packet_core::NetlinkPayload;
+use netlink_packet_core::{Emitable, NetlinkPayload, NlaBuffer, Parseable};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{LinkFlags, LinkMessage};
+use netlink_packet_route::link::{
+    InfoBridgePort, LinkAttribute, LinkFlags, LinkMessage, LinkProtoInfoBridge,
+};
 use netlink_packet_route::neighbour::NeighbourMessage;
 use netlink_packet_route::route::{RouteFlags, RouteHeader, RouteMessage, RouteProtocol};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -13,7 +16,7 @@ use podnet_core::kernel::{BRIDGE, IfName, MacAddr};
 
 use super::super::super::{Change, ChangeScope};
 use super::super::errno::KernelError;
-use super::super::link::{self, DOOMED_GROUP, Link};
+use super::super::link::{self, DOOMED_GROUP, Link, Port};
 use super::super::neighbour::{self, Neighbour};
 use super::super::route::{KernelRoute, OURS};
 use super::super::socket::Socket;
@@ -102,16 +105,25 @@ impl Seen {
     }
 
     fn link_changed(&mut self, message: &LinkMessage) -> Meaning {
-        let now = settings(Link::read(message));
-        // What bridges tell of their ports.
-        if message.header.interface_family == AddressFamily::Bridge || now.loopback {
+        let link = Link::read(message);
+        if message.header.interface_family == AddressFamily::Bridge {
+            return self.port_changed(message, &link);
+        }
+        if link.loopback {
             return (Vec::new(), String::new());
         }
+        let now = settings(link);
         let before = self.links.insert(now.index, now.clone());
         let born = message.header.change_mask == LinkFlags::all();
         let state = if now.up { "up" } else { "down" };
         let what = format!("link {} changed ({state}, MTU {})", now.name, now.mtu);
-        if before.as_ref() == Some(&now) {
+        let same = |before: &Link| {
+            // Its state follows the carrier.
+            let (mut before, mut now) = (before.clone(), now.clone());
+            (before.port.forwarding, now.port.forwarding) = (false, false);
+            before == now
+        };
+        if before.as_ref().is_some_and(same) {
             return (Vec::new(), what);
         }
         let mut scopes = scopes_of(&now.name);
@@ -125,6 +137,26 @@ impl Seen {
             scopes.extend(scopes_of(&before.name));
         }
         (scopes, what)
+    }
+
+    /// What a bridge tells of a port. Its state follows the carrier, which has events of its own.
+    fn port_changed(&mut self, message: &LinkMessage, told: &Link) -> Meaning {
+        let none = (Vec::new(), String::new());
+        let Some(seen) = self.links.get_mut(&told.index) else {
+            return none;
+        };
+        let before = mem::replace(&mut seen.port, port(message));
+        let now = Link {
+            port: seen.port,
+            operational: told.operational,
+            ..seen.clone()
+        };
+        let blocked = before.forwarding && now.is_blocked();
+        if !seen.is_our_host_end() || !(blocked || now.port.altered && !before.altered) {
+            return none;
+        }
+        let what = format!("the bridge blocks {}", seen.name);
+        (scopes_of(&seen.name), what)
     }
 
     fn link_gone(&mut self, message: &LinkMessage) -> Meaning {
@@ -166,13 +198,32 @@ impl Seen {
     }
 }
 
+/// What a bridge tells of a port, as events of bridges have it.
+fn port(message: &LinkMessage) -> Port {
+    let settings = message.attributes.iter().filter_map(|attribute| {
+        if let LinkAttribute::ProtoInfoBridge(settings) = attribute {
+            Some(settings)
+        } else {
+            None
+        }
+    });
+    let settings: Vec<InfoBridgePort> = settings.flatten().filter_map(setting).collect();
+    Port::read(&settings)
+}
+
+/// The crate knows these by other names than the same in the messages of links.
+fn setting(told: &LinkProtoInfoBridge) -> Option<InfoBridgePort> {
+    let mut bytes = vec![0; told.buffer_len()];
+    told.emit(&mut bytes);
+    InfoBridgePort::parse(&NlaBuffer::new(&bytes)).ok()
+}
+
 /// A link without what follows from the state of others. The carrier of a host end is the other end:
 /// a pod's interface that was set down and up has lost its routes, and the kernel says no more of it
 /// than that. Other carriers come and go by themselves.
 fn settings(link: Link) -> Link {
     Link {
         operational: false,
-        forwarding: false,
         carrier_losses: if link.is_our_host_end() {
             link.carrier_losses
         } else {
@@ -187,7 +238,7 @@ fn settings(link: Link) -> Link {
 fn is_as_attached(before: Option<&Link>, now: &Link) -> bool {
     let went_down = before.is_none_or(|before| before.up) && !now.up;
     now.is_our_host_end()
-        && (now.group == DOOMED_GROUP || now.master.is_some() && !went_down)
+        && (now.group == DOOMED_GROUP || now.master.is_some() && !went_down && !now.port.altered)
         && before.is_none_or(|before| {
             before.mtu == now.mtu
                 && (now.group == DOOMED_GROUP || before.carrier_losses == now.carrier_losses)
@@ -258,252 +309,4 @@ fn route(message: &RouteMessage, change: &str) -> Meaning {
 const LOCAL_TABLE: u8 = 255;
 
 #[cfg(test)]
-mod tests {
-    use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo};
-    use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourState};
-
-    use super::*;
-
-    const HOST_END: &str = "pnabc";
-
-    /// An event of a link.
-    #[derive(Clone, Copy)]
-    struct Event {
-        name: &'static str,
-        up: bool,
-        master: Option<u32>,
-        mtu: u32,
-        group: u32,
-        carrier_losses: u32,
-        born: bool,
-    }
-
-    impl Event {
-        /// A host end as it is when it has been attached.
-        fn attached() -> Self {
-            Self {
-                name: HOST_END,
-                up: true,
-                master: Some(2),
-                mtu: 1500,
-                group: 113,
-                carrier_losses: 1,
-                born: false,
-            }
-        }
-
-        fn message(self) -> LinkMessage {
-            let mut message = LinkMessage::default();
-            message.header.index = 7;
-            if self.up {
-                message.header.flags = LinkFlags::Up;
-            }
-            if self.born {
-                message.header.change_mask = LinkFlags::all();
-            }
-            message.attributes = vec![
-                LinkAttribute::IfName(self.name.to_owned()),
-                LinkAttribute::Mtu(self.mtu),
-                LinkAttribute::Group(self.group),
-                LinkAttribute::CarrierDownCount(self.carrier_losses),
-                LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Veth)]),
-            ];
-            message
-                .attributes
-                .extend(self.master.map(LinkAttribute::Controller));
-            message
-        }
-
-        fn heard(self, seen: &mut Seen) -> Vec<ChangeScope> {
-            hear(seen, RouteNetlinkMessage::NewLink(self.message()))
-        }
-
-        fn gone(self, seen: &mut Seen) -> Vec<ChangeScope> {
-            hear(seen, RouteNetlinkMessage::DelLink(self.message()))
-        }
-    }
-
-    fn hear(seen: &mut Seen, message: RouteNetlinkMessage) -> Vec<ChangeScope> {
-        let changes = seen.changes(&NetlinkPayload::InnerMessage(message), || None);
-        changes.into_iter().map(|change| change.scope).collect()
-    }
-
-    fn host_end() -> Vec<ChangeScope> {
-        vec![ChangeScope::HostEnd(HOST_END.parse().unwrap())]
-    }
-
-    #[test]
-    fn an_attach_and_a_detach_are_no_news() {
-        let mut seen = Seen::default();
-        let born = Event {
-            born: true,
-            master: None,
-            ..Event::attached()
-        };
-        assert_eq!(born.heard(&mut seen), []);
-        for _carrier in 0..3 {
-            assert_eq!(Event::attached().heard(&mut seen), []);
-        }
-        let doomed = Event {
-            group: 114,
-            ..Event::attached()
-        };
-        assert_eq!(doomed.heard(&mut seen), []);
-        assert_eq!(
-            Event {
-                up: false,
-                carrier_losses: 2,
-                ..doomed
-            }
-            .heard(&mut seen),
-            []
-        );
-        assert_eq!(doomed.gone(&mut seen), []);
-    }
-
-    #[test]
-    fn what_others_do_to_a_host_end_is_news() {
-        let attached = Event::attached;
-        let cases = [
-            Event {
-                up: false,
-                ..attached()
-            },
-            Event {
-                master: None,
-                ..attached()
-            },
-            Event {
-                mtu: 1400,
-                ..attached()
-            },
-            Event {
-                group: 0,
-                ..attached()
-            },
-            // The interface in the pod was set down.
-            Event {
-                carrier_losses: 2,
-                ..attached()
-            },
-        ];
-        for case in cases {
-            let mut seen = Seen::default();
-            attached().heard(&mut seen);
-            assert_eq!(case.heard(&mut seen), host_end());
-            assert_eq!(case.heard(&mut seen), [], "told once");
-        }
-        let mut seen = Seen::default();
-        assert_eq!(attached().gone(&mut seen), host_end());
-    }
-
-    #[test]
-    fn a_link_that_goes_down_takes_its_routes_along() {
-        let mut seen = Seen::default();
-        let underlay = Event {
-            name: "eth0",
-            master: None,
-            group: 0,
-            ..Event::attached()
-        };
-        let scopes = [ChangeScope::Underlay];
-        assert_eq!(underlay.heard(&mut seen), scopes);
-        assert_eq!(underlay.heard(&mut seen), [], "the carrier is no matter");
-        assert_eq!(
-            Event {
-                up: false,
-                ..underlay
-            }
-            .heard(&mut seen),
-            scopes
-        );
-        assert_eq!(underlay.gone(&mut seen), scopes);
-        let bridge = Event {
-            name: BRIDGE,
-            master: None,
-            group: 112,
-            ..Event::attached()
-        };
-        let scopes = [ChangeScope::Bridge];
-        assert_eq!(bridge.heard(&mut seen), scopes);
-        assert_eq!(
-            Event {
-                up: false,
-                ..bridge
-            }
-            .heard(&mut seen),
-            scopes
-        );
-    }
-
-    #[test]
-    fn a_name_that_was_left_is_news_too() {
-        let mut seen = Seen::default();
-        Event::attached().heard(&mut seen);
-        let renamed = Event {
-            name: "other",
-            ..Event::attached()
-        };
-        let scopes = renamed.heard(&mut seen);
-        assert!(scopes.contains(&host_end()[0]), "{scopes:?}");
-    }
-
-    #[test]
-    fn permanent_neighbours_on_the_bridge_matter() {
-        let mut seen = Seen::default();
-        let bridge = Event {
-            name: BRIDGE,
-            master: None,
-            group: 112,
-            ..Event::attached()
-        };
-        bridge.heard(&mut seen);
-        let message = |index, state| {
-            let mut message = NeighbourMessage::default();
-            message.header.ifindex = index;
-            message.header.state = state;
-            message.attributes = vec![
-                NeighbourAttribute::Destination(IpAddr::from([10, 244, 0, 2]).into()),
-                NeighbourAttribute::LinkLayerAddress(vec![2; 6]),
-            ];
-            message
-        };
-        let mut told = |index, state| {
-            let message = message(index, state);
-            hear(&mut seen, RouteNetlinkMessage::NewNeighbour(message))
-        };
-        let news = [ChangeScope::Neighbours];
-        assert_eq!(
-            told(7, NeighbourState::Stale),
-            [],
-            "it was none of podnet's"
-        );
-        assert_eq!(told(8, NeighbourState::Permanent), [], "on another link");
-        assert_eq!(told(7, NeighbourState::Permanent), news);
-        assert_eq!(told(7, NeighbourState::Permanent), [], "told once");
-        assert_eq!(told(7, NeighbourState::Failed), news);
-        assert_eq!(told(7, NeighbourState::Permanent), news);
-        let gone = RouteNetlinkMessage::DelNeighbour(message(7, NeighbourState::Permanent));
-        assert_eq!(hear(&mut seen, gone), news);
-    }
-
-    #[test]
-    fn routes_matter_by_table_and_protocol() {
-        let message = |table: u8, protocol: u8| {
-            let mut message = RouteMessage::default();
-            message.header.address_family = AddressFamily::Inet;
-            message.header.table = table;
-            message.header.protocol = protocol.into();
-            RouteNetlinkMessage::DelRoute(message)
-        };
-        let mut seen = Seen::default();
-        assert_eq!(hear(&mut seen, message(254, 112)), [ChangeScope::Routes]);
-        let others = [ChangeScope::OtherRoutes];
-        assert_eq!(hear(&mut seen, message(254, 3)), others);
-        assert_eq!(hear(&mut seen, message(7, 3)), others);
-        assert_eq!(hear(&mut seen, message(254, 2)), []);
-        assert_eq!(hear(&mut seen, message(255, 2)), []);
-        let lost = seen.changes(&NetlinkPayload::Overrun(Vec::new()), || None);
-        assert_eq!(lost[0].scope, ChangeScope::Everything);
-    }
-}
+mod tests;

@@ -38,6 +38,7 @@ async fn assert_whole(linux: &Linux, pod: &PodLink) {
         on_bridge: true,
         mtu: MTU,
         up: true,
+        blocked: false,
     };
     assert_eq!(observed.pods[&pod.host_ifname], Place::Ours(host_end));
     let NetnsState::Netns { inode } = observed.netns[&pod.netns.path] else {
@@ -316,6 +317,7 @@ fn host_ends_are_listed() {
             on_bridge: true,
             mtu: MTU,
             up: true,
+            blocked: false,
         };
         assert_eq!(found[&red.host_ifname], Place::Ours(right));
         assert!(matches!(
