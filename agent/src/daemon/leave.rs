@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use podnet_core::claim::ClaimState;
 use podnet_core::host::forwards_for_others;
-use podnet_core::kernel::{FORWARDING, Observed, Op, OpErrorKind, Scope, Sysctl, SysctlValue};
+use podnet_core::kernel::{
+    FORWARDING, Observed, ObservedFirewall, Op, OpErrorKind, Scope, Sysctl, SysctlValue,
+};
 use podnet_proto::api::{LeaveRequest, Status};
 use podnet_proto::{ApiError, ErrorCode, PodName};
 
@@ -90,7 +92,8 @@ impl Agent {
         if !released || membership.stopping {
             return;
         }
-        let left = restore_sysctls(self.dataplane.as_ref(), &self.run_dir).await;
+        let mut left = restore_sysctls(self.dataplane.as_ref(), &self.run_dir).await;
+        left.extend(kept_chains(self.dataplane.as_ref()).await);
         if let Err(store_error) = self.state_dir.forget() {
             // Still a member on disk: the next step tries again.
             tracing::error!(
@@ -121,6 +124,27 @@ impl Agent {
         self.prober.set_targets(BTreeMap::new());
         tracing::info!("this node has left its cluster");
     }
+}
+
+/// The chains that stay without rules, since others rely on them; in words.
+async fn kept_chains(dataplane: &dyn Dataplane) -> Vec<String> {
+    let scope = Scope {
+        firewall: true,
+        ..Scope::default()
+    };
+    let backends = match dataplane.observe(&scope).await {
+        Ok(observed) => observed.firewall.unwrap_or_default(),
+        // The data path is gone, and so is the firewall as far as that was possible.
+        Err(_) => Vec::new(),
+    };
+    let kept: Vec<String> = backends
+        .iter()
+        .flat_map(ObservedFirewall::relied_on)
+        .collect();
+    for what in &kept {
+        tracing::warn!(what, "left as it is");
+    }
+    kept
 }
 
 /// Gives kernel parameters the values that they had before podnet changed them, but for what others

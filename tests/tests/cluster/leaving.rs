@@ -189,6 +189,30 @@ fn a_kernel_parameter_that_others_rely_on_by_now_stays_and_is_named() {
 }
 
 #[test]
+fn a_chain_that_others_rely_on_by_now_stays_and_is_named() {
+    let lab = idle(1);
+    let [node] = nodes(&lab);
+    let before = Snapshot::kernel(node);
+    found(&lab);
+    shell(
+        node,
+        "iptables -N OTHERS; iptables -A OTHERS -j PODNET-FORWARD",
+    );
+    let told = leave(node);
+    let what = "PODNET-FORWARD in iptables-nft: rules of others jump to it";
+    assert!(
+        told.contains("left: chain") && told.contains(what),
+        "{told}"
+    );
+    let rules = shell(node, "iptables -S PODNET-FORWARD");
+    assert_eq!(rules, "-N PODNET-FORWARD\n", "no rules are left");
+    shell(node, "iptables -F OTHERS; iptables -X OTHERS");
+    found(&lab);
+    assert!(!leave(node).contains("left:"));
+    before.assert_same(&Snapshot::kernel(node), "leave");
+}
+
+#[test]
 fn what_the_kernel_changes_along_with_forwarding_comes_back() {
     let lab = idle(1);
     let [node] = nodes(&lab);

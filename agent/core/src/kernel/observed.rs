@@ -145,11 +145,16 @@ impl ObservedFirewall {
         let namesakes = self.namesakes.iter();
         let namesakes = namesakes
             .map(move |chain| format!("chain {chain} in {backend}: podnet did not make it"));
-        let referenced = self.referenced.iter().map(move |chain| {
+        namesakes.chain(self.relied_on())
+    }
+
+    /// Podnet's chains that others rely on, in words.
+    pub fn relied_on(&self) -> impl Iterator<Item = String> {
+        let backend = &self.backend;
+        self.referenced.iter().map(move |chain| {
             let (table, name) = (chain.table(), chain.name());
             format!("chain {table}/{name} in {backend}: rules of others jump to it")
-        });
-        namesakes.chain(referenced)
+        })
     }
 
     /// Chains of podnet's names with rules that podnet never makes, in words: where podnet has not made
