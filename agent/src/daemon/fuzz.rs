@@ -45,7 +45,7 @@ fn content(token: &str) -> Vec<u8> {
 }
 
 /// Whole tokens, and contents of tokens.
-fn tokens() -> Vec<Sample> {
+fn token_samples() -> Vec<Sample> {
     let whole = token().expose().to_string();
     let content = content(&whole);
     [
@@ -83,7 +83,7 @@ fn read_token(bytes: &[u8]) {
 }
 
 /// Requests as clients send them.
-fn requests() -> Vec<Sample> {
+fn request_samples() -> Vec<Sample> {
     let token = token().expose();
     let init = json!({
         "pod_cidrs": ["10.244.0.0/16"],
@@ -135,8 +135,8 @@ fn read_request(bytes: &[u8]) {
 }
 
 #[test]
-fn tokens_of_any_bytes() {
-    assert_corpus(file!(), "tokens", &tokens());
+fn tokens() {
+    assert_corpus(file!(), "tokens", &token_samples());
     bolero::check!(name = "tokens")
         .with_iterations(INPUTS)
         .for_each(read_token);
@@ -146,13 +146,13 @@ fn tokens_of_any_bytes() {
 fn damaged_tokens() {
     bolero::check!(name = "damaged_tokens")
         .with_iterations(INPUTS)
-        .with_generator(damaged(tokens()))
+        .with_generator(damaged(token_samples()))
         .for_each(|bytes: &Vec<u8>| read_token(bytes));
 }
 
 #[test]
-fn requests_of_any_bytes() {
-    assert_corpus(file!(), "requests", &requests());
+fn requests() {
+    assert_corpus(file!(), "requests", &request_samples());
     bolero::check!(name = "requests")
         .with_iterations(INPUTS)
         .for_each(read_request);
@@ -162,6 +162,6 @@ fn requests_of_any_bytes() {
 fn damaged_requests() {
     bolero::check!(name = "damaged_requests")
         .with_iterations(INPUTS)
-        .with_generator(damaged(requests()))
+        .with_generator(damaged(request_samples()))
         .for_each(|bytes: &Vec<u8>| read_request(bytes));
 }
