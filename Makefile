@@ -3,8 +3,10 @@
 CARGO ?= cargo
 PREFIX ?= /usr/local
 DESTDIR ?=
-# How long `make chaos` lasts, and what it does.
-SECONDS ?= 600
+# How long `make chaos` lasts, and `make fuzz` for each target.
+chaos: SECONDS ?= 600
+fuzz: SECONDS ?= 60
+# What `make chaos` does.
 SEED ?= 1
 
 # Lets the agent die at any step; see agent/src/fault.rs.
@@ -15,12 +17,14 @@ NEEDED := gcc:gcc ip:iproute2 tc:iproute2 ss:iproute2 iptables:iptables nft:nfta
           nsenter:util-linux unshare:util-linux setpriv:util-linux tcpdump:tcpdump conntrack:conntrack curl:curl ps:procps strace:strace \
           iperf3:iperf3
 
-.PHONY: help deps build release demo test chaos bench lint fmt deny install clean
+.PHONY: help deps build release demo test chaos fuzz corpus bench lint fmt deny install clean
 
 help:
 	@echo 'make demo     three nodes on this machine, pods on each, pings between all'
 	@echo 'make test     every test (root)'
 	@echo 'make chaos    random failures of five nodes [SECONDS=600 SEED=1]'
+	@echo 'make fuzz     libFuzzer on all that comes from outside [SECONDS=60 for each target]'
+	@echo 'make corpus   the inputs that fuzzing starts from, written anew'
 	@echo 'make bench    what podnet costs, beside its peers [ONLY="pods routes path join agent repair"]'
 	@echo 'make lint     formatting, clippy, licences'
 	@echo 'make release  optimised programs in target/release'
@@ -56,6 +60,13 @@ chaos: build
 
 bench: release
 	PODNET_BIN_DIR=$(CURDIR)/target/release $(CARGO) bench --locked -p podnet-lab --bench podnet -- $(ONLY)
+
+# Each test runs the same targets for a short time; see agent/src/fuzz.rs.
+fuzz: deps
+	agent/fuzz.sh $(SECONDS)
+
+corpus:
+	PODNET_UPDATE_CORPUS=1 $(CARGO) test --locked -p podnet-agent --lib fuzz
 
 lint: fmt deny
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings

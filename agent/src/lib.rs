@@ -6,6 +6,8 @@ pub mod control;
 pub mod daemon;
 pub mod dataplane;
 mod fault;
+#[cfg(test)]
+mod fuzz;
 pub mod gossip;
 pub mod pods;
 pub mod probe;

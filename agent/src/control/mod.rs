@@ -4,6 +4,8 @@
 //! back on a channel of its own.
 
 mod connections;
+#[cfg(test)]
+mod fuzz;
 mod listener;
 mod routes;
 

@@ -85,7 +85,14 @@ fn usage(message: String) -> Failure {
 }
 
 /// An error as an HTTP answer.
-struct Failure(ApiError);
+pub(super) struct Failure(ApiError);
+
+#[cfg(test)]
+impl Failure {
+    pub(super) fn message(&self) -> &str {
+        &self.0.message
+    }
+}
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
@@ -122,7 +129,7 @@ where
 }
 
 /// Reads a body: a JSON object; an empty one stands for an object without members.
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
     let refuse = |what| Err(usage(format!("request body: it {what}")));
     let object = match bytes.trim_ascii_start() {
         [] if bytes.is_empty() => b"{}",

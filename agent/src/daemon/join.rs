@@ -12,16 +12,10 @@ use tokio::task::JoinSet;
 
 use super::agent::{Agent, Event};
 use super::error;
-use super::request::{endpoint, node_name};
+use super::request::{Admission, admission};
 use crate::control::Answer;
 use crate::gossip::{Keyring, ProbeError, Probed, probe};
 use crate::store::Member;
-
-/// How long to wait for the first answer of a member at most.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// The most members that are asked at once, four times a second each.
-const MAX_TARGETS: usize = 64;
 
 /// The members of a cluster are being asked; nothing is on disk yet.
 pub(super) struct Attempt {
@@ -77,50 +71,13 @@ impl Agent {
     }
 
     async fn plan_join(&self, request: &JoinRequest) -> Result<Joining, ApiError> {
-        let token: JoinToken = request.token.parse().map_err(|why| {
-            ApiError::new(ErrorCode::BadToken, format!("join token: {why}"))
-                .hint("copy it whole from 'podnetctl token show' on a member")
-        })?;
-        let name = request.node_name.as_deref().map(node_name).transpose()?;
-        let port = self.config.gossip_port;
-        let advertise = request
-            .advertise
-            .as_deref()
-            .map(|text| endpoint(text, port))
-            .transpose()?;
-        let targets = request
-            .addresses
-            .iter()
-            .map(|text| endpoint(text, port))
-            .collect::<Result<Vec<_>, _>>()?;
-        if request.replace.is_some() {
-            return Err(ApiError::new(
-                ErrorCode::Unsupported,
-                "join --replace: this version does not support it",
-            ));
-        }
-        if targets.is_empty() {
-            return Err(ApiError::new(
-                ErrorCode::BadAddress,
-                "join: no member's address is given",
-            ));
-        }
-        if targets.len() > MAX_TARGETS {
-            return Err(ApiError::new(
-                ErrorCode::Usage,
-                format!("join: more than {MAX_TARGETS} addresses are given"),
-            )
-            .hint("one member's is enough"));
-        }
-        let patience = match request.timeout_seconds.map(Duration::try_from_secs_f64) {
-            None => PATIENCE,
-            Some(Ok(patience)) => patience.min(PATIENCE),
-            Some(Err(why)) => {
-                let message = format!("join: timeout_seconds: {why}");
-                return Err(ApiError::new(ErrorCode::Usage, message));
-            }
-        };
-
+        let Admission {
+            token,
+            targets,
+            name,
+            advertise,
+            patience,
+        } = admission(request, self.config.gossip_port)?;
         if let Some(membership) = &self.membership {
             return if membership.member.cluster != token.cluster {
                 let own = membership.member.cluster;

@@ -13,6 +13,8 @@ mod claim;
 mod cleanup;
 mod error;
 mod follow;
+#[cfg(test)]
+mod fuzz;
 mod host;
 mod init;
 mod join;

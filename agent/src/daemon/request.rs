@@ -1,12 +1,20 @@
 //! Requests, checked as far as that needs no look at the host.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
-use podnet_proto::api::InitRequest;
+use podnet_proto::api::{InitRequest, JoinRequest};
 use podnet_proto::ledger::{EncapsulationMode, Settings};
 use podnet_proto::network::DEFAULT_BLOCK_PREFIX;
+use podnet_proto::token::JoinToken;
 use podnet_proto::{ApiError, ErrorCode, NodeName, PodNetwork, PodNetworkError};
+
+/// How long to wait for the first answer of a member at most.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The most members that are asked at once, four times a second each.
+const MAX_TARGETS: usize = 64;
 
 /// The most excluded CIDRs: each is a rule on every node, and all are part of the ledger, which
 /// gossip carries as one value.
@@ -19,6 +27,66 @@ pub(super) struct Founding {
     pub(super) settings: Settings,
     pub(super) name: Option<NodeName>,
     pub(super) advertise: Option<SocketAddrV4>,
+}
+
+/// A `join` request, likewise.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Admission {
+    pub(super) token: JoinToken,
+    pub(super) targets: Vec<SocketAddrV4>,
+    pub(super) name: Option<NodeName>,
+    pub(super) advertise: Option<SocketAddrV4>,
+    /// How long to wait for the first answer of a member.
+    pub(super) patience: Duration,
+}
+
+pub(super) fn admission(request: &JoinRequest, port: u16) -> Result<Admission, ApiError> {
+    let token = request.token.parse().map_err(|why| {
+        ApiError::new(ErrorCode::BadToken, format!("join token: {why}"))
+            .hint("copy it whole from 'podnetctl token show' on a member")
+    })?;
+    let name = request.node_name.as_deref().map(node_name).transpose()?;
+    let advertise = request
+        .advertise
+        .as_deref()
+        .map(|text| endpoint(text, port))
+        .transpose()?;
+    let targets = request
+        .addresses
+        .iter()
+        .map(|text| endpoint(text, port))
+        .collect::<Result<Vec<_>, _>>()?;
+    if request.replace.is_some() {
+        return Err(unsupported("join --replace"));
+    }
+    if targets.is_empty() {
+        return Err(ApiError::new(
+            ErrorCode::BadAddress,
+            "join: no member's address is given",
+        ));
+    }
+    if targets.len() > MAX_TARGETS {
+        return Err(ApiError::new(
+            ErrorCode::Usage,
+            format!("join: more than {MAX_TARGETS} addresses are given"),
+        )
+        .hint("one member's is enough"));
+    }
+    let patience = match request.timeout_seconds.map(Duration::try_from_secs_f64) {
+        None => PATIENCE,
+        Some(Ok(patience)) => patience.min(PATIENCE),
+        Some(Err(why)) => {
+            let message = format!("join: timeout_seconds: {why}");
+            return Err(ApiError::new(ErrorCode::Usage, message));
+        }
+    };
+    Ok(Admission {
+        token,
+        targets,
+        name,
+        advertise,
+        patience,
+    })
 }
 
 pub(super) fn founding(request: &InitRequest, port: u16) -> Result<Founding, ApiError> {
@@ -108,13 +176,13 @@ fn unsupported(what: &str) -> ApiError {
     )
 }
 
-pub(super) fn node_name(text: &str) -> Result<NodeName, ApiError> {
+fn node_name(text: &str) -> Result<NodeName, ApiError> {
     text.parse()
         .map_err(|invalid| ApiError::new(ErrorCode::BadName, format!("node name: {invalid}")))
 }
 
 /// Parses `ADDR[:PORT]`.
-pub(super) fn endpoint(text: &str, port: u16) -> Result<SocketAddrV4, ApiError> {
+fn endpoint(text: &str, port: u16) -> Result<SocketAddrV4, ApiError> {
     let address = text
         .parse::<Ipv4Addr>()
         .map(|ip| SocketAddrV4::new(ip, port));

@@ -62,7 +62,7 @@ pub struct Sealed {
 /// ever share a nonce, also across restarts.
 pub struct Sealer {
     keyring: Keyring,
-    instance: SenderInstance,
+    pub(super) instance: SenderInstance,
     counter: u64,
     compressor: zstd::bulk::Compressor<'static>,
 }
@@ -103,7 +103,8 @@ impl Sealer {
         self.seal_packed(&packed)
     }
 
-    fn seal_packed(&mut self, packed: &[u8]) -> Result<Sealed, SealError> {
+    /// Seals what is compressed already.
+    pub(super) fn seal_packed(&mut self, packed: &[u8]) -> Result<Sealed, SealError> {
         let count = match u8::try_from(packed.len().div_ceil(MAX_CHUNK)) {
             Ok(count) if count <= MAX_FRAGMENTS => count,
             Ok(_) | Err(_) => return Err(SealError::TooLong { len: packed.len() }),

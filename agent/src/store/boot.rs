@@ -16,10 +16,10 @@ const KIND: Kind = Kind::Boot;
 const MAX_KERNEL_ID: u64 = 256;
 
 #[derive(Serialize, Deserialize)]
-struct Content {
-    boot: Boot,
+pub(super) struct Content {
+    pub(super) boot: Boot,
     /// The kernel's own number of the boot, in case the run directory outlives one.
-    kernel: String,
+    pub(super) kernel: String,
 }
 
 /// Reads the number of this boot from the run directory, or draws it where there is none yet. When

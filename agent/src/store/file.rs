@@ -230,17 +230,22 @@ fn sync_parent(path: &Path) -> Result<(), StoreError> {
     synced.map_err(StoreError::io("sync", parent))
 }
 
-fn encode<T: Serialize>(
+pub(super) fn encode<T: Serialize>(
     kind: Kind,
     owner: NodeId,
     content: &T,
 ) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
     let body = Zeroizing::new(serde_json::to_vec(content)?);
+    Ok(framed(kind, owner, &body))
+}
+
+/// The file with this content.
+pub(super) fn framed(kind: Kind, owner: NodeId, body: &[u8]) -> Zeroizing<Vec<u8>> {
     let head = head(kind, owner);
-    let mut bytes = Zeroizing::new(format!("{head} {}\n", checksum(&head, &body)).into_bytes());
-    bytes.extend_from_slice(&body);
+    let mut bytes = Zeroizing::new(format!("{head} {}\n", checksum(&head, body)).into_bytes());
+    bytes.extend_from_slice(body);
     bytes.push(b'\n');
-    Ok(bytes)
+    bytes
 }
 
 fn head(kind: Kind, owner: NodeId) -> String {
@@ -256,7 +261,7 @@ fn checksum(head: &str, body: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(&digest)
 }
 
-fn decode<T: DeserializeOwned>(
+pub(super) fn decode<T: DeserializeOwned>(
     path: &Path,
     bytes: &[u8],
     kind: Kind,

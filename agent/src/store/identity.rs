@@ -35,11 +35,20 @@ pub struct Identity {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Content {
+pub(super) struct Content {
     /// The secret key, in base64.
     key: String,
     /// The machine that it was made on, where that is known.
     machine: Option<String>,
+}
+
+impl Content {
+    pub(super) fn of_key(secret: &[u8; 32], machine: Option<String>) -> Self {
+        Self {
+            key: STANDARD.encode(secret),
+            machine,
+        }
+    }
 }
 
 impl Drop for Content {
@@ -83,16 +92,13 @@ impl Identity {
         }
         let mut secret = Zeroizing::new([0_u8; 32]);
         rand::fill(secret.as_mut_slice());
-        let content = Content {
-            key: STANDARD.encode(*secret),
-            machine: here,
-        };
+        let content = Content::of_key(&secret, here);
         let identity = Self::from_key(SigningKey::from_bytes(&secret));
         file::write(&path, KIND, identity.node, &content)?;
         Ok(identity)
     }
 
-    fn from_content(path: &Path, content: &Content) -> Result<Self, StoreError> {
+    pub(super) fn from_content(path: &Path, content: &Content) -> Result<Self, StoreError> {
         let bytes = Zeroizing::new(STANDARD.decode(&content.key).unwrap_or_default());
         let secret: &[u8; 32] = bytes
             .as_slice()

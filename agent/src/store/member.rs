@@ -58,7 +58,7 @@ pub struct Joined {
 pub type PeerBook = BTreeMap<NodeId, NodeRecord>;
 
 #[derive(Serialize, Deserialize)]
-struct MemberContent {
+pub(super) struct MemberContent {
     cluster: ClusterId,
     name: NodeName,
     advertise: SocketAddrV4,
@@ -68,6 +68,21 @@ struct MemberContent {
     networks: Vec<PodNetwork>,
     checkpoint: Checkpoint,
     seeds: Vec<SocketAddrV4>,
+}
+
+impl MemberContent {
+    pub(super) fn of(member: &Member) -> Self {
+        Self {
+            cluster: member.cluster,
+            name: member.name.clone(),
+            advertise: member.advertise,
+            advertise_fixed: member.advertise_fixed,
+            keys: vec![STANDARD.encode(member.gossip_key.expose())],
+            networks: member.networks.clone(),
+            checkpoint: member.checkpoint,
+            seeds: member.seeds.clone(),
+        }
+    }
 }
 
 impl Drop for MemberContent {
@@ -137,16 +152,7 @@ impl StateDir {
     /// # Errors
     /// When the file system refuses; then the old one stands.
     pub fn save_member(&self, member: &Member) -> Result<(), StoreError> {
-        let content = MemberContent {
-            cluster: member.cluster,
-            name: member.name.clone(),
-            advertise: member.advertise,
-            advertise_fixed: member.advertise_fixed,
-            keys: vec![STANDARD.encode(member.gossip_key.expose())],
-            networks: member.networks.clone(),
-            checkpoint: member.checkpoint,
-            seeds: member.seeds.clone(),
-        };
+        let content = MemberContent::of(member);
         file::write(&self.path(CLUSTER), CLUSTER, self.node, &content)
     }
 
@@ -196,7 +202,7 @@ impl StateDir {
     }
 }
 
-fn member(path: &Path, content: &MemberContent) -> Result<Member, StoreError> {
+pub(super) fn member(path: &Path, content: &MemberContent) -> Result<Member, StoreError> {
     let key = content
         .keys
         .first()

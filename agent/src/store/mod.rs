@@ -16,6 +16,8 @@
 mod boot;
 mod dir;
 mod file;
+#[cfg(test)]
+mod fuzz;
 mod identity;
 mod kind;
 mod lock;

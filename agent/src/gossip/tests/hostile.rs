@@ -13,7 +13,7 @@ fn message(kind: u8) -> Vec<u8> {
 }
 
 /// A handshake that claims to know these nodes.
-fn syn(cluster: &str, ids: &[ChitchatId]) -> Vec<u8> {
+pub(super) fn syn(cluster: &str, ids: &[ChitchatId]) -> Vec<u8> {
     let mut bytes = message(0);
     (ids.len() as u16).serialize(&mut bytes);
     for id in ids {
@@ -27,7 +27,7 @@ fn syn(cluster: &str, ids: &[ChitchatId]) -> Vec<u8> {
 }
 
 /// A delta whose greatest version is below that of its value: chitchat asserts that it is not.
-fn contradictory_delta(id: &ChitchatId, known: u64) -> Vec<u8> {
+pub(super) fn contradictory_delta(id: &ChitchatId, known: u64) -> Vec<u8> {
     let mut operations = vec![0];
     id.serialize(&mut operations);
     0_u64.serialize(&mut operations);
@@ -58,7 +58,11 @@ async fn send(payload: Vec<u8>, to: SocketAddrV4) -> UdpSocket {
     socket
 }
 
-fn id(node: impl Into<std::sync::Arc<str>>, generation: u64, address: &str) -> ChitchatId {
+pub(super) fn id(
+    node: impl Into<std::sync::Arc<str>>,
+    generation: u64,
+    address: &str,
+) -> ChitchatId {
     ChitchatId::new(node, generation, address.parse().unwrap())
 }
 

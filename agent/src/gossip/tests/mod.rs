@@ -1,6 +1,7 @@
 //! Gossip between instances, over loopback.
 
 mod cluster;
+mod fuzz;
 mod hostile;
 mod probing;
 mod restart;
