@@ -62,6 +62,7 @@ bench: release
 	PODNET_BIN_DIR=$(CURDIR)/target/release $(CARGO) bench --locked -p podnet-lab --bench podnet -- $(ONLY)
 
 # Each test runs the same targets for a short time; see agent/src/fuzz.rs.
+fuzz: NEEDED += c++:g++
 fuzz: deps
 	agent/fuzz.sh $(SECONDS)
 

@@ -6,11 +6,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=$1
-command -v c++ >/dev/null || {
-    echo "error: libFuzzer needs a C++ compiler" >&2
-    echo "hint: apt-get install g++" >&2
-    exit 1
-}
 
 flags="--cfg fuzzing --cfg fuzzing_libfuzzer -Cpasses=sancov-module"
 for coverage in level=4 inline-8bit-counters pc-table trace-compares; do
