@@ -8,7 +8,9 @@
 
 mod datagrams;
 mod files;
+mod forms;
 mod http;
+mod secrets;
 mod settings;
 mod tokens;
 mod unharmed;

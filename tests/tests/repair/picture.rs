@@ -100,7 +100,8 @@ fn lasting(mut object: Value) -> Option<Value> {
         .is_some_and(|name| name.starts_with("pn"));
     // `ip -batch` shows an empty object for what it has nothing to say of.
     let fields = object.as_object_mut().filter(|fields| !fields.is_empty())?;
-    for number in ["ifindex", "link_index", "link_netnsid"] {
+    // `bridge` reads the number of a link in another namespace as one of this.
+    for number in ["ifindex", "link", "link_index", "link_netnsid"] {
         fields.remove(number);
     }
     if random && fields.get("ifname") != Some(&"podnet0".into()) {
