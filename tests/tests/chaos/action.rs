@@ -1,5 +1,7 @@
 //! What may happen, and what happens next.
 
+use std::ops::RangeInclusive;
+
 use fastrand::Rng;
 
 /// How many nodes there are.
@@ -7,6 +9,27 @@ pub(crate) const NODES: usize = 5;
 
 /// How many names pods have on a node: few, so that they meet again.
 const NAMES: usize = 4;
+
+/// How many steps bad times have before all has to come right: whoever waits longer only learns
+/// that more went wrong.
+const STEPS: RangeInclusive<usize> = 10..=40;
+
+/// A rule of others.
+macro_rules! foreign_rule {
+    () => {
+        "iptables -A OTHERS -s 172.31.0.1 -j DROP"
+    };
+}
+
+/// What others have on a node, and what shows it.
+pub(crate) const OTHERS: &str = concat!(
+    "iptables -N OTHERS; ",
+    foreign_rule!(),
+    "; ip link add lan type bridge; ip link set lan up address 02:00:00:00:00:08; \
+     ip address add 172.30.0.1/24 dev lan; ip route add 172.31.0.0/24 via 172.30.0.9 proto static"
+);
+pub(crate) const SHOW_OTHERS: &str = "iptables -S OTHERS; ip -4 -o address show lan | grep -o '[0-9.]*/[0-9]*'; \
+     cat /sys/class/net/lan/address; ip route show 172.31.0.0/24 | sed 's/ linkdown//; s/ *$//'";
 
 /// Something that happens to a node, by its index, or to the wire between all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +108,8 @@ impl Tampering {
             Self::NeighboursRemoved => "ip neighbour flush dev podnet0 nud permanent",
             Self::HostEndRemoved => "ip link del $(ls /sys/class/net | grep ^pn | shuf -n1)",
             Self::HostEndDown => "ip link set $(ls /sys/class/net | grep ^pn | shuf -n1) down",
-            Self::RulesFlushed => "iptables -t nat -F; iptables -F",
+            // Their own rules they make again.
+            Self::RulesFlushed => concat!("iptables -t nat -F; iptables -F; ", foreign_rule!()),
             Self::ForwardingOff => "sysctl -qw net.ipv4.ip_forward=0",
             // The way out goes with the link, and is not podnet's to bring back.
             Self::UnderlayFlapped => {
@@ -100,6 +124,15 @@ impl Tampering {
             }
         }
     }
+}
+
+/// All pods that there may be on a node.
+pub(crate) fn pods() -> impl Iterator<Item = String> {
+    (0..NAMES).map(pod)
+}
+
+fn pod(number: usize) -> String {
+    format!("pod{number}")
 }
 
 /// Decides what happens.
@@ -118,8 +151,17 @@ impl Plan {
         }
     }
 
-    /// What happens next, to different nodes at the same time.
-    pub(crate) fn next_actions(&mut self) -> Vec<Action> {
+    /// The steps of some bad times. After them every agent runs, and hears the others.
+    pub(crate) fn bad_times(&mut self) -> Vec<Vec<Action>> {
+        let count = self.rng.usize(STEPS);
+        let steps = (0..count).map(|_| self.step()).collect();
+        self.running = [true; NODES];
+        self.frozen = [false; NODES];
+        steps
+    }
+
+    /// What happens to different nodes at the same time.
+    fn step(&mut self) -> Vec<Action> {
         let mut nodes: Vec<usize> = (0..NODES).collect();
         self.rng.shuffle(&mut nodes);
         let count = self.rng.usize(1..=3);
@@ -131,12 +173,6 @@ impl Plan {
             .take(count)
             .map(|node| self.action(node))
             .collect()
-    }
-
-    /// From now on every agent runs, and hears the others.
-    pub(crate) fn calm(&mut self) {
-        self.running = [true; NODES];
-        self.frozen = [false; NODES];
     }
 
     fn wire(&mut self) -> Action {
@@ -179,11 +215,21 @@ impl Plan {
     }
 
     fn name(&mut self) -> String {
-        format!("pod{}", self.rng.usize(0..NAMES))
+        pod(self.rng.usize(0..NAMES))
     }
 
     fn tampering(&mut self, node: usize) -> Tampering {
         let last = TAMPERINGS.len() - usize::from(node < SETTLED);
         TAMPERINGS[self.rng.usize(0..last)]
     }
+}
+
+#[test]
+fn the_seed_alone_decides_what_happens() {
+    let rounds = |seed| {
+        let mut plan = Plan::new(seed);
+        [(); 5].map(|()| plan.bad_times())
+    };
+    assert_eq!(rounds(7), rounds(7));
+    assert_ne!(rounds(7), rounds(8));
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use podnet_lab::{Direction, Lab, Node};
 
-use crate::action::{Action, NODES, Tampering};
+use crate::action::{Action, NODES, OTHERS, Tampering, pods};
 
 /// How long `podnetctl` is given: an agent may be frozen.
 const PATIENCE: &str = "3s";
@@ -19,15 +19,20 @@ pub(crate) struct Cluster {
     pub(crate) lab: Lab,
     /// The pods that have to be there, by node.
     pub(crate) certain: BTreeMap<usize, BTreeSet<String>>,
+    /// The pods that must not be there.
+    pub(crate) removed: BTreeMap<usize, BTreeSet<String>>,
 }
 
 /// What an action says of a pod.
 enum Outcome {
     There(usize, String),
-    /// It was removed, or its removal or addition came to an unknown end.
+    Removed(usize, String),
+    /// Its removal or addition came to an unknown end.
     Uncertain(usize, String),
     /// All pods of the node may be gone.
     Lost(usize),
+    /// All pods of the node are gone.
+    Rebooted(usize),
 }
 
 impl Cluster {
@@ -40,10 +45,19 @@ impl Cluster {
             .join(true)
             .up()
             .unwrap();
-        Self {
+        let cluster = Self {
             lab,
             certain: BTreeMap::new(),
-        }
+            removed: BTreeMap::new(),
+        };
+        (0..NODES).for_each(|node| cluster.furnish(node));
+        cluster
+    }
+
+    /// Lets others have something on a node.
+    fn furnish(&self, node: usize) {
+        let output = self.node(node).exec(["sh", "-ec", OTHERS]).unwrap();
+        output.success(OTHERS).unwrap();
     }
 
     pub(crate) fn node(&self, index: usize) -> Node<'_> {
@@ -63,17 +77,34 @@ impl Cluster {
                 .filter_map(|thread| thread.join().unwrap())
                 .collect()
         });
-        for outcome in outcomes {
-            match outcome {
-                Outcome::There(node, pod) => {
-                    self.certain.entry(node).or_default().insert(pod);
-                }
-                Outcome::Uncertain(node, pod) => {
-                    self.certain.entry(node).or_default().remove(&pod);
-                }
-                Outcome::Lost(node) => {
-                    self.certain.remove(&node);
-                }
+        outcomes.into_iter().for_each(|outcome| self.take(outcome));
+    }
+
+    fn take(&mut self, outcome: Outcome) {
+        let (Outcome::There(node, _)
+        | Outcome::Removed(node, _)
+        | Outcome::Uncertain(node, _)
+        | Outcome::Lost(node)
+        | Outcome::Rebooted(node)) = outcome;
+        let certain = self.certain.entry(node).or_default();
+        let removed = self.removed.entry(node).or_default();
+        match outcome {
+            Outcome::There(_, pod) => {
+                removed.remove(&pod);
+                certain.insert(pod);
+            }
+            Outcome::Removed(_, pod) => {
+                certain.remove(&pod);
+                removed.insert(pod);
+            }
+            Outcome::Uncertain(_, pod) => {
+                certain.remove(&pod);
+                removed.remove(&pod);
+            }
+            Outcome::Lost(_) => certain.clear(),
+            Outcome::Rebooted(_) => {
+                certain.clear();
+                removed.extend(pods());
             }
         }
     }
@@ -93,7 +124,8 @@ impl Cluster {
             }
             Action::Reboot(node) => {
                 self.node(*node).reboot().unwrap();
-                return Some(Outcome::Lost(*node));
+                self.furnish(*node);
+                return Some(Outcome::Rebooted(*node));
             }
             Action::Tamper(node, tampering) => {
                 // There may be nothing to change.
@@ -113,8 +145,13 @@ impl Cluster {
                 return Some(outcome(*node, pod.clone()));
             }
             Action::RemovePod(node, pod) => {
-                self.podnetctl(*node, &["pod", "rm", pod]);
-                return Some(Outcome::Uncertain(*node, pod.clone()));
+                let removed = self.podnetctl(*node, &["pod", "rm", pod]);
+                let outcome = if removed {
+                    Outcome::Removed
+                } else {
+                    Outcome::Uncertain
+                };
+                return Some(outcome(*node, pod.clone()));
             }
         }
         None

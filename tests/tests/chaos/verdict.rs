@@ -8,7 +8,7 @@ use std::time::Duration;
 use podnet_lab::{Node, Place, eventually};
 use serde_json::Value;
 
-use crate::action::NODES;
+use crate::action::{NODES, SHOW_OTHERS};
 use crate::cluster::Cluster;
 
 /// How long it may take until all is well again.
@@ -18,18 +18,28 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// reachable from everywhere, no address twice, nothing left behind.
 pub(crate) fn all_is_well(cluster: &mut Cluster) {
     let nodes = cluster.lab.nodes();
-    for node in &nodes {
-        well(&format!("{} is ready", node.name()), || ready(*node));
-    }
+    let members: Vec<Member> = nodes
+        .iter()
+        .map(|node| well(&format!("{} is ready", node.name()), || ready(*node)))
+        .collect();
+    let blocks: Vec<&str> = members.iter().map(|member| member.block.as_str()).collect();
+    let distinct: BTreeSet<_> = blocks.iter().collect();
+    assert_eq!(distinct.len(), NODES, "{blocks:?}");
     let mut addresses = BTreeMap::new();
     for (index, node) in nodes.iter().enumerate() {
         let what = format!("{} holds its pods, and nothing else", node.name());
-        let pods = well(&what, || whole(*node));
+        let pods = well(&what, || whole(*node, index, &members));
+        let name = node.name();
         for certain in cluster.certain.get(&index).into_iter().flatten() {
             assert!(
                 pods.contains_key(certain),
-                "{}: {certain} is lost: {pods:?}",
-                node.name()
+                "{name}: {certain} is lost: {pods:?}"
+            );
+        }
+        for removed in cluster.removed.get(&index).into_iter().flatten() {
+            assert!(
+                !pods.contains_key(removed),
+                "{name}: {removed} is back: {pods:?}"
             );
         }
         for (pod, address) in pods {
@@ -64,7 +74,7 @@ pub(crate) fn all_is_well(cluster: &mut Cluster) {
     // Gone pods stay on the list until somebody removes them.
     for (index, node) in nodes.iter().enumerate() {
         let certain = cluster.certain.entry(index).or_default();
-        *certain = whole(*node).unwrap().into_keys().collect();
+        *certain = whole(*node, index, &members).unwrap().into_keys().collect();
     }
 }
 
@@ -80,23 +90,41 @@ fn well<T>(what: &str, look: impl FnMut() -> Result<T, String>) -> T {
     }
 }
 
-fn ready(node: Node<'_>) -> Result<(), String> {
+/// What a node is to the others.
+struct Member {
+    block: String,
+    gateway: String,
+    address: String,
+}
+
+fn ready(node: Node<'_>) -> Result<Member, String> {
     let status = document(node, &["status"])?;
     let peers = status["peers"].as_array().unwrap();
     let paths = peers.iter().filter(|peer| peer["path"] == "ok").count();
     let is_ready = status["phase"] == "ready" && paths == NODES - 1;
-    if is_ready && status["problems"].as_array().unwrap().is_empty() {
-        Ok(())
-    } else {
-        Err(status.to_string())
+    if !is_ready || !status["problems"].as_array().unwrap().is_empty() {
+        return Err(status.to_string());
     }
+    let endpoint = text(&status["node"]["addresses"][0]);
+    let (address, _port) = endpoint.rsplit_once(':').unwrap();
+    Ok(Member {
+        block: text(&status["blocks"][0]).to_owned(),
+        gateway: text(&status["gateways"][0]).to_owned(),
+        address: address.to_owned(),
+    })
 }
 
 /// The pods of a node by name, once the kernel holds what they need and no more.
-fn whole(node: Node<'_>) -> Result<BTreeMap<String, Ipv4Addr>, String> {
+fn whole(
+    node: Node<'_>,
+    index: usize,
+    members: &[Member],
+) -> Result<BTreeMap<String, Ipv4Addr>, String> {
     let list = document(node, &["pod", "list"])?;
     let mut pods = BTreeMap::new();
     let mut host_ends = BTreeSet::new();
+    let all = list.as_array().unwrap().iter();
+    let recorded = all.map(|pod| text(&pod["name"]).to_owned()).collect();
     for pod in list
         .as_array()
         .unwrap()
@@ -119,12 +147,40 @@ fn whole(node: Node<'_>) -> Result<BTreeMap<String, Ipv4Addr>, String> {
     same("namespaces", &names, &lines(node, "ls /run/netns"))?;
     let neighbours = "ip neighbour show dev podnet0 nud permanent | cut -d' ' -f1";
     same("neighbours", &addresses, &lines(node, neighbours))?;
-    let routes = lines(node, "ip route show proto 112");
-    if routes.len() != NODES {
-        return Err(format!("routes: {routes:?}"));
-    }
+    let me = &members[index];
+    let peers = members
+        .iter()
+        .enumerate()
+        .filter(|(other, _)| *other != index);
+    let routes = peers.map(|(_, peer)| {
+        let (block, address, gateway) = (&peer.block, &peer.address, &me.gateway);
+        format!("{block} via {address} dev eth0 src {gateway} mtu 1500")
+    });
+    let routes = routes.chain(["unreachable 10.244.0.0/16".to_owned()]);
+    same(
+        "routes",
+        &routes.collect(),
+        &lines(node, "ip route show proto 112"),
+    )?;
+    let gateway = BTreeSet::from([format!("{}/24", me.gateway)]);
+    let script = "ip -4 -o address show podnet0 | grep -o '[0-9.]*/[0-9]*'";
+    same("addresses of the bridge", &gateway, &lines(node, script))?;
+    same("records", &recorded, &lines(node, "ls /run/podnet/pods"))?;
     let jumps = lines(node, "iptables-save | grep -c -- '-j PODNET-POSTROUTING'");
     same("jumps", &BTreeSet::from(["1".to_owned()]), &jumps)?;
+    let forward = "-A FORWARD -m comment --comment podnet -j PODNET-FORWARD
+        -A PODNET-FORWARD -s 10.244.0.0/16 -j ACCEPT
+        -A PODNET-FORWARD -d 10.244.0.0/16 -j ACCEPT";
+    let forward = forward.lines().map(|line| line.trim().to_owned());
+    let script = "iptables-save -t filter | grep -- '-A .*PODNET-FORWARD'";
+    same("rules", &forward.collect(), &lines(node, script))?;
+    let others = "-N OTHERS
+        -A OTHERS -s 172.31.0.1/32 -j DROP
+        172.30.0.1/24
+        02:00:00:00:00:08
+        172.31.0.0/24 via 172.30.0.9 dev lan proto static";
+    let others = others.lines().map(|line| line.trim().to_owned()).collect();
+    same("what is of others", &others, &lines(node, SHOW_OTHERS))?;
     let forwarding = lines(node, "cat /proc/sys/net/ipv4/ip_forward");
     same("forwarding", &BTreeSet::from(["1".to_owned()]), &forwarding)?;
     Ok(pods)
