@@ -1,5 +1,6 @@
 //! Adding and removing pods, beside a shell script that makes the same objects with `ip`.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -85,15 +86,13 @@ impl Socket {
         milliseconds(begin.elapsed())
     }
 
-    /// Removes pods at once and returns the milliseconds that it took.
-    fn remove(&self, names: impl Iterator<Item = String>) -> f64 {
+    /// Removes pods at once.
+    fn remove(&self, names: impl Iterator<Item = String>) {
         let names: Vec<PodName> = names.map(|name| name.parse().unwrap()).collect();
-        let begin = Instant::now();
         let removals = names.iter().map(|name| self.client.remove_pod(name));
         for removed in self.runtime.block_on(join_all(removals)) {
             removed.unwrap();
         }
-        milliseconds(begin.elapsed())
     }
 }
 
@@ -120,7 +119,7 @@ pub(crate) fn measure() -> Vec<Row> {
     let mut script = Script::start(plain.node("node1").unwrap(), BY_HAND);
     let mut command = Script::start(node, BY_HAND);
     let mut rows = adding(&socket, &mut script, &mut command);
-    rows.extend(removing(&socket, &mut script));
+    rows.extend(removing(node, &socket, &mut script));
     rows
 }
 
@@ -135,23 +134,15 @@ fn adding(socket: &Socket, script: &mut Script, command: &mut Script) -> Vec<Row
     for number in ADDED..MANY {
         socket.add(&format!("fill{number}"));
     }
-    // With many and with few in turn, so that a host that slows down slows both.
-    let (mut many, mut few_again) = (Vec::new(), Vec::new());
-    for number in 0..ADDED {
-        many.push(socket.add(&format!("many{number}")));
-        socket.remove([format!("many{number}")].into_iter());
-    }
-    socket.remove((ADDED..MANY).map(|number| format!("fill{number}")));
-    for number in 0..ADDED {
-        few_again.push(socket.add(&format!("again{number}")));
-        socket.remove([format!("again{number}")].into_iter());
-    }
+    let many = one_at_a_time(socket, "many");
     socket.remove((0..ADDED).map(|number| format!("few{number}")));
+    socket.remove((ADDED..MANY).map(|number| format!("fill{number}")));
+    let alone = one_at_a_time(socket, "alone");
     for number in 0..ADDED {
         script.time(&format!("remove p{number} {}", number + 2));
     }
     let [few, by_hand, by_command] = [few, by_hand, by_command].map(median);
-    let [many, few_again] = [many, few_again].map(median);
+    let [many, alone] = [many, alone].map(median);
     vec![
         Row::new("pod add at the socket", "ms", few, ("ip script", by_hand)),
         Row::new(
@@ -160,13 +151,19 @@ fn adding(socket: &Socket, script: &mut Script, command: &mut Script) -> Vec<Row
             by_command,
             ("ip script", by_hand),
         ),
-        Row::new(
-            "pod add among 200 pods",
-            "ms",
-            many,
-            ("among 40", few_again),
-        ),
+        Row::new("pod add among 200 pods", "ms", many, ("among none", alone)),
     ]
+}
+
+/// How long adding a pod takes each time, which is gone again before the next.
+fn one_at_a_time(socket: &Socket, name: &str) -> Vec<f64> {
+    let times = (0..ADDED).map(|number| {
+        let name = format!("{name}{number}");
+        let time = socket.add(&name);
+        socket.remove([name].into_iter());
+        time
+    });
+    times.collect()
 }
 
 fn add_by_hand(script: &mut Script) {
@@ -175,7 +172,15 @@ fn add_by_hand(script: &mut Script) {
     }
 }
 
-fn removing(socket: &Socket, script: &mut Script) -> Vec<Row> {
+/// How many host ends of pods the node has (`/proc/net/dev`, proc(5)).
+fn host_ends(node: Node<'_>) -> usize {
+    let holder = node.holder().unwrap().pid;
+    let devices = fs::read_to_string(format!("/proc/{holder}/net/dev")).unwrap();
+    let names = devices.lines().map(str::trim_start);
+    names.filter(|name| name.starts_with("pn")).count()
+}
+
+fn removing(node: Node<'_>, socket: &Socket, script: &mut Script) -> Vec<Row> {
     let (mut at_socket, mut by_hand, mut at_once) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..REMOVALS {
         add_by_hand(script);
@@ -186,7 +191,10 @@ fn removing(socket: &Socket, script: &mut Script) -> Vec<Row> {
         for name in names() {
             socket.add(&name);
         }
-        at_socket.push(socket.remove(names()));
+        let begin = Instant::now();
+        socket.remove(names());
+        assert_eq!(host_ends(node), 0, "removed when the answers come");
+        at_socket.push(milliseconds(begin.elapsed()));
     }
     let [at_socket, by_hand, at_once] = [at_socket, by_hand, at_once].map(median);
     let row = |peer| Row::new("removal of 8 pods at once", "ms", at_socket, peer);
