@@ -72,6 +72,22 @@ fn a_gone_pod_is_made_anew_by_adding_it() {
 }
 
 #[test]
+fn a_pod_whose_namespace_was_deleted_a_moment_ago_is_made_anew() {
+    let lab = cluster(1);
+    let node = first(&lab);
+    add(node, "red");
+    for _ in 0..10 {
+        shell(node, "ip netns del red; podnetctl pod add red");
+        let red = show(node, "red");
+        assert_eq!(red["state"], "ready");
+        node.place().ping(address(&red)).unwrap();
+    }
+    passes(node, 2);
+    assert_eq!(pods(node).len(), 1);
+    assert_eq!(host_ends(node), 1);
+}
+
+#[test]
 fn a_pod_is_gone_with_the_last_process_of_its_namespace() {
     let lab = cluster(1);
     let node = first(&lab);

@@ -1,8 +1,10 @@
 //! Adding a pod.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -67,7 +69,11 @@ impl Agent {
                 PodRecordState::Attaching | PodRecordState::Ready | PodRecordState::Detaching => {
                     let there = &record.link.netns;
                     if (&there.path, there.made) == (&netns.path, netns.made) {
-                        return Ok(Planned::There(Box::new(self.show_pod(record))));
+                        if record.state != PodRecordState::Ready || !has_vanished(there) {
+                            return Ok(Planned::There(Box::new(self.show_pod(record))));
+                        }
+                        self.clear_away(name.clone());
+                        return Ok(Planned::Wait(name));
                     }
                     let at = there.path.display();
                     return Err(ApiError::new(
@@ -265,6 +271,14 @@ impl Agent {
             "wait until 'podnetctl status' shows the phase ready; it is {:?} now",
             self.phase()
         ))
+    }
+}
+
+/// Whether a pod's namespace is not there any more. The kernel tells of that a moment later.
+fn has_vanished(netns: &Netns) -> bool {
+    match netns.path.metadata() {
+        Ok(found) => netns.inode.is_some_and(|inode| inode != found.ino()),
+        Err(error) => error.kind() == ErrorKind::NotFound,
     }
 }
 

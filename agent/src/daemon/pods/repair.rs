@@ -160,9 +160,13 @@ impl Agent {
     /// The namespace of a pod has vanished: what is left of it goes, and its addresses are free
     /// again.
     pub(in crate::daemon) fn pod_gone(&mut self, host_ifname: &IfName) {
-        let Some(name) = self.judged(host_ifname) else {
-            return;
-        };
+        if let Some(name) = self.judged(host_ifname) {
+            self.clear_away(name);
+        }
+    }
+
+    /// Removes what is left of a pod whose namespace has vanished. It is busy until then.
+    pub(super) fn clear_away(&mut self, name: PodName) {
         tracing::warn!(pod = %name, "the namespace of a pod has vanished");
         let link = self.pods.records[&name].link.clone();
         self.pods.busy.insert(name.clone(), VecDeque::new());
