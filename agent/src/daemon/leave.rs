@@ -50,6 +50,12 @@ impl Agent {
                 )
                 .hint("bring the voters back; this node keeps its block until then"));
             }
+            // Better now than when the pods are gone.
+            if membership.ledger().is_some() {
+                let durable = membership.machine.durable();
+                tokio::task::block_in_place(|| self.state_dir.save_durable(durable))
+                    .map_err(|e| error::store(&e))?;
+            }
             tracing::info!(pods = pods.len(), "leaving the cluster");
             if let Some(membership) = &mut self.membership {
                 membership.leave_requested = true;
