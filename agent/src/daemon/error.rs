@@ -30,7 +30,7 @@ pub(super) fn store(error: &StoreError) -> ApiError {
             ApiError::new(ErrorCode::StateCorrupt, text).hint(cure_of_damage(*kind))
         }
         StoreError::Newer { .. } => ApiError::new(ErrorCode::StateCorrupt, text)
-            .hint("install the podnet version that wrote it, or a later one"),
+            .hint("install the podnetd that wrote it, or a newer one"),
         StoreError::Foreign { .. } => ApiError::new(ErrorCode::StateCorrupt, text).hint(
             "the files were copied from another node: make this a new node with \
              'podnetd reset --new-identity' and 'podnetd cleanup', then join again",
@@ -159,6 +159,8 @@ fn missing_binary(program: &str, text: String) -> ApiError {
 }
 
 fn not_permitted(text: String) -> ApiError {
-    ApiError::new(ErrorCode::NotPermitted, text)
-        .hint("run podnetd as root, or with CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN")
+    ApiError::new(ErrorCode::NotPermitted, text).hint(
+        "run podnetd as root, or with CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN, and with \
+             CAP_SYS_PTRACE to find the namespaces of processes",
+    )
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use ipnetwork::IpNetwork;
 use podnet_core::kernel::{IfName, NetnsState, Op, OpError, OpErrorKind, PodLink, Scope};
 
-use crate::dataplane::Dataplane;
+use crate::dataplane::{Dataplane, ObserveError};
 
 /// Why a pod is not attached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,12 +101,17 @@ async fn look(dataplane: &dyn Dataplane, path: &Path) -> Result<NetnsState, OpEr
         netns: [path.to_owned()].into(),
         ..Scope::default()
     };
-    let observed = dataplane.observe(&scope).await.map_err(|error| {
-        OpError::new(
-            OpErrorKind::Other(0),
-            format!("{}: {error}", path.display()),
-        )
-    })?;
+    let failed = |error: ObserveError| {
+        let path = path.display();
+        match error {
+            ObserveError::NotPermitted { .. } => OpError::new(
+                OpErrorKind::NotPermitted,
+                format!("{path}: not permitted (is CAP_SYS_PTRACE or CAP_SYS_ADMIN missing?)"),
+            ),
+            other => OpError::new(OpErrorKind::Other(0), format!("{path}: {other}")),
+        }
+    };
+    let observed = dataplane.observe(&scope).await.map_err(failed)?;
     Ok(observed
         .netns
         .get(path)

@@ -241,12 +241,14 @@ fn share(directory: &Path) -> Result<(), KernelError> {
 /// than the host's, nothing, or what is left where the maker died.
 pub(super) async fn is_removable(path: &Path, own_inode: u64) -> Result<bool, KernelError> {
     let path = path.to_owned();
-    on_thread(move || match state(&path, own_inode) {
-        NetnsState::Missing | NetnsState::Netns { .. } => true,
-        NetnsState::NotANetns => half_made(&path),
-        NetnsState::Host => false,
+    on_thread(move || {
+        Ok(match state(&path, own_inode)? {
+            NetnsState::Missing | NetnsState::Netns { .. } => true,
+            NetnsState::NotANetns => half_made(&path),
+            NetnsState::Host => false,
+        })
     })
-    .await
+    .await?
 }
 
 /// Whether a path leads to the file that a namespace was to be mounted on.
@@ -283,14 +285,15 @@ fn remove(path: &Path) -> Result<(), KernelError> {
     }
 }
 
-/// What a path leads to.
-pub(super) fn state(path: &Path, own_inode: u64) -> NetnsState {
+/// What a path leads to. That it must not be looked at is no answer: it may be a namespace.
+pub(super) fn state(path: &Path, own_inode: u64) -> Result<NetnsState, KernelError> {
     match Netns::open(path) {
-        Ok(Some(netns)) if netns.inode == own_inode => NetnsState::Host,
-        Ok(Some(netns)) => NetnsState::Netns { inode: netns.inode },
-        Ok(None) => NetnsState::NotANetns,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => NetnsState::Missing,
-        // A namespace can be opened by whoever may enter it; what cannot is none for podnet.
-        Err(_) => NetnsState::NotANetns,
+        Ok(Some(netns)) if netns.inode == own_inode => Ok(NetnsState::Host),
+        Ok(Some(netns)) => Ok(NetnsState::Netns { inode: netns.inode }),
+        Ok(None) => Ok(NetnsState::NotANetns),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(NetnsState::Missing),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error.into()),
+        // A namespace can be opened; what cannot is none.
+        Err(_) => Ok(NetnsState::NotANetns),
     }
 }

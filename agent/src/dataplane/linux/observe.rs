@@ -161,10 +161,10 @@ async fn namespaces(
 ) -> Result<BTreeMap<PathBuf, NetnsState>, KernelError> {
     on_thread(move || {
         let states = paths.into_iter().map(|path| {
-            let state = netns::state(&path, own_inode);
-            (path, state)
+            let state = netns::state(&path, own_inode)?;
+            Ok((path, state))
         });
         states.collect()
     })
-    .await
+    .await?
 }
