@@ -76,7 +76,7 @@ impl Node<'_> {
         })?
     }
 
-    fn launch(&self) -> Result<ProcessId, LabError> {
+    pub(crate) fn launch(&self) -> Result<ProcessId, LabError> {
         let dir = self.dir();
         let mut command = self.lab().programs().command()?;
         command

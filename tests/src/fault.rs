@@ -71,6 +71,22 @@ impl Node<'_> {
         self.fate(fault, code)
     }
 
+    /// Starts the agent, which dies at the point of this number, unless `end` says before that all
+    /// it does at its start is done.
+    ///
+    /// # Errors
+    /// As [`Self::ctl_until`].
+    pub fn start_until<E: fmt::Display>(
+        &self,
+        point: u32,
+        end: impl FnMut() -> Result<(), E>,
+    ) -> Result<Fate, LabError> {
+        let mut fault = self.fault(point, None)?;
+        fault.agent = Some(self.launch()?);
+        let ended = fault.until(end)?;
+        self.fate(fault, ended.map(|()| 0))
+    }
+
     /// Lets the agent die at the point of this number, counted from now.
     ///
     /// # Errors

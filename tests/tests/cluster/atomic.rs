@@ -18,9 +18,9 @@ use crate::scene::{
 use crate::snapshot::Snapshot;
 
 /// No look at what others may have changed counts among the steps.
-const RESYNC: Duration = Duration::from_secs(3600);
+pub(crate) const RESYNC: Duration = Duration::from_secs(3600);
 
-const INIT: [&str; 3] = ["init", "--pod-cidr", "10.244.0.0/16"];
+pub(crate) const INIT: [&str; 3] = ["init", "--pod-cidr", "10.244.0.0/16"];
 
 /// What a node keeps that is no member: who it is, and how often it was started.
 const IDLE_STATE: [&str; 3] = ["epoch", "identity", "lock"];
@@ -31,7 +31,7 @@ fn lab(nodes: u8) -> Lab {
     builder.up().unwrap()
 }
 
-fn names(dir: &Path) -> BTreeSet<String> {
+pub(crate) fn names(dir: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(dir).unwrap();
     let name = |entry: fs::DirEntry| entry.file_name().into_string().unwrap();
     entries.map(|entry| name(entry.unwrap())).collect()
@@ -39,7 +39,7 @@ fn names(dir: &Path) -> BTreeSet<String> {
 
 /// Asserts that there is nothing of podnet's on an idle node but what makes it a node.
 #[track_caller]
-fn assert_nothing(node: Node<'_>, before: &Snapshot, when: &str) {
+pub(crate) fn assert_nothing(node: Node<'_>, before: &Snapshot, when: &str) {
     let state = names(&node.state_dir());
     let state: Vec<&str> = state.iter().map(String::as_str).collect();
     assert!(
@@ -72,7 +72,7 @@ fn killed(node: Node<'_>, point: u32, words: &[&str], environment: &[(&str, &str
 
 /// Waits until a node is a whole member or none. Returns whether it is one.
 #[track_caller]
-fn settled(node: Node<'_>, peers: usize) -> bool {
+pub(crate) fn settled(node: Node<'_>, peers: usize) -> bool {
     let status = status_where(node, "idle or ready", |status| {
         let ok = list(&status["peers"])
             .iter()
@@ -85,7 +85,7 @@ fn settled(node: Node<'_>, peers: usize) -> bool {
 }
 
 /// Goes through all steps on several nodes at once: each of them takes its share.
-fn share(nodes: &[Node<'_>], work: impl Fn(Node<'_>, StepBy<RangeFrom<u32>>) + Sync) {
+pub(crate) fn share(nodes: &[Node<'_>], work: impl Fn(Node<'_>, StepBy<RangeFrom<u32>>) + Sync) {
     let (stride, work) = (nodes.len(), &work);
     thread::scope(|scope| {
         for (first, node) in (1..).zip(nodes) {
@@ -293,7 +293,7 @@ fn killed_meanwhile(node: Node<'_>, point: u32, what: &str, work: impl Fn() + Sy
 
 /// Asserts that the founder gives each block to one node, and this node the block that it uses.
 #[track_caller]
-fn assert_only_owner(node: Node<'_>, founder: Node<'_>) {
+pub(crate) fn assert_only_owner(node: Node<'_>, founder: Node<'_>) {
     let (name, own) = (node.name(), block(node));
     let seen = || {
         let all = ask(founder, &["nodes"]);

@@ -22,4 +22,5 @@ mod schema;
 mod shortage;
 mod snapshot;
 mod sockets;
+mod starts;
 mod wire;

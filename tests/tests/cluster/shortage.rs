@@ -1,68 +1,80 @@
 //! Hosts that lack something: room, a writable disk, a program, a right.
 
+use std::os::unix::fs::symlink;
+
 use nix::sys::signal::Signal;
 use podnet_lab::process::ProcessId;
 use podnet_lab::{Lab, Node, eventually};
 
 use crate::idle::podnetd;
 use crate::scene::{
-    LIMIT, add_pod, ask, builder, ctl, idle, list, nodes, ready, refused, refused_with, shell,
-    status, status_where, text,
+    LIMIT, Refusal, add_pod, ask, block, builder, ctl, idle, list, nodes, ready, refused,
+    refused_with, shell, status, status_where, text,
 };
 use crate::snapshot::Snapshot;
 
 const INIT: [&str; 3] = ["init", "--pod-cidr", "10.244.0.0/16"];
 
-/// Puts the agent's state on a disk of 256 KiB. The agent is started on it.
-fn small_disk(node: Node<'_>) {
+const STATE: &str = "/var/lib/podnet";
+const RUN: &str = "/run/podnet";
+
+/// Puts a directory of the agent's on a disk of 256 KiB. The agent is started on it.
+fn small_disk(node: Node<'_>, dir: &str) {
     node.term().unwrap();
+    let copy = format!("mkdir /run/copy; cp -a {dir}/. /run/copy");
+    let mount = format!("mount -t tmpfs -o size=256k,mode=0700 tmpfs {dir}");
     shell(
         node,
-        "mount -t tmpfs -o size=256k,mode=0700 tmpfs /var/lib/podnet",
+        &format!("{copy}; {mount}; mv /run/copy/* {dir}; rm -r /run/copy"),
     );
+    if dir == RUN {
+        // Where the lab looks for the socket.
+        let root = format!("/proc/{}/root", node.holder().unwrap().pid);
+        symlink(format!("{root}{RUN}/podnet.sock"), node.socket()).unwrap();
+    }
     node.start().unwrap();
 }
 
-fn fill(node: Node<'_>) {
+fn fill(node: Node<'_>, dir: &str) {
     // It ends when nothing more fits.
     shell(
         node,
-        "cat /dev/zero > /var/lib/podnet/ballast 2>/dev/null || true",
+        &format!("cat /dev/zero > {dir}/ballast 2>/dev/null || true"),
     );
 }
 
-fn make_room(node: Node<'_>) {
-    shell(node, "rm /var/lib/podnet/ballast");
+fn make_room(node: Node<'_>, dir: &str) {
+    shell(node, &format!("rm {dir}/ballast"));
 }
 
 #[test]
 fn a_full_disk_makes_no_member_and_costs_a_member_nothing() {
     let lab = idle(3);
     let [node1, node2, node3] = nodes(&lab);
-    small_disk(node1);
-    fill(node1);
+    small_disk(node1, STATE);
+    fill(node1, STATE);
     let before = Snapshot::whole(node1);
     let refusal = refused(node1, &INIT, ("internal", 1));
     assert!(refusal.message.contains("/var/lib/podnet"), "{refusal:?}");
     assert!(refusal.hint.contains("room"), "{refusal:?}");
     assert_eq!(status(node1)["phase"], "idle");
     before.assert_same(&Snapshot::whole(node1), "init on a full disk");
-    make_room(node1);
+    make_room(node1, STATE);
     let token = text(&ask(node1, &INIT)["token"]).to_owned();
 
-    small_disk(node2);
-    fill(node2);
+    small_disk(node2, STATE);
+    fill(node2, STATE);
     let before = Snapshot::whole(node2);
     let words = ["join", &node1.address().to_string()];
     let refusal = refused_with(node2, &words, &token, ("internal", 1));
     assert!(refusal.hint.contains("room"), "{refusal:?}");
     before.assert_same(&Snapshot::whole(node2), "join on a full disk");
-    make_room(node2);
+    make_room(node2, STATE);
     assert!(ctl(node2, &words, &token).unwrap().ok());
 
     // The founder cannot write down who joins; what runs goes on.
     let (red, blue) = (add_pod(node1, "red"), add_pod(node2, "blue"));
-    fill(node1);
+    fill(node1, STATE);
     let words = ["--timeout", "2s", "join", &node1.address().to_string()];
     refused_with(node3, &words, &token, ("timeout", 124));
     let full = status_where(node1, "the full disk is a problem", |status| {
@@ -77,11 +89,145 @@ fn a_full_disk_makes_no_member_and_costs_a_member_nothing() {
     node1.pod("red").ping(blue).unwrap();
     node2.pod("blue").ping(red).unwrap();
     assert!(node1.agent().unwrap().is_some(), "the agent lives");
-    make_room(node1);
+    make_room(node1, STATE);
     ready(node3, 2);
     status_where(node1, "no problem is left", |status| {
         list(&status["problems"]).is_empty()
     });
+}
+
+#[test]
+fn a_full_run_directory_makes_no_pod_and_no_half_of_one() {
+    let lab = idle(1);
+    let [node] = nodes(&lab);
+    small_disk(node, RUN);
+    ask(node, &INIT);
+    let (red, blue) = (add_pod(node, "red"), add_pod(node, "blue"));
+    fill(node, RUN);
+    let before = Snapshot::whole(node);
+    for words in [
+        &["pod", "add", "green"][..],
+        &["pod", "add", "green", "--netns", "/run/netns/mine"],
+    ] {
+        shell(node, "ip netns add mine");
+        let refusal = refused(node, words, ("internal", 1));
+        assert!(refusal.message.contains("/run/podnet/pods/"), "{refusal:?}");
+        assert!(refusal.hint.contains("room"), "{refusal:?}");
+        refused(node, &["pod", "show", "green"], ("not_found", 4));
+        shell(node, "ip netns del mine");
+        before.assert_same(&Snapshot::whole(node), "pod add on a full disk");
+    }
+    node.pod("red").ping(blue).unwrap();
+
+    // What takes no room works, and leaves nothing behind.
+    ask(node, &["pod", "rm", "blue"]);
+    refused(node, &["pod", "show", "blue"], ("not_found", 4));
+    assert_eq!(shell(node, "ls /run/netns"), "red\n");
+    assert_eq!(shell(node, "ls /run/podnet/pods"), "red\n");
+    assert_eq!(shell(node, "ip -o link show group 113 | wc -l"), "1\n");
+    node.place().ping(red).unwrap();
+
+    // The next agent finds what the last one left.
+    fill(node, RUN);
+    node.kill().unwrap();
+    node.start().unwrap();
+    ready(node, 0);
+    node.place().ping(red).unwrap();
+    make_room(node, RUN);
+    let green = add_pod(node, "green");
+    node.pod("red").ping(green).unwrap();
+}
+
+/// A member that cannot write down who it is does not start, or does all that a member does.
+#[test]
+fn a_member_that_starts_on_a_full_disk_keeps_its_block() {
+    let lab = idle(2);
+    let [node1, node2] = nodes(&lab);
+    small_disk(node2, STATE);
+    lab.init_join_all().unwrap();
+    let (red, blue) = (add_pod(node1, "red"), add_pod(node2, "blue"));
+    let own = block(node2);
+    fill(node2, STATE);
+    node2.term().unwrap();
+    let before = Snapshot::whole(node2);
+    let failed = podnetd(node2, &["run"]);
+    assert_eq!(failed.code, 1, "{failed}");
+    let told = |label: &str| {
+        let mut lines = failed.stderr.lines();
+        let line = lines.find_map(|line| line.strip_prefix(label));
+        line.unwrap_or_default().to_owned()
+    };
+    assert!(told("error: ").contains("/var/lib/podnet/"), "{failed}");
+    assert!(told("hint: ").contains("room"), "{failed}");
+    before.assert_same(&Snapshot::whole(node2), "a start on a full disk");
+    node1.pod("red").ping(blue).unwrap();
+
+    make_room(node2, STATE);
+    node2.start().unwrap();
+    ready(node2, 1);
+    assert_eq!(block(node2), own);
+    node1.pod("red").ping(blue).unwrap();
+    node2.pod("blue").ping(red).unwrap();
+}
+
+/// Makes the agent's state directory one that cannot be written any more, as a disk with errors is.
+fn set_read_only(node: Node<'_>) {
+    // A mount of its own: there may be files that are open for writing.
+    shell(
+        node,
+        "mount --bind /var/lib/podnet /var/lib/podnet; mount -o remount,bind,ro /var/lib/podnet",
+    );
+}
+
+fn set_writable(node: Node<'_>) {
+    shell(node, "umount /var/lib/podnet");
+}
+
+#[test]
+fn a_state_directory_that_turns_read_only_under_an_agent_is_named() {
+    let lab = idle(2);
+    let [node1, node2] = nodes(&lab);
+    let join = ["join", &node1.address().to_string()];
+    let assert_cure = |refusal: &Refusal| {
+        let cure = "make the file system writable";
+        assert!(refusal.message.contains(STATE), "{refusal:?}");
+        assert!(refusal.hint.contains(cure), "{refusal:?}");
+    };
+    set_read_only(node1);
+    let before = Snapshot::whole(node1);
+    assert_cure(&refused(node1, &INIT, ("internal", 1)));
+    assert_eq!(status(node1)["phase"], "idle");
+    before.assert_same(&Snapshot::whole(node1), "init on a read-only disk");
+    set_writable(node1);
+    let token = text(&ask(node1, &INIT)["token"]).to_owned();
+
+    set_read_only(node2);
+    let before = Snapshot::whole(node2);
+    assert_cure(&refused_with(node2, &join, &token, ("internal", 1)));
+    assert_eq!(status(node2)["phase"], "idle");
+    before.assert_same(&Snapshot::whole(node2), "join on a read-only disk");
+    set_writable(node2);
+    assert!(ctl(node2, &join, &token).unwrap().ok());
+
+    let (red, blue) = (add_pod(node1, "red"), add_pod(node2, "blue"));
+    ready(node2, 1);
+    set_read_only(node2);
+    let before = Snapshot::whole(node2);
+    assert_cure(&refused(node2, &["--yes", "leave"], ("internal", 1)));
+    assert_eq!(status(node2)["phase"], "ready");
+    before.assert_same(&Snapshot::whole(node2), "leave on a read-only disk");
+    node1.pod("red").ping(blue).unwrap();
+    node2.pod("blue").ping(red).unwrap();
+    // Pods are not on that disk.
+    let green = add_pod(node2, "green");
+    node1.pod("red").ping(green).unwrap();
+
+    set_writable(node2);
+    ask(node2, &["--yes", "leave"]);
+    assert_eq!(status(node2)["phase"], "idle");
+    assert!(ctl(node2, &join, &token).unwrap().ok());
+    let blue = add_pod(node2, "blue");
+    node1.pod("red").ping(blue).unwrap();
 }
 
 #[test]

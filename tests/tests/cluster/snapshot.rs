@@ -76,10 +76,13 @@ impl Snapshot {
     #[track_caller]
     pub(crate) fn whole(node: Node<'_>) -> Self {
         let mut snapshot = Self::kernel(node);
-        for dir in [node.state_dir(), node.run_dir()] {
+        // With what a test has mounted there.
+        let root = format!("/proc/{}/root", node.holder().unwrap().pid);
+        for dir in ["/var/lib/podnet", "/run/podnet"] {
             let mut listing = String::new();
-            list(&dir, &mut listing);
-            snapshot.sections.insert(dir.display().to_string(), listing);
+            list(Path::new(&format!("{root}{dir}")), &mut listing);
+            let listing = listing.replace(&root, "");
+            snapshot.sections.insert(dir.to_owned(), listing);
         }
         snapshot
     }

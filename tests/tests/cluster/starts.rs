@@ -1,0 +1,273 @@
+//! An agent that is killed between any two of the things that it does at its start: the next start
+//! makes of the node what it was, or what it was about to become.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use podnet_lab::{Fate, Invitation, Lab, Node, eventually};
+use serde_json::Value;
+
+use crate::atomic::{INIT, RESYNC, assert_nothing, assert_only_owner, names, settled, share};
+use crate::scene::{
+    LIMIT, add_pod, ask, block, builder, ctl, gateway, list, nodes, ready, shell, status, text,
+};
+use crate::snapshot::Snapshot;
+
+/// What a member keeps, besides its pods.
+const MEMBER_STATE: [&str; 6] = ["cluster", "epoch", "identity", "ledger", "lock", "peers"];
+const MEMBER_RUN: [&str; 6] = ["boot", "freed", "lock", "podnet.sock", "pods", "sysctls"];
+
+/// A lab whose nodes start no agent of their own accord.
+fn lab(nodes: u8) -> Lab {
+    let builder = builder(nodes).timing("resync", RESYNC).faults();
+    let lab = builder.agents(false).up().unwrap();
+    lab.nodes().iter().for_each(|node| node.start().unwrap());
+    lab
+}
+
+/// Whose state directory it is; nothing where that was never written down.
+fn identity(node: Node<'_>) -> Option<String> {
+    let text = fs::read_to_string(node.state_dir().join("identity")).ok()?;
+    text.split(' ').nth(3).map(str::to_owned)
+}
+
+/// Starts the agent, that is killed at a step, and starts the next one. Returns whether it was
+/// killed at all.
+#[track_caller]
+fn killed_at_start(node: Node<'_>, point: u32, what: &str, peers: usize) -> bool {
+    let at_rest = || {
+        let status = ctl(node, &["status"], "").map_err(|e| e.to_string())?;
+        let status: Value = status.json().map_err(|e| e.to_string())?;
+        let paths = status["peers"].as_array().cloned().unwrap_or_default();
+        let ok = paths.iter().filter(|peer| peer["path"] == "ok").count();
+        let passes = status["reconcile"]["passes"].as_u64();
+        let member = status["phase"] == "ready" && passes > Some(0) && ok >= peers;
+        if status["phase"] == "idle" || member {
+            whole_pods(node)
+        } else {
+            Err(status.to_string())
+        }
+    };
+    let fate = node.start_until(point, at_rest).unwrap();
+    let known = identity(node);
+    let killed = match fate {
+        Fate::Died(last) => {
+            // Shown when the test fails.
+            println!("{} {what} {point}: {last}", node.name());
+            node.start().unwrap();
+            true
+        }
+        Fate::Passed(_) => false,
+    };
+    if let Some(known) = known {
+        assert_eq!(status(node)["node"]["id"], *known, "{what} {point}");
+    }
+    killed
+}
+
+/// Says what there is of pods that is no pod, or no whole one.
+fn whole_pods(node: Node<'_>) -> Result<(), String> {
+    let listed = ctl(node, &["pod", "list"], "").map_err(|e| e.to_string())?;
+    let listed = listed.success("pod list").map_err(|e| e.to_string())?;
+    let listed: Value = listed.json().map_err(|e| e.to_string())?;
+    let pods: BTreeSet<String> = list(&listed)
+        .iter()
+        .filter(|pod| pod["state"] == "ready")
+        .map(|pod| text(&pod["name"]).to_owned())
+        .collect();
+    let netns = format!("/proc/{}/root/run/netns", node.holder().unwrap().pid);
+    for found in [
+        names(&node.run_dir().join("pods")),
+        names(Path::new(&netns)),
+    ] {
+        if found != pods {
+            return Err(format!("{found:?}, and these pods: {pods:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// Waits until all pods are whole, and asserts that the files are those of a member.
+#[track_caller]
+fn assert_member(node: Node<'_>, when: &str) {
+    eventually(LIMIT, when, || whole_pods(node)).unwrap();
+    for (dir, known) in [
+        (node.state_dir(), MEMBER_STATE),
+        (node.run_dir(), MEMBER_RUN),
+    ] {
+        // The agent may be writing one.
+        eventually(LIMIT, when, || {
+            let found = names(&dir);
+            let known = found.iter().all(|name| known.contains(&name.as_str()));
+            if known {
+                Ok(())
+            } else {
+                Err(format!("{found:?}"))
+            }
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn of_a_new_node() {
+    let lab = lab(3);
+    share(&lab.nodes(), one_new);
+}
+
+/// A node that starts with nothing on its disk, again and again, until it gets through.
+fn one_new(node: Node<'_>, points: impl Iterator<Item = u32>) {
+    let before = Snapshot::kernel(node);
+    for point in points {
+        node.kill().unwrap();
+        for dir in [node.state_dir(), node.run_dir().join("pods")] {
+            for name in names(&dir) {
+                fs::remove_file(dir.join(name)).unwrap();
+            }
+        }
+        fs::remove_dir(node.run_dir().join("pods")).unwrap();
+        for name in names(&node.run_dir()) {
+            fs::remove_file(node.run_dir().join(name)).unwrap();
+        }
+        let killed = killed_at_start(node, point, "first start", 0);
+        assert!(!settled(node, 0), "step {point}");
+        assert_nothing(node, &before, &format!("first start, step {point}"));
+        if !killed {
+            assert!(point > 5, "{point}");
+            break;
+        }
+    }
+}
+
+#[test]
+fn of_a_member_after_a_reboot() {
+    let lab = lab(4);
+    let [founder, members @ ..]: [Node<'_>; 4] = nodes(&lab);
+    let invitation = founder.init(None).unwrap();
+    for node in members {
+        node.join(&invitation, founder).unwrap();
+    }
+    share(&members, |node, points| one_rebooted(node, founder, points));
+    ready(founder, members.len());
+}
+
+/// A member whose host is rebooted, again and again, until its start gets through.
+fn one_rebooted(node: Node<'_>, founder: Node<'_>, points: impl Iterator<Item = u32>) {
+    let own = block(node);
+    for point in points {
+        let pod = add_pod(node, "red");
+        founder.place().ping(pod).unwrap();
+        node.kill().unwrap();
+        node.reboot().unwrap();
+        let killed = killed_at_start(node, point, "start after a reboot", 1);
+        let when = format!("reboot, step {point}");
+        assert!(settled(node, 1), "{when}");
+        assert_eq!(block(node), own, "{when}");
+        assert_member(node, &when);
+        assert_eq!(list(&ask(node, &["pod", "list"])).len(), 0, "{when}");
+        assert_only_owner(node, founder);
+        if !killed {
+            assert!(point > 20, "{point}");
+            break;
+        }
+    }
+    let pod = add_pod(node, "red");
+    founder.place().ping(pod).unwrap();
+}
+
+#[test]
+fn of_a_member_that_was_killed_amid_an_add() {
+    let lab = lab(4);
+    let [founder, members @ ..]: [Node<'_>; 4] = nodes(&lab);
+    let invitation = founder.init(None).unwrap();
+    share(&members, |node, _| {
+        // How far the pod has come: further on each node.
+        let reached = match node.name().as_str() {
+            "node2" => 4,
+            "node3" => 11,
+            _ => 18,
+        };
+        one_amid_add(node, founder, &invitation, reached);
+    });
+}
+
+/// A member that is killed while it adds a pod and then at its start, again and again, until the
+/// start gets through.
+fn one_amid_add(node: Node<'_>, founder: Node<'_>, invitation: &Invitation, reached: u32) {
+    node.join(invitation, founder).unwrap();
+    let (own, green) = (block(node), add_pod(node, "green"));
+    for point in 1.. {
+        let add = node.ctl_until(reached, ["pod", "add", "red"], &[]).unwrap();
+        assert!(matches!(add, Fate::Died(_)), "{add:?}");
+        let what = format!("start after pod add {reached}");
+        let killed = killed_at_start(node, point, &what, 1);
+        let when = format!("{what}, step {point}");
+        assert!(settled(node, 1), "{when}");
+        assert_eq!(block(node), own, "{when}");
+        assert_member(node, &when);
+        founder.place().ping(green).unwrap();
+        node.pod("green").ping(gateway(founder)).unwrap();
+        let red = add_pod(node, "red");
+        node.pod("green").ping(red).unwrap();
+        ask(node, &["pod", "rm", "red"]);
+        if !killed {
+            assert!(point > 8, "{point}");
+            break;
+        }
+    }
+}
+
+#[test]
+fn of_a_node_that_is_made_another() {
+    let lab = lab(3);
+    share(&lab.nodes(), one_reset);
+}
+
+/// A member that is made another node, again and again, until that gets through.
+fn one_reset(node: Node<'_>, points: impl Iterator<Item = u32>) {
+    const RESET: [&str; 3] = ["podnetd", "reset", "--new-identity"];
+    // What kernel parameters were before, a reset forgets.
+    shell(node, "sysctl -qw net.ipv4.ip_forward=1");
+    let before = Snapshot::kernel(node);
+    for point in points {
+        ask(node, &INIT);
+        let first = identity(node).unwrap();
+        node.kill().unwrap();
+        let killed = match node.exec_until(point, RESET).unwrap() {
+            Fate::Died(last) => {
+                println!("{} {RESET:?} {point}: {last}", node.name());
+                true
+            }
+            Fate::Passed(code) => {
+                assert_eq!(code, 0, "{RESET:?} {point}");
+                false
+            }
+        };
+        // Whoever it is by now, it is whole.
+        let known = identity(node);
+        assert!(
+            known.is_none() || known.as_ref() == Some(&first),
+            "{known:?}"
+        );
+        node.start().unwrap();
+        let when = format!("reset, step {point}");
+        let member = settled(node, 0);
+        let id = text(&status(node)["node"]["id"]).to_owned();
+        assert!(known.as_ref().is_none_or(|known| *known == id), "{when}");
+        assert!(known.is_some() || (id != first && !member), "{when}");
+        assert_member(node, &when);
+
+        node.kill().unwrap();
+        for words in [&RESET[..], &["podnetd", "cleanup", "--yes"]] {
+            node.exec(words).unwrap().success(&when).unwrap();
+        }
+        node.start().unwrap();
+        assert_ne!(status(node)["node"]["id"], *first, "{when}");
+        assert_nothing(node, &before, &when);
+        if !killed {
+            assert!(point > 10, "{point}");
+            break;
+        }
+    }
+}
