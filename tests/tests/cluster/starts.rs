@@ -76,7 +76,8 @@ fn whole_pods(node: Node<'_>) -> Result<(), String> {
         .filter(|pod| pod["state"] == "ready")
         .map(|pod| text(&pod["name"]).to_owned())
         .collect();
-    let netns = format!("/proc/{}/root/run/netns", node.holder().unwrap().pid);
+    let holder = node.holder().map_err(|e| e.to_string())?;
+    let netns = format!("/proc/{}/root/run/netns", holder.pid);
     for found in [
         names(&node.run_dir().join("pods")),
         names(Path::new(&netns)),
