@@ -103,12 +103,12 @@ async fn look(dataplane: &dyn Dataplane, path: &Path) -> Result<NetnsState, OpEr
     };
     let failed = |error: ObserveError| {
         let path = path.display();
-        match error {
-            ObserveError::NotPermitted { .. } => OpError::new(
-                OpErrorKind::NotPermitted,
-                format!("{path}: not permitted (is CAP_SYS_PTRACE or CAP_SYS_ADMIN missing?)"),
-            ),
-            other => OpError::new(OpErrorKind::Other(0), format!("{path}: {other}")),
+        if matches!(error, ObserveError::NotPermitted { .. }) {
+            let detail =
+                format!("{path}: not permitted (is CAP_SYS_PTRACE or CAP_SYS_ADMIN missing?)");
+            OpError::new(OpErrorKind::NotPermitted, detail)
+        } else {
+            OpError::new(OpErrorKind::Other(0), format!("{path}: {error}"))
         }
     };
     let observed = dataplane.observe(&scope).await.map_err(failed)?;

@@ -1,6 +1,6 @@
 //! The bridge.
 
-use podnet_core::kernel::{Bridge, IfName, MacAddr, Mtu, Op, Place};
+use podnet_core::kernel::{Bridge, IfName, LinkParameter, MacAddr, Mtu, Op, Place};
 
 use crate::subject::{
     add_address, add_bridge, addr, apply, bridge, mac, made_pod, net, our_bridge,
@@ -52,7 +52,17 @@ pub(crate) async fn a_bridge_gets_back_what_it_lost(world: &dyn World) {
     world.set_mac(&IfName::bridge(), OTHER_MAC);
     world.set_mtu(&IfName::bridge(), Mtu(1300));
     world.set_up(&IfName::bridge(), false);
+    world.allow_link_local(&IfName::bridge());
+    let parameters = [
+        (LinkParameter::AcceptRa, 2),
+        (LinkParameter::PromoteSecondaries, 0),
+    ];
+    for (parameter, value) in parameters {
+        world.set_link_parameter(&IfName::bridge(), parameter, value);
+    }
     let broken = our_bridge(world).await;
+    assert!(broken.link_local);
+    assert_eq!(broken.parameters, parameters.into());
     assert_eq!(
         (broken.mac, broken.mtu, broken.up),
         (OTHER_MAC, Mtu(1300), false)

@@ -18,7 +18,7 @@ use podnet_agent::dataplane::Dataplane;
 use podnet_agent::dataplane::linux::Linux;
 use podnet_core::firewall::Chain;
 use podnet_core::kernel::{
-    BRIDGE, HOST_END_PREFIX, IfIndex, IfName, MacAddr, Mtu, PROTOCOL, RouteKey,
+    BRIDGE, HOST_END_PREFIX, IfIndex, IfName, LinkParameter, MacAddr, Mtu, PROTOCOL, RouteKey,
 };
 
 use crate::world::{MORE, OTHER_MAC, STATIC, Spoil, World};
@@ -94,14 +94,15 @@ fn ip(line: &str) -> String {
     command("ip", &words(line))
 }
 
+/// Runs a program in the namespace at a path.
+fn inside(path: &Path, line: &str) -> String {
+    let netns = format!("--net={}", path.display());
+    command("nsenter", &[&[netns.as_str()], &words(line)[..]].concat())
+}
+
 /// Runs ip(8) in the namespace at a path.
 fn ip_inside(path: &Path, line: &str) -> String {
-    let netns = format!("--net={}", path.display());
-    let arguments: Vec<_> = [netns.as_str(), "ip"]
-        .into_iter()
-        .chain(words(line))
-        .collect();
-    command("nsenter", &arguments)
+    inside(path, &format!("ip {line}"))
 }
 
 fn iptables(line: &str) -> String {
@@ -207,6 +208,15 @@ impl World for Host {
         ip(&format!("link set {name} nomaster"));
     }
 
+    fn allow_link_local(&self, name: &IfName) {
+        ip(&format!("link set {name} addrgenmode eui64"));
+    }
+
+    fn set_link_parameter(&self, name: &IfName, parameter: LinkParameter, value: i32) {
+        let setting = format!("{}={value}", parameter.on(name));
+        command("sysctl", &["-qw", &setting]);
+    }
+
     fn add_address(&self, name: &IfName, address: IpNetwork) {
         ip(&format!("address add {address} dev {name}"));
     }
@@ -283,6 +293,14 @@ impl World for Host {
 
     fn spoil(&self, path: &Path, ifname: &IfName, what: Spoil) {
         let line = match what {
+            Spoil::Parameters => {
+                for parameter in LinkParameter::OF_POD {
+                    let wrong = i32::from(parameter != LinkParameter::DisableIpv6);
+                    let parameter = parameter.on(ifname);
+                    inside(path, &format!("sysctl -qw {parameter}={wrong}"));
+                }
+                return;
+            }
             Spoil::Down => format!("link set {ifname} down"),
             Spoil::Mac => format!("link set {ifname} address {OTHER_MAC}"),
             Spoil::Mtu => format!("link set {ifname} mtu 1300"),

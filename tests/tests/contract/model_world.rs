@@ -11,7 +11,9 @@ use podnet_agent::dataplane::fake::Fake;
 use podnet_agent::dataplane::{ChangeScope, Dataplane};
 use podnet_core::firewall::Chain;
 use podnet_core::kernel::model::{Backend, Hop, Kernel};
-use podnet_core::kernel::{BRIDGE, IfIndex, IfName, MacAddr, Mtu, RouteKey, Scope, Sysctl};
+use podnet_core::kernel::{
+    BRIDGE, IfIndex, IfName, LinkParameter, MacAddr, Mtu, RouteKey, Scope, Sysctl,
+};
 
 use crate::world::{MORE, OTHER_MAC, Spoil, World};
 
@@ -102,6 +104,16 @@ impl World for Model {
 
     fn release_port(&self, name: &IfName) {
         self.on_link(name, |kernel| kernel.release_port(name));
+    }
+
+    fn allow_link_local(&self, name: &IfName) {
+        self.on_link(name, |kernel| kernel.allow_link_local(name));
+    }
+
+    fn set_link_parameter(&self, name: &IfName, parameter: LinkParameter, value: i32) {
+        self.on_link(name, |kernel| {
+            kernel.set_link_parameter(name, parameter, value);
+        });
     }
 
     fn add_address(&self, name: &IfName, address: IpNetwork) {
@@ -200,6 +212,11 @@ impl World for Model {
                 }
                 Spoil::Gateways => interface.gateways.clear(),
                 Spoil::Neighbours => interface.neighbours.clear(),
+                Spoil::Parameters => {
+                    for (parameter, value) in &mut interface.parameters {
+                        *value = i32::from(*parameter != LinkParameter::DisableIpv6);
+                    }
+                }
                 Spoil::More => {
                     interface.addresses.insert(MORE.parse().unwrap());
                 }

@@ -235,13 +235,14 @@ pub(crate) async fn what_differs_outside_is_repaired(world: &dyn World) {
     world.set_up(&pod.host_ifname, false);
     world.set_mtu(&pod.host_ifname, Mtu(1300));
     world.release_port(&pod.host_ifname);
+    world.allow_link_local(&pod.host_ifname);
     world.delete_neighbour(&IfName::bridge(), pod.addresses[0].ip());
     let Place::Ours(spoilt) = seen_pod(world, &pod).await.0 else {
         panic!("it has gone")
     };
     assert_eq!(
-        (spoilt.on_bridge, spoilt.mtu, spoilt.up),
-        (false, Mtu(1300), false)
+        (spoilt.on_bridge, spoilt.mtu, spoilt.up, spoilt.link_local),
+        (false, Mtu(1300), false, true)
     );
     apply(world, &[Op::RepairPod(pod.clone())]).await;
     assert_whole(world, &pod).await;

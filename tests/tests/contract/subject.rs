@@ -214,6 +214,7 @@ pub(crate) async fn assert_whole(world: &dyn World, pod: &PodLink) {
         mtu: pod.mtu,
         up: true,
         blocked: false,
+        link_local: false,
     };
     assert_eq!(host_end, Place::Ours(right));
     let interface = inside.unwrap().interface.unwrap();
@@ -228,6 +229,7 @@ pub(crate) async fn assert_whole(world: &dyn World, pod: &PodLink) {
         .iter()
         .map(|gateway| (*gateway, pod.gateway_mac));
     assert_eq!(interface.neighbours, neighbours.collect());
+    assert_eq!(interface.parameters, pod.parameters());
     let known = our_bridge(world).await.neighbours;
     assert!(
         pod.addresses

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use ipnetwork::IpNetwork;
 use podnet_agent::dataplane::Dataplane;
 use podnet_core::firewall::Chain;
-use podnet_core::kernel::{IfIndex, IfName, MacAddr, Mtu, RouteKey};
+use podnet_core::kernel::{IfIndex, IfName, LinkParameter, MacAddr, Mtu, RouteKey};
 
 use std::net::IpAddr;
 
@@ -32,6 +32,8 @@ pub(crate) trait World {
     fn set_mac(&self, name: &IfName, mac: MacAddr);
     fn set_mtu(&self, name: &IfName, mtu: Mtu);
     fn release_port(&self, name: &IfName);
+    fn allow_link_local(&self, name: &IfName);
+    fn set_link_parameter(&self, name: &IfName, parameter: LinkParameter, value: i32);
 
     fn add_address(&self, name: &IfName, address: IpNetwork);
     fn delete_address(&self, name: &IfName, address: IpNetwork);
@@ -72,19 +74,21 @@ pub(crate) enum Spoil {
     Addresses,
     Gateways,
     Neighbours,
+    Parameters,
     /// Something is added that podnet did not ask for.
     More,
 }
 
 impl Spoil {
     /// What podnet has to put right.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Down,
         Self::Mac,
         Self::Mtu,
         Self::Addresses,
         Self::Gateways,
         Self::Neighbours,
+        Self::Parameters,
     ];
 }
 

@@ -1,6 +1,9 @@
 //! Firewall rules and kernel parameters.
 
-use crate::scene::{By, Said, Scene};
+use podnet_lab::eventually;
+
+use crate::scene::{By, SOON, Said, Scene};
+use crate::stage::shell;
 
 /// Deletes the rule by which a built-in chain jumps to podnet's.
 fn without_jump(table: &str, chain: &str) -> String {
@@ -113,6 +116,65 @@ fn what_the_kernel_does_not_tell_of_comes_back_at_the_resync() {
         "ip -n red link set eth0 address 02:00:00:00:00:02",
         inside("02:00:00:00:00:02"),
     );
+}
+
+#[test]
+fn parameters_of_our_links_come_back_at_the_resync() {
+    let scene = Scene::untold();
+    let host_end = "ip -o link show group 113 | grep -o 'pn[^@]*' | head -1";
+    let host_end = shell(scene.node(), host_end).trim().to_owned();
+    for (place, parameter, right, wrong) in [
+        (
+            "ip netns exec red",
+            "net.ipv6.conf.eth0.accept_dad",
+            "0",
+            "1",
+        ),
+        (
+            "ip netns exec red",
+            "net.ipv6.conf.eth0.accept_ra",
+            "0",
+            "2",
+        ),
+        (
+            "ip netns exec red",
+            "net.ipv6.conf.eth0.disable_ipv6",
+            "1",
+            "0",
+        ),
+        ("", "net.ipv6.conf.podnet0.accept_ra", "0", "2"),
+        ("", "net.ipv4.conf.podnet0.promote_secondaries", "1", "0"),
+        ("", "net.ipv6.conf.podnet0.addr_gen_mode", "1", "0"),
+        (
+            "",
+            &format!("net.ipv6.conf.{host_end}.addr_gen_mode"),
+            "1",
+            "0",
+        ),
+    ] {
+        let value = || shell(scene.node(), &format!("{place} sysctl -n {parameter}"));
+        assert_eq!(value().trim(), right, "{parameter}");
+        let found = if parameter.ends_with("addr_gen_mode") {
+            "with link-local addresses".to_owned()
+        } else {
+            format!("{parameter} = {wrong}")
+        };
+        let said = Said {
+            op: if parameter.contains("podnet0") {
+                "update bridge podnet0"
+            } else {
+                "repair pod "
+            },
+            found: &found,
+            by: By::Unknown,
+        };
+        scene.put_back(&format!("{place} sysctl -qw {parameter}={wrong}"), said);
+        eventually(SOON, parameter, || match value().trim() {
+            value if value == right => Ok(()),
+            value => Err(value.to_owned()),
+        })
+        .unwrap();
+    }
 }
 
 /// The one parameter that podnet needs is one of the few that the kernel tells of.

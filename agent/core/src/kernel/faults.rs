@@ -10,6 +10,7 @@ use super::observed::{
 };
 use super::op::Op;
 use super::route::{NextHop, RouteKey};
+use super::sysctl::LinkParameters;
 use crate::firewall::{Chain, RuleSet};
 
 /// What is wrong with the bridge, but for its addresses.
@@ -24,7 +25,24 @@ pub(super) fn bridge(wanted: &Bridge, found: &ObservedBridge) -> Vec<String> {
     if !found.up {
         faults.push("down".to_owned());
     }
+    if found.link_local {
+        faults.push("with link-local addresses".to_owned());
+    }
+    faults.extend(parameters(
+        &wanted.name,
+        &wanted.parameters(),
+        &found.parameters,
+    ));
     faults
+}
+
+/// What is wrong with the kernel parameters of a link. One that is not there needs no value.
+fn parameters(link: &IfName, wanted: &LinkParameters, found: &LinkParameters) -> Vec<String> {
+    let differing = wanted.iter().filter_map(|(parameter, wanted)| {
+        let value = found.get(parameter).filter(|value| *value != wanted)?;
+        Some(format!("{} = {value}", parameter.on(link)))
+    });
+    differing.collect()
 }
 
 /// What is wrong with the host end of a pod.
@@ -42,6 +60,9 @@ pub(super) fn host_end(pod: &PodLink, found: &ObservedHostEnd) -> Vec<String> {
     }
     if found.blocked {
         faults.push(format!("{host_ifname} blocked by the bridge"));
+    }
+    if found.link_local {
+        faults.push(format!("{host_ifname} with link-local addresses"));
     }
     faults
 }
@@ -75,6 +96,7 @@ pub(super) fn interface(pod: &PodLink, found: &ObservedInterface) -> Vec<String>
             None => faults.push(format!("no neighbour {gateway}")),
         }
     }
+    faults.extend(parameters(ifname, &pod.parameters(), &found.parameters));
     faults
 }
 

@@ -31,6 +31,6 @@ pub use observed::{
 pub use op::{Op, OpError, OpErrorClass, OpErrorKind};
 pub use route::{NextHop, PROTOCOL, Route, RouteKey};
 pub use scope::{PodView, Scope};
-pub use sysctl::{FORWARDING, Sysctl, SysctlValue};
+pub use sysctl::{FORWARDING, LinkParameter, LinkParameters, Sysctl, SysctlValue};
 
 mod sysctl;

@@ -8,7 +8,7 @@ use ipnetwork::IpNetwork;
 
 use super::link::{IfIndex, IfName, MacAddr, Mtu};
 use super::route::{NextHop, RouteKey};
-use super::sysctl::{Sysctl, SysctlValue};
+use super::sysctl::{LinkParameters, Sysctl, SysctlValue};
 use crate::firewall::{Chain, Rule};
 
 /// What was found where an object of podnet's belongs.
@@ -65,8 +65,12 @@ pub struct ObservedBridge {
     pub up: bool,
     /// Its addresses of global scope.
     pub addresses: BTreeSet<IpNetwork>,
+    /// Whether the kernel gives it a link-local IPv6 address.
+    pub link_local: bool,
     /// The permanent neighbours on it.
     pub neighbours: BTreeMap<IpAddr, MacAddr>,
+    /// Its kernel parameters; one that this kernel does not have, or not at this MTU, is absent.
+    pub parameters: LinkParameters,
 }
 
 /// The host end of a pod, as it is.
@@ -80,6 +84,8 @@ pub struct ObservedHostEnd {
     pub up: bool,
     /// Whether the bridge keeps packets from it that any port should get.
     pub blocked: bool,
+    /// Whether the kernel gives it a link-local IPv6 address.
+    pub link_local: bool,
 }
 
 /// The end of a pod's veth in its namespace, as it is.
@@ -106,6 +112,8 @@ pub struct ObservedInterface {
     pub gateways: BTreeSet<IpAddr>,
     /// Its permanent neighbours.
     pub neighbours: BTreeMap<IpAddr, MacAddr>,
+    /// Its kernel parameters; one that this kernel does not have, or not at this MTU, is absent.
+    pub parameters: LinkParameters,
 }
 
 /// A route in the main table, as it is.

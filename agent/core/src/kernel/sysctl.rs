@@ -1,5 +1,6 @@
 //! Kernel parameters.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::link::IfName;
@@ -53,6 +54,59 @@ impl Sysctl {
     }
 }
 
+/// A kernel parameter of one of podnet's own links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LinkParameter {
+    /// Whether a new IPv6 address waits for the detection of duplicates.
+    AcceptDad,
+    /// Whether IPv6 addresses and routes come by the advertisements of routers.
+    AcceptRa,
+    /// Whether the link does without IPv6.
+    DisableIpv6,
+    /// Whether an IPv4 address that goes leaves those that came later in its range.
+    PromoteSecondaries,
+}
+
+/// Parameters of a link, and their values.
+pub type LinkParameters = BTreeMap<LinkParameter, i32>;
+
+impl LinkParameter {
+    /// Those that podnet sets on its bridge.
+    pub const OF_BRIDGE: [Self; 2] = [Self::AcceptRa, Self::PromoteSecondaries];
+
+    /// Those that podnet sets on the interface of a pod.
+    pub const OF_POD: [Self; 3] = [Self::AcceptDad, Self::AcceptRa, Self::DisableIpv6];
+
+    /// The directory of all links' parameters of its kind, below `/proc/sys`.
+    #[must_use]
+    pub const fn directory(self) -> &'static str {
+        match self {
+            Self::AcceptDad | Self::AcceptRa | Self::DisableIpv6 => "net/ipv6/conf",
+            Self::PromoteSecondaries => "net/ipv4/conf",
+        }
+    }
+
+    /// The name of its file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AcceptDad => "accept_dad",
+            Self::AcceptRa => "accept_ra",
+            Self::DisableIpv6 => "disable_ipv6",
+            Self::PromoteSecondaries => "promote_secondaries",
+        }
+    }
+
+    /// The parameter of a link, as `sysctl` names it.
+    #[must_use]
+    pub fn on(self, link: &IfName) -> String {
+        let directory = self.directory().replace('/', ".");
+        // A dot in the name of a link is none that parts names.
+        let link = link.as_str().replace('.', "/");
+        format!("{directory}.{link}.{}", self.name())
+    }
+}
+
 impl fmt::Display for Sysctl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.path().replace('/', "."))
@@ -62,6 +116,15 @@ impl fmt::Display for Sysctl {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_links_parameter_is_named_as_by_sysctl() {
+        let link = "eth0.7".parse().unwrap();
+        let named = LinkParameter::AcceptRa.on(&link);
+        assert_eq!(named, "net.ipv6.conf.eth0/7.accept_ra");
+        let named = LinkParameter::PromoteSecondaries.on(&link);
+        assert_eq!(named, "net.ipv4.conf.eth0/7.promote_secondaries");
+    }
 
     #[test]
     fn a_parameter_is_known_by_its_path() {

@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnetwork::IpNetwork;
 use podnet_core::firewall::Chain;
 use podnet_core::kernel::model::{Backend, Hop};
-use podnet_core::kernel::{IfName, MacAddr, Mtu, ObservedInterface, PROTOCOL, RouteKey, Sysctl};
+use podnet_core::kernel::{
+    IfName, LinkParameter, MacAddr, Mtu, ObservedInterface, PROTOCOL, RouteKey, Sysctl,
+};
 use proptest::prelude::*;
 
 use crate::node::{Node, Whereabouts, Wish, block, host_end, name, net, netns_path, pod_address};
@@ -29,6 +31,8 @@ pub(crate) enum Tamper {
     SetMac(IfName),
     SetMtu(IfName, Mtu),
     Release(IfName),
+    AllowLinkLocal(IfName),
+    SetParameter(LinkParameter),
     AddAddress(IfName, IpNetwork),
     DeleteAddress(IfName, IpNetwork),
     AddNeighbour(IpAddr),
@@ -57,6 +61,7 @@ pub(crate) enum Inner {
     NoGateway,
     NoNeighbour,
     OtherNeighbour,
+    OtherParameters,
 }
 
 #[derive(Debug, Clone)]
@@ -93,6 +98,8 @@ impl Tamper {
             Self::SetMac(link) => kernel.set_link_mac(link, mac),
             Self::SetMtu(link, mtu) => kernel.set_link_mtu(link, *mtu),
             Self::Release(link) => kernel.release_port(link),
+            Self::AllowLinkLocal(link) => kernel.allow_link_local(link),
+            Self::SetParameter(parameter) => kernel.set_link_parameter(&bridge, *parameter, 2),
             Self::AddAddress(link, address) => kernel.add_address(link, *address),
             Self::DeleteAddress(link, address) => kernel.delete_address(link, *address),
             Self::AddNeighbour(address) => kernel.add_neighbour(&bridge, *address, mac),
@@ -180,6 +187,10 @@ impl Inner {
                 .neighbours
                 .values_mut()
                 .for_each(|found| *found = mac),
+            Self::OtherParameters => interface
+                .parameters
+                .values_mut()
+                .for_each(|found| *found = 2),
         }
     }
 }
@@ -286,6 +297,7 @@ pub(crate) fn tamper() -> impl Strategy<Value = Tamper> {
         Inner::NoGateway,
         Inner::NoNeighbour,
         Inner::OtherNeighbour,
+        Inner::OtherParameters,
     ]);
     prop_oneof![
         own_link().prop_map(Tamper::DeleteLink),
@@ -295,6 +307,8 @@ pub(crate) fn tamper() -> impl Strategy<Value = Tamper> {
         (link(), prop::sample::select(vec![Mtu(1300), Mtu(1450)]))
             .prop_map(|(link, mtu)| Tamper::SetMtu(link, mtu)),
         own_link().prop_map(Tamper::Release),
+        own_link().prop_map(Tamper::AllowLinkLocal),
+        prop::sample::select(&LinkParameter::OF_BRIDGE[..]).prop_map(Tamper::SetParameter),
         bridge_address().prop_map(|address| Tamper::AddAddress(IfName::bridge(), address)),
         bridge_address().prop_map(|address| Tamper::DeleteAddress(IfName::bridge(), address)),
         Just(Tamper::DeleteAddress(name("eth1"), net("203.0.113.9/24"))),

@@ -8,7 +8,9 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use netlink_packet_route::route::{RouteHeader, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use podnet_core::kernel::{IfName, Mtu, ObservedInterface, OpError, OpErrorKind, PodLink};
+use podnet_core::kernel::{
+    IfName, LinkParameters, Mtu, ObservedInterface, OpError, OpErrorKind, PodLink,
+};
 
 use super::errno::{Errno, KernelError};
 use super::link::{self, Link};
@@ -19,10 +21,11 @@ use super::{address, neighbour};
 /// The index of the loopback interface, in every network namespace.
 const LOOPBACK: u32 = 1;
 
-/// Looks at a pod's interface.
+/// Looks at a pod's interface, whose kernel parameters are known.
 pub(super) async fn observe(
     socket: &Socket,
     ifname: &IfName,
+    parameters: LinkParameters,
 ) -> Result<Option<ObservedInterface>, KernelError> {
     let Some(link) = link::look_up(socket, ifname).await? else {
         return Ok(None);
@@ -42,6 +45,7 @@ pub(super) async fn observe(
         addresses: addresses.collect(),
         gateways: gateways(socket, index).await?,
         neighbours: neighbour::list(socket, index).await?,
+        parameters,
     }))
 }
 

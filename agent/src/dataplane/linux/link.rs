@@ -45,6 +45,8 @@ pub(super) struct Link {
     pub(super) carrier_losses: u32,
     /// The bridge that it is a port of.
     pub(super) master: Option<u32>,
+    /// Whether the kernel gives it a link-local IPv6 address.
+    pub(super) link_local: bool,
     /// For one end of a veth: the index of the other, in the other's namespace.
     pub(super) peer: Option<u32>,
 }
@@ -73,6 +75,7 @@ impl Link {
                 LinkAttribute::Address(mac) => {
                     link.mac = mac.as_slice().try_into().ok().map(MacAddr);
                 }
+                LinkAttribute::AfSpecUnspec(families) => link.link_local = link_local(families),
                 LinkAttribute::OperState(state) => link.operational = *state == State::Up,
                 LinkAttribute::LinkInfo(infos) => {
                     for info in infos {
@@ -124,6 +127,7 @@ impl Link {
             mtu: Mtu(self.mtu),
             up: self.up,
             blocked: self.port.altered || self.is_blocked(),
+            link_local: self.link_local,
         })
     }
 
@@ -131,6 +135,20 @@ impl Link {
     pub(super) fn is_blocked(&self) -> bool {
         self.master.is_some() && self.up && self.operational && !self.port.forwarding
     }
+}
+
+/// Whether a link with these settings gets a link-local address. One that does without IPv6 has none
+/// of that family.
+fn link_local(families: &[AfSpecUnspec]) -> bool {
+    families.iter().any(|family| {
+        if let AfSpecUnspec::Inet6(settings) = family {
+            settings.iter().any(|setting| {
+                matches!(setting, AfSpecInet6::AddrGenMode(mode) if *mode != In6AddrGenMode::None)
+            })
+        } else {
+            false
+        }
+    })
 }
 
 /// What a bridge does with a port.
@@ -327,7 +345,7 @@ async fn set_right(
     mac: Option<MacAddr>,
 ) -> Result<(), KernelError> {
     tolerate_no_ipv6(socket.request(no_ipv6(&bridge.name), 0).await)?;
-    sysctl::prepare_bridge(&bridge.name).await?;
+    sysctl::prepare_bridge(bridge).await?;
     socket.request(settings(bridge, mac), 0).await.map(drop)
 }
 

@@ -12,14 +12,14 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::statfs::{FsType, fstatfs};
-use podnet_core::kernel::NetnsState;
+use podnet_core::kernel::{LinkParameters, NetnsState};
 use tokio::runtime;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::errno::{Errno, KernelError};
 use super::socket::{DEADLINE, Socket};
-use super::sysctl::{self, PodIpv6};
+use super::sysctl;
 use crate::fault;
 
 /// The network namespace of the calling thread.
@@ -136,20 +136,34 @@ pub(super) async fn enter(
     path: &Path,
     driver: &runtime::Handle,
 ) -> Result<Option<Inside>, KernelError> {
+    let entered = enter_and(path, driver, || ()).await?;
+    Ok(entered.map(|(inside, ())| inside))
+}
+
+/// As [`enter`], and does work inside of the namespace on the way.
+pub(super) async fn enter_and<R: Send + 'static>(
+    path: &Path,
+    driver: &runtime::Handle,
+    work: impl FnOnce() -> R + Send + 'static,
+) -> Result<Option<(Inside, R)>, KernelError> {
     let (path, driver) = (path.to_owned(), driver.clone());
-    on_thread(move || open_inside(&path, &driver)).await?
+    on_thread(move || {
+        let entered = open_inside(&path, &driver)?;
+        Ok(entered.map(|inside| (inside, work())))
+    })
+    .await?
 }
 
 /// Opens the namespace that a path leads to, or makes one there, and a socket inside.
 pub(super) async fn enter_or_make(
     path: &Path,
-    ipv6: PodIpv6,
+    defaults: LinkParameters,
     driver: &runtime::Handle,
 ) -> Result<Entered, KernelError> {
     let (path, driver) = (path.to_owned(), driver.clone());
     on_thread(move || match open_inside(&path, &driver)? {
         Some(found) => Ok(Entered::Found(found)),
-        None => make(&path, ipv6, &driver).map(Entered::Made),
+        None => make(&path, &defaults, &driver).map(Entered::Made),
     })
     .await?
 }
@@ -171,7 +185,11 @@ fn open_inside(path: &Path, driver: &runtime::Handle) -> Result<Option<Inside>, 
 
 /// Makes a namespace and mounts it at a path, as `ip netns add` does, with podnet's parameters for
 /// the interfaces to come. The calling thread stays in it.
-fn make(path: &Path, ipv6: PodIpv6, driver: &runtime::Handle) -> Result<Inside, KernelError> {
+fn make(
+    path: &Path,
+    defaults: &LinkParameters,
+    driver: &runtime::Handle,
+) -> Result<Inside, KernelError> {
     if let Some(directory) = path.parent() {
         share(directory)?;
     }
@@ -181,7 +199,7 @@ fn make(path: &Path, ipv6: PodIpv6, driver: &runtime::Handle) -> Result<Inside, 
         .mode(MADE_MODE)
         .open(path)?;
     fault::point("file of a namespace");
-    let made = populate(path, ipv6, driver);
+    let made = populate(path, defaults, driver);
     if made.is_err() {
         // The first error counts.
         let _ = remove(path);
@@ -189,7 +207,11 @@ fn make(path: &Path, ipv6: PodIpv6, driver: &runtime::Handle) -> Result<Inside, 
     made
 }
 
-fn populate(path: &Path, ipv6: PodIpv6, driver: &runtime::Handle) -> Result<Inside, KernelError> {
+fn populate(
+    path: &Path,
+    defaults: &LinkParameters,
+    driver: &runtime::Handle,
+) -> Result<Inside, KernelError> {
     unshare(CloneFlags::CLONE_NEWNET)?;
     fault::point("namespace");
     mount(
@@ -200,7 +222,7 @@ fn populate(path: &Path, ipv6: PodIpv6, driver: &runtime::Handle) -> Result<Insi
         None::<&str>,
     )?;
     fault::point("mount of a namespace");
-    sysctl::prepare_pod_defaults(ipv6)?;
+    sysctl::prepare_pod_defaults(defaults)?;
     let netns = Netns::open(path)?.ok_or(KernelError::Incomplete("namespace"))?;
     let socket = Socket::route(driver)?;
     Ok(Inside { netns, socket })

@@ -97,7 +97,9 @@ async fn bridge(socket: &Socket) -> Result<Place<ObservedBridge>, KernelError> {
         mtu: Mtu(link.mtu),
         up: link.up,
         addresses: addresses.collect(),
+        link_local: link.link_local,
         neighbours: neighbour::list(socket, index).await?,
+        parameters: sysctl::of_bridge(&IfName::bridge()).await?,
     }))
 }
 
@@ -147,10 +149,13 @@ async fn insides(
 
 /// Looks into a pod's namespace; `None` where there is none.
 async fn look_inside(host: &Host, pod: &PodView) -> Result<Option<(IfName, Inside)>, KernelError> {
-    let Some(entered) = netns::enter(&pod.netns, host.driver.runtime()).await? else {
+    let ifname = pod.ifname.clone();
+    let read = move || sysctl::of_pod_interface(&ifname);
+    let entered = netns::enter_and(&pod.netns, host.driver.runtime(), read).await?;
+    let Some((entered, parameters)) = entered else {
         return Ok(None);
     };
-    let interface = inside::observe(&entered.socket, &pod.ifname).await?;
+    let interface = inside::observe(&entered.socket, &pod.ifname, parameters?).await?;
     let inode = entered.netns.inode();
     Ok(Some((pod.host_ifname.clone(), Inside { inode, interface })))
 }

@@ -16,7 +16,7 @@ use super::carrier::{self, Way};
 use super::errno::{Errno, KernelError};
 use super::link::{self, HOST_END_GROUP, Link, Port};
 use super::netns::{self, Entered, Inside};
-use super::sysctl::{self, PodIpv6};
+use super::sysctl;
 use super::{Host, inside, neighbour};
 
 /// Attaches a pod, whole or not at all.
@@ -82,7 +82,7 @@ async fn open_or_make(host: &Host, pod: &PodLink) -> Result<(Inside, bool), OpEr
         let found = open(host, pod).await?.ok_or_else(|| missing(pod))?;
         return Ok((found, false));
     }
-    match netns::enter_or_make(&pod.netns.path, PodIpv6::of(pod), host.driver.runtime()).await {
+    match netns::enter_or_make(&pod.netns.path, pod.parameters(), host.driver.runtime()).await {
         Ok(Entered::Made(made)) => Ok((made, true)),
         Ok(Entered::Found(found)) => {
             let found = expected(host, pod, found)?;
@@ -238,19 +238,24 @@ async fn finish(
     let outside = set_outside(host, pod, bridge);
     let inside = async {
         if !made {
-            let (ifname, ipv6) = (pod.ifname.clone(), PodIpv6::of(pod));
-            let prepared = namespace
-                .netns
-                .run(move || sysctl::prepare_pod_interface(&ifname, ipv6))
-                .await;
-            let prepared = prepared.and_then(|result| result.map_err(KernelError::from));
-            prepared.map_err(|error| error.at(format!("parameters of pod {}", pod.pod)))?;
+            prepare(pod, namespace).await?;
         }
         inside::set_up(&namespace.socket, pod, pod_end).await
     };
     let (outside, inside) = join(outside, inside).await;
     outside.map_err(|error| error.at(object(pod)))?;
     inside
+}
+
+/// Gives the interface of a pod its kernel parameters.
+async fn prepare(pod: &PodLink, namespace: &Inside) -> Result<(), OpError> {
+    let (ifname, parameters) = (pod.ifname.clone(), pod.parameters());
+    let prepared = namespace
+        .netns
+        .run(move || sysctl::prepare_pod_interface(&ifname, &parameters))
+        .await;
+    let prepared = prepared.and_then(|result| result.map_err(KernelError::from));
+    prepared.map_err(|error| error.at(format!("parameters of pod {}", pod.pod)))
 }
 
 /// Sets the host end up, without IPv6 on it, and makes the pod a permanent neighbour on the bridge.
@@ -341,6 +346,7 @@ async fn set_right(
         set_outside(host, pod, bridge).await
     };
     right.await.map_err(|error| error.at(object(pod)))?;
+    prepare(pod, namespace).await?;
     inside::repair(&namespace.socket, pod, pod_end).await
 }
 

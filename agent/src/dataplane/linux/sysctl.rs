@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use ipnetwork::IpNetwork;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::Mode;
-use podnet_core::kernel::{IfName, OpError, OpErrorKind, PodLink, Sysctl, SysctlValue};
+use podnet_core::kernel::{
+    Bridge, IfName, LinkParameter, LinkParameters, OpError, OpErrorKind, Sysctl, SysctlValue,
+};
 
 use super::errno::{Errno, KernelError};
 use super::netns::on_thread;
@@ -23,46 +25,6 @@ const IPV4: &str = "/proc/sys/net/ipv4/conf";
 /// The values of a parameter that is either off or on.
 const OFF: &str = "0";
 const ON: &str = "1";
-
-/// Where the parameters of interfaces for IPv6 are.
-const IPV6: &str = "/proc/sys/net/ipv6/conf";
-
-/// IPv6 on the interfaces of pods.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PodIpv6 {
-    /// No address of the pod is of that family.
-    Unused,
-    /// The pod has addresses of that family.
-    Addressed,
-}
-
-impl PodIpv6 {
-    /// What the addresses of a pod come to.
-    pub(super) fn of(pod: &PodLink) -> Self {
-        if pod.addresses.iter().any(IpNetwork::is_ipv6) {
-            Self::Addressed
-        } else {
-            Self::Unused
-        }
-    }
-
-    /// The parameters, and their values.
-    ///
-    /// Off are addresses that wait for the detection of duplicates (podnet gives each address
-    /// once), and advertisements that would give the pod addresses and routes that podnet knows
-    /// nothing of. A pod without IPv6 does not speak it at all: what it would announce of itself
-    /// the bridge would carry to each of the other pods.
-    const fn parameters(self) -> &'static [(&'static str, &'static str)] {
-        match self {
-            Self::Unused => &[
-                ("accept_dad", "0"),
-                ("accept_ra", "0"),
-                ("disable_ipv6", "1"),
-            ],
-            Self::Addressed => &[("accept_dad", "0"), ("accept_ra", "0")],
-        }
-    }
-}
 
 /// Reads all parameters that podnet may change; one that this kernel does not have is left out.
 pub(super) async fn observe() -> Result<BTreeMap<Sysctl, SysctlValue>, KernelError> {
@@ -136,43 +98,87 @@ fn file(sysctl: &Sysctl) -> PathBuf {
 }
 
 /// Prepares the calling thread's namespace, a new one of a pod, for interfaces to come.
-pub(super) fn prepare_pod_defaults(ipv6: PodIpv6) -> io::Result<()> {
-    write_ipv6("default", ipv6.parameters())
+pub(super) fn prepare_pod_defaults(parameters: &LinkParameters) -> io::Result<()> {
+    write_link("default", parameters)
 }
 
 /// Prepares an interface of a pod, in the calling thread's namespace.
-pub(super) fn prepare_pod_interface(ifname: &IfName, ipv6: PodIpv6) -> io::Result<()> {
-    write_ipv6(ifname.as_str(), ipv6.parameters())
+pub(super) fn prepare_pod_interface(
+    ifname: &IfName,
+    parameters: &LinkParameters,
+) -> io::Result<()> {
+    write_link(ifname.as_str(), parameters)
 }
 
-/// Prepares podnet's bridge: the host takes no addresses and routes from what pods advertise on it,
-/// and an address of the bridge that goes does not take along those that came later in its range.
-pub(super) async fn prepare_bridge(ifname: &IfName) -> Result<(), KernelError> {
+/// Prepares podnet's bridge.
+pub(super) async fn prepare_bridge(bridge: &Bridge) -> Result<(), KernelError> {
+    let (ifname, parameters) = (bridge.name.clone(), bridge.parameters());
+    Ok(on_thread(move || write_link(ifname.as_str(), &parameters)).await??)
+}
+
+/// Reads what podnet sets on the interface of a pod, in the calling thread's namespace.
+pub(super) fn of_pod_interface(ifname: &IfName) -> io::Result<LinkParameters> {
+    read_link(ifname.as_str(), &LinkParameter::OF_POD)
+}
+
+/// Reads what podnet sets on its bridge.
+pub(super) async fn of_bridge(ifname: &IfName) -> Result<LinkParameters, KernelError> {
     let bridge = ifname.clone();
-    Ok(on_thread(move || {
-        write_ipv6(bridge.as_str(), &[("accept_ra", "0")])?;
-        let promote = format!("{ROOT}/net/ipv4/conf/{bridge}/promote_secondaries");
-        write(promote, "1")
-    })
-    .await??)
+    Ok(on_thread(move || read_link(bridge.as_str(), &LinkParameter::OF_BRIDGE)).await??)
+}
+
+/// The folder of an interface's parameters, in the calling thread's namespace; `None` where there is
+/// none: a kernel without IPv6 has nothing to turn off, nor has a link of less than 1280 bytes.
+///
+/// The way to it is gone once for all of them: the kernel looks among the directories of all
+/// namespaces for that of this one, one by one (`proc_sys_compare`).
+fn open_link(parameter: LinkParameter, interface: &str) -> io::Result<Option<OwnedFd>> {
+    let directory = Path::new(ROOT).join(parameter.directory()).join(interface);
+    match open(&directory, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()) {
+        Err(nix::errno::Errno::ENOENT) => Ok(None),
+        result => Ok(Some(result?)),
+    }
 }
 
 /// Sets parameters of an interface, in the calling thread's namespace.
-///
-/// The way to them is gone once: the kernel looks among the directories of all namespaces for that
-/// of this one, one by one (`proc_sys_compare`).
-fn write_ipv6(interface: &str, parameters: &[(&str, &str)]) -> io::Result<()> {
-    let interface = Path::new(IPV6).join(interface);
-    let directory = match open(&interface, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()) {
-        // A kernel without IPv6 has nothing to turn off.
-        Err(nix::errno::Errno::ENOENT) => return Ok(()),
-        result => result?,
-    };
-    parameters.iter().try_for_each(|(name, value)| {
-        let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-        let file = openat(&directory, *name, flags, Mode::empty())?;
-        let written = File::from(file).write_all(value.as_bytes());
-        fault::point("kernel parameter");
-        written
-    })
+fn write_link(interface: &str, parameters: &LinkParameters) -> io::Result<()> {
+    let values: Vec<_> = parameters.iter().collect();
+    for values in values.chunk_by(|(one, _), (next, _)| one.directory() == next.directory()) {
+        let [(first, _), ..] = *values else { continue };
+        let Some(directory) = open_link(*first, interface)? else {
+            continue;
+        };
+        for (parameter, value) in values {
+            let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+            let file = openat(&directory, parameter.name(), flags, Mode::empty())?;
+            let written = File::from(file).write_all(value.to_string().as_bytes());
+            fault::point("kernel parameter");
+            written?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads parameters of an interface, in the calling thread's namespace.
+fn read_link(interface: &str, parameters: &[LinkParameter]) -> io::Result<LinkParameters> {
+    let mut found = LinkParameters::new();
+    for parameters in parameters.chunk_by(|one, next| one.directory() == next.directory()) {
+        let [first, ..] = *parameters else { continue };
+        let Some(directory) = open_link(first, interface)? else {
+            continue;
+        };
+        for parameter in parameters {
+            let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+            let file = match openat(&directory, parameter.name(), flags, Mode::empty()) {
+                // The interface went meanwhile.
+                Err(nix::errno::Errno::ENOENT) => continue,
+                result => result?,
+            };
+            let mut text = String::new();
+            File::from(file).read_to_string(&mut text)?;
+            let value = text.trim().parse().map_err(io::Error::other)?;
+            found.insert(*parameter, value);
+        }
+    }
+    Ok(found)
 }

@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 
 use super::Kernel;
 use super::change::{foreign, missing};
-use crate::kernel::{Bridge, IfIndex, IfName, MacAddr, Mtu, OpError};
+use crate::kernel::{Bridge, IfIndex, IfName, LinkParameters, MacAddr, Mtu, OpError};
 
 /// A link in the host's namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,9 @@ pub(super) struct Link {
     pub(super) addresses: BTreeSet<IpNetwork>,
     /// The permanent ones.
     pub(super) neighbours: BTreeMap<IpAddr, MacAddr>,
+    /// Whether the kernel gives it a link-local address.
+    pub(super) link_local: bool,
+    pub(super) parameters: LinkParameters,
 }
 
 impl Link {
@@ -50,6 +53,8 @@ impl Kernel {
         link.set_mac(bridge.mac);
         link.mtu = bridge.mtu;
         link.up = true;
+        link.link_local = false;
+        link.parameters = bridge.parameters();
         Ok(())
     }
 

@@ -154,6 +154,8 @@ impl Kernel {
             master: None,
             addresses: Default::default(),
             neighbours: BTreeMap::new(),
+            link_local: !ours,
+            parameters: BTreeMap::new(),
         };
         self.links.insert(name.clone(), link);
         index

@@ -76,7 +76,9 @@ impl Kernel {
                 mtu: link.mtu,
                 up: link.up,
                 addresses: link.addresses.clone(),
+                link_local: link.link_local,
                 neighbours: link.neighbours.clone(),
+                parameters: link.parameters.clone(),
             }),
             Some(_) => Place::Foreign("a link of somebody else's".to_owned()),
         }
@@ -90,12 +92,14 @@ impl Kernel {
                 master,
                 mtu,
                 up,
+                link_local,
                 ..
             }) => Place::Ours(ObservedHostEnd {
                 on_bridge: master.as_ref() == Some(&IfName::bridge()),
                 mtu: *mtu,
                 up: *up,
                 blocked: false,
+                link_local: *link_local,
             }),
             Some(_) => Place::Foreign("a link of somebody else's".to_owned()),
         }

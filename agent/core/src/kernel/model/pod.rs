@@ -74,6 +74,7 @@ impl Kernel {
             addresses: Default::default(),
             gateways: Default::default(),
             neighbours: BTreeMap::new(),
+            parameters: BTreeMap::new(),
         };
         if let Some(namespace) = self.namespaces.get_mut(&inode) {
             let interface = Interface {
@@ -121,6 +122,7 @@ impl Kernel {
             link.master = Some(bridge);
             link.mtu = pod.mtu;
             link.up = true;
+            link.link_local = false;
         }
         if let Some(state) = self.interface_mut(&pod.netns.path, &pod.ifname) {
             if state.mac != pod.mac {
@@ -136,6 +138,7 @@ impl Kernel {
                 .iter()
                 .map(|gateway| (*gateway, pod.gateway_mac));
             state.neighbours.extend(neighbours);
+            state.parameters = pod.parameters();
         }
         Ok(())
     }

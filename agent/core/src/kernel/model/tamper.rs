@@ -9,7 +9,8 @@ use super::pod::{Interface, Target};
 use super::route::{Entry, Hop};
 use super::{Backend, Kernel};
 use crate::kernel::{
-    IfIndex, IfName, MacAddr, Mtu, ObservedInterface, PROTOCOL, RouteKey, Sysctl, SysctlValue,
+    IfIndex, IfName, LinkParameter, MacAddr, Mtu, ObservedInterface, PROTOCOL, RouteKey, Sysctl,
+    SysctlValue,
 };
 
 /// Links.
@@ -68,6 +69,21 @@ impl Kernel {
     pub fn set_link_mtu(&mut self, name: &IfName, mtu: Mtu) {
         if let Some(link) = self.links.get_mut(name) {
             link.mtu = mtu;
+        }
+    }
+
+    /// Lets the kernel give a link a link-local address.
+    pub fn allow_link_local(&mut self, name: &IfName) {
+        if let Some(link) = self.links.get_mut(name) {
+            link.link_local = true;
+        }
+    }
+
+    /// Gives a link another value of a parameter that it has.
+    pub fn set_link_parameter(&mut self, name: &IfName, parameter: LinkParameter, value: i32) {
+        let link = self.links.get_mut(name);
+        if let Some(held) = link.and_then(|link| link.parameters.get_mut(&parameter)) {
+            *held = value;
         }
     }
 
@@ -199,6 +215,7 @@ impl Kernel {
             addresses: Default::default(),
             gateways: Default::default(),
             neighbours: Default::default(),
+            parameters: Default::default(),
         };
         namespace
             .interfaces

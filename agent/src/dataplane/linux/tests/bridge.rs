@@ -1,6 +1,8 @@
 use std::collections::BTreeSet;
 
-use podnet_core::kernel::{IfName, Mtu, ObservedBridge, Op, OpErrorKind, Place, Scope, Sysctl};
+use podnet_core::kernel::{
+    IfName, LinkParameter, Mtu, ObservedBridge, Op, OpErrorKind, Place, Scope, Sysctl,
+};
 
 use super::harness::{apply, bridge, look, on_a_host, run, with_bridge};
 use crate::dataplane::linux::Linux;
@@ -32,16 +34,28 @@ fn the_bridge_is_what_it_should_be() {
         );
         assert_eq!(found.addresses, BTreeSet::from_iter(bridge().addresses));
         assert!(found.neighbours.is_empty());
+        assert!(!found.link_local);
+        assert_eq!(found.parameters, bridge().parameters());
         // No address of IPv6 comes by itself, and none by advertisements.
         assert!(!run("ip -6 address show dev podnet0").contains("inet6"));
-        assert_eq!(
-            run("cat /proc/sys/net/ipv6/conf/podnet0/accept_ra").trim(),
-            "0"
-        );
+        let value = "cat /proc/sys/net/ipv6/conf/podnet0/accept_ra";
+        assert_eq!(run(value).trim(), "0");
 
         // Once more is no error.
         with_bridge(&linux).await;
         run("ip link set podnet0 down mtu 1400 address 02:00:00:00:00:01");
+        run("ip link set podnet0 addrgenmode eui64");
+        run("sysctl -qw net.ipv6.conf.podnet0.accept_ra=2");
+        run("sysctl -qw net.ipv4.conf.podnet0.promote_secondaries=0");
+        let Place::Ours(found) = observed(&linux).await else {
+            panic!("not ours")
+        };
+        assert!(found.link_local);
+        let parameters = [
+            (LinkParameter::AcceptRa, 2),
+            (LinkParameter::PromoteSecondaries, 0),
+        ];
+        assert_eq!(found.parameters, parameters.into());
         apply(&linux, Op::UpdateBridge(bridge())).await.unwrap();
         let Place::Ours(found) = observed(&linux).await else {
             panic!("not ours")
@@ -50,6 +64,8 @@ fn the_bridge_is_what_it_should_be() {
             (found.mac, found.mtu, found.up),
             (bridge().mac, bridge().mtu, true)
         );
+        assert!(!found.link_local);
+        assert_eq!(found.parameters, bridge().parameters());
 
         let delete = || Op::DeleteBridge(IfName::bridge());
         apply(&linux, delete()).await.unwrap();

@@ -39,6 +39,7 @@ async fn assert_whole(linux: &Linux, pod: &PodLink) {
         mtu: MTU,
         up: true,
         blocked: false,
+        link_local: false,
     };
     assert_eq!(observed.pods[&pod.host_ifname], Place::Ours(host_end));
     let NetnsState::Netns { inode } = observed.netns[&pod.netns.path] else {
@@ -51,6 +52,7 @@ async fn assert_whole(linux: &Linux, pod: &PodLink) {
         addresses: BTreeSet::from_iter(pod.addresses.clone()),
         gateways: BTreeSet::from_iter(pod.gateways.clone()),
         neighbours: BTreeMap::from([(pod.gateways[0], pod.gateway_mac)]),
+        parameters: pod.parameters(),
     };
     assert_eq!(
         observed.insides[&pod.host_ifname],
@@ -318,6 +320,7 @@ fn host_ends_are_listed() {
             mtu: MTU,
             up: true,
             blocked: false,
+            link_local: false,
         };
         assert_eq!(found[&red.host_ifname], Place::Ours(right));
         assert!(matches!(
