@@ -235,6 +235,10 @@ impl Reconciling {
                     "put back what others had changed"
                 );
             }
+            // Others may have changed it while no agent ran.
+            Ok(()) if self.totals.passes == 1 => {
+                tracing::info!(%op, found = finding.found, "brought about at the first look");
+            }
             Ok(()) => tracing::debug!(%op, "applied"),
             Err(op_error) => {
                 self.totals.failed_total += 1;
