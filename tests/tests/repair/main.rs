@@ -9,6 +9,7 @@
 
 mod burst;
 mod foreign;
+mod meanwhile;
 mod network;
 mod picture;
 mod rules;
