@@ -5,7 +5,7 @@ use podnet_lab::{Lab, Node, eventually};
 use serde_json::{Value, json};
 
 use crate::picture::Picture;
-use crate::scene::{By, HOUR, SOON, Said, Scene};
+use crate::scene::{By, HOUR, NATIVE, SOON, Said, Scene};
 use crate::stage::{
     LIMIT, add, address, ask, attempt, code, first, json as look, looking_every, refusal, shell,
     text, until,
@@ -169,8 +169,21 @@ fn crowded() -> (Lab, Picture) {
         .up()
         .unwrap();
     let node = first(&lab);
-    shell(node, &format!("{OTHERS}; {BETWEEN}"));
+    shell(node, &format!("{OTHERS}; {BETWEEN}; {NATIVE}"));
     let before = everything(node);
+    for text in [
+        "ip saddr @those drop",
+        "elements = { 172.31.7.0/24 }",
+        "*6filter -A MINE6 -s",
+        "\"local\":\"fd00:30::1\"",
+        "\"dst\":\"fd00:31::/64\"",
+        "\"dst\":\"172.31.1.0/24\"",
+    ] {
+        assert!(
+            before.entries(text).next().is_some(),
+            "no {text}: {before:#?}"
+        );
+    }
     (lab, before)
 }
 

@@ -9,7 +9,15 @@ use crate::stage::attempt;
 
 /// What `ip -batch` is asked in the node, and in each of its pods.
 const OBJECTS: &str =
-    "link show\naddress show\nneighbour show nud permanent\nroute show table main\nrule show";
+    "link show\naddress show\nneighbour show nud permanent\nroute show table all\nrule show";
+
+/// What others have of IPv6: of what the kernel gives to each link, none is of anybody's choice.
+const OBJECTS6: &str = "address show to fd00::/8\nroute show table all root fd00::/8\nrule show";
+
+/// Tables that are not those of the iptables of IPv4, with their lines as `iptables-save` has them.
+const OTHER_TABLES: &str = "ip6tables-save | sed 's/^[*]/*6/'; \
+    for table in $(nft list tables | awk '{print $2 \"/\" $3}'); do echo \"*nft $table\"; \
+    case $table in *6/*|ip/*) ;; *) nft -s list table ${table%/*} ${table#*/};; esac; done";
 
 /// What bridges do with their ports.
 const PORTS: &str = "bridge -j -details link";
@@ -24,7 +32,10 @@ pub(crate) struct Picture(BTreeSet<String>);
 impl Picture {
     /// Takes a picture, in a single program: repairs are waited for by many of them.
     pub(crate) fn of(node: Node<'_>, pods: &[&str]) -> Self {
-        let mut script = format!("ip -4 -j -force -batch - <<'end'\n{OBJECTS}\nend\n{PORTS}\n");
+        let mut script = format!(
+            "ip -4 -j -force -batch - <<'end'\n{OBJECTS}\nend\n{PORTS}\n\
+             ip -6 -j -force -batch - <<'end'\n{OBJECTS6}\nend\n"
+        );
         for pod in pods {
             script += &format!(
                 "echo '\"in {pod}\"'; ip -n {pod} -4 -j -force -batch - <<'end'\n{OBJECTS}\nend\n"
@@ -32,8 +43,8 @@ impl Picture {
         }
         script += &format!(
             "echo '{RULES}'; iptables-save; cat /proc/net/ip_tables_names; \
-             grep -q . /proc/net/ip_tables_names && iptables-legacy-save; \
-             echo \"forwarding $(cat /proc/sys/net/ipv4/ip_forward)\""
+             grep -q . /proc/net/ip_tables_names && iptables-legacy-save | sed 's/^[*]/*legacy /'; \
+             {OTHER_TABLES}; echo \"forwarding $(cat /proc/sys/net/ipv4/ip_forward)\""
         );
         // While something is missing, some of these commands fail.
         let output = attempt(node, &format!("set +e\n{script}")).stdout;
