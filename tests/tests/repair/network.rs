@@ -105,7 +105,7 @@ fn pods() {
     // The carrier of the host end tells of what happened in the pod.
     scene.put_back(
         "ip -n red link set eth0 down",
-        said("repair pod red", "", By::Unknown),
+        said("repair pod red", "eth0 down", By::Unknown),
     );
     scene.put_back(
         "printf 'link set eth0 down\\nlink set eth0 up\\n' | ip -n red -batch -",
