@@ -1,7 +1,7 @@
 //! Hosts that reboot, and have everything back without anybody's doing.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use podnet_lab::{Lab, Node, eventually};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::flow::Ping;
 use crate::scene::{LIMIT, add_pod, ask, block, nodes, shell, status};
 use crate::underlay::users_cluster;
 
-/// How long a node may take.
+/// How long a node may take from the moment its power is gone.
 const BACK: Duration = Duration::from_secs(10);
 
 /// What a node has of podnet's without its pods.
@@ -52,12 +52,16 @@ fn assert_back(lab: &Lab, rebooted: &[Node<'_>]) {
         .iter()
         .map(|node| (two_pods(*node), block(*node), settled(node)))
         .collect();
+    let powered_off = Instant::now();
     lab.reboot(rebooted).unwrap();
-    for (node, (pods, old_block, data_path)) in rebooted.iter().zip(before) {
-        let now = eventually(BACK, &format!("{} is back", node.name()), || {
-            held(*node, peers)
-        });
-        assert_eq!(now.unwrap(), data_path, "{}", node.name());
+    let back = |node: &Node<'_>| {
+        let left = BACK.saturating_sub(powered_off.elapsed());
+        let what = format!("{} is back", node.name());
+        eventually(left, &what, || held(*node, peers)).unwrap()
+    };
+    let now: Vec<_> = rebooted.iter().map(back).collect();
+    for ((node, now), (pods, old_block, data_path)) in rebooted.iter().zip(now).zip(before) {
+        assert_eq!(now, data_path, "{}", node.name());
         assert_eq!(block(*node), old_block);
         assert_eq!(ask(*node, &["pod", "list"]), json!([]));
         assert_eq!(two_pods(*node), pods, "the addresses are free again");
