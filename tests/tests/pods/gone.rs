@@ -1,10 +1,12 @@
 //! Pods whose namespace vanishes under them.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::stage::{
-    add, address, ask, attempt, cluster, code, container, first, json as look, passes, pods,
-    refusal, shell, show, small_block, until,
+    add, address, ask, attempt, cluster, code, container, first, found_small, json as look,
+    looking_every, passes, pods, refusal, shell, show, small_block, until,
 };
 use podnet_lab::Node;
 
@@ -54,6 +56,26 @@ fn a_pod_whose_namespace_is_deleted_is_gone_and_its_address_free() {
     let again = add(node, "red");
     assert_eq!(address(&again), address(&red));
     node.pod("b").ping(address(&again)).unwrap();
+}
+
+/// The agent hardly ever looks of its own accord: the kernel tells that the host end went.
+#[test]
+fn a_pod_whose_namespace_is_deleted_is_noticed_at_once() {
+    let lab = looking_every(Duration::from_secs(3600), 1).up().unwrap();
+    let node = first(&lab);
+    found_small(node, 30);
+    let red = add(node, "red");
+    assert_eq!(refusal(node, &["pod", "add", "green"]), code(1, "full"));
+    shell(node, "ip netns del red");
+    until_gone(node, "red");
+    assert_eq!(show(node, "red")["addresses"], json!([]));
+    assert_eq!(host_ends(node), 0);
+    let green = add(node, "green");
+    assert_eq!(address(&green), address(&red));
+    node.place().ping(address(&green)).unwrap();
+    // And so is the next one, without a look in between.
+    shell(node, "ip netns del green");
+    until_gone(node, "green");
 }
 
 #[test]
