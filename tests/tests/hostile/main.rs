@@ -12,6 +12,7 @@ mod forms;
 mod http;
 mod secrets;
 mod settings;
+mod sockets;
 mod tokens;
 mod unharmed;
 mod words;
