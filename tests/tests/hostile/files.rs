@@ -107,8 +107,12 @@ fn a_damaged_file_is_named_and_never_a_fresh_start() {
             let mut bad = good.clone();
             damage(&mut bad);
             fs::write(&path, &bad).unwrap();
-            assert_refused(node, file, what);
+            let cure = assert_refused(node, file, what);
             assert_eq!(fs::read(&path).unwrap(), bad, "{file} {what}");
+            // What a newer one wrote is not damaged.
+            let newer = cure.contains("podnetd that wrote it, or a newer one");
+            assert_eq!(newer, what == "of a later version", "{file} {what}: {cure}");
+            assert!(!(newer && cure.contains("remove")), "{file}: {cure}");
         }
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
