@@ -8,6 +8,7 @@
 mod disk;
 mod power;
 mod underlay;
+mod verbs;
 
 use std::collections::BTreeSet;
 use std::fs;
