@@ -17,6 +17,7 @@ mod joining;
 mod leaving;
 mod paths;
 mod pcap;
+mod rights;
 mod scene;
 mod schema;
 mod shortage;
