@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 use podnet_lab::{Lab, Node, eventually};
 
 use crate::scene::{
-    LIMIT, add_pod, ask, cluster, idle, list, nodes, ready, shell, status, status_where, text,
+    LIMIT, add_pod, ask, builder, cluster, idle, list, nodes, ready, refused, shell, status,
+    status_where, text,
 };
+use crate::snapshot::Snapshot;
 
 /// Pods of two nodes reach each other and the internet.
 #[track_caller]
@@ -162,4 +164,62 @@ fn two_hundred_pods_of_a_node_are_all_reached() {
         }
     };
     eventually(LIMIT, "nothing left of the pods", nothing).unwrap();
+}
+
+/// Hides all of IPv6 from a node, and gives its agent every program but those for IPv6.
+fn without_ipv6(node: Node<'_>) {
+    shell(
+        node,
+        "mount -t tmpfs -o ro tmpfs /proc/sys/net/ipv6; mkdir /etc/podnet/bin; \
+         for dir in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do \
+         find $dir/ -maxdepth 1 -name 'ip6*' -prune -o -name '?*' \\( -type f -o -type l \\) \
+         -exec ln -sf -t /etc/podnet/bin {} +; done",
+    );
+    let found = shell(
+        node,
+        "cd /etc/podnet/bin; ls iptables ip6tables 2>&1 || true",
+    );
+    assert!(found.contains("\niptables"), "{found}");
+    assert!(found.contains("'ip6tables'"), "{found}");
+}
+
+#[test]
+fn a_host_may_know_nothing_of_ipv6() {
+    let lab = builder(2).env("PATH", "/etc/podnet/bin").up().unwrap();
+    let [node1, node2] = nodes(&lab);
+    for node in [node1, node2] {
+        without_ipv6(node);
+    }
+    let before = Snapshot::whole(node1);
+    for cidrs in ["10.244.0.0/16,fd00:10::/56", "fd00:10::/56"] {
+        let words = ["init", "--pod-cidr", cidrs];
+        let refusal = refused(node1, &words, ("unsupported", 2));
+        assert!(refusal.message.contains("IPv6"), "{refusal:?}");
+    }
+    before.assert_same(&Snapshot::whole(node1), "init with IPv6");
+
+    lab.init_join_all().unwrap();
+    let (red, blue) = (add_pod(node1, "red"), add_pod(node2, "blue"));
+    let green = add_pod(node1, "green");
+    let pings = || {
+        node1.pod("red").ping(blue).unwrap();
+        node2.pod("blue").ping(red).unwrap();
+        node1.pod("green").ping(red).unwrap();
+        node1.place().ping(green).unwrap();
+        node2.pod("blue").ping(lab.internet().address()).unwrap();
+    };
+    pings();
+    for node in [node1, node2] {
+        let first = ready(node, 1);
+        assert_eq!(list(&first["problems"]).len(), 0, "{first}");
+        node.term().unwrap();
+        node.start().unwrap();
+        let again = ready(node, 1);
+        assert_eq!(list(&again["problems"]).len(), 0, "{again}");
+        assert_eq!(again["reconcile"]["drift_total"], 0, "{again}");
+        assert_eq!(again["reconcile"]["failed_total"], 0, "{again}");
+    }
+    pings();
+    ask(node2, &["--yes", "leave"]);
+    assert_eq!(status(node2)["phase"], "idle");
 }

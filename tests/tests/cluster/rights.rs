@@ -1,12 +1,12 @@
-//! Hosts that do not let the agent do all, and hosts without IPv6.
+//! Agents that lack a capability.
+
+use std::fs;
 
 use nix::sys::signal::Signal;
 use podnet_lab::process::ProcessId;
-use podnet_lab::{Lab, Node, eventually};
+use podnet_lab::{Lab, eventually};
 
-use crate::scene::{
-    LIMIT, add_pod, ask, builder, cluster, ctl, list, nodes, ready, refused, shell, status, text,
-};
+use crate::scene::{LIMIT, add_pod, ask, cluster, ctl, list, nodes, ready, refused, shell, text};
 use crate::snapshot::Snapshot;
 
 /// What starts an agent without a capability.
@@ -99,60 +99,46 @@ fn without_the_right_to_enter_namespaces_a_node_is_a_member() {
     node2.pod("blue").ping(green).unwrap();
 }
 
-/// Hides all of IPv6 from a node, and gives its agent every program but those for IPv6.
-fn without_ipv6(node: Node<'_>) {
-    shell(
-        node,
-        "mount -t tmpfs -o ro tmpfs /proc/sys/net/ipv6; mkdir /etc/podnet/bin; \
-         for dir in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do \
-         find $dir/ -maxdepth 1 -name 'ip6*' -prune -o -name '?*' \\( -type f -o -type l \\) \
-         -exec ln -sf -t /etc/podnet/bin {} +; done",
-    );
-    let found = shell(
-        node,
-        "cd /etc/podnet/bin; ls iptables ip6tables 2>&1 || true",
-    );
-    assert!(found.contains("\niptables"), "{found}");
-    assert!(found.contains("'ip6tables'"), "{found}");
-}
-
+/// Only namespaces of processes that may do more than the agent need it.
 #[test]
-fn a_host_may_know_nothing_of_ipv6() {
-    let lab = builder(2).env("PATH", "/etc/podnet/bin").up().unwrap();
-    let [node1, node2] = nodes(&lab);
-    for node in [node1, node2] {
-        without_ipv6(node);
-    }
-    let before = Snapshot::whole(node1);
-    for cidrs in ["10.244.0.0/16,fd00:10::/56", "fd00:10::/56"] {
-        let words = ["init", "--pod-cidr", cidrs];
-        let refusal = refused(node1, &words, ("unsupported", 2));
-        assert!(refusal.message.contains("IPv6"), "{refusal:?}");
-    }
-    before.assert_same(&Snapshot::whole(node1), "init with IPv6");
+fn without_the_right_to_look_at_processes_their_namespaces_are_refused() {
+    let (lab, _) = cluster(1);
+    let [node] = nodes(&lab);
+    node.term().unwrap();
+    let mut agent = node.spawn(without(&lab, "sys_ptrace")).unwrap();
+    eventually(LIMIT, "an agent", || {
+        let asked = ctl(node, &["status"], "").unwrap();
+        if asked.ok() { Ok(()) } else { Err(asked) }
+    })
+    .unwrap();
+    ready(node, 0);
+    let sleeper = node.spawn(["unshare", "-n", "sleep", "3600"]).unwrap();
+    let netns = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
+    eventually(LIMIT, "a namespace of its own", || {
+        match netns(sleeper.pid()) {
+            own if own == netns(agent.pid()) => Err("none"),
+            _ => Ok(()),
+        }
+    })
+    .unwrap();
+    let process = sleeper.pid().to_string();
+    let before = Snapshot::whole(node);
+    let words = ["pod", "add", "green", "--pid", &process];
+    let refusal = refused(node, &words, ("not_permitted", 1));
+    assert!(refusal.message.contains(&process), "{refusal:?}");
+    assert!(refusal.hint.contains("CAP_SYS_PTRACE"), "{refusal:?}");
+    before.assert_same(&Snapshot::whole(node), "pod add without the right");
+    // What needs no such right works.
+    let red = add_pod(node, "red");
+    node.place().ping(red).unwrap();
+    ask(node, &["pod", "rm", "red"]);
 
-    lab.init_join_all().unwrap();
-    let (red, blue) = (add_pod(node1, "red"), add_pod(node2, "blue"));
-    let green = add_pod(node1, "green");
-    let pings = || {
-        node1.pod("red").ping(blue).unwrap();
-        node2.pod("blue").ping(red).unwrap();
-        node1.pod("green").ping(red).unwrap();
-        node1.place().ping(green).unwrap();
-        node2.pod("blue").ping(lab.internet().address()).unwrap();
-    };
-    pings();
-    for node in [node1, node2] {
-        let first = ready(node, 1);
-        assert_eq!(list(&first["problems"]).len(), 0, "{first}");
-        node.term().unwrap();
-        node.start().unwrap();
-        let again = ready(node, 1);
-        assert_eq!(list(&again["problems"]).len(), 0, "{again}");
-        assert_eq!(again["reconcile"]["drift_total"], 0, "{again}");
-        assert_eq!(again["reconcile"]["failed_total"], 0, "{again}");
-    }
-    pings();
-    ask(node2, &["--yes", "leave"]);
-    assert_eq!(status(node2)["phase"], "idle");
+    let number = ProcessId::of(agent.pid()).unwrap();
+    number.signal(Signal::SIGTERM).unwrap();
+    assert_eq!(agent.wait(LIMIT).unwrap(), 0);
+    node.start().unwrap();
+    ready(node, 0);
+    let green = ask(node, &words);
+    let (address, _) = text(&green["addresses"][0]).split_once('/').unwrap();
+    node.place().ping(address.parse().unwrap()).unwrap();
 }
