@@ -84,6 +84,16 @@ pub(crate) fn settled(node: Node<'_>, peers: usize) -> bool {
     status["phase"] == "ready"
 }
 
+/// Waits until a node looks like this.
+#[track_caller]
+fn assert_becomes(wanted: &Snapshot, look: impl Fn() -> Snapshot, when: &str) {
+    let same = || match wanted.difference(&look()) {
+        nothing if nothing.is_empty() => Ok(()),
+        difference => Err(difference),
+    };
+    eventually(LIMIT, when, same).unwrap();
+}
+
 /// Goes through all steps on several nodes at once: each of them takes its share.
 pub(crate) fn share(nodes: &[Node<'_>], work: impl Fn(Node<'_>, StepBy<RangeFrom<u32>>) + Sync) {
     let (stride, work) = (nodes.len(), &work);
@@ -108,11 +118,7 @@ fn one_founder(node: Node<'_>, points: impl Iterator<Item = u32>) {
     ask(node, &["--yes", "leave"]);
     assert_nothing(node, &before, "before");
     let assert_member = |when: &str| {
-        let same = || match member.difference(&Snapshot::kernel(node).plain()) {
-            nothing if nothing.is_empty() => Ok(()),
-            difference => Err(difference),
-        };
-        eventually(LIMIT, when, same).unwrap();
+        assert_becomes(&member, || Snapshot::kernel(node).plain(), when);
     };
 
     let (mut founding, mut leaving) = (true, true);
@@ -206,6 +212,13 @@ fn one_member(
     let seed = founder.address().to_string();
     let join = ["join", &seed];
     let token = [("PODNET_TOKEN", invitation.token.as_str())];
+    let look = || {
+        let now = Snapshot::kernel(node).plain();
+        now.of_member(&block(node), founder.address())
+    };
+    node.join(invitation, founder).unwrap();
+    let member = look();
+    ask(node, &["--yes", "leave"]);
     let (mut joining, mut leaving) = (true, true);
     for point in points {
         if !(joining || leaving) {
@@ -213,8 +226,11 @@ fn one_member(
         }
         if joining {
             joining = killed(node, point, &join, &token);
-            if !settled(node, 1) {
-                assert_nothing(node, &before, &format!("join, step {point}"));
+            let when = format!("join, step {point}");
+            if settled(node, 1) {
+                assert_becomes(&member, look, &when);
+            } else {
+                assert_nothing(node, &before, &when);
             }
         }
         node.join(invitation, founder).unwrap();
@@ -227,6 +243,10 @@ fn one_member(
             leaving = killed(node, point, &["leave"], &[]);
             if settled(node, 1) {
                 assert_only_owner(node, founder);
+                if !list(&ask(node, &["pod", "list"])).is_empty() {
+                    ask(node, &["pod", "rm", "red"]);
+                }
+                assert_becomes(&member, look, &format!("leave, step {point}"));
             }
         }
         ask(node, &["--yes", "leave"]);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -103,6 +104,26 @@ impl Snapshot {
             let named = lines.lines().filter_map(|line| line.split_once(": "));
             let text = named.map(|(_number, line)| format!("{line}\n")).collect();
             self.sections.insert(name.to_owned(), text);
+        }
+        self
+    }
+
+    /// The same of a member, without what differs with its block and with the members beside this
+    /// one.
+    pub(crate) fn of_member(mut self, block: &str, beside: Ipv4Addr) -> Self {
+        let network: Ipv4Addr = block.split_once('/').unwrap().0.parse().unwrap();
+        let [a, b, c, _] = network.octets();
+        let in_words = format!("{a}.{b}.{c}.");
+        // The bridge's link-layer address ends as its IP address does.
+        let in_hex = format!("{a:02x}:{b:02x}:{c:02x}:");
+        let via = format!(" via {beside} ");
+        for text in self.sections.values_mut() {
+            let lines = text.lines().filter(|line| {
+                !line.contains(" via ") || line.contains(&via) || !line.contains(" proto 112 ")
+            });
+            let lines =
+                lines.map(|line| line.replace(&in_words, "OWN.").replace(&in_hex, "OWN:") + "\n");
+            *text = lines.collect();
         }
         self
     }
