@@ -11,8 +11,6 @@ use podnet_proto::PodName;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::sysctl::{LinkParameter, LinkParameters};
-
 /// The name of the node's bridge.
 pub const BRIDGE: &str = "podnet0";
 
@@ -181,19 +179,6 @@ pub struct Bridge {
     pub addresses: Vec<IpNetwork>,
 }
 
-impl Bridge {
-    /// What its kernel parameters should be: the host takes no addresses and routes from what pods
-    /// advertise on it, and an address that goes does not take along those that came later in its
-    /// range.
-    #[must_use]
-    pub fn parameters(&self) -> LinkParameters {
-        LinkParameters::from([
-            (LinkParameter::AcceptRa, 0),
-            (LinkParameter::PromoteSecondaries, 1),
-        ])
-    }
-}
-
 /// The network namespace of a pod.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Netns {
@@ -227,24 +212,6 @@ pub struct PodLink {
     pub gateways: Vec<IpAddr>,
     /// The link-layer address of the gateways: the bridge's.
     pub gateway_mac: MacAddr,
-}
-
-impl PodLink {
-    /// What the kernel parameters of its interface should be.
-    ///
-    /// Off are addresses that wait for the detection of duplicates (podnet gives each address
-    /// once), and advertisements that would give the pod addresses and routes that podnet knows
-    /// nothing of. A pod without IPv6 does not speak it at all: what it would announce of itself
-    /// the bridge would carry to each of the other pods.
-    #[must_use]
-    pub fn parameters(&self) -> LinkParameters {
-        let ipv6 = self.addresses.iter().any(IpNetwork::is_ipv6);
-        LinkParameters::from([
-            (LinkParameter::AcceptDad, 0),
-            (LinkParameter::AcceptRa, 0),
-            (LinkParameter::DisableIpv6, i32::from(!ipv6)),
-        ])
-    }
 }
 
 /// The name of a pod's host end: a hash, since a pod's name may be longer than a link's.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::link::IfName;
+use ipnetwork::IpNetwork;
+
+use super::link::{Bridge, IfName, PodLink};
 
 /// A kernel parameter in the node's own network namespace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -104,6 +106,37 @@ impl LinkParameter {
         // A dot in the name of a link is none that parts names.
         let link = link.as_str().replace('.', "/");
         format!("{directory}.{link}.{}", self.name())
+    }
+}
+
+impl Bridge {
+    /// What its kernel parameters should be: the host takes no addresses and routes from what pods
+    /// advertise on it, and an address that goes does not take along those that came later in its
+    /// range.
+    #[must_use]
+    pub fn parameters(&self) -> LinkParameters {
+        LinkParameters::from([
+            (LinkParameter::AcceptRa, 0),
+            (LinkParameter::PromoteSecondaries, 1),
+        ])
+    }
+}
+
+impl PodLink {
+    /// What the kernel parameters of its interface should be.
+    ///
+    /// Off are addresses that wait for the detection of duplicates (podnet gives each address
+    /// once), and advertisements that would give the pod addresses and routes that podnet knows
+    /// nothing of. A pod without IPv6 does not speak it at all: what it would announce of itself
+    /// the bridge would carry to each of the other pods.
+    #[must_use]
+    pub fn parameters(&self) -> LinkParameters {
+        let ipv6 = self.addresses.iter().any(IpNetwork::is_ipv6);
+        LinkParameters::from([
+            (LinkParameter::AcceptDad, 0),
+            (LinkParameter::AcceptRa, 0),
+            (LinkParameter::DisableIpv6, i32::from(!ipv6)),
+        ])
     }
 }
 

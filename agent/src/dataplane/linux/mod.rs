@@ -17,6 +17,7 @@ mod pod;
 mod route;
 mod socket;
 mod sysctl;
+mod thread;
 mod underlay;
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::thread;
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -14,12 +13,11 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::statfs::{FsType, fstatfs};
 use podnet_core::kernel::{LinkParameters, NetnsState};
 use tokio::runtime;
-use tokio::sync::oneshot;
-use tokio::time::timeout;
 
 use super::errno::{Errno, KernelError};
-use super::socket::{DEADLINE, Socket};
+use super::socket::Socket;
 use super::sysctl;
+use super::thread::on_thread;
 use crate::fault;
 
 /// The network namespace of the calling thread.
@@ -30,25 +28,6 @@ const NSFS_MAGIC: FsType = FsType(0x6e73_6673);
 
 /// The mode of the file that a namespace is mounted on: it is of no use by itself.
 const MADE_MODE: u32 = 0o444;
-
-/// Does blocking work on a thread of its own, with a deadline. A thread that does not come back is
-/// left behind.
-pub(super) async fn on_thread<R: Send + 'static>(
-    work: impl FnOnce() -> R + Send + 'static,
-) -> Result<R, KernelError> {
-    let (result, answer) = oneshot::channel();
-    thread::Builder::new()
-        .name("podnet-netns".to_owned())
-        .spawn(move || {
-            // The receiver may have given up.
-            let _ = result.send(work());
-        })?;
-    match timeout(DEADLINE, answer).await {
-        Ok(Ok(result)) => Ok(result),
-        Ok(Err(_)) => Err(KernelError::Lost),
-        Err(_) => Err(KernelError::Timeout),
-    }
-}
 
 /// An open network namespace.
 #[derive(Debug)]

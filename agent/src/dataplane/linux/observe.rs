@@ -13,8 +13,9 @@ use podnet_core::kernel::{
 use super::super::ObserveError;
 use super::errno::KernelError;
 use super::link;
-use super::netns::{self, on_thread};
+use super::netns;
 use super::socket::Socket;
+use super::thread::on_thread;
 use super::{Host, PODS_AT_ONCE, address, inside, neighbour, route, sysctl, underlay};
 
 /// Looks at what a scope names.

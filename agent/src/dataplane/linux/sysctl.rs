@@ -13,7 +13,7 @@ use podnet_core::kernel::{
 };
 
 use super::errno::{Errno, KernelError};
-use super::netns::on_thread;
+use super::thread::on_thread;
 use crate::fault;
 
 /// Where the kernel shows its parameters; those of the network are the reader's namespace's.

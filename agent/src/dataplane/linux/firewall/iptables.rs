@@ -11,7 +11,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::super::super::ObserveError;
-use super::super::netns::on_thread;
+use super::super::thread::on_thread;
 use crate::fault;
 
 /// How long iptables waits for the lock that its legacy variant takes, in seconds.
