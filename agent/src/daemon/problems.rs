@@ -63,6 +63,9 @@ impl Agent {
             }
             add(Severity::Error, api_error);
         }
+        for op_error in &self.reconciling.hidden {
+            add(Severity::Error, error::op(op_error));
+        }
         for conflict in &self.reconciling.conflicts {
             let api_error = ApiError::new(ErrorCode::ForeignObject, conflict.to_string())
                 .hint("remove what is in the way; podnet touches only what it made");

@@ -55,6 +55,8 @@ pub(super) struct Reconciling {
     pub(super) bystanders: BTreeSet<String>,
     /// Changes that failed in the last pass.
     pub(super) failed: Vec<(Op, OpError)>,
+    /// Why some pods could not be looked into in the last pass.
+    pub(super) hidden: Vec<OpError>,
     /// Why the last pass could not look at the kernel.
     pub(super) blind: Option<podnet_proto::ApiError>,
     /// Whether the last pass found or made everything right.
@@ -106,6 +108,7 @@ impl Reconciling {
             conflicts: BTreeSet::new(),
             bystanders: BTreeSet::new(),
             failed: Vec::new(),
+            hidden: Vec::new(),
             blind: None,
             converged: false,
             peers: None,
@@ -164,7 +167,7 @@ impl Reconciling {
     /// Whether another pass may make right what the last one left wrong. What is foreign stays in
     /// the way until somebody removes it.
     pub(super) fn may_improve(&self) -> bool {
-        self.blind.is_some() || !self.failed.is_empty()
+        self.blind.is_some() || !self.failed.is_empty() || !self.hidden.is_empty()
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
@@ -195,6 +198,11 @@ impl Reconciling {
             .into_iter()
             .filter_map(|(finding, result)| Some((finding.op, result.err()?)))
             .collect();
+        let hidden: Vec<OpError> = report.hidden.into_values().collect();
+        for op_error in hidden.iter().filter(|error| !self.hidden.contains(error)) {
+            tracing::warn!(error = %op_error, "a pod cannot be looked into");
+        }
+        self.hidden = hidden;
         for conflict in report.conflicts.difference(&self.conflicts) {
             let cause = cause_of_conflict(told, conflict);
             tracing::warn!(

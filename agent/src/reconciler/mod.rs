@@ -97,6 +97,8 @@ pub struct Report {
     pub bystanders: Option<BTreeSet<String>>,
     /// Pods (by host end) whose namespace has vanished.
     pub gone: BTreeSet<IfName>,
+    /// Why some pods (by host end) could not be looked into.
+    pub hidden: BTreeMap<IfName, OpError>,
     /// Why the kernel could not be looked at; then nothing was done.
     pub error: Option<ObserveError>,
     /// How long it took.
@@ -109,6 +111,7 @@ impl Report {
     pub fn converged(&self) -> bool {
         self.error.is_none()
             && self.conflicts.is_empty()
+            && self.hidden.is_empty()
             && self.pods.is_empty()
             && self.applied.iter().all(|(_, result)| result.is_ok())
     }
@@ -156,6 +159,7 @@ async fn try_pass(
     let plan = diff(&report.desired, &observed);
     report.conflicts = plan.conflicts;
     report.gone = plan.gone;
+    report.hidden.clone_from(&observed.hidden);
     report.bystanders = observed.firewall.as_ref().map(|backends| {
         let bystanders = backends.iter().flat_map(ObservedFirewall::bystanders);
         bystanders.collect()
@@ -181,6 +185,7 @@ async fn try_pass(
         let plan = diff(&report.desired, &observed);
         report.conflicts.extend(plan.conflicts);
         report.gone.extend(plan.gone);
+        report.hidden.extend(observed.hidden.clone());
         let found = findings.of(plan.ops, &report.desired, &observed);
         report.pods.extend(found);
     }

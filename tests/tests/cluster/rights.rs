@@ -6,7 +6,9 @@ use nix::sys::signal::Signal;
 use podnet_lab::process::ProcessId;
 use podnet_lab::{Lab, eventually};
 
-use crate::scene::{LIMIT, add_pod, ask, cluster, ctl, list, nodes, ready, refused, shell, text};
+use crate::scene::{
+    LIMIT, add_pod, ask, cluster, ctl, list, nodes, ready, refused, shell, status_where, text,
+};
 use crate::snapshot::Snapshot;
 
 /// What starts an agent without a capability.
@@ -70,6 +72,10 @@ fn without_the_right_to_enter_namespaces_a_node_is_a_member() {
         }
     })
     .unwrap();
+    // What it can do, it does.
+    status_where(node1, "the path to the peer", |status| {
+        status["peers"][0]["path"] == "ok"
+    });
     assert_eq!(ask(node1, &["pod", "show", "red"]), pod);
     let names = || shell(node1, "ls /run/netns /run/podnet/pods");
     let before = (Snapshot::kernel(node1), names());

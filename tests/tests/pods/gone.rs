@@ -204,3 +204,38 @@ fn an_interface_that_is_deleted_inside_is_made_anew() {
     });
     assert_eq!(show(node, "red"), red);
 }
+
+/// What became of one pod is nothing to the rest of the data path.
+#[test]
+fn a_pod_whose_path_leads_nowhere_is_gone_and_all_else_is_looked_after() {
+    let lab = cluster(2);
+    let node = first(&lab);
+    let far = lab.node("node2").unwrap();
+    let blue = address(&add(far, "blue"));
+    let red = add(node, "red");
+    let to_peer = || attempt(node, "ip route show proto 112 | grep via").ok();
+    for (name, obstacle) in [
+        ("green", "touch /run/theirs"),
+        ("yellow", "ln -s /run/theirs /run/theirs"),
+    ] {
+        shell(
+            node,
+            "ip netns add theirs; mkdir /run/theirs; touch /run/theirs/ns; \
+             mount --bind /run/netns/theirs /run/theirs/ns; ip netns del theirs",
+        );
+        let pod = ask(node, &["pod", "add", name, "--netns", "/run/theirs/ns"]);
+        node.place().ping(address(&pod)).unwrap();
+        shell(
+            node,
+            &format!("umount -l /run/theirs/ns; rm -r /run/theirs; {obstacle}"),
+        );
+        shell(node, "ip route del $(ip route show proto 112 | grep via)");
+        until("the route to the peer", &true, to_peer);
+        until_gone(node, name);
+        node.pod("red").ping(blue).unwrap();
+        far.pod("blue").ping(address(&red)).unwrap();
+        let problems = look(node, "podnetctl -o json status")["problems"].clone();
+        assert_eq!(problems, json!([]));
+        shell(node, "rm /run/theirs");
+    }
+}

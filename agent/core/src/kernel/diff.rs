@@ -172,6 +172,8 @@ fn pods(desired: &Desired, observed: &Observed, plan: &mut Plan, removals: &mut 
                 object: Contested::HostEnd(host_ifname.clone(), pod.pod.clone()),
                 found: found.clone(),
             });
+        } else if observed.hidden.contains_key(host_ifname) {
+            // Nothing is known of it.
         } else if looked_into {
             looked_at_pod(pod, host_end, observed.insides.get(host_ifname), plan);
         } else if !matches!(host_end, Place::Ours(end) if faults::host_end(pod, end).is_empty()) {

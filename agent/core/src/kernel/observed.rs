@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use ipnetwork::IpNetwork;
 
 use super::link::{IfIndex, IfName, MacAddr, Mtu};
+use super::op::OpError;
 use super::route::{NextHop, RouteKey};
 use super::sysctl::{LinkParameters, Sysctl, SysctlValue};
 use crate::firewall::{Chain, Rule};
@@ -35,6 +36,8 @@ pub struct Observed {
     /// What is inside of the pods that were asked for, by host end; no entry where there is no
     /// such namespace.
     pub insides: BTreeMap<IfName, Inside>,
+    /// Why some of the pods that were asked for could not be looked into, by host end.
+    pub hidden: BTreeMap<IfName, OpError>,
     /// Podnet's routes, and foreign ones at the destinations that were asked for. The kernel's own
     /// routes that come with the bridge's addresses are neither.
     pub routes: Option<BTreeMap<RouteKey, ObservedRoute>>,

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use podnet_core::kernel::model::Hop;
 use podnet_core::kernel::{
-    Desired, IfIndex, IfName, Mtu, NextHop, Observed, Op, OpErrorKind, PROTOCOL, Place, Plan,
-    Route, RouteKey, Scope, diff,
+    Desired, IfIndex, IfName, Mtu, NextHop, Observed, Op, OpError, OpErrorKind, PROTOCOL, Place,
+    Plan, Route, RouteKey, Scope, diff,
 };
 use proptest::prelude::*;
 
@@ -207,6 +207,23 @@ fn a_listed_pod_is_unclear_until_it_was_looked_into() {
     let plan = node.plan(&desired);
     assert!(plan.unclear.is_empty(), "{plan:?}");
     assert!(matches!(&plan.ops[..], [Op::RepairPod(pod)] if pod.host_ifname == host_end(0)));
+}
+
+/// What cannot be looked at is not judged, and keeps nothing else from being put right.
+#[test]
+fn a_pod_that_cannot_be_looked_into_is_left_alone() {
+    let mut node = Node::new();
+    node.live(&plain_wish());
+    node.kernel.set_link_down(&host_end(0));
+    node.kernel.set_link_down(&host_end(1));
+    let desired = node.desired(&plain_wish());
+    let mut observed = node.kernel.observe(&everything(&desired));
+    observed.insides.remove(&host_end(0));
+    let why = OpError::new(OpErrorKind::NotPermitted, "namespace of pod 0");
+    observed.hidden.insert(host_end(0), why);
+    let plan = diff(&desired, &observed);
+    assert!(matches!(&plan.ops[..], [Op::RepairPod(pod)] if pod.host_ifname == host_end(1)));
+    assert!(plan.gone.is_empty() && plan.unclear.is_empty(), "{plan:?}");
 }
 
 /// A host end of no pod goes, also where it was looked at alone.

@@ -75,6 +75,12 @@ impl Netns {
     }
 }
 
+/// Whether a path could not be opened since there is nothing that it leads to.
+fn leads_nowhere(error: &io::Error) -> bool {
+    let errno = error.raw_os_error();
+    matches!(errno, Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP))
+}
+
 /// Whether a file is a network namespace: one of the file system of namespaces, and of that kind
 /// (`ioctl_ns(2)`).
 fn is_netns(file: &File) -> io::Result<bool> {
@@ -155,10 +161,8 @@ fn open_inside(path: &Path, driver: &runtime::Handle) -> Result<Option<Inside>, 
             Ok(Some(Inside { netns, socket }))
         }
         Ok(None) => Ok(None),
-        Err(error) => match KernelError::from(error) {
-            error if error.is(Errno::NotFound) => Ok(None),
-            error => Err(error),
-        },
+        Err(error) if leads_nowhere(&error) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

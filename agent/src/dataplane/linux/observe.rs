@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, StreamExt};
 use netlink_packet_route::link::InfoKind;
 use podnet_core::kernel::{
     IfName, Inside, Mtu, NetnsState, Observed, ObservedBridge, ObservedHostEnd, Place, PodView,
@@ -35,9 +35,7 @@ pub(super) async fn observe(host: &Host, scope: &Scope) -> Result<Observed, Obse
         observed.pods = pods(socket, &scope.pods)
             .await
             .map_err(|e| e.looking_at("pods"))?;
-        observed.insides = insides(host, &scope.pods)
-            .await
-            .map_err(|e| e.looking_at("pods"))?;
+        look_inside(host, &scope.pods, &mut observed).await;
     }
     if let Some(wanted) = &scope.routes {
         let found = route::observe(socket, wanted)
@@ -136,20 +134,28 @@ async fn pods(
     Ok(places)
 }
 
-async fn insides(
-    host: &Host,
-    pods: &BTreeSet<PodView>,
-) -> Result<BTreeMap<IfName, Inside>, KernelError> {
-    let looks: Vec<_> = pods.iter().map(|pod| look_inside(host, pod)).collect();
-    let found: Vec<_> = stream::iter(looks)
-        .buffer_unordered(PODS_AT_ONCE)
-        .try_collect()
-        .await?;
-    Ok(found.into_iter().flatten().collect())
+/// Looks into the namespaces of pods. One that cannot be looked into keeps no other from it.
+async fn look_inside(host: &Host, pods: &BTreeSet<PodView>, observed: &mut Observed) {
+    let looks: Vec<_> = pods
+        .iter()
+        .map(|pod| async move { (pod, inside(host, pod).await) })
+        .collect();
+    let mut found = stream::iter(looks).buffer_unordered(PODS_AT_ONCE);
+    while let Some((pod, found)) = found.next().await {
+        let host_ifname = pod.host_ifname.clone();
+        match found {
+            Ok(Some(inside)) => drop(observed.insides.insert(host_ifname, inside)),
+            Ok(None) => {}
+            Err(error) => {
+                let error = error.at(format!("namespace {}", pod.netns.display()));
+                observed.hidden.insert(host_ifname, error);
+            }
+        }
+    }
 }
 
-/// Looks into a pod's namespace; `None` where there is none.
-async fn look_inside(host: &Host, pod: &PodView) -> Result<Option<(IfName, Inside)>, KernelError> {
+/// What is inside of a pod's namespace; `None` where there is none.
+async fn inside(host: &Host, pod: &PodView) -> Result<Option<Inside>, KernelError> {
     let ifname = pod.ifname.clone();
     let read = move || sysctl::of_pod_interface(&ifname);
     let entered = netns::enter_and(&pod.netns, host.driver.runtime(), read).await?;
@@ -158,7 +164,7 @@ async fn look_inside(host: &Host, pod: &PodView) -> Result<Option<(IfName, Insid
     };
     let interface = inside::observe(&entered.socket, &pod.ifname, parameters?).await?;
     let inode = entered.netns.inode();
-    Ok(Some((pod.host_ifname.clone(), Inside { inode, interface })))
+    Ok(Some(Inside { inode, interface }))
 }
 
 async fn namespaces(
