@@ -73,10 +73,14 @@ impl Pods {
         }
     }
 
-    /// The inode numbers of the namespaces that pods have.
+    /// The inode numbers of the namespaces that pods have. That of a pod which is gone may have come
+    /// back as another's: the kernel gives out the lowest that is free (`ns_alloc_inum`).
     fn namespaces(&self) -> Vec<u64> {
         let records = self.records.values();
-        records.filter_map(|pod| pod.link.netns.inode).collect()
+        records
+            .filter(|record| record.state != PodRecordState::Gone)
+            .filter_map(|record| record.link.netns.inode)
+            .collect()
     }
 
     fn by_host_end(&self, host_ifname: &IfName) -> Option<&PodRecord> {
@@ -236,4 +240,51 @@ fn no_such_pod(name: &PodName) -> ApiError {
         format!("pod {name}: no such pod on this node"),
     )
     .hint("list the pods of this node with 'podnetctl pod list'")
+}
+
+#[cfg(test)]
+mod tests {
+    use podnet_core::kernel::{MacAddr, Mtu, Netns};
+
+    use super::*;
+
+    fn record(name: &str, state: PodRecordState, inode: u64) -> PodRecord {
+        let netns = Netns {
+            path: name.into(),
+            made: false,
+            inode: Some(inode),
+        };
+        let link = PodLink {
+            pod: name.parse().unwrap(),
+            host_ifname: "pn0".parse().unwrap(),
+            netns,
+            ifname: IfName::pod(),
+            mac: MacAddr([2; 6]),
+            mtu: Mtu(1500),
+            addresses: Vec::new(),
+            gateways: Vec::new(),
+            gateway_mac: MacAddr([2; 6]),
+        };
+        PodRecord {
+            state,
+            link,
+            created_at: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_pod_that_is_gone_has_no_namespace() {
+        let records = [
+            record("red", PodRecordState::Ready, 1),
+            record("green", PodRecordState::Gone, 2),
+            record("blue", PodRecordState::Detaching, 3),
+        ];
+        let pods = Pods {
+            records: records
+                .map(|record| (record.link.pod.clone(), record))
+                .into(),
+            ..Pods::default()
+        };
+        assert_eq!(pods.namespaces(), [3, 1]);
+    }
 }
