@@ -162,9 +162,10 @@ impl Snapshot {
 /// carrier, and has found all such addresses to be unique, which changes them.
 #[track_caller]
 pub(crate) fn settle(node: Node<'_>) {
-    let script = "ip -6 -o address show tentative
-        off=$(cat /proc/sys/net/ipv6/conf/eth0/disable_ipv6 2>/dev/null || echo 1)
-        [ $off = 1 ] || ip -6 -o address show dev eth0 scope link | grep -q . || echo none yet";
+    // In this order: one that comes in between is tentative.
+    let script = "off=$(cat /proc/sys/net/ipv6/conf/eth0/disable_ipv6 2>/dev/null || echo 1)
+        [ $off = 1 ] || ip -6 -o address show dev eth0 scope link | grep -q . || echo none yet
+        ip -6 -o address show tentative";
     eventually(LIMIT, "the kernel's own addresses", || {
         match shell(node, script) {
             unsettled if unsettled.is_empty() => Ok(()),
