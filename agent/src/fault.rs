@@ -55,9 +55,11 @@ mod counted {
         match number {
             None => {}
             Some(0 | 1) => {
-                tracing::error!(what, "the fatal point");
-                let _ = fs::remove_file(file);
-                die();
+                // Whoever has removed the file meanwhile wants the agent to live.
+                if fs::remove_file(file).is_ok() {
+                    tracing::error!(what, "the fatal point");
+                    die();
+                }
             }
             Some(number) => {
                 // Whoever has removed the file meanwhile does not get it back.
