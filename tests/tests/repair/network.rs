@@ -22,10 +22,10 @@ fn the_bridge() {
     let update = "update bridge podnet0";
     let down = "ip link set podnet0 down";
     scene.put_back(down, said(update, "down", By::Unknown));
-    // Set up again, it has lost its neighbours.
+    // Set up again, before the agent looks, it has lost its neighbours.
     let neighbour = format!("set neighbour {}", address(&scene.red));
     scene.put_back(
-        &format!("{down}; ip link set podnet0 up"),
+        "printf 'link set podnet0 down\\nlink set podnet0 up\\n' | ip -batch -",
         said(&neighbour, "nothing", By::Unknown),
     );
     scene.put_back(
