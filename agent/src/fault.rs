@@ -27,7 +27,7 @@ pub(crate) const fn point(_what: &str) {}
 mod counted {
     use std::fs::{self, OpenOptions};
     use std::io::Write;
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
     use std::sync::{LazyLock, Mutex, PoisonError};
     use std::thread;
 
@@ -54,13 +54,7 @@ mod counted {
             .and_then(|text| text.trim().parse::<u32>().ok());
         match number {
             None => {}
-            Some(0 | 1) => {
-                // Whoever has removed the file meanwhile wants the agent to live.
-                if fs::remove_file(file).is_ok() {
-                    tracing::error!(what, "the fatal point");
-                    die();
-                }
-            }
+            Some(0 | 1) => fatal(file, what),
             Some(number) => {
                 // Whoever has removed the file meanwhile does not get it back.
                 let rewritten = OpenOptions::new()
@@ -72,6 +66,14 @@ mod counted {
                     tracing::warn!(%error, "a point is not counted");
                 }
             }
+        }
+    }
+
+    /// Dies, unless somebody has removed the file meanwhile, who wants the agent to live.
+    fn fatal(file: &Path, what: &str) {
+        if fs::remove_file(file).is_ok() {
+            tracing::error!(what, "the fatal point");
+            die();
         }
     }
 
