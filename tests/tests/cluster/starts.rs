@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 
 use podnet_lab::{Fate, Invitation, Lab, Node, eventually};
 use serde_json::Value;
@@ -76,11 +75,10 @@ fn whole_pods(node: Node<'_>) -> Result<(), String> {
         .filter(|pod| pod["state"] == "ready")
         .map(|pod| text(&pod["name"]).to_owned())
         .collect();
-    let holder = node.holder().map_err(|e| e.to_string())?;
-    let netns = format!("/proc/{}/root/run/netns", holder.pid);
+    let namespaces = shell(node, "ls /run/netns");
     for found in [
         names(&node.run_dir().join("pods")),
-        names(Path::new(&netns)),
+        namespaces.lines().map(str::to_owned).collect(),
     ] {
         if found != pods {
             return Err(format!("{found:?}, and these pods: {pods:?}"));
