@@ -54,7 +54,8 @@ pub enum Command {
         #[arg(long)]
         purge: bool,
     },
-    /// Make this node another one, for instance after its disk was cloned.
+    /// Make this node another one, for instance after its disk was cloned; its pods, links, routes
+    /// and rules go.
     Reset {
         /// Throw away identity and membership; the next start makes a new identity.
         #[arg(long, required = true)]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use podnet_agent::config::{Cli, Command, Config, ConfigError, LogFormat};
-use podnet_agent::daemon;
+use podnet_agent::daemon::{self, Cleaned};
 use podnet_proto::{ApiError, ErrorCode};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -40,21 +40,22 @@ fn try_main(cli: Cli) -> Result<(), ApiError> {
                 yes,
                 "remove podnet's links, routes, rules and pods from this host",
             )?;
-            let cleaned = runtime.block_on(daemon::cleanup(&config, purge))?;
-            for what in cleaned.removed {
-                say(&format!("removed: {what}"));
-            }
-            for what in cleaned.left {
-                say(&format!("left: {what}"));
-            }
+            report(&runtime.block_on(daemon::cleanup(&config, purge))?);
             Ok(())
         }
         Command::Reset { new_identity: _ } => {
-            for path in daemon::reset(&config)? {
-                say(&format!("removed: {}", path.display()));
-            }
+            report(&runtime.block_on(daemon::reset(&config))?);
             Ok(())
         }
+    }
+}
+
+fn report(cleaned: &Cleaned) {
+    for what in &cleaned.removed {
+        say(&format!("removed: {what}"));
+    }
+    for what in &cleaned.left {
+        say(&format!("left: {what}"));
     }
 }
 

@@ -1,6 +1,6 @@
 //! `podnetd cleanup` and `podnetd reset`: without an agent.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 
 use podnet_core::kernel::{Desired, Place, Scope, diff};
 use podnet_proto::{ApiError, ErrorCode};
@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::dataplane::Dataplane;
 use crate::dataplane::linux::Linux;
 use crate::pods::detach;
-use crate::store::{Identity, RunDir, StateDir, reset_identity};
+use crate::store::{Identity, RunDir, StateDir, StoreError, reset_identity};
 
 /// What [`cleanup`] did, for the user.
 #[derive(Debug, Default)]
@@ -22,6 +22,23 @@ pub struct Cleaned {
     pub left: Vec<String>,
 }
 
+impl Cleaned {
+    /// Throws away who this node is.
+    fn reset_identity(&mut self, config: &Config) -> Result<(), ApiError> {
+        let paths = reset_identity(&config.state_dir, &config.run_dir).map_err(|store_error| {
+            let mut api_error = error::store(&store_error);
+            // The hint would be to do this.
+            if api_error.code == ErrorCode::StateCorrupt {
+                api_error.hint = None;
+            }
+            api_error
+        })?;
+        let paths = paths.iter().map(|path| path.display().to_string());
+        self.removed.extend(paths);
+        Ok(())
+    }
+}
+
 /// Removes from this host everything that podnet owns in the kernel; with `purge` its state too.
 ///
 /// # Errors
@@ -29,29 +46,15 @@ pub struct Cleaned {
 pub async fn cleanup(config: &Config, purge: bool) -> Result<Cleaned, ApiError> {
     let _locks = lock(config).map_err(|e| error::store(&e))?;
     let dataplane = Linux::new().map_err(|e| error::observe(&e))?;
-    let mut cleaned = Cleaned::default();
     let identity = Identity::load_or_create(&config.state_dir, config.machine_id_file.as_deref())
         .map_err(|e| error::store(&e))?;
     let run_dir =
         RunDir::open(config.run_dir.clone(), identity.node()).map_err(|e| error::store(&e))?;
-
-    for (name, record) in run_dir.pods().map_err(|e| error::store(&e))? {
-        detach(&dataplane, &record.link)
-            .await
-            .map_err(|e| error::op(&e))?;
-        cleaned.removed.push(format!("pod {name}"));
-    }
-    remove_all(&dataplane, &mut cleaned).await?;
-    cleaned
-        .left
-        .extend(restore_sysctls(&dataplane, &run_dir).await);
+    let mut cleaned = Cleaned::default();
+    clear_kernel(&dataplane, Some(&run_dir), &mut cleaned).await?;
     run_dir.clear().map_err(|e| error::store(&e))?;
     if purge {
-        let paths =
-            reset_identity(&config.state_dir, &config.run_dir).map_err(|e| error::store(&e))?;
-        cleaned
-            .removed
-            .extend(paths.iter().map(|path| path.display().to_string()));
+        cleaned.reset_identity(config)?;
     } else {
         // What of a membership was cut short means nothing any more.
         StateDir::new(config.state_dir.clone(), identity.node())
@@ -59,6 +62,28 @@ pub async fn cleanup(config: &Config, purge: bool) -> Result<Cleaned, ApiError> 
             .map_err(|e| error::store(&e))?;
     }
     Ok(cleaned)
+}
+
+/// Takes back from the kernel what this node has put there. Which namespaces it made, and what
+/// kernel parameters were before, only its run directory tells.
+async fn clear_kernel(
+    dataplane: &dyn Dataplane,
+    run_dir: Option<&RunDir>,
+    cleaned: &mut Cleaned,
+) -> Result<(), ApiError> {
+    let pods = run_dir.map_or_else(|| Ok(BTreeMap::new()), RunDir::pods);
+    for (name, record) in pods.map_err(|e| error::store(&e))? {
+        detach(dataplane, &record.link)
+            .await
+            .map_err(|e| error::op(&e))?;
+        cleaned.removed.push(format!("pod {name}"));
+    }
+    remove_all(dataplane, cleaned).await?;
+    if let Some(run_dir) = run_dir {
+        let left = restore_sysctls(dataplane, run_dir).await;
+        cleaned.left.extend(left);
+    }
+    Ok(())
 }
 
 /// Makes the kernel hold nothing of podnet's.
@@ -98,22 +123,40 @@ async fn remove_all(dataplane: &dyn Dataplane, cleaned: &mut Cleaned) -> Result<
     Ok(())
 }
 
-/// Throws away identity and membership: the next start makes this node another one. Returns the
-/// files that it removed.
+/// Throws away identity and membership, and what they have put into the kernel: the next start
+/// makes this node another one.
+///
+/// It is the cure of damaged files too: what those alone can tell is left in the kernel, and named.
 ///
 /// # Errors
-/// When an agent runs on the state directory, or the file system refuses.
-pub fn reset(config: &Config) -> Result<Vec<PathBuf>, ApiError> {
+/// When an agent runs on the state directory, or the kernel or the file system refuses.
+pub async fn reset(config: &Config) -> Result<Cleaned, ApiError> {
+    let mut cleaned = Cleaned::default();
     // What leads to nothing is none; what can lead to nothing, locking refuses.
     if matches!(config.state_dir.try_exists(), Ok(false)) {
-        return Ok(Vec::new());
+        return Ok(cleaned);
     }
     let _locks = lock(config).map_err(|e| error::store(&e))?;
-    reset_identity(&config.state_dir, &config.run_dir).map_err(|store_error| {
-        let mut api_error = error::store(&store_error);
-        if api_error.code == ErrorCode::StateCorrupt {
-            api_error.hint = None;
-        }
-        api_error
-    })
+    let dataplane = Linux::new().map_err(|e| error::observe(&e))?;
+    let run_dir = readable_run_dir(config).unwrap_or_else(|store_error| {
+        let why = error::chain(&store_error);
+        cleaned.left.push(format!(
+            "the namespaces that podnet made, kernel parameters: {why}"
+        ));
+        None
+    });
+    clear_kernel(&dataplane, run_dir.as_ref(), &mut cleaned).await?;
+    cleaned.reset_identity(config)?;
+    Ok(cleaned)
+}
+
+/// The run directory of this node, if it is one and all that is in there can be read.
+fn readable_run_dir(config: &Config) -> Result<Option<RunDir>, StoreError> {
+    let machine_file = config.machine_id_file.as_deref();
+    let Some(identity) = Identity::load(&config.state_dir, machine_file)? else {
+        return Ok(None);
+    };
+    let run_dir = RunDir::open(config.run_dir.clone(), identity.node())?;
+    run_dir.pods()?;
+    Ok(Some(run_dir))
 }

@@ -33,7 +33,7 @@ pub(super) fn store(error: &StoreError) -> ApiError {
             .hint("install the podnetd that wrote it, or a newer one"),
         StoreError::Foreign { .. } => ApiError::new(ErrorCode::StateCorrupt, text).hint(
             "the files were copied from another node: make this a new node with \
-             'podnetd reset --new-identity' and 'podnetd cleanup', then join again",
+             'podnetd reset --new-identity', then join again",
         ),
         StoreError::Locked { .. } => ApiError::new(ErrorCode::StateLocked, text)
             .hint("stop that agent first, or use another --state-dir and --run-dir"),
@@ -51,7 +51,7 @@ const fn cure_of_damage(kind: Kind) -> &'static str {
     match kind {
         Kind::Identity | Kind::Epoch | Kind::Ledger | Kind::Cluster => {
             "restore the file from a backup; or make this a new node with \
-             'podnetd reset --new-identity' and 'podnetd cleanup', then join again"
+             'podnetd reset --new-identity', then join again"
         }
         Kind::Peers => "remove the file: gossip tells again what was in it",
         Kind::Boot => {

@@ -33,7 +33,7 @@ use podnet_proto::{ApiError, ErrorCode};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-pub use cleanup::{cleanup, reset};
+pub use cleanup::{Cleaned, cleanup, reset};
 
 use crate::config::Config;
 use crate::control::Listener;

@@ -58,7 +58,7 @@ impl Drop for Content {
 }
 
 impl Identity {
-    /// Reads the node's identity, or makes it if there is none yet.
+    /// Reads the node's identity; `None` where there is none yet.
     ///
     /// `machine_file` is the file that tells the machine's identity; the firmware's where it is
     /// `None`.
@@ -66,21 +66,17 @@ impl Identity {
     /// # Errors
     /// When the file is damaged or alone missing, or was made on another machine: the disk is a
     /// clone, and two nodes with one identity would both use one block.
-    pub fn load_or_create(
-        state_dir: &Path,
-        machine_file: Option<&Path>,
-    ) -> Result<Self, StoreError> {
+    pub fn load(state_dir: &Path, machine_file: Option<&Path>) -> Result<Option<Self>, StoreError> {
         let path = state_dir.join(KIND.as_str());
-        let here = machine(machine_file);
         if let Some(content) = file::read::<Content>(&path, KIND, None)? {
             let identity = Self::from_content(&path, &content)?;
-            return match (&content.machine, here) {
+            return match (&content.machine, machine(machine_file)) {
                 (Some(made_on), Some(here)) if *made_on != here => Err(StoreError::Foreign {
                     path,
                     kind: KIND,
                     owner: format!("machine {made_on}, and this is {here}"),
                 }),
-                (Some(_) | None, _) => Ok(identity),
+                (Some(_) | None, _) => Ok(Some(identity)),
             };
         }
         // What is there without it was this node's: another identity would be of no use to it.
@@ -90,9 +86,24 @@ impl Identity {
         {
             return Err(file::corrupt(&path, KIND, "it is missing"));
         }
+        Ok(None)
+    }
+
+    /// Reads the node's identity, or makes it if there is none yet.
+    ///
+    /// # Errors
+    /// Those of [`Identity::load`], or when the file system refuses.
+    pub fn load_or_create(
+        state_dir: &Path,
+        machine_file: Option<&Path>,
+    ) -> Result<Self, StoreError> {
+        if let Some(identity) = Self::load(state_dir, machine_file)? {
+            return Ok(identity);
+        }
+        let path = state_dir.join(KIND.as_str());
         let mut secret = Zeroizing::new([0_u8; 32]);
         rand::fill(secret.as_mut_slice());
-        let content = Content::of_key(&secret, here);
+        let content = Content::of_key(&secret, machine(machine_file));
         let identity = Self::from_key(SigningKey::from_bytes(&secret));
         file::write(&path, KIND, identity.node, &content)?;
         Ok(identity)
@@ -144,14 +155,15 @@ impl fmt::Debug for Identity {
 /// # Errors
 /// When the file system refuses.
 pub fn reset_identity(state_dir: &Path, run_dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    // Of a run directory without the identity nobody could say whose it is.
+    let of_boot = super::run::forget_boot(run_dir)?;
+    file::sweep(state_dir)?;
     let of_identity = OF_IDENTITY.iter().chain([&KIND]);
     let paths = of_identity.map(|kind| state_dir.join(kind.as_str()));
-    file::sweep(state_dir)?;
     let present: Vec<PathBuf> = paths.filter(|path| path.exists()).collect();
     for path in &present {
         file::remove(path)?;
     }
-    let of_boot = super::run::forget_boot(run_dir)?;
     Ok(present.into_iter().chain(of_boot).collect())
 }
 

@@ -9,7 +9,7 @@ use podnet_lab::process::ProcessId;
 use podnet_lab::{Node, eventually};
 use serde_json::json;
 
-use crate::scene::{LIMIT, ask, builder, idle, nodes, refused, shell, status};
+use crate::scene::{LIMIT, add_pod, ask, builder, idle, nodes, refused, shell, status};
 use crate::snapshot::Snapshot;
 
 pub(crate) fn podnetd(node: Node<'_>, words: &[&str]) -> Output {
@@ -154,18 +154,51 @@ fn an_agent_that_is_told_to_stop_ends_well() {
 }
 
 #[test]
-fn a_reset_makes_another_node() {
+fn a_reset_makes_another_node_and_leaves_nothing_of_the_first() {
     let lab = idle(1);
     let [node] = nodes(&lab);
+    let before = Snapshot::kernel(node);
     ask(node, &["init", "--pod-cidr", "10.244.0.0/16"]);
+    add_pod(node, "red");
     let first = status(node);
     node.term().unwrap();
     let reset = podnetd(node, &["reset", "--new-identity"]);
     assert!(reset.ok(), "{reset}");
+    for what in ["pod red", "/var/lib/podnet/identity"] {
+        let told = reset.stdout.contains(&format!("removed: {what}\n"));
+        assert!(told, "{what}: {reset}");
+    }
+    before.assert_same(&Snapshot::kernel(node), "a reset");
+    let again = podnetd(node, &["reset", "--new-identity"]);
+    assert!(again.ok() && again.stdout.is_empty(), "{again}");
     node.start().unwrap();
     let second = status(node);
     assert_eq!(second["phase"], "idle");
     assert_ne!(second["node"]["id"], first["node"]["id"]);
+}
+
+#[test]
+fn a_reset_names_what_only_damaged_files_could_tell() {
+    let lab = idle(1);
+    let [node] = nodes(&lab);
+    let before = Snapshot::kernel(node);
+    ask(node, &["init", "--pod-cidr", "10.244.0.0/16"]);
+    add_pod(node, "red");
+    node.term().unwrap();
+    fs::write(node.run_dir().join("sysctls"), "").unwrap();
+    let reset = podnetd(node, &["reset", "--new-identity"]);
+    assert!(reset.ok(), "{reset}");
+    let left: Vec<&str> = reset
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("left: "))
+        .collect();
+    assert_eq!(left.len(), 1, "{reset}");
+    for what in ["namespaces", "kernel parameters", "/run/podnet/sysctls"] {
+        assert!(left[0].contains(what), "{what}: {reset}");
+    }
+    shell(node, "ip netns del red && sysctl -qw net.ipv4.ip_forward=0");
+    before.assert_same(&Snapshot::kernel(node), "a reset over a damaged file");
 }
 
 #[test]

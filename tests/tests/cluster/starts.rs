@@ -226,8 +226,6 @@ fn of_a_node_that_is_made_another() {
 /// A member that is made another node, again and again, until that gets through.
 fn one_reset(node: Node<'_>, points: impl Iterator<Item = u32>) {
     const RESET: [&str; 3] = ["podnetd", "reset", "--new-identity"];
-    // What kernel parameters were before, a reset forgets.
-    shell(node, "sysctl -qw net.ipv4.ip_forward=1");
     let before = Snapshot::kernel(node);
     for point in points {
         ask(node, &INIT);
@@ -258,9 +256,7 @@ fn one_reset(node: Node<'_>, points: impl Iterator<Item = u32>) {
         assert_member(node, &when);
 
         node.kill().unwrap();
-        for words in [&RESET[..], &["podnetd", "cleanup", "--yes"]] {
-            node.exec(words).unwrap().success(&when).unwrap();
-        }
+        node.exec(RESET).unwrap().success(&when).unwrap();
         node.start().unwrap();
         assert_ne!(status(node)["node"]["id"], *first, "{when}");
         assert_nothing(node, &before, &when);
