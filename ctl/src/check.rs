@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use ipnetwork::{IpNetwork, Ipv4Network};
-use podnet_proto::network::DEFAULT_BLOCK_PREFIX;
+use ipnetwork::IpNetwork;
+use podnet_proto::network::{DEFAULT_BLOCK_PREFIX, parse_range};
 use podnet_proto::{ApiError, ErrorCode, NodeName, PodName, PodNetwork};
 
 /// A pod's name.
@@ -95,11 +95,7 @@ pub(crate) fn exclude_cidr(text: &str) -> Result<(), ApiError> {
             format!("{WHAT} {text}: IPv6 is not supported"),
         ));
     }
-    if !text.contains('/') || text.parse::<Ipv4Network>().is_err() {
-        let text: String = text.escape_default().take(80).collect();
-        let why = format!("'{text}' is not a CIDR such as 192.168.0.0/16");
-        return Err(bad_cidr(WHAT, why));
-    }
+    parse_range(text).map_err(|error| bad_cidr(WHAT, error))?;
     Ok(())
 }
 
@@ -196,10 +192,10 @@ mod tests {
     #[test]
     fn excluded_ranges_are_checked() {
         assert_eq!(exclude_cidr("192.168.0.0/16"), Ok(()));
-        assert_eq!(
-            exclude_cidr("192.168.0.0").unwrap_err().code,
-            ErrorCode::BadCidr
-        );
+        for bad in ["192.168.0.0", "192.168.0.1/16"] {
+            let error = exclude_cidr(bad).unwrap_err();
+            assert_eq!(error.code, ErrorCode::BadCidr, "{bad}: {error}");
+        }
         assert_eq!(
             exclude_cidr("fd00::/8").unwrap_err().code,
             ErrorCode::Unsupported

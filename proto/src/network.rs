@@ -63,6 +63,28 @@ pub enum PodNetworkError {
     },
 }
 
+/// Parses a range of addresses, such as one that is excluded from masquerading.
+///
+/// # Errors
+/// When it is not of the form `a.b.c.d/len`, or has host bits set.
+pub fn parse_range(text: &str) -> Result<Ipv4Network, PodNetworkError> {
+    let not_a_cidr = || PodNetworkError::NotACidr(text.escape_default().take(80).collect());
+    // `Ipv4Network` takes a bare address for a /32; nobody who types one means that.
+    if !text.contains('/') {
+        return Err(not_a_cidr());
+    }
+    without_host_bits(Ipv4Network::from_str(text).map_err(|_| not_a_cidr())?)
+}
+
+fn without_host_bits(cidr: Ipv4Network) -> Result<Ipv4Network, PodNetworkError> {
+    let network = Ipv4Network::new(cidr.network(), cidr.prefix()).unwrap_or(cidr);
+    if network == cidr {
+        Ok(cidr)
+    } else {
+        Err(PodNetworkError::HostBits { cidr, network })
+    }
+}
+
 /// A pod network: a range of addresses, cut into blocks of one size, one for each node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "RawPodNetwork")]
@@ -92,10 +114,7 @@ impl PodNetwork {
     /// When the range has host bits set, is not for unicast, or the block prefix is outside of
     /// what fits: at most [`MAX_BLOCKS`] blocks, at least one, none smaller than a /30.
     pub fn new(cidr: Ipv4Network, block_prefix: u8) -> Result<Self, PodNetworkError> {
-        let network = Ipv4Network::new(cidr.network(), cidr.prefix()).unwrap_or(cidr);
-        if network != cidr {
-            return Err(PodNetworkError::HostBits { cidr, network });
-        }
+        let cidr = without_host_bits(cidr)?;
         if let Some(what) = reserved(cidr) {
             return Err(PodNetworkError::Reserved { cidr, what });
         }
@@ -117,15 +136,7 @@ impl PodNetwork {
     /// # Errors
     /// As [`PodNetwork::new`], and when `cidr` is not a CIDR at all.
     pub fn parse(cidr: &str, block_prefix: u8) -> Result<Self, PodNetworkError> {
-        let not_a_cidr = || PodNetworkError::NotACidr(cidr.escape_default().take(80).collect());
-        // `Ipv4Network` takes a bare address for a /32; nobody who types one means that.
-        if !cidr.contains('/') {
-            return Err(not_a_cidr());
-        }
-        Self::new(
-            Ipv4Network::from_str(cidr).map_err(|_| not_a_cidr())?,
-            block_prefix,
-        )
+        Self::new(parse_range(cidr)?, block_prefix)
     }
 
     /// The whole range.

@@ -94,6 +94,13 @@ impl RuleSet {
 /// The multicast range, which is never translated (RFC 5771).
 const MULTICAST: &str = "224.0.0.0/4";
 
+/// How the kernel tells of a destination: without host bits, and nothing of all destinations, which
+/// are no condition.
+fn as_read_back(destination: IpNetwork) -> Option<IpNetwork> {
+    let range = IpNetwork::new(destination.network(), destination.prefix()).unwrap_or(destination);
+    (range.prefix() > 0).then_some(range)
+}
+
 /// The rules of a node whose pods are in `pod_networks`.
 ///
 /// Forwarded pod traffic passes whatever the policy of the built-in chain is. What pods send out of
@@ -112,8 +119,7 @@ pub fn rules(pod_networks: &[IpNetwork], excluded: &[IpNetwork]) -> RuleSet {
             .filter(same_family);
         postrouting.extend(untouched.map(|&destination| Rule {
             source: Some(source),
-            // All destinations are no condition, and are read back as none.
-            destination: (destination.prefix() > 0).then_some(destination),
+            destination: as_read_back(destination),
             verdict: Verdict::Return,
         }));
         postrouting.push(Rule {
@@ -174,6 +180,13 @@ mod tests {
             .iter()
             .map(|rule| rule.destination);
         assert_eq!(destinations.filter(Option::is_none).count(), 2);
+    }
+
+    #[test]
+    fn a_range_is_written_as_the_kernel_tells_of_it() {
+        let rules = rules(&[network("10.244.0.0/16")], &[network("10.9.1.1/16")]);
+        let expected = Some(network("10.9.0.0/16"));
+        assert_eq!(rules.chains[&Chain::Postrouting][1].destination, expected);
     }
 
     #[test]

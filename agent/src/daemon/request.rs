@@ -3,10 +3,9 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use ipnetwork::Ipv4Network;
 use podnet_proto::api::{InitRequest, JoinRequest};
 use podnet_proto::ledger::{EncapsulationMode, Settings};
-use podnet_proto::network::DEFAULT_BLOCK_PREFIX;
+use podnet_proto::network::{DEFAULT_BLOCK_PREFIX, parse_range};
 use podnet_proto::token::JoinToken;
 use podnet_proto::{ApiError, ErrorCode, NodeName, PodNetwork, PodNetworkError};
 
@@ -126,18 +125,7 @@ pub(super) fn founding(request: &InitRequest, port: u16) -> Result<Founding, Api
     let exclude_cidrs = request
         .exclude_cidrs
         .iter()
-        .map(|text| {
-            text.contains('/')
-                .then(|| text.parse::<Ipv4Network>().ok())
-                .flatten()
-                .ok_or_else(|| {
-                    let text: String = text.escape_default().take(80).collect();
-                    bad_cidr(
-                        "excluded CIDR",
-                        &format!("'{text}' is not a CIDR such as 10.0.0.0/8"),
-                    )
-                })
-        })
+        .map(|text| parse_range(text).map_err(|why| bad_cidr("excluded CIDR", &why)))
         .collect::<Result<_, _>>()?;
     Ok(Founding {
         networks: vec![network],

@@ -48,6 +48,16 @@ fn an_init_that_cannot_be_done_changes_nothing() {
             ],
             "bad_cidr",
         ),
+        (
+            &[
+                "init",
+                "--pod-cidr",
+                "10.244.0.0/16",
+                "--exclude-cidr",
+                "10.9.1.1/16",
+            ],
+            "bad_cidr",
+        ),
         (&["init", "--pod-cidr", "fd00:244::/48"], "unsupported"),
         (
             &["init", "--pod-cidr", "10.244.0.0/16,fd00:244::/48"],
@@ -122,6 +132,10 @@ fn an_init_that_cannot_be_done_changes_nothing() {
         ),
         (
             r#"{"pod_cidrs":["10.244.0.0/16"],"exclude_cidrs":["here"]}"#,
+            "bad_cidr",
+        ),
+        (
+            r#"{"pod_cidrs":["10.244.0.0/16"],"exclude_cidrs":["10.9.1.1/16"]}"#,
             "bad_cidr",
         ),
         (
