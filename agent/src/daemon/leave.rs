@@ -81,6 +81,10 @@ impl Agent {
         let Some(membership) = &mut self.membership else {
             return;
         };
+        if membership.leave_requested && membership.machine.is_last_voter() {
+            tracing::warn!("not leaving: another node has joined, and this one is the only voter");
+            membership.leave_requested = false;
+        }
         if membership.leave_requested && self.pods.records.is_empty() {
             membership.machine.leave();
             self.step_soon();

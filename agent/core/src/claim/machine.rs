@@ -239,7 +239,10 @@ fn work(now: Moment, node: Standing<'_>, ledger: &Ledger, view: &View) -> Batch 
     let me = node.identity.node;
     let own = node.want().filter(|want| want.want == WantKind::Join);
     let own = own.map(|want| (me, want));
-    let wishes: Vec<_> = own.into_iter().chain(wishes(now, me, view)).collect();
+    // The cluster ends with its only member. Whoever joined now would be left without a voter.
+    let ends = node.is_leaving() && ledger.boots.keys().eq([&me]);
+    let others = wishes(now, me, view).into_iter().filter(|_| !ends);
+    let wishes: Vec<_> = own.into_iter().chain(others).collect();
     next_batch(ledger, &wishes)
 }
 

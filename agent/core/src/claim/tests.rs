@@ -238,6 +238,16 @@ fn a_founder_alone_may_go_and_one_with_members_may_not() {
 }
 
 #[test]
+fn nobody_joins_a_cluster_whose_only_member_leaves() {
+    let (mut founder, mut joiner) = (Host::founder(), Host::joiner(2));
+    founder.machine.leave();
+    settle(0, &mut [&mut founder, &mut joiner]);
+    assert_eq!(founder.machine.ledger().unwrap().slot, 0);
+    let outcome = founder.step(1, &view(1, &[&joiner]));
+    assert_eq!(outcome.state, ClaimState::Gone);
+}
+
+#[test]
 fn another_boot_in_the_ledger_makes_a_duplicate_for_ever() {
     let (mut founder, mut joiner) = (Host::founder(), Host::joiner(2));
     settle(0, &mut [&mut founder, &mut joiner]);
