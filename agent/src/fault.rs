@@ -3,7 +3,8 @@
 //!
 //! They are there only with the feature `fault-points`, which release builds refuse. Then the file
 //! that `PODNET_FAULT_FILE` names, as long as it exists, holds a number: the agent dies at the
-//! point of that number, counted from now, and removes the file before.
+//! point of that number, counted from now, and removes the file before. With the word `panic` the
+//! code at the next point panics instead.
 
 #[cfg(all(feature = "fault-points", not(debug_assertions)))]
 compile_error!("fault points are for tests: build without the feature `fault-points`");
@@ -40,6 +41,9 @@ mod counted {
     /// One thread counts at a time, so that none passes a point after the fatal one.
     static COUNTING: Mutex<()> = Mutex::new(());
 
+    /// What the file holds where the code is to panic.
+    const PANIC: &str = "panic";
+
     pub(crate) fn awaited() -> bool {
         FILE.as_ref().is_some_and(|file| file.exists())
     }
@@ -49,13 +53,16 @@ mod counted {
             return;
         };
         let _counting = COUNTING.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = fs::read_to_string(file)
-            .ok()
-            .and_then(|text| text.trim().parse::<u32>().ok());
-        match number {
-            None => {}
-            Some(0 | 1) => fatal(file, what),
-            Some(number) => {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        match text.trim().parse::<u32>() {
+            Err(_) if text.trim() == PANIC => {
+                if fs::remove_file(file).is_ok() {
+                    panic!("told to panic after {what}");
+                }
+            }
+            Err(_) => {}
+            Ok(0 | 1) => fatal(file, what),
+            Ok(number) => {
                 // Whoever has removed the file meanwhile does not get it back.
                 let rewritten = OpenOptions::new()
                     .write(true)

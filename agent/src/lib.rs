@@ -13,3 +13,4 @@ pub mod pods;
 pub mod probe;
 pub mod reconciler;
 pub mod store;
+mod vital;

@@ -11,6 +11,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::vital;
+
 /// The type of an ICMP echo reply (RFC 792).
 const ECHO_REPLY: u8 = 0;
 
@@ -60,7 +62,7 @@ impl Prober {
             .build();
         let client = Client::new(&config)?;
         let (targets, receiver) = watch::channel(BTreeMap::new());
-        tokio::spawn(supervise(client, receiver, reports));
+        vital::spawn(supervise(client, receiver, reports));
         Ok(Self { targets })
     }
 

@@ -10,15 +10,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which modules of the agent each may import, beside itself.
-const ALLOWED: [(&str, &[&str]); 12] = [
+const ALLOWED: [(&str, &[&str]); 13] = [
     ("announce", &[]),
     ("config", &[]),
     ("control", &[]),
-    ("dataplane", &["fault"]),
+    ("dataplane", &["fault", "vital"]),
     ("fault", &[]),
     ("gossip", &[]),
     ("pods", &["dataplane"]),
-    ("probe", &[]),
+    ("probe", &["vital"]),
     ("reconciler", &["dataplane"]),
     ("store", &["fault"]),
     (
@@ -33,8 +33,10 @@ const ALLOWED: [(&str, &[&str]); 12] = [
             "probe",
             "reconciler",
             "store",
+            "vital",
         ],
     ),
+    ("vital", &[]),
     ("lib", &[]),
 ];
 

@@ -99,14 +99,28 @@ impl Node<'_> {
         self.fault(point, Some(agent))
     }
 
+    /// Lets the agent panic as soon as it has changed anything.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn panic_soon(&self) -> Result<(), LabError> {
+        self.write_fault("panic").map(drop)
+    }
+
     fn fault(&self, point: u32, agent: Option<ProcessId>) -> Result<Fault, LabError> {
+        let file = self.write_fault(&point.to_string())?;
+        Ok(Fault { file, point, agent })
+    }
+
+    /// Writes the file that the agent's points look at.
+    fn write_fault(&self, what: &str) -> Result<PathBuf, LabError> {
         let file = self.config_dir().join(NAME);
         // Whole from the first moment.
         let beside = file.with_extension("new");
-        fs::write(&beside, point.to_string())
+        fs::write(&beside, what)
             .and_then(|()| fs::rename(&beside, &file))
             .map_err(|e| LabError::system(format!("writing {}", file.display()), e))?;
-        Ok(Fault { file, point, agent })
+        Ok(file)
     }
 
     fn fate(&self, fault: Fault, code: Option<i32>) -> Result<Fate, LabError> {

@@ -1,13 +1,13 @@
 //! Agents that end and come back, while packets flow on.
 
-use nix::sys::signal::Signal;
 use podnet_lab::Node;
 use serde_json::Value;
 
 use crate::flow::{Ping, Stream};
 use crate::monitor::Monitor;
 use crate::scene::{
-    LIMIT, add_pod, ask, cluster, idle, list, nodes, ready, refused_with, status, status_where,
+    LIMIT, add_pod, ask, builder, cluster, idle, list, nodes, ready, refused_with, shell, status,
+    status_where,
 };
 
 /// What a restart must not change.
@@ -35,7 +35,7 @@ enum End {
     Term,
     /// At once.
     Kill,
-    /// By its own fault.
+    /// By its own fault: one of its tasks panics.
     Crash,
 }
 
@@ -45,8 +45,12 @@ fn restart(node: Node<'_>, end: End) {
         End::Kill => node.kill().unwrap(),
         End::Crash => {
             let agent = node.agent().unwrap().unwrap();
-            agent.signal(Signal::SIGABRT).unwrap();
+            node.panic_soon().unwrap();
+            // The agent looks what it is, and panics amid that.
+            let stray = "10.9.9.9 lladdr 02:00:00:00:00:09 nud permanent dev podnet0";
+            shell(node, &format!("ip neigh add {stray}"));
             agent.wait_end(LIMIT).unwrap();
+            shell(node, &format!("ip neigh del {stray}"));
         }
     }
     node.start().unwrap();
@@ -79,7 +83,8 @@ fn assert_adopt<'lab>(nodes: &[Node<'lab>], end: End, back: impl Fn(Node<'lab>) 
 
 #[test]
 fn an_agent_that_comes_back_finds_everything_as_it_was() {
-    let (lab, _) = cluster(2);
+    let lab = builder(2).faults().up().unwrap();
+    lab.init_join_all().unwrap();
     let [node1, node2] = nodes(&lab);
     let red = add_pod(node1, "red");
     add_pod(node1, "pink");

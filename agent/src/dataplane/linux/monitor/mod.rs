@@ -24,6 +24,7 @@ use super::Host;
 use super::errno::{Errno, KernelError};
 use super::link;
 use super::socket::{Events, Message, Socket};
+use crate::vital;
 
 /// The groups that are listened to, in one socket: the order of their events matters.
 const GROUPS: [u32; 4] = [
@@ -72,7 +73,7 @@ pub(super) async fn watch(host: Arc<Host>) -> Result<mpsc::Receiver<Change>, Obs
         seen,
         waiting: Waiting::default(),
     };
-    tokio::spawn(monitor.run(network, sysctls, firewall, sender));
+    vital::spawn(monitor.run(network, sysctls, firewall, sender));
     Ok(receiver)
 }
 
