@@ -213,7 +213,7 @@ async fn a_failed_look_changes_nothing() {
             let mut looks = 0;
             fake.inject_on_observe(move |_| {
                 looks += 1;
-                (looks == at + 1).then_some(ObserveError::Timeout { what: "a fault" })
+                (looks > at).then_some(ObserveError::Timeout { what: "a fault" })
             });
             let report = pass(&fake, &job).await;
             assert!(
@@ -222,6 +222,29 @@ async fn a_failed_look_changes_nothing() {
             );
             heals(&fake, &job, &foreign).await;
         }
+    }
+}
+
+/// What needs no firewall does not wait for it.
+#[tokio::test]
+async fn where_the_firewall_cannot_be_seen_the_rest_is_put_right() {
+    for (start, job) in ways().await {
+        let whole = Fake::new(start.kernel());
+        full_pass(&whole, &job).await;
+        let fake = Fake::new(start.kernel());
+        let foreign = fake.kernel().foreign();
+        fake.inject_on_observe(|scope| {
+            let timeout = ObserveError::Timeout { what: "a fault" };
+            scope.firewall.then_some(timeout)
+        });
+        let report = full_pass(&fake, &job).await;
+        assert!(report.error.is_none() && !report.converged(), "{report:?}");
+        assert!(report.unread_firewall.is_some(), "{report:?}");
+        let (mut expected, mut found) = (whole.kernel(), fake.kernel());
+        expected.firewall_mut().clear();
+        found.firewall_mut().clear();
+        assert_eq!(found, expected);
+        heals(&fake, &job, &foreign).await;
     }
 }
 

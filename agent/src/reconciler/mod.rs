@@ -101,6 +101,8 @@ pub struct Report {
     pub hidden: BTreeMap<IfName, OpError>,
     /// Why the kernel could not be looked at; then nothing was done.
     pub error: Option<ObserveError>,
+    /// Why the firewall could not be looked at; the rest was.
+    pub unread_firewall: Option<ObserveError>,
     /// How long it took.
     pub took: Duration,
 }
@@ -110,6 +112,7 @@ impl Report {
     #[must_use]
     pub fn converged(&self) -> bool {
         self.error.is_none()
+            && self.unread_firewall.is_none()
             && self.conflicts.is_empty()
             && self.hidden.is_empty()
             && self.pods.is_empty()
@@ -154,8 +157,8 @@ async fn try_pass(
         });
     }
 
-    let looked_at = scope(&job.parts, &report.desired);
-    let observed = dataplane.observe(&looked_at).await?;
+    let mut looked_at = scope(&job.parts, &report.desired);
+    let observed = observe(dataplane, &mut looked_at, report).await?;
     let plan = diff(&report.desired, &observed);
     report.conflicts = plan.conflicts;
     report.gone = plan.gone;
@@ -191,6 +194,24 @@ async fn try_pass(
     }
     report.held = known(job, report, &looked_at);
     Ok(())
+}
+
+/// Looks at what a scope names; where the firewall cannot be looked at, at the rest: routes and pods
+/// do not have to wait for iptables.
+async fn observe(
+    dataplane: &dyn Dataplane,
+    scope: &mut Scope,
+    report: &mut Report,
+) -> Result<Observed, ObserveError> {
+    match dataplane.observe(scope).await {
+        Err(error) if scope.firewall => {
+            scope.firewall = false;
+            let observed = dataplane.observe(scope).await?;
+            report.unread_firewall = Some(error);
+            Ok(observed)
+        }
+        observed => observed,
+    }
 }
 
 /// What the kernel is known to hold after a pass.

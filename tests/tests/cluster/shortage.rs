@@ -273,9 +273,10 @@ fn without_iptables_nothing_is_begun() {
 /// A member whose host lost iptables goes on, and says what it lacks.
 #[test]
 fn a_member_that_lost_iptables_says_so_and_goes_on() {
-    let lab = idle(2);
-    lab.init_join_all().unwrap();
-    let [node1, node2] = nodes(&lab);
+    let lab = idle(3);
+    let [node1, node2, node3] = nodes(&lab);
+    let invitation = node1.init(None).unwrap();
+    node2.join(&invitation, node1).unwrap();
     let (red, blue) = (add_pod(node1, "red"), add_pod(node2, "blue"));
     node1.term().unwrap();
     let mut agent = node1
@@ -299,6 +300,13 @@ fn a_member_that_lost_iptables_says_so_and_goes_on() {
     node2.pod("blue").ping(red).unwrap();
     let green = add_pod(node1, "green");
     node2.pod("blue").ping(green).unwrap();
+    // What needs no iptables is kept right.
+    shell(node1, "ip route del 10.244.1.0/24 proto 112");
+    let back = || node1.pod("green").ping(blue);
+    eventually(LIMIT, "the route again", back).unwrap();
+    node3.join(&invitation, node1).unwrap();
+    let pink = add_pod(node3, "pink");
+    node1.pod("red").ping(pink).unwrap();
     ProcessId::of(agent.pid())
         .and_then(|process| process.signal(Signal::SIGTERM))
         .unwrap();
