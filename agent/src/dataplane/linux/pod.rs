@@ -78,7 +78,8 @@ async fn open(host: &Host, pod: &PodLink) -> Result<Option<Inside>, OpError> {
 
 /// Opens the pod's namespace, or makes it where that is podnet's to do; and whether it was made.
 async fn open_or_make(host: &Host, pod: &PodLink) -> Result<(Inside, bool), OpError> {
-    if !pod.netns.made {
+    // One that it has had is not made anew: a pod whose namespace has vanished is gone.
+    if !pod.netns.made || pod.netns.inode.is_some() {
         let found = open(host, pod).await?.ok_or_else(|| missing(pod))?;
         return Ok((found, false));
     }
@@ -88,8 +89,7 @@ async fn open_or_make(host: &Host, pod: &PodLink) -> Result<(Inside, bool), OpEr
             let found = expected(host, pod, found)?;
             // One that podnet is still to make is podnet's own, as after a crash, only where the
             // pod's veth leads into it.
-            let unknown = pod.netns.inode.is_none();
-            if unknown && !matches!(pair(host, pod, &found).await?, Pair::Whole { .. }) {
+            if !matches!(pair(host, pod, &found).await?, Pair::Whole { .. }) {
                 return Err(path_taken(pod));
             }
             Ok((found, false))

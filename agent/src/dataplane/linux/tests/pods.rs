@@ -176,6 +176,25 @@ fn what_leads_elsewhere_is_made_anew() {
 }
 
 #[test]
+fn a_namespace_that_is_gone_is_not_made_anew() {
+    on_a_host(async |linux| {
+        with_bridge(&linux).await;
+        let mut red = pod("red", 2);
+        apply(&linux, Op::AttachPod(red.clone())).await.unwrap();
+        red.netns.inode = Some(std::fs::metadata(&red.netns.path).unwrap().ino());
+        run(&format!(
+            "ip link del {}; ip netns del red",
+            red.host_ifname
+        ));
+        for op in [Op::AttachPod(red.clone()), Op::RepairPod(red.clone())] {
+            let error = apply(&linux, op).await.unwrap_err();
+            assert_eq!(error.kind, OpErrorKind::NotFound, "{error}");
+        }
+        assert_nothing_left(&linux, &red).await;
+    });
+}
+
+#[test]
 fn a_namespace_that_podnet_did_not_make_stays() {
     on_a_host(async |linux| {
         with_bridge(&linux).await;
