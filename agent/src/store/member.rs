@@ -142,8 +142,8 @@ impl StateDir {
         file::remove(&self.path(PEERS))?;
         self.save_durable(durable)?;
         self.save_member(member).inspect_err(|_| {
-            // Without `cluster` it means nothing, and the next start removes it too.
-            let _ = file::remove(&self.path(LEDGER));
+            // It may be there already, and not yet safe. The next start removes what is left.
+            let _ = self.forget();
         })
     }
 
