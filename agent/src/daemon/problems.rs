@@ -55,7 +55,11 @@ impl Agent {
         if let Some(blind) = &self.reconciling.blind {
             add(Severity::Error, blind.clone());
         }
-        for (op, op_error) in &self.reconciling.failed {
+        if let Some(unread) = &self.reconciling.unread_firewall {
+            add(Severity::Error, unread.clone());
+        }
+        let failed = self.reconciling.failed.iter();
+        for (op, op_error) in failed.chain(self.pods.unrepaired()) {
             let mut api_error = error::op(op_error);
             api_error.message = format!("{op}: {}", api_error.message);
             if op_error.kind == OpErrorKind::NotFound {

@@ -9,8 +9,8 @@ use ipnetwork::{IpNetwork, Ipv4Network};
 use podnet_core::kernel::{
     Conflict, Desired, HostAddress, Mtu, Op, OpError, PeerBlock, RouteKey, UnderlayPath,
 };
-use podnet_proto::api;
 use podnet_proto::network::gateway;
+use podnet_proto::{ApiError, api};
 
 use super::agent::{Agent, Event};
 use super::error;
@@ -21,6 +21,7 @@ use crate::reconciler::{
     cause_of_conflict, pass,
 };
 use crate::store::RunDir;
+use crate::vital;
 
 /// How long to wait after a pass that failed; doubled each time, up to the longest.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -58,7 +59,9 @@ pub(super) struct Reconciling {
     /// Why some pods could not be looked into in the last pass.
     pub(super) hidden: Vec<OpError>,
     /// Why the last pass could not look at the kernel.
-    pub(super) blind: Option<podnet_proto::ApiError>,
+    pub(super) blind: Option<ApiError>,
+    /// Why it could not look at the firewall.
+    pub(super) unread_firewall: Option<ApiError>,
     /// Whether the last pass found or made everything right.
     converged: bool,
     /// The peers' blocks that the routes were last computed from.
@@ -110,6 +113,7 @@ impl Reconciling {
             failed: Vec::new(),
             hidden: Vec::new(),
             blind: None,
+            unread_firewall: None,
             converged: false,
             peers: None,
         }
@@ -167,7 +171,10 @@ impl Reconciling {
     /// Whether another pass may make right what the last one left wrong. What is foreign stays in
     /// the way until somebody removes it.
     pub(super) fn may_improve(&self) -> bool {
-        self.blind.is_some() || !self.failed.is_empty() || !self.hidden.is_empty()
+        self.blind.is_some()
+            || self.unread_firewall.is_some()
+            || !self.failed.is_empty()
+            || !self.hidden.is_empty()
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
@@ -190,6 +197,7 @@ impl Reconciling {
         if report.error.is_some() {
             return;
         }
+        self.unread_firewall = report.unread_firewall.as_ref().map(error::observe);
         for (finding, result) in &report.applied {
             self.count(&Repair::new(finding.clone(), told), result);
         }
@@ -221,6 +229,13 @@ impl Reconciling {
             self.bystanders = bystanders;
         }
         self.desired = report.desired;
+        // Pods that were attached meanwhile have the old one.
+        if self.mtu.is_some() && report.mtu.is_some_and(|mtu| self.mtu != Some(mtu)) {
+            self.want(Parts {
+                host_ends: true,
+                ..Parts::default()
+            });
+        }
         self.mtu = report.mtu.or(self.mtu);
         self.underlay = report.underlay;
         self.addresses = Some(report.addresses);
@@ -304,7 +319,7 @@ impl Agent {
         };
         self.reconciling.running = Some(Running { parts, told });
         let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
-        tokio::spawn(async move {
+        vital::spawn(async move {
             let report = pass(dataplane.as_ref(), &job).await;
             // The loop ends only with the process.
             let _ = events.send(Event::PassDone(Box::new(report))).await;
@@ -334,6 +349,7 @@ impl Agent {
         for host_ifname in gone {
             self.pod_gone(&host_ifname);
         }
+        self.forget_repaired(&parts, &pods);
         let pods_right = pods.is_empty();
         let repairs = pods.into_iter().map(|found| Repair::new(found, &told));
         self.repair_pods(repairs.collect());
@@ -353,8 +369,12 @@ impl Agent {
                 // The next pass, whatever it is for, looks at what is in the way as well: else it
                 // would be taken for gone.
                 self.reconciling.wanted.merge(parts);
+                if pods_right {
+                    self.reconciling.retry = FIRST_RETRY;
+                }
             }
         }
+        self.add_early_pods();
         self.answer_init();
     }
 }

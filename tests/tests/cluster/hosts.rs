@@ -223,3 +223,23 @@ fn a_host_may_know_nothing_of_ipv6() {
     ask(node2, &["--yes", "leave"]);
     assert_eq!(status(node2)["phase"], "idle");
 }
+
+/// As with a hundred thousand rules. The agent answers long before the data path stands.
+#[test]
+fn a_pod_waits_for_the_bridge_of_a_host_that_takes_its_time() {
+    const PATH: &str = "/etc/podnet/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let lab = builder(1).env("PATH", PATH).up().unwrap();
+    let [node] = nodes(&lab);
+    shell(
+        node,
+        "mkdir /etc/podnet/bin; cd /etc/podnet/bin; real=$(command -v iptables-save); \
+         printf '#!/bin/sh\\nsleep 1\\nexec %s \"$@\"\\n' $real > iptables-save; \
+         chmod +x iptables-save",
+    );
+    ask(node, &["init", "--pod-cidr", "10.244.0.0/16"]);
+    lab.reboot(&[node]).unwrap();
+    assert_eq!(status(node)["phase"], "ready");
+    let red = add_pod(node, "red");
+    node.place().ping(red).unwrap();
+    assert_eq!(list(&status(node)["problems"]).len(), 0);
+}

@@ -29,6 +29,34 @@ fn standing(node: Node<'_>) -> Value {
     status
 }
 
+/// Pods that are being added when their node begins to leave, or later, do not hold it.
+#[test]
+fn a_node_leaves_while_pods_are_added() {
+    let lab = idle(2);
+    let [node1, node2] = nodes(&lab);
+    let invitation = found(&lab);
+    let before = Snapshot::kernel(node2);
+    for round in 0..3 {
+        node2.join(&invitation, node1).unwrap();
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                scope.spawn(move || {
+                    let pod = format!("pod{number}");
+                    let added = ctl(node2, &["pod", "add", &pod], "").unwrap();
+                    assert!(matches!(added.code, 0 | 5), "round {round}: {added}");
+                    let refused = || ctl(node2, &["pod", "add", "late"], "").unwrap();
+                    if added.code == 5 {
+                        assert_eq!(refused().code, 5, "round {round}");
+                    }
+                });
+            }
+            ask(node2, &["--yes", "leave"]);
+        });
+        assert_eq!(status(node2)["phase"], "idle", "round {round}");
+        before.assert_same(&Snapshot::kernel(node2), "a node that has left");
+    }
+}
+
 #[test]
 fn a_node_that_leaves_is_as_before_it_joined() {
     let lab = idle(3);
@@ -278,7 +306,7 @@ fn a_leave_that_has_begun_goes_on_through_a_restart() {
     node2.kill().unwrap();
     node2.start().unwrap();
     assert_eq!(status(node2)["phase"], "leaving");
-    refused(node2, &["pod", "add", "red"], ("no_quorum", 1));
+    refused(node2, &["pod", "add", "red"], ("not_member", 5));
 
     node1.cont().unwrap();
     status_where(node2, "idle", |status| status["phase"] == "idle");

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use podnet_lab::{Lab, Node, eventually};
+use podnet_lab::{Lab, Mtu, Node, eventually};
 use serde_json::{Value, json};
 
 use crate::flow::Ping;
@@ -97,6 +97,31 @@ fn the_founder_that_reboots_has_everything_back() {
         add_pod(node, "red");
     }
     assert_back(&lab, &[node1]);
+}
+
+/// Scripts that come with the host add pods as soon as the agent answers.
+#[test]
+fn a_pod_that_is_added_at_once_is_whole() {
+    let lab = users_cluster(2);
+    let [founder, node2] = nodes(&lab);
+    let blue = add_pod(node2, "blue");
+    founder.set_mtu(Mtu::new(1400).unwrap()).unwrap();
+    for round in ["after a reboot", "after a restart"] {
+        match round {
+            "after a reboot" => lab.reboot(&[founder]).unwrap(),
+            _ => {
+                ask(founder, &["pod", "rm", "red"]);
+                founder.kill().unwrap();
+                founder.start().unwrap();
+            }
+        }
+        assert_eq!(status(founder)["phase"], "ready", "{round}");
+        add_pod(founder, "red");
+        let pod = founder.pod("red");
+        pod.ping(blue).unwrap();
+        let mtu = shell(founder, "ip netns exec red cat /sys/class/net/eth0/mtu");
+        assert_eq!(mtu.trim(), "1400", "{round}");
+    }
 }
 
 #[test]

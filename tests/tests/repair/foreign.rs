@@ -142,6 +142,25 @@ fn a_bridge_in_the_place_of_podnets_stays() {
     scene.packets_pass();
 }
 
+#[test]
+fn a_default_route_of_others_in_a_pod_stays() {
+    let scene = Scene::told();
+    let node = scene.node();
+    let inside = |command: &str| shell(node, &format!("ip netns exec red ip route {command}"));
+    node.kill().unwrap();
+    inside("replace default via 10.244.0.99");
+    let foreign = inside("show default");
+    node.start().unwrap();
+    until("a report", &vec!["foreign_object".to_owned()], || {
+        problems(node)
+    });
+    assert_eq!(inside("show default"), foreign);
+    inside("del default");
+    until("no report", &Vec::<String>::new(), || problems(node));
+    assert!(inside("show default").contains("10.244.0.1 "));
+    scene.packets_pass();
+}
+
 /// What others have on a host: links, addresses, routes, neighbours and rules, some of them much like
 /// podnet's.
 const OTHERS: &str = "\

@@ -20,7 +20,9 @@ use crate::control::Answer;
 use crate::daemon::agent::Event;
 use crate::daemon::error;
 use crate::pods::{AttachError, attach};
+use crate::reconciler::Parts;
 use crate::store::{PodRecord, PodRecordState};
+use crate::vital;
 
 /// The MTU of pods while that of the underlay is not known: Ethernet's (RFC 894).
 const DEFAULT_MTU: Mtu = Mtu(1500);
@@ -30,6 +32,8 @@ const MAX_PATH: usize = 4095;
 
 /// What a request for a pod comes to.
 enum Planned {
+    /// The node's bridge is about to be made: ask again after that.
+    Early,
     /// Something is being done to a pod of this name: ask again after that.
     Wait(PodName),
     /// It is there.
@@ -41,6 +45,7 @@ enum Planned {
 impl Agent {
     pub(in crate::daemon) fn add_pod(&mut self, request: &PodRequest, answer: Answer<Pod>) {
         match self.plan_pod(request) {
+            Ok(Planned::Early) => self.pods.early.push((request.clone(), answer)),
             Ok(Planned::Wait(name)) => {
                 let waiting = self.pods.busy.entry(name).or_default();
                 waiting.push_back(Waiting::Add(request.clone(), answer));
@@ -48,6 +53,13 @@ impl Agent {
             Ok(Planned::There(pod)) => drop(answer.send(Ok(*pod))),
             Ok(Planned::Attach { link, taken }) => self.start_attach(*link, taken, answer),
             Err(api_error) => drop(answer.send(Err(api_error))),
+        }
+    }
+
+    /// Goes on with the pods that were asked for before the node's bridge stood.
+    pub(in crate::daemon) fn add_early_pods(&mut self) {
+        for (request, answer) in std::mem::take(&mut self.pods.early) {
+            self.add_pod(&request, answer);
         }
     }
 
@@ -59,6 +71,15 @@ impl Agent {
             .map_err(|invalid| ApiError::new(ErrorCode::BadName, format!("pod name: {invalid}")))?;
         let netns = self.requested_netns(&name, request)?;
         let block = self.usable_block(&name)?;
+        if self.reconciling.desired.bridge.is_none() {
+            return match &self.reconciling.blind {
+                None => Ok(Planned::Early),
+                Some(blind) => Err(ApiError {
+                    message: format!("pod {name}: {}", blind.message),
+                    ..blind.clone()
+                }),
+            };
+        }
         if self.pods.busy.contains_key(&name) {
             return Ok(Planned::Wait(name));
         }
@@ -140,6 +161,13 @@ impl Agent {
         let Some(membership) = &self.membership else {
             return Err(self.not_member(&format!("pod {name}")));
         };
+        if self.is_leaving() {
+            return Err(ApiError::new(
+                ErrorCode::NotMember,
+                format!("pod {name}: this node is leaving its cluster"),
+            )
+            .hint("add it after the node has joined again"));
+        }
         membership.block().ok_or_else(|| self.no_block_yet(name))
     }
 
@@ -188,7 +216,7 @@ impl Agent {
         let gone = self.pods.records.insert(name.clone(), record);
         self.pods.busy.insert(name.clone(), VecDeque::new());
         let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
-        tokio::spawn(async move {
+        vital::spawn(async move {
             let result = attach(dataplane.as_ref(), &link, taken.reused, &namespaces).await;
             let gone = gone.map(Box::new);
             let done = PodDone {
@@ -262,6 +290,16 @@ impl Agent {
             return Err(api_error);
         }
         let record = &self.pods.records[name];
+        if self
+            .reconciling
+            .mtu
+            .is_some_and(|mtu| mtu != record.link.mtu)
+        {
+            self.reconciling.want(Parts {
+                host_ends: true,
+                ..Parts::default()
+            });
+        }
         tracing::info!(pod = %name, addresses = ?record.link.addresses, "a pod is attached");
         Ok(self.show_pod(record))
     }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::{IpNetwork, Ipv4Network};
-use podnet_core::kernel::{IfName, OpError, PodLink};
+use podnet_core::kernel::{IfName, Op, OpError, PodLink};
 use podnet_core::podip::{Pool, Taken};
 use podnet_proto::api::{Pod, PodRequest};
 use podnet_proto::{ApiError, ErrorCode, PodName};
@@ -29,6 +29,10 @@ pub(in crate::daemon) struct Pods {
     pool: Option<Pool>,
     /// Pods that something is being done to, and what was asked of them meanwhile.
     busy: BTreeMap<PodName, VecDeque<Waiting>>,
+    /// What was asked for before the node's bridge stood.
+    early: Vec<(PodRequest, Answer<Pod>)>,
+    /// Why pods (by host end) could not be put right when that was last tried.
+    unrepaired: BTreeMap<IfName, (Op, OpError)>,
 }
 
 impl Pods {
@@ -81,6 +85,13 @@ impl Pods {
             .filter(|record| record.state != PodRecordState::Gone)
             .filter_map(|record| record.link.netns.inode)
             .collect()
+    }
+
+    /// What could not be put right, of pods that are still there.
+    pub(in crate::daemon) fn unrepaired(&self) -> impl Iterator<Item = &(Op, OpError)> {
+        let pods = self.unrepaired.iter();
+        pods.filter(|(host_ifname, _)| self.by_host_end(host_ifname).is_some())
+            .map(|(_, failed)| failed)
     }
 
     fn by_host_end(&self, host_ifname: &IfName) -> Option<&PodRecord> {
@@ -189,6 +200,9 @@ impl Agent {
                 Waiting::Add(request, answer) => self.add_pod(&request, answer),
                 Waiting::Remove(answer) => self.remove_pod(&name, Some(answer)),
             }
+        }
+        if self.is_leaving() {
+            self.remove_settled(&name);
         }
         self.leave_when_empty();
     }

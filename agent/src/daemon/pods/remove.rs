@@ -12,6 +12,7 @@ use crate::daemon::agent::Event;
 use crate::daemon::error;
 use crate::pods::detach;
 use crate::store::PodRecordState;
+use crate::vital;
 
 impl Agent {
     /// Removes a pod. Without an answer it is for the node's leaving.
@@ -37,6 +38,16 @@ impl Agent {
         }
     }
 
+    /// Removes a pod that something was being done to when the node began to leave. One that could
+    /// not be removed is tried again when the node is asked again.
+    pub(super) fn remove_settled(&mut self, name: &PodName) {
+        let state = self.pods.records.get(name).map(|record| record.state);
+        match state {
+            Some(PodRecordState::Ready | PodRecordState::Gone) => self.remove_pod(name, None),
+            Some(PodRecordState::Attaching | PodRecordState::Detaching) | None => {}
+        }
+    }
+
     pub(super) fn start_detach(&mut self, name: &PodName, answer: PodAnswer) {
         let Some(record) = self.pods.records.get_mut(name) else {
             return;
@@ -49,7 +60,7 @@ impl Agent {
         self.pods.busy.insert(name.clone(), VecDeque::new());
         let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
         let name = name.clone();
-        tokio::spawn(async move {
+        vital::spawn(async move {
             let done = Done::Detached(detach(dataplane.as_ref(), &link).await);
             let done = PodDone { name, done, answer };
             let _ = events.send(Event::PodDone(Box::new(done))).await;

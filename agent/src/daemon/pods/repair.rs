@@ -1,6 +1,6 @@
 //! Pods that others have changed, or whose namespace has vanished.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::slice;
 use std::sync::Arc;
 
@@ -12,8 +12,9 @@ use crate::daemon::agent::Event;
 use crate::daemon::error;
 use crate::daemon::reconcile::Repair;
 use crate::pods::detach;
-use crate::reconciler::Parts;
+use crate::reconciler::{Finding, Parts};
 use crate::store::PodRecordState;
+use crate::vital;
 
 impl Agent {
     /// Puts right what a pass found to be wrong with pods and their neighbour entries, as far as it
@@ -33,7 +34,7 @@ impl Agent {
             return;
         }
         let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
-        tokio::spawn(async move {
+        vital::spawn(async move {
             let ops: Vec<Op> = stale.iter().map(|stale| stale.finding.op.clone()).collect();
             let results = dataplane.apply(&ops).await;
             let done = stale.into_iter().zip(results).collect();
@@ -87,7 +88,7 @@ impl Agent {
         };
         self.pods.busy.insert(name.clone(), VecDeque::new());
         let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
-        tokio::spawn(async move {
+        vital::spawn(async move {
             let op = slice::from_ref(&repair.finding.op);
             let result = dataplane.apply(op).await.into_iter().collect();
             let done = Done::Repaired(Box::new(repair), result);
@@ -122,7 +123,7 @@ impl Agent {
             return;
         }
         let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
-        tokio::spawn(async move {
+        vital::spawn(async move {
             let op = slice::from_ref(&repair.finding.op);
             let results = dataplane.apply(op).await.into_iter();
             let done = results.map(|result| (repair.clone(), result));
@@ -150,10 +151,32 @@ impl Agent {
             }
         }
         self.reconciling.count(repair, result);
+        match result {
+            Ok(()) => drop(self.pods.unrepaired.remove(&host_ifname)),
+            Err(op_error) => {
+                let failed = (repair.finding.op.clone(), op_error.clone());
+                self.pods.unrepaired.insert(host_ifname.clone(), failed);
+            }
+        }
         // Whether it is right now, the next look tells.
         self.reconciling.look_again(Parts {
             pods: [host_ifname].into(),
             ..Parts::default()
+        });
+    }
+
+    /// Forgets what could not be put right, where a pass has looked and found nothing wrong.
+    pub(in crate::daemon) fn forget_repaired(&mut self, looked_at: &Parts, found: &[Finding]) {
+        if self.reconciling.blind.is_some() {
+            return;
+        }
+        let wrong: BTreeSet<&IfName> = found
+            .iter()
+            .filter_map(|finding| finding.op.host_end())
+            .collect();
+        self.pods.unrepaired.retain(|host_ifname, _| {
+            let seen = looked_at.insides || looked_at.pods.contains(host_ifname);
+            !seen || wrong.contains(host_ifname)
         });
     }
 
@@ -171,7 +194,7 @@ impl Agent {
         let link = self.pods.records[&name].link.clone();
         self.pods.busy.insert(name.clone(), VecDeque::new());
         let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
-        tokio::spawn(async move {
+        vital::spawn(async move {
             let done = PodDone {
                 name,
                 done: Done::Vanished(detach(dataplane.as_ref(), &link).await),
@@ -192,9 +215,11 @@ impl Agent {
         let link = record.link.clone();
         record.state = PodRecordState::Gone;
         record.link.addresses.clear();
-        if let Err(store_error) = self.run_dir.save_pod(record) {
+        let record = record.clone();
+        // First: an address that is on record nowhere would count as never used.
+        self.free(&link);
+        if let Err(store_error) = self.run_dir.save_pod(&record) {
             tracing::warn!(pod = %name, error = error::chain(&store_error), "not on record");
         }
-        self.free(&link);
     }
 }
