@@ -26,6 +26,15 @@ pub(crate) const INIT: [&str; 3] = ["init", "--pod-cidr", "10.244.0.0/16"];
 const IDLE_STATE: [&str; 3] = ["epoch", "identity", "lock"];
 const IDLE_RUN: [&str; 4] = ["boot", "lock", "podnet.sock", "pods"];
 
+/// What gets through after fewer steps than these was not killed at each of them.
+const INIT_STEPS: u32 = 35;
+const LEAVE_FOUNDER_STEPS: u32 = 40;
+const JOIN_STEPS: u32 = 70;
+const LEAVE_STEPS: u32 = 60;
+const CLEANUP_STEPS: u32 = 15;
+const JOIN_VOTER_STEPS: u32 = 8;
+const LEAVE_VOTER_STEPS: u32 = 6;
+
 fn lab(nodes: u8) -> Lab {
     let builder = builder(nodes).timing("resync", RESYNC).faults();
     builder.up().unwrap()
@@ -53,8 +62,15 @@ pub(crate) fn assert_nothing(node: Node<'_>, before: &Snapshot, when: &str) {
 }
 
 /// Runs a command, whose agent is killed at a step, and starts the next agent. Returns whether it
-/// was killed at all.
-fn killed(node: Node<'_>, point: u32, words: &[&str], environment: &[(&str, &str)]) -> bool {
+/// was killed at all, as it must be at the first steps.
+#[track_caller]
+fn killed(
+    node: Node<'_>,
+    point: u32,
+    words: &[&str],
+    environment: &[(&str, &str)],
+    least: u32,
+) -> bool {
     let words = [&["--yes"], words].concat();
     match node.ctl_until(point, &words, environment).unwrap() {
         Fate::Died(last) => {
@@ -65,6 +81,7 @@ fn killed(node: Node<'_>, point: u32, words: &[&str], environment: &[(&str, &str
         }
         Fate::Passed(code) => {
             assert_eq!(code, 0, "{words:?}\n{}", node.log());
+            assert!(point > least, "{words:?}: {point}");
             false
         }
     }
@@ -127,7 +144,7 @@ fn one_founder(node: Node<'_>, points: impl Iterator<Item = u32>) {
             break;
         }
         if founding {
-            founding = killed(node, point, &INIT, &[]);
+            founding = killed(node, point, &INIT, &[], INIT_STEPS);
             let when = format!("init, step {point}");
             if settled(node, 0) {
                 assert_member(&when);
@@ -139,7 +156,7 @@ fn one_founder(node: Node<'_>, points: impl Iterator<Item = u32>) {
         let pod = add_pod(node, "red");
         node.place().ping(pod).unwrap();
         if leaving {
-            leaving = killed(node, point, &["leave"], &[]);
+            leaving = killed(node, point, &["leave"], &[], LEAVE_FOUNDER_STEPS);
             if settled(node, 0) {
                 // It had not begun, or not come further than to remove the pod.
                 if !list(&ask(node, &["pod", "list"])).is_empty() {
@@ -188,6 +205,7 @@ fn one_cleanup(node: Node<'_>, points: impl Iterator<Item = u32>) {
             }
             Fate::Passed(code) => {
                 assert_eq!(code, 0, "{CLEANUP:?} {point}");
+                assert!(point > CLEANUP_STEPS, "{point}");
                 false
             }
         };
@@ -225,7 +243,7 @@ fn one_member(
             break;
         }
         if joining {
-            joining = killed(node, point, &join, &token);
+            joining = killed(node, point, &join, &token, JOIN_STEPS);
             let when = format!("join, step {point}");
             if settled(node, 1) {
                 assert_becomes(&member, look, &when);
@@ -240,7 +258,7 @@ fn one_member(
         node.pod("red").ping(gateway(founder)).unwrap();
 
         if leaving {
-            leaving = killed(node, point, &["leave"], &[]);
+            leaving = killed(node, point, &["leave"], &[], LEAVE_STEPS);
             if settled(node, 1) {
                 assert_only_owner(node, founder);
                 if !list(&ask(node, &["pod", "list"])).is_empty() {
@@ -279,14 +297,14 @@ fn one_voter(founder: Node<'_>, member: Node<'_>, points: impl Iterator<Item = u
             break;
         }
         let join = || member.join(&invitation, founder).unwrap();
-        joining = joining && killed_meanwhile(founder, point, "join", join);
+        joining = joining && killed_meanwhile(founder, point, "join", join, JOIN_VOTER_STEPS);
         join();
         assert_only_owner(member, founder);
         let pod = add_pod(member, "red");
         founder.place().ping(pod).unwrap();
 
         let leave = || drop(ask(member, &["--yes", "--timeout", "60s", "leave"]));
-        leaving = leaving && killed_meanwhile(founder, point, "leave", leave);
+        leaving = leaving && killed_meanwhile(founder, point, "leave", leave, LEAVE_VOTER_STEPS);
         leave();
         assert_nothing(member, &before, &format!("leave, step {point}"));
         assert_forgotten(member, founder);
@@ -295,10 +313,17 @@ fn one_voter(founder: Node<'_>, member: Node<'_>, points: impl Iterator<Item = u
 }
 
 /// Does something on another node, while the agent of this one is killed at a step and started
-/// again. Returns whether it was killed at all.
-fn killed_meanwhile(node: Node<'_>, point: u32, what: &str, work: impl Fn() + Sync) -> bool {
+/// again. Returns whether it was killed at all, as it must be at the first steps.
+#[track_caller]
+fn killed_meanwhile(
+    node: Node<'_>,
+    point: u32,
+    what: &str,
+    work: impl Fn() + Sync,
+    least: u32,
+) -> bool {
     let fault = node.fatal(point).unwrap();
-    thread::scope(|scope| {
+    let killed = thread::scope(|scope| {
         let work = scope.spawn(&work);
         let ended = || work.is_finished().then_some(()).ok_or("under way");
         fault.until(ended).unwrap();
@@ -308,7 +333,9 @@ fn killed_meanwhile(node: Node<'_>, point: u32, what: &str, work: impl Fn() + Sy
             node.start().unwrap();
         }
         killed
-    })
+    });
+    assert!(killed || point > least, "{what}: {point}");
+    killed
 }
 
 /// Asserts that the founder gives each block to one node, and this node the block that it uses.

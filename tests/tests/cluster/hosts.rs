@@ -1,6 +1,7 @@
 //! Hosts as they are: with routes, rules and parameters of their own.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use podnet_lab::{Lab, Node, eventually};
 
@@ -166,15 +167,26 @@ fn two_hundred_pods_of_a_node_are_all_reached() {
     eventually(LIMIT, "nothing left of the pods", nothing).unwrap();
 }
 
-/// Hides all of IPv6 from a node, and gives its agent every program but those for IPv6.
-fn without_ipv6(node: Node<'_>) {
+/// What the agents run is looked for in a folder of the node's own.
+const PROGRAMS: &str = "/etc/podnet/bin";
+
+/// Gives the agent of a node every program of the host, changed by a script that runs among them.
+fn programs(node: Node<'_>, change: &str) {
     shell(
         node,
-        "mount -t tmpfs -o ro tmpfs /proc/sys/net/ipv6; mkdir /etc/podnet/bin; \
-         for dir in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do \
-         find $dir/ -maxdepth 1 -name 'ip6*' -prune -o -name '?*' \\( -type f -o -type l \\) \
-         -exec ln -sf -t /etc/podnet/bin {} +; done",
+        &format!(
+            "mkdir {PROGRAMS}; \
+             for dir in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do \
+             find $dir/ -maxdepth 1 -name '?*' \\( -type f -o -type l \\) \
+             -exec ln -sf -t {PROGRAMS} {{}} +; done; cd {PROGRAMS}; {change}"
+        ),
     );
+}
+
+/// Hides all of IPv6 from a node, and gives its agent every program but those for IPv6.
+fn without_ipv6(node: Node<'_>) {
+    shell(node, "mount -t tmpfs -o ro tmpfs /proc/sys/net/ipv6");
+    programs(node, "rm ip6*");
     let found = shell(
         node,
         "cd /etc/podnet/bin; ls iptables ip6tables 2>&1 || true",
@@ -185,7 +197,7 @@ fn without_ipv6(node: Node<'_>) {
 
 #[test]
 fn a_host_may_know_nothing_of_ipv6() {
-    let lab = builder(2).env("PATH", "/etc/podnet/bin").up().unwrap();
+    let lab = builder(2).env("PATH", PROGRAMS).up().unwrap();
     let [node1, node2] = nodes(&lab);
     for node in [node1, node2] {
         without_ipv6(node);
@@ -227,12 +239,11 @@ fn a_host_may_know_nothing_of_ipv6() {
 /// As with a hundred thousand rules. The agent answers long before the data path stands.
 #[test]
 fn a_pod_waits_for_the_bridge_of_a_host_that_takes_its_time() {
-    const PATH: &str = "/etc/podnet/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    let lab = builder(1).env("PATH", PATH).up().unwrap();
+    let lab = builder(1).env("PATH", PROGRAMS).up().unwrap();
     let [node] = nodes(&lab);
-    shell(
+    programs(
         node,
-        "mkdir /etc/podnet/bin; cd /etc/podnet/bin; real=$(command -v iptables-save); \
+        "real=$(command -v iptables-save); rm iptables-save; \
          printf '#!/bin/sh\\nsleep 1\\nexec %s \"$@\"\\n' $real > iptables-save; \
          chmod +x iptables-save",
     );
@@ -242,4 +253,69 @@ fn a_pod_waits_for_the_bridge_of_a_host_that_takes_its_time() {
     let red = add_pod(node, "red");
     node.place().ping(red).unwrap();
     assert_eq!(list(&status(node)["problems"]).len(), 0);
+}
+
+/// Makes the legacy variant the host's choice.
+const LEGACY: &str = "legacy=$(readlink -f $(command -v iptables-legacy)); \
+    for family in iptables ip6tables; do for program in $family $family-save $family-restore; do \
+    ln -sf $legacy $program; done; done; ./iptables --version | grep -q legacy";
+
+/// Podnet's rules are among the legacy ones of two hosts that drop what they forward, and work, come
+/// back, and go. The agents have the programs that are left after a change.
+#[track_caller]
+fn assert_legacy_rules(change: &str) {
+    let resync = Duration::from_millis(500);
+    let builder = builder(2).timing("resync", resync);
+    let lab = builder.env("PATH", PROGRAMS).up().unwrap();
+    let [node1, node2] = nodes(&lab);
+    for node in [node1, node2] {
+        programs(node, &format!("{LEGACY}; {change}"));
+        shell(
+            node,
+            "iptables-legacy -P FORWARD DROP; iptables-legacy -A FORWARD -s 172.31.0.0/24 -j ACCEPT",
+        );
+    }
+    let before = Snapshot::kernel(node2);
+    lab.init_join_all().unwrap();
+    assert_reachable(&lab);
+    let internet = lab.internet().place();
+    let _responder = internet.respond().unwrap();
+    let assert_masqueraded = || {
+        for pod in [node1.pod("red"), node2.pod("blue")] {
+            let seen = pod.seen_as(lab.internet().address()).unwrap();
+            assert_eq!(seen, pod.node().address(), "{pod}");
+        }
+    };
+    assert_masqueraded();
+
+    let rules = || shell(node2, "iptables-legacy -t nat -S; iptables-legacy -S");
+    let held = rules();
+    for chain in ["PODNET-POSTROUTING", "PODNET-FORWARD"] {
+        assert!(held.contains(&format!("-j {chain}")), "{held}");
+    }
+    let others = shell(node2, "nft list ruleset");
+    assert!(!others.contains("PODNET-POSTROUTING"), "{others}");
+    for (table, chain) in [("nat", "PODNET-POSTROUTING"), ("filter", "PODNET-FORWARD")] {
+        shell(node2, &format!("iptables-legacy -t {table} -F {chain}"));
+        let back = || match rules() {
+            now if now == held => Ok(()),
+            now => Err(now),
+        };
+        eventually(LIMIT, chain, back).unwrap();
+    }
+    assert_masqueraded();
+    assert_eq!(list(&status(node2)["problems"]).len(), 0);
+
+    ask(node2, &["--yes", "leave"]);
+    before.assert_same(&Snapshot::kernel(node2), "leave");
+}
+
+#[test]
+fn a_host_may_have_chosen_the_legacy_iptables() {
+    assert_legacy_rules("ls iptables-nft-save");
+}
+
+#[test]
+fn a_host_may_have_no_iptables_but_the_legacy_one() {
+    assert_legacy_rules("rm *-nft*");
 }

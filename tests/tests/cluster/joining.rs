@@ -355,7 +355,11 @@ fn a_full_pod_network_says_so_and_gives_the_next_free_block() {
     let joined = ctl(node2, &["join", &seed], token).unwrap();
     assert!(joined.ok(), "{joined}");
 
-    refused_with(node3, &["join", &seed], token, ("full", 1));
+    let refusal = refused_with(node3, &["join", &seed], token, ("full", 1));
+    assert!(
+        refusal.hint.contains("let a node that is not needed leave"),
+        "{refusal:?}"
+    );
     assert_eq!(status(node3)["phase"], "full");
     let pod = http(node3, "POST", "/v1/pods", r#"{"name":"red"}"#);
     assert!(pod.status >= 400, "{pod:?}");

@@ -138,6 +138,25 @@ fn a_full_run_directory_makes_no_pod_and_no_half_of_one() {
     node.pod("red").ping(green).unwrap();
 }
 
+#[test]
+fn a_full_block_makes_no_pod_and_no_half_of_one() {
+    let lab = idle(1);
+    let [node] = nodes(&lab);
+    let words = "init --pod-cidr 10.9.0.0/24 --block-prefix 30";
+    ask(node, &words.split(' ').collect::<Vec<_>>());
+    add_pod(node, "red");
+    shell(node, "ip netns add mine");
+    let before = Snapshot::whole(node);
+    for words in [
+        &["pod", "add", "green"][..],
+        &["pod", "add", "green", "--netns", "/run/netns/mine"],
+    ] {
+        let refusal = refused(node, words, ("full", 1));
+        assert!(refusal.hint.contains("podnetctl pod rm"), "{refusal:?}");
+        before.assert_same(&Snapshot::whole(node), "pod add in a full block");
+    }
+}
+
 /// A member that cannot write down who it is does not start, or does all that a member does.
 #[test]
 fn a_member_that_starts_on_a_full_disk_keeps_its_block() {

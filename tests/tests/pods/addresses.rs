@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 use serde_json::json;
 
 use super::stage::{
-    add, address, ask, at_once, cluster, code, first, pods, refusal, shell, show, small_block,
-    until,
+    add, address, ask, assert_full, at_once, cluster, code, first, pods, refusal, shell, show,
+    small_block, until,
 };
 
 const MANY: usize = 20;
@@ -89,7 +89,7 @@ fn freed_addresses_rest_as_long_as_possible_and_a_full_block_says_so() {
         "all but network, gateway and broadcast"
     );
 
-    assert_eq!(refusal(node, &["pod", "add", "more"]), code(1, "full"));
+    assert_full(node, "more");
     let output = node.ctl(["pod", "add", "more"]).unwrap();
     assert!(
         output.stderr.contains("10.9.0.0/28"),
@@ -114,7 +114,7 @@ fn freed_addresses_rest_as_long_as_possible_and_a_full_block_says_so() {
         "no neighbour goes stale"
     );
     node.pod("pod0").ping(address(&first)).unwrap();
-    assert_eq!(refusal(node, &["pod", "add", "more"]), code(1, "full"));
+    assert_full(node, "more");
 }
 
 #[test]
@@ -140,5 +140,5 @@ fn a_pod_that_cannot_be_added_keeps_no_address() {
     }
     assert_eq!(ask(node, &["status"])["pods"], 4);
     assert_eq!(add(node, "e")["addresses"], json!(["10.9.0.6/29"]));
-    assert_eq!(refusal(node, &["pod", "add", "f"]), code(1, "full"));
+    assert_full(node, "f");
 }

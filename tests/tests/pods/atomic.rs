@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use podnet_lab::{Fate, Lab, Node};
 
-use super::crash::whole;
+use super::crash::{form, whole};
 use super::stage::{
-    add, address, ask, attempt, container, everything, first, found_small, refusal, shell,
+    add, address, ask, attempt, container, everything, first, found_small, refusal, shell, show,
     until_again,
 };
 
@@ -55,33 +55,48 @@ fn killed_at_each_step(
     0
 }
 
-/// What is there must reach the other pod; what is not must have left nothing.
-fn assert_whole_or_nothing(node: Node<'_>, before: &BTreeSet<String>) -> bool {
-    let there = whole(node);
-    assert!(there.contains_key("green"), "{there:?}");
-    let red = there.get("red");
-    match red {
-        Some(_) => drop(node.pod("red").ping(address(&there["green"])).unwrap()),
-        None => until_again(node, before),
+/// A node with only the pod that has nothing to do with what comes.
+struct Before {
+    node: BTreeSet<String>,
+    green: BTreeSet<String>,
+}
+
+impl Before {
+    fn of(node: Node<'_>) -> Self {
+        Self {
+            node: everything(node),
+            green: form(node, &show(node, "green")),
+        }
     }
-    red.is_some()
+
+    /// What is there must be as the other pod is, and reach it; what is not must have left nothing.
+    fn assert_whole_or_nothing(&self, node: Node<'_>) -> bool {
+        let there = whole(node, &self.green);
+        assert!(there.contains_key("green"), "{there:?}");
+        let red = there.get("red");
+        match red {
+            Some(_) => drop(node.pod("red").ping(address(&there["green"])).unwrap()),
+            None => until_again(node, &self.node),
+        }
+        red.is_some()
+    }
 }
 
 #[test]
 fn a_pod_that_is_being_added() {
     let lab = stage();
     let node = first(&lab);
-    let before = everything(node);
+    let before = Before::of(node);
     let steps = killed_at_each_step(
         node,
         &["pod", "add", "red"],
         || {},
         |point| {
-            assert_whole_or_nothing(node, &before);
+            before.assert_whole_or_nothing(node);
             add(node, "red");
-            assert!(assert_whole_or_nothing(node, &before), "{point}");
+            assert!(before.assert_whole_or_nothing(node), "{point}");
             ask(node, &["pod", "rm", "red"]);
-            assert!(!assert_whole_or_nothing(node, &before), "{point}");
+            assert!(!before.assert_whole_or_nothing(node), "{point}");
         },
     );
     assert!(steps > 20, "{steps}");
@@ -95,17 +110,17 @@ fn a_pod_that_is_being_added_to_a_namespace_that_exists() {
     let netns = format!("/proc/{}/ns/net", pause.pid());
     let command = ["pod", "add", "red", "--netns", &netns];
     let links = || shell(node, &format!("nsenter --net={netns} ip -o link"));
-    let (before, alone) = (everything(node), links());
+    let (before, alone) = (Before::of(node), links());
     let steps = killed_at_each_step(
         node,
         &command,
         || {},
         |point| {
-            assert_whole_or_nothing(node, &before);
+            before.assert_whole_or_nothing(node);
             ask(node, &command);
-            assert!(assert_whole_or_nothing(node, &before), "{point}");
+            assert!(before.assert_whole_or_nothing(node), "{point}");
             ask(node, &["pod", "rm", "red"]);
-            assert!(!assert_whole_or_nothing(node, &before), "{point}");
+            assert!(!before.assert_whole_or_nothing(node), "{point}");
             assert_eq!(links().lines().count(), alone.lines().count(), "{point}");
         },
     );
@@ -116,15 +131,15 @@ fn a_pod_that_is_being_added_to_a_namespace_that_exists() {
 fn a_pod_that_is_being_removed() {
     let lab = stage();
     let node = first(&lab);
-    let before = everything(node);
+    let before = Before::of(node);
     let steps = killed_at_each_step(
         node,
         &["pod", "rm", "red"],
         || drop(add(node, "red")),
         |point| {
-            if assert_whole_or_nothing(node, &before) {
+            if before.assert_whole_or_nothing(node) {
                 ask(node, &["pod", "rm", "red"]);
-                assert!(!assert_whole_or_nothing(node, &before), "{point}");
+                assert!(!before.assert_whole_or_nothing(node), "{point}");
             }
             assert_eq!(refusal(node, &["pod", "show", "red"]).0, 4, "{point}");
         },
@@ -136,19 +151,19 @@ fn a_pod_that_is_being_removed() {
 fn pods_that_are_being_removed_together() {
     let lab = stage();
     let node = first(&lab);
-    let before = everything(node);
+    let before = Before::of(node);
     let names = ["red", "blue"];
     let steps = killed_at_each_step(
         node,
         &["pod", "rm", "red", "blue"],
         || names.iter().for_each(|name| drop(add(node, name))),
         |_| {
-            let there = whole(node);
+            let there = whole(node, &before.green);
             for name in names.iter().filter(|name| there.contains_key(**name)) {
                 node.pod(name).ping(address(&there["green"])).unwrap();
                 ask(node, &["pod", "rm", name]);
             }
-            until_again(node, &before);
+            until_again(node, &before.node);
         },
     );
     assert!(steps > 15, "{steps}");
@@ -160,15 +175,15 @@ fn a_pod_that_is_being_removed_from_a_namespace_that_exists() {
     let node = first(&lab);
     let pause = container(node);
     let netns = format!("/proc/{}/ns/net", pause.pid());
-    let before = everything(node);
+    let before = Before::of(node);
     let steps = killed_at_each_step(
         node,
         &["pod", "rm", "red"],
         || drop(ask(node, &["pod", "add", "red", "--netns", &netns])),
         |point| {
-            if assert_whole_or_nothing(node, &before) {
+            if before.assert_whole_or_nothing(node) {
                 ask(node, &["pod", "rm", "red"]);
-                assert!(!assert_whole_or_nothing(node, &before), "{point}");
+                assert!(!before.assert_whole_or_nothing(node), "{point}");
             }
             let eth0 = format!("nsenter --net={netns} ip link show eth0");
             assert!(!attempt(node, &eth0).ok(), "{point}");

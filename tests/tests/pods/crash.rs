@@ -77,8 +77,53 @@ fn is_made(pod: &Value) -> bool {
     text(&pod["netns"]).starts_with("/run/netns/")
 }
 
-/// Waits until each pod is whole or not there at all, and returns those that are.
-pub(crate) fn whole(node: Node<'_>) -> BTreeMap<String, Value> {
+/// All that makes a pod, inside and on the host, in other words than those that are its own. From
+/// inside it must reach what is outside of the pod network.
+pub(crate) fn form(node: Node<'_>, pod: &Value) -> BTreeSet<String> {
+    let own = address(pod).to_string();
+    let [a, b, c, d] = address(pod).octets();
+    let in_hex = format!(":{a:02x}:{b:02x}:{c:02x}:{d:02x}");
+    let host_ifname = text(&pod["host_ifname"]);
+    let link = "ip -o link show dev";
+    let plain = "sed -E 's/^[0-9]+: //; s/@if[0-9]+:/:/; s/ link-netns.*//'";
+    // With the address of the router of the underlay.
+    let inside = format!(
+        "{{ {link} eth0; ip -o address show dev eth0; }} | {plain}
+        ip -4 route show table all; ip -6 route show default; ip neighbour show nud permanent
+        cd /proc/sys/net/ipv6/conf/eth0 && grep '' accept_dad accept_ra disable_ipv6
+        ping -qn -c2 -i0.01 -W5 $0 >/dev/null"
+    );
+    let script = format!(
+        "router=$(ip -4 route show default | cut -d' ' -f3)
+        nsenter --net={netns} sh -ec \"$0\" $router; {link} {host_ifname} | {plain} | cut -d'\\' -f1
+        ip neighbour show {own} dev podnet0",
+        netns = text(&pod["netns"]),
+    );
+    let output = node.exec(["sh", "-ec", &script, &inside]).unwrap();
+    let found = output.success(&script).unwrap().stdout;
+    let in_common = |word: &str| {
+        let word = word.trim_end_matches(':');
+        match word.strip_prefix(&own) {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("ADDRESS{rest}"),
+            _ if word == host_ifname => "HOST-END".to_owned(),
+            _ => word.replace(&in_hex, ":ADDRESS"),
+        }
+    };
+    let lines = found.lines().map(str::split_whitespace);
+    let lines = lines.map(|words| words.map(in_common).collect::<Vec<_>>().join(" "));
+    lines.collect()
+}
+
+/// The form of a pod that was added in peace.
+fn unbroken(node: Node<'_>) -> BTreeSet<String> {
+    let form = form(node, &add(node, "unbroken"));
+    ask(node, &["pod", "rm", "unbroken"]);
+    form
+}
+
+/// Waits until each pod is whole, as an unbroken one is, or not there at all, and returns those that
+/// are.
+pub(crate) fn whole(node: Node<'_>, unbroken: &BTreeSet<String>) -> BTreeMap<String, Value> {
     let listed = || -> BTreeMap<String, Value> {
         let pods = pods(node).into_iter();
         pods.map(|pod| (text(&pod["name"]).to_owned(), pod))
@@ -108,6 +153,7 @@ pub(crate) fn whole(node: Node<'_>) -> BTreeMap<String, Value> {
         if let Err(error) = eventually(LIMIT, "an answer", ping) {
             panic!("{error}: {pod}\n{}", node.log());
         }
+        assert_eq!(&form(node, pod), unbroken, "{pod}\n{}", node.log());
     }
     let addresses: BTreeSet<_> = listed.values().map(address).collect();
     assert_eq!(addresses.len(), listed.len());
@@ -118,6 +164,7 @@ pub(crate) fn whole(node: Node<'_>) -> BTreeMap<String, Value> {
 fn a_crash_amid_many_adds_leaves_each_pod_whole_or_not_there() {
     let lab = cluster(1);
     let node = first(&lab);
+    let unbroken = unbroken(node);
     let mut rng = rng();
     for round in 0..ROUNDS {
         let moment = rng.usize(0..PODS);
@@ -133,7 +180,7 @@ fn a_crash_amid_many_adds_leaves_each_pod_whole_or_not_there() {
             adding.join().unwrap()
         });
         node.start().unwrap();
-        let there = whole(node);
+        let there = whole(node, &unbroken);
         for answer in answers.iter().filter(|answer| answer.ok()) {
             let pod = answer.json().unwrap();
             assert_eq!(there[text(&pod["name"])], pod, "what was promised is kept");
@@ -141,9 +188,9 @@ fn a_crash_amid_many_adds_leaves_each_pod_whole_or_not_there() {
         for name in names() {
             add(node, &name);
         }
-        assert_eq!(whole(node).len(), PODS);
+        assert_eq!(whole(node, &unbroken).len(), PODS);
         at_once(names(), |name| ask(node, &["pod", "rm", &name]));
-        assert_eq!(whole(node).len(), 0);
+        assert_eq!(whole(node, &unbroken).len(), 0);
     }
 }
 
@@ -151,6 +198,7 @@ fn a_crash_amid_many_adds_leaves_each_pod_whole_or_not_there() {
 fn a_crash_amid_many_removals_leaves_each_pod_whole_or_not_there() {
     let lab = cluster(1);
     let node = first(&lab);
+    let unbroken = unbroken(node);
     let mut rng = rng();
     for round in 0..ROUNDS / 2 {
         at_once(names(), |name| add(node, &name));
@@ -167,7 +215,7 @@ fn a_crash_amid_many_removals_leaves_each_pod_whole_or_not_there() {
             removing.join().unwrap()
         });
         node.start().unwrap();
-        let there = whole(node);
+        let there = whole(node, &unbroken);
         for (answer, name) in answers {
             assert!(
                 !(answer.ok() && there.contains_key(&name)),
@@ -177,7 +225,7 @@ fn a_crash_amid_many_removals_leaves_each_pod_whole_or_not_there() {
         for name in there.keys() {
             ask(node, &["pod", "rm", name]);
         }
-        assert_eq!(whole(node).len(), 0);
+        assert_eq!(whole(node, &unbroken).len(), 0);
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::stage::{
-    add, address, ask, attempt, cluster, code, container, first, found_small, json as look,
-    looking_every, passes, pods, refusal, shell, show, small_block, until,
+    add, address, ask, assert_full, attempt, cluster, code, container, first, found_small,
+    json as look, looking_every, passes, pods, refusal, shell, show, small_block, until,
 };
 use podnet_lab::Node;
 
@@ -30,7 +30,7 @@ fn a_pod_whose_namespace_is_deleted_is_gone_and_its_address_free() {
     for name in ["b", "c", "d", "e"] {
         add(node, name);
     }
-    assert_eq!(refusal(node, &["pod", "add", "f"]), code(1, "full"));
+    assert_full(node, "f");
     shell(node, "ip netns del red");
     until_gone(node, "red");
     let gone = show(node, "red");
@@ -48,7 +48,7 @@ fn a_pod_whose_namespace_is_deleted_is_gone_and_its_address_free() {
     assert_eq!(host_ends(node), 5);
 
     // On a refusal nothing changes.
-    assert_eq!(refusal(node, &["pod", "add", "red"]), code(1, "full"));
+    assert_full(node, "red");
     assert_eq!(show(node, "red"), gone);
     ask(node, &["pod", "rm", "red"]);
     assert_eq!(refusal(node, &["pod", "show", "red"]), code(4, "not_found"));
@@ -65,7 +65,7 @@ fn a_pod_whose_namespace_is_deleted_is_noticed_at_once() {
     let node = first(&lab);
     found_small(node, 30);
     let red = add(node, "red");
-    assert_eq!(refusal(node, &["pod", "add", "green"]), code(1, "full"));
+    assert_full(node, "green");
     shell(node, "ip netns del red");
     until_gone(node, "red");
     assert_eq!(show(node, "red")["addresses"], json!([]));

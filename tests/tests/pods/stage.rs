@@ -68,14 +68,29 @@ pub(crate) fn ask(node: Node<'_>, words: &[&str]) -> Value {
 /// The exit code and the error code by which `podnetctl` refuses.
 #[track_caller]
 pub(crate) fn refusal(node: Node<'_>, words: &[&str]) -> (i32, String) {
+    let (exit, error) = refused(node, words);
+    (exit, text(&error["code"]).to_owned())
+}
+
+/// Adds a pod, for which no address must be left. The refusal has to say what to do about it.
+#[track_caller]
+pub(crate) fn assert_full(node: Node<'_>, name: &str) {
+    let (exit, error) = refused(node, &["pod", "add", name]);
+    assert_eq!((exit, text(&error["code"])), (1, "full"), "{error}");
+    assert!(text(&error["hint"]).contains("podnetctl pod rm"), "{error}");
+}
+
+/// The exit code and the error by which `podnetctl` refuses.
+#[track_caller]
+fn refused(node: Node<'_>, words: &[&str]) -> (i32, Value) {
     let output = node.ctl(["-o", "json"].iter().chain(words)).unwrap();
     let what = format!("podnetctl {}: {output}", words.join(" "));
     assert!(!output.ok(), "{what}");
-    let document = output.json().unwrap();
+    let document: Value = output.json().unwrap();
     let error = document["error"].as_object().expect(&what);
     let keys: Vec<&str> = error.keys().map(String::as_str).collect();
     assert_eq!(keys, ["code", "hint", "message"], "{what}");
-    (output.code, text(&error["code"]).to_owned())
+    (output.code, document["error"].clone())
 }
 
 /// A refusal, with its codes.
