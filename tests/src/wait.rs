@@ -37,6 +37,36 @@ pub fn eventually<T, E: fmt::Display>(
     }
 }
 
+/// The same for what was promised within `limit` of an instant: the look that succeeds must have
+/// begun by then, however long it then takes.
+///
+/// # Errors
+/// [`LabError::Timeout`] with the last failure, or with how late the look was that succeeded.
+pub fn in_time<T, E: fmt::Display>(
+    since: Instant,
+    limit: Duration,
+    what: &str,
+    mut condition: impl FnMut() -> Result<T, E>,
+) -> Result<T, LabError> {
+    let mut begun = Duration::ZERO;
+    let left = limit.saturating_sub(since.elapsed());
+    let value = eventually(left, what, || {
+        begun = since.elapsed();
+        condition()
+    });
+    let last = match value {
+        Ok(value) if begun <= limit => return Ok(value),
+        Ok(_) => format!("but after {begun:?}"),
+        Err(LabError::Timeout { last, .. }) => last,
+        Err(error) => return Err(error),
+    };
+    Err(LabError::Timeout {
+        what: what.to_owned(),
+        limit,
+        last,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,5 +86,32 @@ mod tests {
         let error =
             eventually(Duration::ZERO, "the impossible", || Err::<(), _>("no")).unwrap_err();
         assert_eq!(error.to_string(), "the impossible: not within 0ns: no");
+    }
+
+    #[test]
+    fn what_comes_true_too_late_is_not_in_time() {
+        let holds = || Ok::<_, &str>(());
+        let now = Instant::now();
+        in_time(now, Duration::from_secs(5), "something", holds).unwrap();
+        let long_ago = now.checked_sub(Duration::from_secs(9)).unwrap();
+        let error = in_time(long_ago, Duration::from_secs(5), "something", holds).unwrap_err();
+        let message = error.to_string();
+        assert!(
+            message.starts_with("something: not within 5s: but after 9."),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_look_that_begins_in_time_may_end_later() {
+        let since = Instant::now();
+        let limit = Duration::from_millis(300);
+        let slow = || {
+            while since.elapsed() <= limit {
+                thread::park_timeout(POLL);
+            }
+            Ok::<_, &str>(())
+        };
+        in_time(since, limit, "a slow look", slow).unwrap();
     }
 }

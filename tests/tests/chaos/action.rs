@@ -58,6 +58,18 @@ pub(crate) enum Action {
     RemovePod(usize, String),
 }
 
+impl Action {
+    /// What it is called, whichever node it happens to.
+    pub(crate) fn kind(&self) -> String {
+        let whole = if let Self::Tamper(_, tampering) = self {
+            format!("{tampering:?}")
+        } else {
+            format!("{self:?}")
+        };
+        whole.chars().take_while(|c| *c != '(').collect()
+    }
+}
+
 /// What somebody changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tampering {

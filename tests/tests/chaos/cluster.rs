@@ -7,6 +7,8 @@ use std::time::Duration;
 use podnet_lab::{Direction, Lab, Node};
 
 use crate::action::{Action, NODES, OTHERS, Tampering, pods};
+use crate::tally::Tally;
+use crate::verdict::Standing;
 
 /// How long `podnetctl` is given: an agent may be frozen.
 const PATIENCE: &str = "3s";
@@ -21,6 +23,9 @@ pub(crate) struct Cluster {
     pub(crate) certain: BTreeMap<usize, BTreeSet<String>>,
     /// The pods that must not be there.
     pub(crate) removed: BTreeMap<usize, BTreeSet<String>>,
+    /// What every node has in good times, whatever its block is.
+    pub(crate) standing: Standing,
+    pub(crate) tally: Tally,
 }
 
 /// What an action says of a pod.
@@ -45,19 +50,14 @@ impl Cluster {
             .join(true)
             .up()
             .unwrap();
-        let cluster = Self {
+        lab.nodes().into_iter().for_each(furnish);
+        Self {
+            standing: Standing::of(&lab.nodes()),
             lab,
             certain: BTreeMap::new(),
             removed: BTreeMap::new(),
-        };
-        (0..NODES).for_each(|node| cluster.furnish(node));
-        cluster
-    }
-
-    /// Lets others have something on a node.
-    fn furnish(&self, node: usize) {
-        let output = self.node(node).exec(["sh", "-ec", OTHERS]).unwrap();
-        output.success(OTHERS).unwrap();
+            tally: Tally::default(),
+        }
     }
 
     pub(crate) fn node(&self, index: usize) -> Node<'_> {
@@ -67,17 +67,20 @@ impl Cluster {
     /// Lets actions happen at the same time.
     pub(crate) fn carry_out(&mut self, actions: &[Action]) {
         let this = &*self;
-        let outcomes: Vec<_> = thread::scope(|scope| {
+        let ends: Vec<_> = thread::scope(|scope| {
             let threads: Vec<_> = actions
                 .iter()
                 .map(|action| scope.spawn(move || this.happen(action)))
                 .collect();
             threads
                 .into_iter()
-                .filter_map(|thread| thread.join().unwrap())
+                .map(|thread| thread.join().unwrap())
                 .collect()
         });
-        outcomes.into_iter().for_each(|outcome| self.take(outcome));
+        for (action, (happened, outcome)) in actions.iter().zip(ends) {
+            self.tally.count(action, happened);
+            outcome.into_iter().for_each(|outcome| self.take(outcome));
+        }
     }
 
     fn take(&mut self, outcome: Outcome) {
@@ -109,31 +112,52 @@ impl Cluster {
         }
     }
 
-    fn happen(&self, action: &Action) -> Option<Outcome> {
+    /// Lets an action happen. There may be nothing that it could happen to.
+    fn happen(&self, action: &Action) -> (bool, Option<Outcome>) {
         match action {
-            Action::Kill(node) => self.node(*node).kill().unwrap(),
-            Action::Stop(node) => self.node(*node).term().unwrap(),
-            Action::Start(node) => self.node(*node).start().unwrap(),
-            Action::Freeze(node) => self.node(*node).stop().unwrap(),
-            Action::Thaw(node) => self.node(*node).cont().unwrap(),
-            Action::Heal => self.lab.heal().unwrap(),
+            Action::Kill(node) => {
+                let runs = self.runs(*node);
+                self.node(*node).kill().unwrap();
+                (runs, None)
+            }
+            Action::Stop(node) => {
+                let runs = self.runs(*node);
+                self.node(*node).term().unwrap();
+                (runs, None)
+            }
+            Action::Start(node) => {
+                let runs = self.runs(*node);
+                self.node(*node).start().unwrap();
+                (!runs, None)
+            }
+            Action::Freeze(node) => {
+                self.node(*node).stop().unwrap();
+                (true, None)
+            }
+            Action::Thaw(node) => {
+                self.node(*node).cont().unwrap();
+                (true, None)
+            }
+            Action::Heal => {
+                self.lab.heal().unwrap();
+                (true, None)
+            }
             Action::Cut(first) => {
                 let nodes = self.lab.nodes();
                 let (some, others) = nodes.split_at(*first);
                 self.lab.cut(some, others, Direction::Both).unwrap();
+                (true, None)
             }
             Action::Reboot(node) => {
                 self.node(*node).reboot().unwrap();
-                self.furnish(*node);
-                return Some(Outcome::Rebooted(*node));
+                furnish(self.node(*node));
+                (true, Some(Outcome::Rebooted(*node)))
             }
             Action::Tamper(node, tampering) => {
-                // There may be nothing to change.
-                self.node(*node)
-                    .exec(["bash", "-c", tampering.script()])
-                    .unwrap();
+                let script = ["bash", "-c", tampering.script()];
+                let tampered = self.node(*node).exec(script).unwrap().ok();
                 let lost = *tampering == Tampering::NamespaceRemoved;
-                return lost.then_some(Outcome::Lost(*node));
+                (tampered, lost.then_some(Outcome::Lost(*node)))
             }
             Action::AddPod(node, pod) => {
                 let added = self.podnetctl(*node, &["pod", "add", pod]);
@@ -142,7 +166,7 @@ impl Cluster {
                 } else {
                     Outcome::Uncertain
                 };
-                return Some(outcome(*node, pod.clone()));
+                (added, Some(outcome(*node, pod.clone())))
             }
             Action::RemovePod(node, pod) => {
                 let removed = self.podnetctl(*node, &["pod", "rm", pod]);
@@ -151,10 +175,13 @@ impl Cluster {
                 } else {
                     Outcome::Uncertain
                 };
-                return Some(outcome(*node, pod.clone()));
+                (removed, Some(outcome(*node, pod.clone())))
             }
         }
-        None
+    }
+
+    fn runs(&self, node: usize) -> bool {
+        self.node(node).agent().unwrap().is_some()
     }
 
     /// Whether `podnetctl` succeeds; with an agent that is away, it does not.
@@ -174,4 +201,10 @@ impl Cluster {
             }
         }
     }
+}
+
+/// Lets others have something on a node.
+fn furnish(node: Node<'_>) {
+    let output = node.exec(["sh", "-ec", OTHERS]).unwrap();
+    output.success(OTHERS).unwrap();
 }

@@ -12,6 +12,7 @@
 
 mod action;
 mod cluster;
+mod tally;
 mod verdict;
 
 use std::env;
@@ -32,7 +33,9 @@ fn after_whatever_happened_all_is_as_it_should_be() {
     let mut plan = Plan::new(seed);
     let mut cluster = Cluster::up();
     let end = Instant::now() + Duration::from_secs(seconds);
+    let mut bad_times = 0;
     while Instant::now() < end {
+        bad_times += 1;
         for actions in plan.bad_times() {
             println!("{actions:?}");
             cluster.carry_out(&actions);
@@ -40,6 +43,7 @@ fn after_whatever_happened_all_is_as_it_should_be() {
         cluster.calm();
         verdict::all_is_well(&mut cluster);
     }
+    cluster.tally.assert_eventful(bad_times);
 }
 
 fn number(variable: &str, otherwise: u64) -> u64 {

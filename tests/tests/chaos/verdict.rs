@@ -14,6 +14,39 @@ use crate::cluster::Cluster;
 /// How long it may take until all is well again.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// What all nodes have alike in good times: the chain for what leaves the cluster, and the links
+/// but those of pods.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    leaving: BTreeSet<String>,
+    links: BTreeSet<String>,
+}
+
+const LEAVING: &str = "iptables-save -t nat | grep -- '-A PODNET-POSTROUTING' | cat -n";
+const LINKS: &str = "ls /sys/class/net | grep -v ^pn";
+
+impl Standing {
+    /// Takes what the first has, once all have it.
+    pub(crate) fn of(nodes: &[Node<'_>]) -> Self {
+        let standing = Self {
+            leaving: lines(nodes[0], LEAVING),
+            links: lines(nodes[0], LINKS),
+        };
+        assert!(standing.leaving.len() > 1, "{standing:?}");
+        for node in nodes {
+            well(&format!("{} is like the first", node.name()), || {
+                standing.holds(*node)
+            });
+        }
+        standing
+    }
+
+    fn holds(&self, node: Node<'_>) -> Result<(), String> {
+        same("what leaves", &self.leaving, &lines(node, LEAVING))?;
+        same("links", &self.links, &lines(node, LINKS))
+    }
+}
+
 /// Waits until all is well: every node ready with a path to every other, every pod whole and
 /// reachable from everywhere, no address twice, nothing left behind.
 pub(crate) fn all_is_well(cluster: &mut Cluster) {
@@ -28,7 +61,10 @@ pub(crate) fn all_is_well(cluster: &mut Cluster) {
     let mut addresses = BTreeMap::new();
     for (index, node) in nodes.iter().enumerate() {
         let what = format!("{} holds its pods, and nothing else", node.name());
-        let pods = well(&what, || whole(*node, index, &members));
+        let pods = well(&what, || {
+            cluster.standing.holds(*node)?;
+            whole(*node, index, &members)
+        });
         let name = node.name();
         for certain in cluster.certain.get(&index).into_iter().flatten() {
             assert!(
@@ -181,6 +217,8 @@ fn whole(
         172.31.0.0/24 via 172.30.0.9 dev lan proto static";
     let others = others.lines().map(|line| line.trim().to_owned()).collect();
     same("what is of others", &others, &lines(node, SHOW_OTHERS))?;
+    let unfinished = lines(node, "find /var/lib/podnet /run/podnet -name '*.new'");
+    same("unfinished files", &BTreeSet::new(), &unfinished)?;
     let forwarding = lines(node, "cat /proc/sys/net/ipv4/ip_forward");
     same("forwarding", &BTreeSet::from(["1".to_owned()]), &forwarding)?;
     Ok(pods)

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use podnet_lab::{Lab, Node, eventually};
+use serde_json::Value;
 
 use crate::scene::{
     LIMIT, add_pod, ask, builder, cluster, idle, list, nodes, ready, refused, shell, status,
@@ -89,39 +90,58 @@ fn a_host_may_have_many_routes() {
     assert_eq!(foreign(), before);
 }
 
-/// Members whose hosts drop gossip see each other's packets, and no word of each other.
-#[test]
-fn a_firewall_that_drops_gossip_is_told_by_the_port() {
-    let (lab, _) = cluster(2);
-    let [node1, node2] = nodes(&lab);
-    ready(node1, 1);
-    shell(
-        node2,
-        "iptables -I INPUT -p udp --dport 7846 -j DROP; iptables -I OUTPUT -p udp --dport 7846 -j DROP",
-    );
-    let silent = status_where(node1, "a silent peer is a problem", |status| {
-        let mut problems = list(&status["problems"]).iter();
-        problems.any(|problem| text(&problem["message"]).contains("node2"))
+/// Asserts that a node whose packets pass hears nothing of its peer, and names the port.
+#[track_caller]
+fn assert_port_named(node: Node<'_>, peer: Node<'_>) {
+    let of_peer = |problem: &&Value| text(&problem["message"]).contains(&peer.name());
+    let silent = status_where(node, "a silent peer is a problem", |status| {
+        list(&status["problems"]).iter().any(|p| of_peer(&p))
     });
-    let problems = list(&silent["problems"]);
-    let problem = problems
-        .iter()
-        .find(|problem| text(&problem["message"]).contains("node2"))
-        .unwrap();
+    let problem = list(&silent["problems"]).iter().find(of_peer).unwrap();
     assert_eq!(problem["severity"], "warning", "{problem}");
     assert!(
         text(&problem["hint"]).contains("UDP port 7846"),
         "{problem}"
     );
     assert_eq!(silent["peers"][0]["path"], "ok", "packets pass: {silent}");
+}
 
-    shell(
-        node2,
-        "iptables -D INPUT -p udp --dport 7846 -j DROP; iptables -D OUTPUT -p udp --dport 7846 -j DROP",
-    );
-    status_where(node1, "heard again", |status| {
-        list(&status["problems"]).is_empty()
-    });
+/// Members whose hosts drop gossip see each other's packets, and no word of each other. Where it is
+/// dropped one way, the one that is deaf tells.
+#[test]
+fn a_firewall_that_drops_gossip_is_told_by_the_port() {
+    let (lab, _) = cluster(2);
+    let [node1, node2] = nodes(&lab);
+    let heard = || {
+        for node in [node1, node2] {
+            ready(node, 1);
+            status_where(node, "no problem", |status| {
+                list(&status["problems"]).is_empty()
+            });
+        }
+    };
+    for (chains, deaf) in [
+        (
+            &["INPUT", "OUTPUT"][..],
+            &[(node1, node2), (node2, node1)][..],
+        ),
+        (&["INPUT"], &[(node2, node1)]),
+        (&["OUTPUT"], &[(node1, node2)]),
+    ] {
+        heard();
+        let change = |how| {
+            for chain in chains {
+                let rule = format!("{chain} -p udp --dport 7846 -j DROP");
+                shell(node2, &format!("iptables {how} {rule}"));
+            }
+        };
+        change("-I");
+        for (node, peer) in deaf {
+            assert_port_named(*node, *peer);
+        }
+        change("-D");
+    }
+    heard();
 }
 
 #[test]

@@ -9,7 +9,7 @@ use podnet_lab::command::run;
 use podnet_lab::{Lab, Node};
 use sha2::{Digest as _, Sha256};
 
-use crate::scene::{LIMIT, http, idle, nodes, refusal, refused_with, shell};
+use crate::scene::{LIMIT, ctl, http, idle, nodes, refusal, refused_with, shell};
 use crate::unharmed::Unharmed;
 
 /// How far into an error a token may be told: its version.
@@ -220,48 +220,48 @@ fn a_token_in_the_wrong_place_is_not_told() {
     let (lab, token) = two();
     let [member, newcomer] = nodes(&lab);
     let unharmed = [member, newcomer].map(Unharmed::watch);
-    for words in [
-        &["join", &token][..],
-        &["join", &token, "--token", &token],
-        &["join", "192.168.56.11", &token],
-        &["join", "192.168.56.11", "--advertise", &token],
-        &["join", "192.168.56.11", "--node-name", &token],
-        &["join", "192.168.56.11", "--replace", &token],
-        &["join", "192.168.56.11", "--token-file", &token],
-        &["join", "192.168.56.11", "--timeout", &token],
-        &["init", "--pod-cidr", &token],
-        &["init", "--pod-cidr", "10.244.0.0/16", "--node-name", &token],
-        &["init", "--pod-cidr", "10.244.0.0/16", "--advertise", &token],
-        &[
-            "init",
-            "--pod-cidr",
-            "10.244.0.0/16",
-            "--exclude-cidr",
-            &token,
-        ],
-        &[
-            "init",
-            "--pod-cidr",
-            "10.244.0.0/16",
-            "--block-prefix",
-            &token,
-        ],
-        &[
-            "init",
-            "--pod-cidr",
-            "10.244.0.0/16",
-            "--encapsulation",
-            &token,
-        ],
-        &["pod", "add", &token],
-        &["pod", "show", &token],
-        &["token", &token],
-        &["token", "show", &token],
-        &[&token],
+    for (line, code) in [
+        ("join TOKEN", "bad_address"),
+        ("join TOKEN --token TOKEN", "bad_address"),
+        ("join 192.168.56.11 TOKEN", "bad_address"),
+        ("join 192.168.56.11 --advertise TOKEN", "bad_address"),
+        ("join 192.168.56.11 --node-name TOKEN", "bad_name"),
+        ("join 192.168.56.11 --replace TOKEN", "bad_name"),
+        ("join 192.168.56.11 --token-file TOKEN", "usage"),
+        ("join 192.168.56.11 --timeout TOKEN", "usage"),
+        ("init --pod-cidr TOKEN", "bad_cidr"),
+        (
+            "init --pod-cidr 10.244.0.0/16 --node-name TOKEN",
+            "bad_name",
+        ),
+        (
+            "init --pod-cidr 10.244.0.0/16 --advertise TOKEN",
+            "bad_address",
+        ),
+        (
+            "init --pod-cidr 10.244.0.0/16 --exclude-cidr TOKEN",
+            "bad_cidr",
+        ),
+        (
+            "init --pod-cidr 10.244.0.0/16 --block-prefix TOKEN",
+            "bad_cidr",
+        ),
+        (
+            "init --pod-cidr 10.244.0.0/16 --encapsulation TOKEN",
+            "usage",
+        ),
+        ("pod add TOKEN", "bad_name"),
+        ("pod show TOKEN", "bad_name"),
+        ("token TOKEN", "usage"),
+        ("token show TOKEN", "usage"),
+        ("TOKEN", "usage"),
     ] {
+        let line = line.replace("TOKEN", &token);
+        let words: Vec<&str> = line.split_whitespace().collect();
         for node in [member, newcomer] {
-            let output = crate::scene::ctl(node, words, &token).unwrap();
-            assert!([2, 5].contains(&refusal(&output).exit), "{output}");
+            let output = ctl(node, &words, &token).unwrap();
+            let refusal = refusal(&output);
+            assert_eq!((refusal.code.as_str(), refusal.exit), (code, 2), "{output}");
             let told = format!("{}{}", output.stdout, output.stderr);
             assert!(!tells(&told, &token), "{}: {told}", words[0]);
         }

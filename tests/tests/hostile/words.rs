@@ -318,6 +318,44 @@ const ON_AN_IDLE_NODE: &[(&str, &str, i32)] = &[
     ("pod add red", "not_member", 5),
 ];
 
+/// What an idle node refuses before a word that is not UTF-8, one that is very long, and one with
+/// characters that are none to see, with the code and the exit code for each.
+const BEFORE_ANY_WORD: &[(&str, [(&str, i32); 3])] = &[
+    ("pod add", [("usage", 2), ("bad_name", 2), ("bad_name", 2)]),
+    (
+        "pod add red --netns",
+        [("usage", 2), ("usage", 2), ("not_member", 5)],
+    ),
+    ("pod rm", [("usage", 2), ("bad_name", 2), ("bad_name", 2)]),
+    ("pod show", [("usage", 2), ("bad_name", 2), ("bad_name", 2)]),
+    (
+        "init --pod-cidr",
+        [("usage", 2), ("bad_cidr", 2), ("bad_cidr", 2)],
+    ),
+    (
+        "init --pod-cidr 10.244.0.0/16 --node-name",
+        [("usage", 2), ("bad_name", 2), ("bad_name", 2)],
+    ),
+    (
+        "init --pod-cidr 10.244.0.0/16 --advertise",
+        [("usage", 2), ("bad_address", 2), ("bad_address", 2)],
+    ),
+    (
+        "init --pod-cidr 10.244.0.0/16 --exclude-cidr",
+        [("usage", 2), ("bad_cidr", 2), ("bad_cidr", 2)],
+    ),
+    (
+        "join 192.168.56.11 --token",
+        [("usage", 2), ("bad_token", 2), ("bad_token", 2)],
+    ),
+    (
+        "join --token podnet1.x",
+        [("usage", 2), ("bad_address", 2), ("bad_address", 2)],
+    ),
+    ("--timeout", [("usage", 2), ("usage", 2), ("usage", 2)]),
+    ("frobnicate", [("usage", 2), ("usage", 2), ("usage", 2)]),
+];
+
 /// Runs each line, and asserts that all are refused as the table says.
 #[track_caller]
 fn assert_all(table: &[(&str, &str, i32)], run: impl Fn(&[&str]) -> Output) {
@@ -378,27 +416,21 @@ fn words_of_any_bytes_and_any_length_are_refused_in_one_line() {
     let lab = idle(1);
     let [node] = nodes(&lab);
     let unharmed = Unharmed::watch(node);
-    let latin = OsStr::from_bytes(b"caf\xe9");
     let long = "x".repeat(100_000);
-    for words in [
-        &["pod", "add"][..],
-        &["pod", "add", "red", "--netns"],
-        &["pod", "rm"],
-        &["pod", "show"],
-        &["init", "--pod-cidr"],
-        &["init", "--pod-cidr", "10.0.0.0/8", "--node-name"],
-        &["init", "--pod-cidr", "10.0.0.0/8", "--advertise"],
-        &["init", "--pod-cidr", "10.0.0.0/8", "--exclude-cidr"],
-        &["join", "192.168.56.11", "--token"],
-        &["join", "--token", "podnet1.x"],
-        &["--timeout"],
-        &["frobnicate"],
-    ] {
-        for last in [latin, OsStr::new(&long), OsStr::new("a\nb\u{1b}[31m")] {
-            let words = ["-o", "json"].iter().chain(words).map(OsStr::new);
-            let output = node.ctl(words.chain([last])).unwrap();
+    let any = [
+        OsStr::from_bytes(b"caf\xe9"),
+        OsStr::new(&long),
+        OsStr::new("a\nb\u{1b}[31m"),
+    ];
+    let mut wrong = String::new();
+    for (words, expected) in BEFORE_ANY_WORD {
+        for (last, expected) in any.iter().zip(expected) {
+            let before = ["-o", "json"].into_iter().chain(words.split_whitespace());
+            let output = node.ctl(before.map(OsStr::new).chain([*last])).unwrap();
             let refusal = refusal(&output);
-            assert!([2, 5].contains(&refusal.exit), "{output}");
+            if (refusal.code.as_str(), refusal.exit) != *expected {
+                wrong += &format!("{words}: {output}\n");
+            }
             assert!(
                 refusal.message.len() < 1000,
                 "{} bytes",
@@ -407,6 +439,7 @@ fn words_of_any_bytes_and_any_length_are_refused_in_one_line() {
             assert!(!output.stderr.contains('\u{1b}'), "{output}");
         }
     }
+    assert!(wrong.is_empty(), "{wrong}");
     unharmed.assert("words of any bytes");
 }
 

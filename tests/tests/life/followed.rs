@@ -1,8 +1,9 @@
 //! What shows that a node is followed to another address.
 
 use std::net::Ipv4Addr;
+use std::time::Instant;
 
-use podnet_lab::{Lab, Node, eventually};
+use podnet_lab::{Lab, Node, in_time};
 
 use crate::scene::{LIMIT, add_pod, block, list, nodes, ready, status_where};
 use crate::underlay::{FOLLOWED, kernel_routes, problems, told, within};
@@ -32,13 +33,31 @@ pub(crate) fn hosts<'lab, const N: usize>(lab: &'lab Lab) -> [Host<'lab>; N] {
     hosts
 }
 
-/// Asserts that the peers of a node which has this address now have followed it: by their routes,
-/// by packets both ways, and by what they tell.
+/// Asserts that the peers of a node which has got this address since then follow it in time, and
+/// that all of them tell so.
 #[track_caller]
-pub(crate) fn assert_followed(moved: Host<'_>, address: Ipv4Addr, peers: &[Host<'_>]) {
+pub(crate) fn assert_followed(
+    since: Instant,
+    moved: Host<'_>,
+    address: Ipv4Addr,
+    peers: &[Host<'_>],
+) {
+    assert_reached(since, moved, address, peers);
+    assert_told(moved.node, address, peers);
+}
+
+/// Asserts that the peers of a node which has got this address since then follow it in time: by
+/// their routes, and by packets both ways.
+#[track_caller]
+pub(crate) fn assert_reached(
+    since: Instant,
+    moved: Host<'_>,
+    address: Ipv4Addr,
+    peers: &[Host<'_>],
+) {
     let what = format!("{} at {address}", moved.node.name());
     let route = format!("{} {address} eth0", block(moved.node));
-    eventually(FOLLOWED, &what, || {
+    in_time(since, FOLLOWED, &what, || {
         for peer in peers {
             let routes = kernel_routes(peer.node);
             if !routes.contains(&route) {
@@ -50,7 +69,6 @@ pub(crate) fn assert_followed(moved: Host<'_>, address: Ipv4Addr, peers: &[Host<
         Ok(())
     })
     .unwrap();
-    assert_told(moved.node, address, peers);
 }
 
 /// Asserts that a node and its peers tell that it has this address.

@@ -34,18 +34,24 @@ fn a_frozen_agent_disturbs_nobody_and_catches_up() {
 
     node2.stop().unwrap();
     let since = Instant::now();
-    status_where(node1, "node2 is given up", |status| {
-        let peers = list(&status["peers"]);
-        let node2 = peers.iter().find(|peer| peer["name"] == "node2").unwrap();
-        // Packets still come and go.
-        node2["live"] == false && node2["path"] == "ok"
-    });
+    let monitors = [node1, node3].map(|node| (node.name(), Monitor::start(node)));
+    for node in [node1, node3] {
+        status_where(node, "node2 is given up", |status| {
+            let peers = list(&status["peers"]);
+            let node2 = peers.iter().find(|peer| peer["name"] == "node2").unwrap();
+            // Packets still come and go.
+            node2["live"] == false && node2["path"] == "ok"
+        });
+    }
+    for (name, monitor) in monitors {
+        monitor.assert_silent(&format!("{name}, from the start of the freeze on"));
+    }
     // The others go on without it.
     ask(node3, &["--yes", "leave"]);
     node4.join(&invitation, node1).unwrap();
     let green = add_pod(node4, "green");
     node1.pod("red").ping(green).unwrap();
-    let monitor = Monitor::start(node1);
+    let monitors = [node1, node4].map(|node| (node.name(), Monitor::start(node)));
     eventually(2 * FROZEN, "a minute", || {
         let left = FROZEN.saturating_sub(since.elapsed());
         if left.is_zero() {
@@ -67,7 +73,9 @@ fn a_frozen_agent_disturbs_nobody_and_catches_up() {
         ready(node, 2);
     }
     node2.pod("blue").ping(green).unwrap();
-    monitor.assert_silent("node1, from amid the freeze on");
+    for (name, monitor) in monitors {
+        monitor.assert_silent(&format!("{name}, from amid the freeze on"));
+    }
     stream.assert_lossless();
     for ping in pings {
         ping.goes_on();

@@ -1,9 +1,15 @@
 //! Nodes that get another address, or the same on another interface, while they run.
 
+use std::time::Instant;
+
+use podnet_lab::in_time;
+
 use crate::flow::Ping;
-use crate::followed::{Host, assert_followed, assert_told, hosts};
+use crate::followed::{Host, assert_followed, assert_reached, assert_told, hosts};
 use crate::scene::{LIMIT, add_pod, ask, block, nodes, ready, shell, status, text};
-use crate::underlay::{kernel_routes, plug, readdress, underlay, users_cluster, users_lab, within};
+use crate::underlay::{
+    FOLLOWED, kernel_routes, plug, readdress, underlay, users_cluster, users_lab, within,
+};
 
 #[test]
 fn another_address_is_followed_at_once_and_for_good() {
@@ -26,16 +32,20 @@ fn another_address_is_followed_at_once_and_for_good() {
         ip address add 192.168.56.22/24 dev eth0
         ip address del 192.168.56.12/24 dev eth0
         ip route replace default via 192.168.56.1";
+    let since = Instant::now();
     shell(node2, script);
-    assert_followed(two, underlay(22), &[one, three]);
+    assert_followed(since, two, underlay(22), &[one, three]);
     // The old one goes, then the new one comes.
+    let since = Instant::now();
     readdress(node2, "eth0", underlay(32));
-    assert_followed(two, underlay(32), &[one, three]);
+    assert_followed(since, two, underlay(32), &[one, three]);
     // Without the founder nothing can be decided.
+    let since = Instant::now();
     readdress(node1, "eth0", underlay(21));
-    assert_followed(one, underlay(21), &[two, three]);
+    assert_followed(since, one, underlay(21), &[two, three]);
+    let since = Instant::now();
     readdress(node3, "eth0", underlay(23));
-    assert_followed(three, underlay(23), &[one, two]);
+    assert_followed(since, three, underlay(23), &[one, two]);
 
     // Nobody is where it was when it joined: they find each other by what is on their disks.
     let before = [node1, node2, node3].map(kernel_routes);
@@ -72,8 +82,9 @@ fn an_address_that_moves_to_another_interface_is_followed() {
         ip link set br0 mtu 1400 up
         ip address add 192.168.56.12/24 dev br0
         ip route replace default via 192.168.56.1";
+    let since = Instant::now();
     shell(two.node, script);
-    assert_followed(two, underlay(12), &[one, three]);
+    assert_followed(since, two, underlay(12), &[one, three]);
     let own = format!("{} 192.168.56.11 br0", block(one.node));
     assert!(kernel_routes(two.node).contains(&own));
     // Packets are as large as the interface lets out.
@@ -88,8 +99,9 @@ fn an_address_that_moves_to_another_interface_is_followed() {
     let script = "ip link del br0
         ip address add 192.168.56.12/24 dev eth0
         ip route replace default via 192.168.56.1";
+    let since = Instant::now();
     shell(two.node, script);
-    assert_followed(two, underlay(12), &[one, three]);
+    assert_followed(since, two, underlay(12), &[one, three]);
     assert!(kernel_routes(two.node).contains(&own.replace("br0", "eth0")));
     within(LIMIT, "the pod's MTU", &"1500\n".to_owned(), || {
         device("ip netns exec pod")
@@ -105,9 +117,10 @@ fn an_address_that_moves_to_another_network_card_is_followed() {
     let flow = Ping::start(&two.node.place(), one.pod);
     for (to, from) in [("eth1", "eth0"), ("eth0", "eth1"), ("eth1", "eth0")] {
         let script = format!("ip address flush dev {from} scope global; ip link set {from} down");
+        let since = Instant::now();
         shell(two.node, &script);
         readdress(two.node, to, underlay(12));
-        assert_followed(two, underlay(12), &[one, three]);
+        assert_followed(since, two, underlay(12), &[one, three]);
         let own = format!("{} 192.168.56.11 {to}", block(one.node));
         assert!(kernel_routes(two.node).contains(&own));
         flow.goes_on();
@@ -120,31 +133,35 @@ fn another_interface_with_another_address_is_followed() {
     let [one, two, three] = hosts(&lab);
     plug(&lab, two.node, "eth1");
     // The old one keeps its address, but nothing goes that way any more.
+    let since = Instant::now();
     shell(two.node, "ip link set eth0 down");
     readdress(two.node, "eth1", underlay(42));
-    assert_followed(two, underlay(42), &[one, three]);
+    assert_followed(since, two, underlay(42), &[one, three]);
     let own = format!("{} 192.168.56.11 eth1", block(one.node));
     assert!(kernel_routes(two.node).contains(&own));
 
     // The old one is back; it has the address that it had, and the new one goes.
+    let since = Instant::now();
     shell(
         two.node,
         "ip link set eth0 up; ip link del eth1; ip route replace default via 192.168.56.1",
     );
-    assert_followed(two, underlay(12), &[one, three]);
+    assert_followed(since, two, underlay(12), &[one, three]);
 }
 
 #[test]
 fn two_nodes_that_swap_their_addresses_are_followed() {
     let lab = users_cluster(3);
     let [one, two, three] = hosts(&lab);
+    let since = Instant::now();
     for (node, address) in [(two.node, 13), (three.node, 12)] {
         shell(node, "ip address flush dev eth0 scope global");
         readdress(node, "eth0", underlay(address));
     }
-    assert_followed(two, underlay(13), &[one]);
-    assert_followed(three, underlay(12), &[one, two]);
-    assert_told(two.node, underlay(13), &[three]);
+    assert_reached(since, two, underlay(13), &[one, three]);
+    assert_reached(since, three, underlay(12), &[one, two]);
+    assert_told(two.node, underlay(13), &[one, three]);
+    assert_told(three.node, underlay(12), &[one, two]);
 }
 
 /// Each of them asks for the other at an address that is its own.
@@ -152,11 +169,12 @@ fn two_nodes_that_swap_their_addresses_are_followed() {
 fn the_only_two_nodes_that_swap_their_addresses_find_each_other() {
     let lab = users_cluster(2);
     let [one, two] = hosts(&lab);
+    let since = Instant::now();
     for (node, address) in [(one.node, 12), (two.node, 11)] {
         shell(node, "ip address flush dev eth0 scope global");
         readdress(node, "eth0", underlay(address));
     }
+    in_time(since, FOLLOWED, "packets", || one.ping(&two)).unwrap();
     assert_told(one.node, underlay(12), &[two]);
     assert_told(two.node, underlay(11), &[one]);
-    within(LIMIT, "packets", &Ok(()), || one.ping(&two));
 }

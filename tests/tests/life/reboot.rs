@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use podnet_lab::{Lab, Mtu, Node, eventually};
+use podnet_lab::{Lab, Mtu, Node, eventually, in_time};
 use serde_json::{Value, json};
 
 use crate::flow::Ping;
@@ -54,12 +54,8 @@ fn assert_back(lab: &Lab, rebooted: &[Node<'_>]) {
         .collect();
     let powered_off = Instant::now();
     lab.reboot(rebooted).unwrap();
-    let back = |node: &Node<'_>| {
-        let left = BACK.saturating_sub(powered_off.elapsed());
-        let what = format!("{} is back", node.name());
-        eventually(left, &what, || held(*node, peers)).unwrap()
-    };
-    let now: Vec<_> = rebooted.iter().map(back).collect();
+    let back = || -> Result<Vec<_>, _> { rebooted.iter().map(|node| held(*node, peers)).collect() };
+    let now = in_time(powered_off, BACK, "all are back", back).unwrap();
     for ((node, now), (pods, old_block, data_path)) in rebooted.iter().zip(now).zip(before) {
         assert_eq!(now, data_path, "{}", node.name());
         assert_eq!(block(*node), old_block);

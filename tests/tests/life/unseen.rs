@@ -1,6 +1,8 @@
 //! Nodes that get another address while nobody sees it, or while nothing tells which one it is.
 
-use crate::followed::{Host, assert_followed, assert_told, hosts};
+use std::time::Instant;
+
+use crate::followed::{Host, assert_followed, assert_reached, assert_told, hosts};
 use crate::scene::{
     LIMIT, add_pod, ask, list, nodes, ready, refused_with, shell, status_where, text,
 };
@@ -17,9 +19,12 @@ fn a_member_that_was_down_finds_those_that_have_moved_meanwhile() {
         readdress(host.node, "eth0", underlay(address));
         assert_told(host.node, underlay(address), &[other]);
     }
+    let since = Instant::now();
     two.node.start().unwrap();
-    assert_followed(one, underlay(21), &[two, three]);
-    assert_followed(three, underlay(23), &[one, two]);
+    assert_reached(since, one, underlay(21), &[two, three]);
+    assert_reached(since, three, underlay(23), &[one, two]);
+    assert_told(one.node, underlay(21), &[two, three]);
+    assert_told(three.node, underlay(23), &[one, two]);
 
     // It moves itself, and nobody sees it.
     two.node.kill().unwrap();
@@ -28,8 +33,9 @@ fn a_member_that_was_down_finds_those_that_have_moved_meanwhile() {
     status_where(two.node, "the address is missed", |status| {
         status["problems"][0]["code"] == "bad_address"
     });
+    let since = Instant::now();
     readdress(two.node, "eth0", underlay(22));
-    assert_followed(two, underlay(22), &[one, three]);
+    assert_followed(since, two, underlay(22), &[one, three]);
     // With a reboot a host may come back elsewhere: here where it was at first.
     two.node.reboot().unwrap();
     ready(two.node, 2);
@@ -51,8 +57,9 @@ fn an_address_that_a_node_has_left_is_good_for_another_and_for_itself_again() {
         pod: add_pod(node, "pod"),
     });
     ready(node1, 1);
+    let since = Instant::now();
     readdress(node2, "eth0", underlay(22));
-    assert_followed(two, underlay(22), &[one]);
+    assert_followed(since, two, underlay(22), &[one]);
     readdress(node3, "eth0", underlay(12));
     node3.join(&invitation, node1).unwrap();
     let pod = add_pod(node3, "pod");
@@ -65,10 +72,10 @@ fn an_address_that_a_node_has_left_is_good_for_another_and_for_itself_again() {
     shell(node3, "ip address flush dev eth0 scope global");
     readdress(node2, "eth0", underlay(12));
     node2.join(&invitation, node1).unwrap();
+    let since = Instant::now();
     let pod = add_pod(node2, "pod");
     let two = Host { pod, ..two };
-    assert_told(node2, underlay(12), &[one]);
-    assert_followed(two, underlay(12), &[one]);
+    assert_followed(since, two, underlay(12), &[one]);
 }
 
 #[test]

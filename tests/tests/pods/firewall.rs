@@ -2,7 +2,7 @@
 
 use podnet_lab::{Lab, Node, eventually};
 
-use super::stage::{LIMIT, add, address, attempt, cluster, passes, shell};
+use super::stage::{LIMIT, add, address, attempt, cluster, first, passes, shell, show};
 
 /// Pods of one node, of two nodes, and the internet reach each other, under the right addresses.
 fn assert_reachable(lab: &Lab) {
@@ -73,12 +73,22 @@ fn pods_pass_where_forwarding_is_dropped_later() {
     }
 }
 
+/// How many packets podnet's rules have let through to or from pods.
+fn accepted(node: Node<'_>) -> u64 {
+    let rules = shell(node, "iptables-nft -nvxL PODNET-FORWARD | grep -w ACCEPT");
+    let packets = rules.lines().map(|rule| {
+        let count = rule.split_whitespace().next().unwrap();
+        count.parse::<u64>().unwrap()
+    });
+    packets.sum()
+}
+
 /// Docker and Kubernetes set it; then frames between the ports of a bridge meet the IP rules.
 #[test]
 fn bridged_frames_that_meet_the_ip_rules_stay_as_they_are() {
     let lab = cluster(2);
+    let parameter = "/proc/sys/net/bridge/bridge-nf-call-iptables";
     for node in lab.nodes() {
-        let parameter = "/proc/sys/net/bridge/bridge-nf-call-iptables";
         let set = attempt(node, &format!("echo 1 > {parameter}"));
         assert!(set.ok(), "the kernel's module br_netfilter: {set}");
         restrict(node, "iptables-nft");
@@ -86,4 +96,18 @@ fn bridged_frames_that_meet_the_ip_rules_stay_as_they_are() {
         passes(node, 2);
     }
     assert_reachable(&lab);
+    for node in lab.nodes() {
+        assert_eq!(shell(node, &format!("cat {parameter}")), "1\n");
+    }
+    // What goes between pods of one node meets the rules, and does so for no other reason.
+    let node = first(&lab);
+    let red = address(&show(node, "red"));
+    let met = || {
+        let before = accepted(node);
+        node.pod("green").ping(red).unwrap();
+        accepted(node) > before
+    };
+    assert!(met());
+    shell(node, &format!("echo 0 > {parameter}"));
+    assert!(!met());
 }

@@ -93,7 +93,8 @@ fn successor(told: Ipv4Addr, guessed: bool, underlay: Underlay<'_>) -> Option<Su
         return match candidates(underlay.addresses)[..] {
             [(only, _)] if !has(underlay.addresses, told) => Some(Successor {
                 address: only,
-                guessed: true,
+                // Where a peer was before the two swapped their addresses, peers reach this host.
+                guessed: underlay.ways.get(&only.into()) != Some(&UnderlayPath::Local),
             }),
             [..] => None,
         };

@@ -145,9 +145,22 @@ fn without_peers_on_the_link_only_the_last_address_is_taken() {
     assert_eq!(judged(&[], &[]), None);
     let ways = [routed(12, Ipv4Addr::new(198, 51, 100, 21))];
     assert_eq!(judged(std::slice::from_ref(&new), &ways), only);
-    // Two nodes that swap their addresses.
-    let local = (ip(12).into(), UnderlayPath::Local);
-    assert_eq!(judged(&[new], &[local]), only);
+    assert_eq!(
+        judged(&[new], &[(ip(12).into(), UnderlayPath::Local)]),
+        only
+    );
+}
+
+#[test]
+fn the_address_that_a_peer_had_is_no_guess() {
+    let swapped = address("192.0.2.12/24", ETH0);
+    let ways = BTreeMap::from([(ip(12).into(), UnderlayPath::Local)]);
+    let underlay = Underlay {
+        addresses: std::slice::from_ref(&swapped),
+        ways: &ways,
+    };
+    let verdict = Follower::default().judge(at(0), TOLD, underlay);
+    assert_eq!(verdict, Verdict::Waits(at(500)));
 }
 
 #[test]
