@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use podnet_lab::{Lab, Node, eventually};
+use podnet_lab::{Lab, Node, eventually, in_time};
 use serde_json::Value;
 
 use crate::picture::Picture;
@@ -182,7 +182,7 @@ impl Scene {
         let before = look();
         tamper();
         let began = Instant::now();
-        let repaired = eventually(SOON, what, || before.same(&look()));
+        let repaired = in_time(began, SOON, what, || before.same(&look()));
         if let Err(error) = repaired {
             panic!("{error}\n{}", self.node().log());
         }
