@@ -163,9 +163,10 @@ fn assert_refused<A: AsRef<OsStr>>(node: Node<'_>, words: &[A], exit: i32, what:
 
 /// The node with all that lies in the tests' place.
 fn snapshot(node: Node<'_>) -> (Snapshot, String) {
-    // The tests write the configuration file again and again: its time is theirs.
+    // The tests write configuration files again and again: their times and the folder's are theirs.
     let place = format!(
-        "cd {PLACE} && find . ! -name podnetd.toml -ls && cat podnetd.toml file others/file"
+        "cd {PLACE} && stat -c '%A %U %G' . && find . -mindepth 1 ! -name podnetd.toml -ls && \
+         cat podnetd.toml file others/file"
     );
     (Snapshot::whole(node), shell(node, &place))
 }
