@@ -8,8 +8,8 @@ use podnet_proto::{ApiError, ErrorCode};
 use super::leave::restore_sysctls;
 use super::{error, lock};
 use crate::config::Config;
-use crate::dataplane::Dataplane;
 use crate::dataplane::linux::Linux;
+use crate::dataplane::{Dataplane, ObserveError};
 use crate::pods::detach;
 use crate::store::{Identity, RunDir, StateDir, StoreError, reset_identity};
 
@@ -51,7 +51,10 @@ pub async fn cleanup(config: &Config, purge: bool) -> Result<Cleaned, ApiError> 
     let run_dir =
         RunDir::open(config.run_dir.clone(), identity.node()).map_err(|e| error::store(&e))?;
     let mut cleaned = Cleaned::default();
-    clear_kernel(&dataplane, Some(&run_dir), &mut cleaned).await?;
+    let failed = clear_kernel(&dataplane, Some(&run_dir), &mut cleaned).await;
+    if let Some(first) = failed.into_iter().next() {
+        return Err(first);
+    }
     run_dir.clear().map_err(|e| error::store(&e))?;
     if purge {
         cleaned.reset_identity(config)?;
@@ -65,29 +68,36 @@ pub async fn cleanup(config: &Config, purge: bool) -> Result<Cleaned, ApiError> 
 }
 
 /// Takes back from the kernel what this node has put there. Which namespaces it made, and what
-/// kernel parameters were before, only its run directory tells.
+/// kernel parameters were before, only its run directory tells. What fails hinders nothing else;
+/// returns why.
 async fn clear_kernel(
     dataplane: &dyn Dataplane,
     run_dir: Option<&RunDir>,
     cleaned: &mut Cleaned,
-) -> Result<(), ApiError> {
+) -> Vec<ApiError> {
+    let mut failed = Vec::new();
     let pods = run_dir.map_or_else(|| Ok(BTreeMap::new()), RunDir::pods);
-    for (name, record) in pods.map_err(|e| error::store(&e))? {
-        detach(dataplane, &record.link)
-            .await
-            .map_err(|e| error::op(&e))?;
-        cleaned.removed.push(format!("pod {name}"));
+    let pods = pods.unwrap_or_else(|store_error| {
+        failed.push(error::store(&store_error));
+        BTreeMap::new()
+    });
+    for (name, record) in pods {
+        match detach(dataplane, &record.link).await {
+            Ok(()) => cleaned.removed.push(format!("pod {name}")),
+            Err(op_error) => failed.push(error::op(&op_error)),
+        }
     }
-    remove_all(dataplane, cleaned).await?;
+    failed.extend(remove_all(dataplane, cleaned).await);
     if let Some(run_dir) = run_dir {
         let left = restore_sysctls(dataplane, run_dir).await;
         cleaned.left.extend(left);
     }
-    Ok(())
+    failed
 }
 
-/// Makes the kernel hold nothing of podnet's.
-async fn remove_all(dataplane: &dyn Dataplane, cleaned: &mut Cleaned) -> Result<(), ApiError> {
+/// Makes the kernel hold nothing of podnet's, as far as that is possible. Returns why it is not.
+async fn remove_all(dataplane: &dyn Dataplane, cleaned: &mut Cleaned) -> Vec<ApiError> {
+    let mut failed = Vec::new();
     let scope = Scope {
         bridge: true,
         host_ends: true,
@@ -95,18 +105,23 @@ async fn remove_all(dataplane: &dyn Dataplane, cleaned: &mut Cleaned) -> Result<
         firewall: true,
         ..Scope::default()
     };
-    let mut observed = match dataplane.observe(&scope).await {
-        // Without iptables there are no rules of podnet's either.
-        Err(crate::dataplane::ObserveError::MissingBinary { .. }) => {
+    let observed = match dataplane.observe(&scope).await {
+        Ok(observed) => Ok(observed),
+        Err(observe_error) => {
+            // Without iptables there are no rules of podnet's either.
+            if !matches!(observe_error, ObserveError::MissingBinary { .. }) {
+                failed.push(error::observe(&observe_error));
+            }
             let scope = Scope {
                 firewall: false,
                 ..scope
             };
             dataplane.observe(&scope).await
         }
-        observed => observed,
-    }
-    .map_err(|e| error::observe(&e))?;
+    };
+    let Ok(mut observed) = observed.map_err(|e| failed.push(error::observe(&e))) else {
+        return failed;
+    };
     if let Some(Place::Foreign(found)) = &observed.bridge {
         cleaned.left.push(format!("link podnet0: {found}"));
         observed.bridge = None;
@@ -117,19 +132,22 @@ async fn remove_all(dataplane: &dyn Dataplane, cleaned: &mut Cleaned) -> Result<
     let plan = diff(&Desired::default(), &observed);
     let results = dataplane.apply(&plan.ops).await;
     for (op, result) in plan.ops.iter().zip(results) {
-        result.map_err(|e| error::op(&e))?;
-        cleaned.removed.push(op.to_string());
+        match result {
+            Ok(()) => cleaned.removed.push(op.to_string()),
+            Err(op_error) => failed.push(error::op(&op_error)),
+        }
     }
-    Ok(())
+    failed
 }
 
 /// Throws away identity and membership, and what they have put into the kernel: the next start
 /// makes this node another one.
 ///
-/// It is the cure of damaged files too: what those alone can tell is left in the kernel, and named.
+/// It is the cure of damaged files too: what those alone can tell is left in the kernel, and named,
+/// and so is what the kernel does not give back.
 ///
 /// # Errors
-/// When an agent runs on the state directory, or the kernel or the file system refuses.
+/// When an agent runs on the state directory, or the file system refuses.
 pub async fn reset(config: &Config) -> Result<Cleaned, ApiError> {
     let mut cleaned = Cleaned::default();
     // What leads to nothing is none; what can lead to nothing, locking refuses.
@@ -145,7 +163,9 @@ pub async fn reset(config: &Config) -> Result<Cleaned, ApiError> {
         ));
         None
     });
-    clear_kernel(&dataplane, run_dir.as_ref(), &mut cleaned).await?;
+    let failed = clear_kernel(&dataplane, run_dir.as_ref(), &mut cleaned).await;
+    let failed = failed.into_iter().map(|api_error| api_error.message);
+    cleaned.left.extend(failed);
     cleaned.reset_identity(config)?;
     Ok(cleaned)
 }

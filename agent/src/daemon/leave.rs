@@ -22,14 +22,14 @@ impl Agent {
         let Some(membership) = &self.membership else {
             return Ok(self.status());
         };
+        if membership.machine.is_last_voter() && !membership.is_leaving() {
+            return Err(ApiError::new(
+                ErrorCode::NoQuorum,
+                "leave: this node is the only voter, and other nodes are members",
+            )
+            .hint("let the other nodes leave first"));
+        }
         if !self.is_leaving() {
-            if membership.machine.is_last_voter() {
-                return Err(ApiError::new(
-                    ErrorCode::NoQuorum,
-                    "leave: this node is the only voter, and other nodes are members",
-                )
-                .hint("let the other nodes leave first"));
-            }
             let pods: Vec<PodName> = self.pods.records.keys().cloned().collect();
             if !pods.is_empty() && !request.remove_pods {
                 let names: Vec<&str> = pods.iter().map(PodName::as_str).collect();
@@ -70,10 +70,9 @@ impl Agent {
     }
 
     pub(super) fn is_leaving(&self) -> bool {
-        self.membership.as_ref().is_some_and(|membership| {
-            membership.leave_requested
-                || matches!(membership.state, ClaimState::Leaving | ClaimState::Gone)
-        })
+        self.membership
+            .as_ref()
+            .is_some_and(|membership| membership.leave_requested || membership.is_leaving())
     }
 
     /// Gives the block back, once the last pod is gone.
@@ -81,8 +80,9 @@ impl Agent {
         let Some(membership) = &mut self.membership else {
             return;
         };
-        if membership.leave_requested && membership.machine.is_last_voter() {
-            tracing::warn!("not leaving: another node has joined, and this one is the only voter");
+        let begun = membership.is_leaving();
+        if membership.leave_requested && !begun && membership.machine.is_last_voter() {
+            tracing::warn!("not leaving: others have joined, and this is the only voter");
             membership.leave_requested = false;
         }
         if membership.leave_requested && self.pods.records.is_empty() {

@@ -77,6 +77,11 @@ impl Membership {
         self.machine.ledger()
     }
 
+    /// Whether the claim machine gives the block back, or has.
+    pub(super) const fn is_leaving(&self) -> bool {
+        matches!(self.state, ClaimState::Leaving | ClaimState::Gone)
+    }
+
     /// The range of the block that the node uses.
     pub(super) fn block(&self) -> Option<Ipv4Network> {
         self.block_range(self.using?)

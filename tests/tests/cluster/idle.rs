@@ -201,6 +201,46 @@ fn a_reset_names_what_only_damaged_files_could_tell() {
     before.assert_same(&Snapshot::kernel(node), "a reset over a damaged file");
 }
 
+/// Whoever needs another identity gets it, whatever the rest of the host is like.
+#[test]
+fn a_reset_gets_through_and_names_what_stays() {
+    let lab = idle(1);
+    let [node] = nodes(&lab);
+    ask(node, &["init", "--pod-cidr", "10.244.0.0/16"]);
+    for pod in ["pink", "red"] {
+        add_pod(node, pod);
+    }
+    let id = status(node)["node"]["id"].clone();
+    node.term().unwrap();
+    shell(
+        node,
+        "ip netns del pink; touch /run/netns/pink; mkdir /etc/podnet/bin; \
+         ln -s /bin/false /etc/podnet/bin/iptables-save",
+    );
+    let reset = shell(
+        node,
+        "PATH=/etc/podnet/bin:$PATH; podnetd reset --new-identity",
+    );
+    for what in [
+        "left: ",
+        "/run/netns/pink",
+        "iptables-save",
+        "removed: pod red",
+    ] {
+        assert!(reset.contains(what), "{what}: {reset}");
+    }
+    assert_eq!(
+        shell(node, "ls /run/netns; ls -d /sys/class/net/podnet0 || true"),
+        "pink\n"
+    );
+
+    assert!(podnetd(node, &["cleanup", "--yes"]).ok());
+    let rules = shell(node, "iptables-save | grep PODNET || true");
+    assert_eq!(rules, "", "they go once iptables works");
+    node.start().unwrap();
+    assert_ne!(status(node)["node"]["id"], id);
+}
+
 #[test]
 fn an_agent_tells_systemd_when_it_is_ready_and_when_it_stops() {
     let directory = tempfile::tempdir().unwrap();

@@ -59,7 +59,10 @@ impl Agent {
     /// Goes on with the pods that were asked for before the node's bridge stood.
     pub(in crate::daemon) fn add_early_pods(&mut self) {
         for (request, answer) in std::mem::take(&mut self.pods.early) {
-            self.add_pod(&request, answer);
+            // Whoever has given up does not expect a pod.
+            if !answer.is_closed() {
+                self.add_pod(&request, answer);
+            }
         }
     }
 
