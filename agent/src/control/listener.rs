@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -34,6 +34,10 @@ const READ_AHEAD: usize = 16 * 1024;
 
 /// How long a connection may take to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long to wait for whoever listens in the socket's place: the kernel may not be done yet with
+/// an agent that was killed.
+const LAST_BREATH: Duration = Duration::from_secs(1);
 
 /// Why the control socket cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +75,7 @@ impl Listener {
     ///
     /// # Errors
     /// When something else is in its place, or the file system refuses.
-    pub fn bind(path: &Path) -> Result<Self, ListenError> {
+    pub async fn bind(path: &Path) -> Result<Self, ListenError> {
         let failed = |verb| {
             let path = path.to_owned();
             move |source| ListenError::Io { verb, path, source }
@@ -79,7 +83,14 @@ impl Listener {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(failed("create the directory of"))?;
         }
-        if is_left_behind(path)? {
+        let began = Instant::now();
+        while look_at(path)? == Found::Listener {
+            if began.elapsed() >= LAST_BREATH {
+                return Err(taken(path, "a socket that somebody listens on"));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        if look_at(path)? == Found::LeftBehind {
             fs::remove_file(path).map_err(failed("replace"))?;
         }
         let socket = UnixListener::bind(path).map_err(failed("bind"))?;
@@ -122,23 +133,33 @@ impl Listener {
     }
 }
 
-/// Whether a socket that nobody listens on is in the place of the new one.
-fn is_left_behind(path: &Path) -> Result<bool, ListenError> {
-    let taken = |what| {
-        Err(ListenError::Taken {
-            path: path.to_owned(),
-            what,
-        })
-    };
+/// What is in the place of the new socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    /// A socket that nobody listens on.
+    LeftBehind,
+    /// A socket that somebody listens on.
+    Listener,
+}
+
+fn taken(path: &Path, what: &'static str) -> ListenError {
+    ListenError::Taken {
+        path: path.to_owned(),
+        what,
+    }
+}
+
+fn look_at(path: &Path) -> Result<Found, ListenError> {
     match fs::symlink_metadata(path) {
         Ok(metadata) if !metadata.file_type().is_socket() => {
-            taken("something that podnet did not make")
+            Err(taken(path, "something that podnet did not make"))
         }
         Ok(_) => match std::os::unix::net::UnixStream::connect(path) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(true),
-            Ok(_) | Err(_) => taken("a socket that somebody listens on"),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(Found::LeftBehind),
+            Ok(_) | Err(_) => Ok(Found::Listener),
         },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
         Err(source) => Err(ListenError::Io {
             verb: "look at",
             path: path.to_owned(),

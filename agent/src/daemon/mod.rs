@@ -92,7 +92,9 @@ pub async fn run(config: Config) -> Result<(), ApiError> {
         )
         .hint("run podnetd with the capability CAP_NET_RAW")
     })?;
-    let listener = Listener::bind(&config.socket).map_err(|e| error::listen(&e))?;
+    let listener = Listener::bind(&config.socket)
+        .await
+        .map_err(|e| error::listen(&e))?;
     let boot = match known {
         Some(boot) => boot,
         // The last agent may have been killed when it had given its boot back and not drawn another.
