@@ -13,8 +13,8 @@ use podnet_lab::{Lab, Node};
 use crate::stage::{LIMIT, add, cluster, first, shell};
 
 /// System calls by which the agent looks at files and the kernel, or changes them. What it waits
-/// by depends on who happens to be awake.
-const WORK: &str = "openat,read,write,sendto,sendmsg,recvfrom,recvmsg,mount,umount2,unshare,setns,\
+/// by, and wakes its threads by (`write`), depends on who happens to be awake.
+const WORK: &str = "openat,read,sendto,sendmsg,recvfrom,recvmsg,mount,umount2,unshare,setns,\
                     rename,unlink,statx,clone3,socket,ioctl";
 
 /// How many pods are added while calls are counted.

@@ -24,9 +24,17 @@ fn the_bridge() {
     scene.put_back(down, said(update, "down", By::Unknown));
     // Set up again, before the agent looks, it has lost its neighbours.
     let neighbour = format!("set neighbour {}", address(&scene.red));
-    scene.put_back(
-        "printf 'link set podnet0 down\\nlink set podnet0 up\\n' | ip -batch -",
+    scene.put_back_after(
+        "down and up",
         said(&neighbour, "nothing", By::Unknown),
+        || {
+            scene.node().stop().unwrap();
+            shell(
+                scene.node(),
+                "ip link set podnet0 down; ip link set podnet0 up",
+            );
+            scene.node().cont().unwrap();
+        },
     );
     scene.put_back(
         "ip link set podnet0 address 02:00:00:00:00:09",
