@@ -159,7 +159,7 @@ fn clusters() -> (Lab, Vec<Vec<u8>>, Vec<Vec<u8>>) {
     };
     let (ours, foreign) = (of([all[0], all[1]]), of([all[3], all[4]]));
     assert!(
-        ours.len() > 20 && foreign.len() > 20,
+        ours.len() > 10 && foreign.len() > 10,
         "{} {}",
         ours.len(),
         foreign.len()
