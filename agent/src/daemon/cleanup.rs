@@ -13,7 +13,7 @@ use crate::dataplane::{Dataplane, ObserveError};
 use crate::pods::detach;
 use crate::store::{Identity, RunDir, StateDir, StoreError, reset_identity};
 
-/// What [`cleanup`] did, for the user.
+/// What [`cleanup`] or [`reset`] did, for the user.
 #[derive(Debug, Default)]
 pub struct Cleaned {
     /// What it removed.
