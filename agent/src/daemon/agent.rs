@@ -141,7 +141,7 @@ impl Agent {
             self.start_membership(joined).await?;
             self.reconciling.want(PassParts::all());
             self.step().await;
-            self.leave_when_empty();
+            self.go_on_leaving();
         }
         Ok(())
     }

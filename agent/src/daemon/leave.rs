@@ -50,29 +50,47 @@ impl Agent {
                 )
                 .hint("bring the voters back; this node keeps its block until then"));
             }
-            // Better now than when the pods are gone.
-            if membership.ledger().is_some() {
-                let durable = membership.machine.durable();
-                tokio::task::block_in_place(|| self.state_dir.save_durable(durable))
-                    .map_err(|e| error::store(&e))?;
-            }
             tracing::info!(pods = pods.len(), "leaving the cluster");
-            if let Some(membership) = &mut self.membership {
-                membership.leave_requested = true;
-            }
+            self.depart()?;
         }
         // Asked again, this also tries pods again that could not be removed.
-        for pod in self.pods.records.keys().cloned().collect::<Vec<_>>() {
-            self.remove_pod(&pod, None);
-        }
-        self.leave_when_empty();
+        self.go_on_leaving();
         Ok(self.status())
     }
 
     pub(super) fn is_leaving(&self) -> bool {
         self.membership
             .as_ref()
-            .is_some_and(|membership| membership.leave_requested || membership.is_leaving())
+            .is_some_and(|membership| membership.is_departing() || membership.is_leaving())
+    }
+
+    /// Puts on disk that the node is to leave, before the first pod goes.
+    fn depart(&mut self) -> Result<(), ApiError> {
+        let Some(membership) = &mut self.membership else {
+            return Ok(());
+        };
+        membership.machine.depart();
+        // A node that knows no ledger has no pods, and nothing to give back.
+        if membership.ledger().is_none() {
+            return Ok(());
+        }
+        let durable = membership.machine.durable();
+        let saved = tokio::task::block_in_place(|| self.state_dir.save_durable(durable));
+        saved.map_err(|store_error| {
+            membership.machine.stay();
+            error::store(&store_error)
+        })
+    }
+
+    /// Removes the pods of a node that is to leave, and then gives its block back.
+    pub(super) fn go_on_leaving(&mut self) {
+        if !self.is_leaving() {
+            return;
+        }
+        for pod in self.pods.records.keys().cloned().collect::<Vec<_>>() {
+            self.remove_pod(&pod, None);
+        }
+        self.leave_when_empty();
     }
 
     /// Gives the block back, once the last pod is gone.
@@ -81,11 +99,11 @@ impl Agent {
             return;
         };
         let begun = membership.is_leaving();
-        if membership.leave_requested && !begun && membership.machine.is_last_voter() {
+        if membership.is_departing() && !begun && membership.machine.is_last_voter() {
             tracing::warn!("not leaving: others have joined, and this is the only voter");
-            membership.leave_requested = false;
-        }
-        if membership.leave_requested && self.pods.records.is_empty() {
+            membership.machine.stay();
+            self.step_soon();
+        } else if membership.is_departing() && self.pods.records.is_empty() {
             membership.machine.leave();
             self.step_soon();
         }
@@ -97,7 +115,7 @@ impl Agent {
             return;
         };
         // A node that never knew a ledger has nothing to give back.
-        let nothing_to_release = membership.leave_requested && membership.ledger().is_none();
+        let nothing_to_release = membership.is_departing() && membership.ledger().is_none();
         let released = membership.state == ClaimState::Gone || nothing_to_release;
         if !released || membership.stopping {
             return;

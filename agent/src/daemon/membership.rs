@@ -65,8 +65,6 @@ pub(super) struct Membership {
     pub(super) disk_error: Option<ApiError>,
     /// The data path must stop to carry the block before anything more is published.
     pub(super) stopping: bool,
-    /// The node leaves once its pods are gone.
-    pub(super) leave_requested: bool,
     pub(super) follower: Follower,
     /// Where the neighbours on the link were last told that this node's address is.
     pub(super) seat: Option<Seat>,
@@ -80,6 +78,12 @@ impl Membership {
     /// Whether the claim machine gives the block back, or has.
     pub(super) const fn is_leaving(&self) -> bool {
         matches!(self.state, ClaimState::Leaving | ClaimState::Gone)
+    }
+
+    /// Whether the node is to leave. What was asked before the process or the host ended is still
+    /// asked.
+    pub(super) const fn is_departing(&self) -> bool {
+        self.machine.durable().is_departing()
     }
 
     /// The range of the block that the node uses.
@@ -234,8 +238,6 @@ impl Agent {
             mut durable,
             peers,
         } = joined;
-        // What was asked before the process or the host ended is still asked.
-        let leave_requested = durable.leaving.is_some();
         let epoch = self
             .state_dir
             .next_epoch(durable.epoch)
@@ -279,7 +281,6 @@ impl Agent {
             disk_error: None,
             // Whatever the last process left of the data path goes first, unless it is used.
             stopping: true,
-            leave_requested,
             follower: Follower::default(),
             seat: None,
         });

@@ -67,6 +67,11 @@ impl Agent {
             }
             add(Severity::Error, api_error);
         }
+        for (name, unremoved) in &self.pods.unremoved {
+            let mut api_error = unremoved.clone();
+            api_error.message = format!("pod {name}: it cannot be removed: {}", api_error.message);
+            add(Severity::Error, api_error);
+        }
         for op_error in &self.reconciling.hidden {
             add(Severity::Error, error::op(op_error));
         }

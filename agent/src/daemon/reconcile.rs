@@ -282,7 +282,8 @@ impl Agent {
         if self.reconciling.running.is_some() {
             return;
         }
-        if now >= self.reconciling.resync_due {
+        let resync = now >= self.reconciling.resync_due;
+        if resync {
             self.reconciling.resync_due = now + self.reconciling.resync;
             self.reconciling.wanted = Parts::all();
         } else if self.reconciling.due.is_none_or(|due| due > now) {
@@ -324,6 +325,10 @@ impl Agent {
             // The loop ends only with the process.
             let _ = events.send(Event::PassDone(Box::new(report))).await;
         });
+        if resync {
+            // Pods that could not be removed are tried again.
+            self.go_on_leaving();
+        }
     }
 
     pub(super) fn on_pass_done(&mut self, mut report: Report) {

@@ -66,6 +66,14 @@ async fn wait(context: &Context, deadline: &Deadline) -> Result<Status, Failure>
     loop {
         let missing = match deadline.limit(&context.client).status().await {
             Ok(status) if status.phase == Phase::Idle => return Ok(status),
+            Ok(status) if status.phase != Phase::Leaving => {
+                return Err(ApiError::new(
+                    ErrorCode::NoQuorum,
+                    "leave: this node stays: others have joined meanwhile, and it is the only voter",
+                )
+                .hint("let the other nodes leave first")
+                .into());
+            }
             Ok(status) if status.blocks.is_empty() => "its data path is still there".to_owned(),
             Ok(status) => format!("it still owns {}", joined(&status.blocks)),
             Err(error @ ClientError::Malformed { .. }) => return Err(error.into()),
@@ -75,7 +83,7 @@ async fn wait(context: &Context, deadline: &Deadline) -> Result<Status, Failure>
         if deadline.passed() {
             return Err(
                 ApiError::new(ErrorCode::Timeout, format!("leave: {missing}"))
-                    .hint("the agent goes on by itself; `podnetctl status` tells how far it is")
+                    .hint("the agent goes on by itself; `podnetctl status` tells what it waits for")
                     .into(),
             );
         }

@@ -42,6 +42,18 @@ fn it_returns_when_the_node_is_idle() {
 }
 
 #[test]
+fn a_node_that_has_to_stay_says_so_at_once() {
+    let mut phases = ["ready", "leaving", "ready"].into_iter();
+    let agent = FakeAgent::start(move |request| match request.line.as_str() {
+        "POST /v1/leave" => Reply::Json(202, Value::Null),
+        _ => Reply::ok(without_block(phases.next().unwrap())),
+    });
+    let ended = run(&agent, "leave --yes -ojson").expect(1);
+    assert_eq!(ended.error_code(), "no_quorum");
+    assert!(ended.stderr.contains("others have joined"), "{ended:?}");
+}
+
+#[test]
 fn a_deadline_that_passes_says_so() {
     let agent = member(usize::MAX);
     let ended = run(&agent, "leave --yes --timeout 400ms -ojson").expect(124);

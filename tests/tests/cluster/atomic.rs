@@ -158,11 +158,9 @@ fn one_founder(node: Node<'_>, points: impl Iterator<Item = u32>) {
         if leaving {
             leaving = killed(node, point, &["leave"], &[], LEAVE_FOUNDER_STEPS);
             if settled(node, 0) {
-                // It had not begun, or not come further than to remove the pod.
-                if !list(&ask(node, &["pod", "list"])).is_empty() {
-                    node.place().ping(pod).unwrap();
-                    ask(node, &["pod", "rm", "red"]);
-                }
+                // It had not begun.
+                node.place().ping(pod).unwrap();
+                ask(node, &["pod", "rm", "red"]);
                 assert_member(&format!("leave, step {point}"));
             }
         }
@@ -261,9 +259,8 @@ fn one_member(
             leaving = killed(node, point, &["leave"], &[], LEAVE_STEPS);
             if settled(node, 1) {
                 assert_only_owner(node, founder);
-                if !list(&ask(node, &["pod", "list"])).is_empty() {
-                    ask(node, &["pod", "rm", "red"]);
-                }
+                founder.place().ping(pod).unwrap();
+                ask(node, &["pod", "rm", "red"]);
                 assert_becomes(&member, look, &format!("leave, step {point}"));
             }
         }

@@ -1,16 +1,24 @@
 //! Giving a block back.
 
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use podnet_lab::process::ProcessId;
+use podnet_lab::{Invitation, Lab, Node, eventually};
 use serde_json::Value;
 
+use crate::rights::without;
 use crate::scene::{
-    LIMIT, add_pod, ask, block, ctl, http, idle, list, nodes, ready, refused, shell, status,
-    status_where, text,
+    LIMIT, add_pod, ask, block, builder, ctl, http, idle, list, nodes, ready, refused,
+    refused_with, shell, status, status_where, text,
 };
 use crate::snapshot::Snapshot;
-use podnet_lab::{Invitation, Lab, Node};
 
 /// A pod network of four blocks: what is given back is soon given again.
 const INIT: [&str; 3] = ["init", "--pod-cidr", "10.244.0.0/22"];
+
+/// How often agents look at what others may have changed.
+const RESYNC: Duration = Duration::from_secs(1);
 
 /// Founds the cluster on the first node.
 fn found(lab: &Lab) -> Invitation {
@@ -315,6 +323,82 @@ fn a_leave_that_has_begun_goes_on_through_a_restart() {
     assert_eq!(now, idle);
     kernel.assert_same(&Snapshot::kernel(node2), "leave through a restart");
     ready(node1, 0);
+}
+
+/// Where a pod cannot be removed, the node is about to leave for as long. A cluster's only member
+/// then takes nobody in, whom it would leave without a voter; and its next agent goes on.
+#[test]
+fn a_leave_that_waits_for_a_pod_goes_on_through_a_restart_and_takes_nobody_in() {
+    let lab = idle(2);
+    let [node1, node2] = nodes(&lab);
+    let (kernel, idle) = (Snapshot::kernel(node1), standing(node1));
+    let other = Snapshot::kernel(node2);
+    let invitation = found(&lab);
+    for pod in ["red", "green"] {
+        add_pod(node1, pod);
+    }
+    node1.term().unwrap();
+    let mut agent = node1.spawn(without(&lab, "sys_admin")).unwrap();
+    eventually(LIMIT, "an agent", || {
+        let asked = ctl(node1, &["status"], "").unwrap();
+        if asked.ok() { Ok(()) } else { Err(asked) }
+    })
+    .unwrap();
+    ready(node1, 0);
+    let words = ["--yes", "--timeout", "2s", "leave"];
+    refused(node1, &words, ("timeout", 124));
+    let waiting = status(node1);
+    assert_eq!(waiting["phase"], "leaving");
+    let problems = list(&waiting["problems"]).iter();
+    let told: Vec<&str> = problems.map(|problem| text(&problem["message"])).collect();
+    for pod in ["red", "green"] {
+        let named = format!("pod {pod}: it cannot be removed: ");
+        assert!(told.iter().any(|told| told.starts_with(&named)), "{told:?}");
+    }
+    let join = ["--timeout", "5s", "join", &node1.address().to_string()];
+    refused_with(node2, &join, &invitation.token, ("timeout", 124));
+    assert_eq!(status(node1)["cluster"]["nodes"], 1);
+
+    let process = ProcessId::of(agent.pid()).unwrap();
+    process.signal(Signal::SIGKILL).unwrap();
+    agent.wait(LIMIT).unwrap();
+    node1.start().unwrap();
+    status_where(node1, "idle", |status| status["phase"] == "idle");
+    let mut now = standing(node1);
+    now["node"]["instance"] = idle["node"]["instance"].clone();
+    assert_eq!(now, idle);
+    kernel.assert_same(&Snapshot::kernel(node1), "leave through a restart");
+    ask(node2, &["--yes", "leave"]);
+    other.assert_same(&Snapshot::kernel(node2), "leave of a node never taken in");
+}
+
+/// What keeps a pod is named, and the leaving goes on once it is gone.
+#[test]
+fn a_leave_that_waits_for_a_pod_goes_on_when_nothing_is_in_its_way_any_more() {
+    let lab = builder(1).timing("resync", RESYNC).up().unwrap();
+    let [node] = nodes(&lab);
+    let before = Snapshot::kernel(node);
+    found(&lab);
+    add_pod(node, "red");
+    let host_end = text(&ask(node, &["pod", "show", "red"])["host_ifname"]).to_owned();
+    node.term().unwrap();
+    shell(
+        node,
+        &format!("ip link del {host_end}; ip link add {host_end} type bridge"),
+    );
+    node.start().unwrap();
+    ready(node, 0);
+    let words = ["--yes", "--timeout", "2s", "leave"];
+    refused(node, &words, ("timeout", 124));
+    let waiting = status(node);
+    assert_eq!(waiting["phase"], "leaving");
+    let named = list(&waiting["problems"]).iter().any(|problem| {
+        problem["code"] == "foreign_object" && text(&problem["message"]).contains("pod red: it")
+    });
+    assert!(named, "{waiting}");
+    shell(node, &format!("ip link del {host_end}"));
+    status_where(node, "idle", |status| status["phase"] == "idle");
+    before.assert_same(&Snapshot::kernel(node), "leave");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::scene::{
 use crate::snapshot::Snapshot;
 
 /// What starts an agent without a capability.
-fn without(lab: &Lab, capability: &str) -> [String; 5] {
+pub(crate) fn without(lab: &Lab, capability: &str) -> [String; 5] {
     let program = lab.programs().path("podnetd").unwrap();
     [
         "setpriv".to_owned(),

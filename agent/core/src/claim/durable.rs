@@ -18,6 +18,9 @@ pub struct Durable {
     pub ledger: Option<Ledger>,
     /// What this node has promised and accepted.
     pub acceptor: Acceptor,
+    /// The node was asked to leave. It uses its block until its pods are gone, and `leaving` is set.
+    #[serde(default)]
+    pub departing: bool,
     /// The boot that gives its block back, and never uses one again.
     pub leaving: Option<Boot>,
     /// Whether the ledger has given that boot up since: the data path and this state are all that is
@@ -38,6 +41,7 @@ impl Durable {
             epoch: 0,
             acceptor: Acceptor::after(&ledger, None),
             ledger: Some(ledger),
+            departing: false,
             leaving: None,
             released: false,
             dup: false,
@@ -53,10 +57,17 @@ impl Durable {
             epoch: 0,
             ledger: None,
             acceptor: Acceptor::default(),
+            departing: false,
             leaving: None,
             released: false,
             dup: false,
         }
+    }
+
+    /// Whether the node was asked to leave, by this boot or an earlier one.
+    #[must_use]
+    pub const fn is_departing(&self) -> bool {
+        self.departing || self.leaving.is_some()
     }
 
     /// The boot with which the ledger lets a node use its block.

@@ -79,6 +79,23 @@ impl Machine {
         self.durable.ledger.as_ref()
     }
 
+    /// Notes that the node is to leave once its pods are gone. It goes on using its block; but the
+    /// only member of a cluster takes nobody in any more.
+    pub fn depart(&mut self) {
+        self.dirty |= !self.durable.departing;
+        self.durable.departing = true;
+    }
+
+    /// Takes [`Self::depart`] back, and what an earlier boot asked for. Once this one gives the
+    /// block back, that has no effect.
+    pub fn stay(&mut self) {
+        if self.durable.leaving != Some(self.identity.boot) {
+            self.dirty |= self.durable.is_departing();
+            self.durable.departing = false;
+            self.durable.leaving = None;
+        }
+    }
+
     /// Gives the node's block back. From the next step on the node does not use it, and asks for
     /// its release; this cannot be taken back.
     ///
@@ -240,7 +257,7 @@ fn work(now: Moment, node: Standing<'_>, ledger: &Ledger, view: &View) -> Batch 
     let own = node.want().filter(|want| want.want == WantKind::Join);
     let own = own.map(|want| (me, want));
     // The cluster ends with its only member. Whoever joined now would be left without a voter.
-    let ends = node.is_leaving() && ledger.boots.keys().eq([&me]);
+    let ends = node.durable.is_departing() && ledger.boots.keys().eq([&me]);
     let others = wishes(now, me, view).into_iter().filter(|_| !ends);
     let wishes: Vec<_> = own.into_iter().chain(others).collect();
     next_batch(ledger, &wishes)

@@ -248,6 +248,32 @@ fn nobody_joins_a_cluster_whose_only_member_leaves() {
 }
 
 #[test]
+fn nobody_joins_a_cluster_whose_only_member_is_about_to_leave() {
+    let (mut founder, mut joiner) = (Host::founder(), Host::joiner(2));
+    founder.machine.depart();
+    let outcome = founder.step(0, &View::default());
+    assert!(outcome.persist && outcome.using.is_some());
+    let mut founder = Host::new(1, 10, founder.machine.durable().clone());
+    settle(1, &mut [&mut founder, &mut joiner]);
+    assert_eq!(founder.machine.ledger().unwrap().slot, 0);
+    founder.machine.stay();
+    settle(2, &mut [&mut founder, &mut joiner]);
+    assert_eq!(founder.machine.ledger().unwrap().slot, 1);
+}
+
+#[test]
+fn a_boot_that_stays_takes_back_what_an_earlier_one_asked_for() {
+    let mut founder = Host::founder();
+    founder.machine.leave();
+    founder.machine.stay();
+    assert!(founder.machine.durable().is_departing());
+    let mut rebooted = Host::new(1, 11, founder.machine.durable().clone());
+    assert!(rebooted.machine.durable().is_departing());
+    rebooted.machine.stay();
+    assert!(!rebooted.machine.durable().is_departing());
+}
+
+#[test]
 fn another_boot_in_the_ledger_makes_a_duplicate_for_ever() {
     let (mut founder, mut joiner) = (Host::founder(), Host::joiner(2));
     settle(0, &mut [&mut founder, &mut joiner]);

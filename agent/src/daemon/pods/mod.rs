@@ -33,6 +33,8 @@ pub(in crate::daemon) struct Pods {
     early: Vec<(PodRequest, Answer<Pod>)>,
     /// Why pods (by host end) could not be put right when that was last tried.
     unrepaired: BTreeMap<IfName, (Op, OpError)>,
+    /// Why pods could not be removed when that was last tried.
+    pub(in crate::daemon) unremoved: BTreeMap<PodName, ApiError>,
 }
 
 impl Pods {
@@ -212,6 +214,7 @@ impl Agent {
             .remove_pod(name)
             .map_err(|e| error::store(&e))?;
         self.pods.records.remove(name);
+        self.pods.unremoved.remove(name);
         Ok(())
     }
 

@@ -84,7 +84,10 @@ impl Agent {
             }
             Err(op_error) => {
                 tracing::warn!(pod = %name, error = %op_error, "a pod cannot be detached");
-                Err(error::op(&op_error))
+                let api_error = error::op(&op_error);
+                let unremoved = &mut self.pods.unremoved;
+                unremoved.insert(name.clone(), api_error.clone());
+                Err(api_error)
             }
         };
         if let PodAnswer::Remove(answer) = answer {
