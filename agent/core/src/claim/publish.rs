@@ -88,6 +88,13 @@ impl Publisher {
                 None => nudge.random = nudge.random.max(1),
             }
         }
+        // The way back from a peer begins when it hears of the block. In a small cluster that need
+        // not be left to chance.
+        if changed.contains(&Key::Use) && view.entries().len() <= RANDOM_PEERS {
+            nudge
+                .peers
+                .extend(view.entries().iter().map(|entry| entry.node));
+        }
         nudge.peers.remove(&me);
         (self.keys.clone(), nudge)
     }
