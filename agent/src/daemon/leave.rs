@@ -12,6 +12,7 @@ use podnet_proto::{ApiError, ErrorCode, PodName};
 
 use super::agent::Agent;
 use super::error;
+use super::membership::Membership;
 use crate::dataplane::Dataplane;
 use crate::store::{RunDir, new_boot};
 
@@ -61,7 +62,7 @@ impl Agent {
     pub(super) fn is_leaving(&self) -> bool {
         self.membership
             .as_ref()
-            .is_some_and(|membership| membership.is_departing() || membership.is_leaving())
+            .is_some_and(Membership::is_departing)
     }
 
     /// Puts on disk that the node is to leave, before the first pod goes.

@@ -143,6 +143,22 @@ fn a_joiner_gets_a_block_in_one_step_of_the_founder() {
     assert_eq!(joiner.machine.ledger(), founder.machine.ledger());
 }
 
+/// In a larger one only the voters do; chance and the rounds of gossip spread the word.
+#[test]
+fn a_small_cluster_hears_of_a_new_block_at_once() {
+    for (bystanders, told) in [(2, vec![node(1), node(3), node(4)]), (3, vec![node(1)])] {
+        let (mut founder, mut joiner) = (Host::founder(), Host::joiner(2));
+        joiner.step(0, &View::default());
+        founder.step(1, &view(1, &[&joiner]));
+        let others: Vec<Host> = (3..3 + bystanders).map(Host::joiner).collect();
+        let seen: Vec<&Host> = std::iter::once(&founder).chain(&others).collect();
+        let outcome = joiner.step(2, &view(2, &seen));
+        assert!(outcome.using.is_some());
+        assert_eq!(outcome.nudge.peers.into_iter().collect::<Vec<_>>(), told);
+        assert!(outcome.nudge.random > 0);
+    }
+}
+
 #[test]
 fn a_full_network_lets_the_want_wait_until_a_block_is_freed() {
     let (mut founder, mut second, mut third) = (Host::founder(), Host::joiner(2), Host::joiner(3));
