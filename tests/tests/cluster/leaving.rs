@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use podnet_lab::process::ProcessId;
-use podnet_lab::{Invitation, Lab, Node, eventually};
+use podnet_lab::{Invitation, Lab, Node};
 use serde_json::Value;
 
-use crate::rights::without;
+use crate::rights::start_without;
 use crate::scene::{
     LIMIT, add_pod, ask, block, builder, ctl, http, idle, list, nodes, ready, refused,
     refused_with, shell, status, status_where, text,
@@ -35,6 +35,15 @@ fn standing(node: Node<'_>) -> Value {
     status["reconcile"].take();
     status["node"]["boot"].take();
     status
+}
+
+/// Waits until a node is idle, and stands as it did in an earlier process.
+#[track_caller]
+fn assert_becomes(node: Node<'_>, idle: &Value) {
+    status_where(node, "idle", |status| status["phase"] == "idle");
+    let mut now = standing(node);
+    now["node"]["instance"] = idle["node"]["instance"].clone();
+    assert_eq!(now, *idle);
 }
 
 /// Pods that are being added when their node begins to leave, or later, do not hold it.
@@ -317,10 +326,7 @@ fn a_leave_that_has_begun_goes_on_through_a_restart() {
     refused(node2, &["pod", "add", "red"], ("not_member", 5));
 
     node1.cont().unwrap();
-    status_where(node2, "idle", |status| status["phase"] == "idle");
-    let mut now = standing(node2);
-    now["node"]["instance"] = idle["node"]["instance"].clone();
-    assert_eq!(now, idle);
+    assert_becomes(node2, &idle);
     kernel.assert_same(&Snapshot::kernel(node2), "leave through a restart");
     ready(node1, 0);
 }
@@ -338,12 +344,7 @@ fn a_leave_that_waits_for_a_pod_goes_on_through_a_restart_and_takes_nobody_in() 
         add_pod(node1, pod);
     }
     node1.term().unwrap();
-    let mut agent = node1.spawn(without(&lab, "sys_admin")).unwrap();
-    eventually(LIMIT, "an agent", || {
-        let asked = ctl(node1, &["status"], "").unwrap();
-        if asked.ok() { Ok(()) } else { Err(asked) }
-    })
-    .unwrap();
+    let mut agent = start_without(&lab, node1, "sys_admin");
     ready(node1, 0);
     let words = ["--yes", "--timeout", "2s", "leave"];
     refused(node1, &words, ("timeout", 124));
@@ -363,10 +364,7 @@ fn a_leave_that_waits_for_a_pod_goes_on_through_a_restart_and_takes_nobody_in() 
     process.signal(Signal::SIGKILL).unwrap();
     agent.wait(LIMIT).unwrap();
     node1.start().unwrap();
-    status_where(node1, "idle", |status| status["phase"] == "idle");
-    let mut now = standing(node1);
-    now["node"]["instance"] = idle["node"]["instance"].clone();
-    assert_eq!(now, idle);
+    assert_becomes(node1, &idle);
     kernel.assert_same(&Snapshot::kernel(node1), "leave through a restart");
     ask(node2, &["--yes", "leave"]);
     other.assert_same(&Snapshot::kernel(node2), "leave of a node never taken in");

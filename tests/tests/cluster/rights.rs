@@ -4,7 +4,7 @@ use std::fs;
 
 use nix::sys::signal::Signal;
 use podnet_lab::process::ProcessId;
-use podnet_lab::{Lab, eventually};
+use podnet_lab::{Guard, Lab, Node, eventually};
 
 use crate::scene::{
     LIMIT, add_pod, ask, cluster, ctl, list, nodes, ready, refused, shell, status_where, text,
@@ -12,7 +12,7 @@ use crate::scene::{
 use crate::snapshot::Snapshot;
 
 /// What starts an agent without a capability.
-pub(crate) fn without(lab: &Lab, capability: &str) -> [String; 5] {
+fn without(lab: &Lab, capability: &str) -> [String; 5] {
     let program = lab.programs().path("podnetd").unwrap();
     [
         "setpriv".to_owned(),
@@ -21,6 +21,17 @@ pub(crate) fn without(lab: &Lab, capability: &str) -> [String; 5] {
         program.display().to_string(),
         "run".to_owned(),
     ]
+}
+
+/// Starts an agent without a capability, and waits until it answers.
+pub(crate) fn start_without(lab: &Lab, node: Node<'_>, capability: &str) -> Guard {
+    let agent = node.spawn(without(lab, capability)).unwrap();
+    eventually(LIMIT, "an agent", || {
+        let asked = ctl(node, &["status"], "").unwrap();
+        if asked.ok() { Ok(()) } else { Err(asked) }
+    })
+    .unwrap();
+    agent
 }
 
 /// Without raw sockets nobody can be asked whether the path to a peer works.
@@ -111,12 +122,7 @@ fn without_the_right_to_look_at_processes_their_namespaces_are_refused() {
     let (lab, _) = cluster(1);
     let [node] = nodes(&lab);
     node.term().unwrap();
-    let mut agent = node.spawn(without(&lab, "sys_ptrace")).unwrap();
-    eventually(LIMIT, "an agent", || {
-        let asked = ctl(node, &["status"], "").unwrap();
-        if asked.ok() { Ok(()) } else { Err(asked) }
-    })
-    .unwrap();
+    let mut agent = start_without(&lab, node, "sys_ptrace");
     ready(node, 0);
     let sleeper = node.spawn(["unshare", "-n", "sleep", "3600"]).unwrap();
     let netns = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
