@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use podnet_lab::process::ProcessId;
-use podnet_lab::{Invitation, Lab, Node};
+use podnet_lab::{Invitation, Lab, Node, eventually};
 use serde_json::Value;
 
 use crate::rights::start_without;
@@ -122,9 +122,20 @@ fn a_node_that_leaves_is_as_before_it_joined() {
         }
         for peer in [node1, node2] {
             status_where(peer, "one peer", |status| list(&status["peers"]).len() == 1);
-            let routes = ask(peer, &["routes"]);
-            let routed = |route: &&Value| route["destination"] == own.as_str();
-            assert_eq!(list(&routes).iter().find(routed), None);
+            // The route goes with the pass that follows.
+            eventually(
+                LIMIT,
+                &format!("{}: no route to {own}", peer.name()),
+                || {
+                    let routes = ask(peer, &["routes"]);
+                    let routed = |route: &&Value| route["destination"] == own.as_str();
+                    list(&routes)
+                        .iter()
+                        .find(routed)
+                        .map_or(Ok(()), |route| Err(route.clone()))
+                },
+            )
+            .unwrap();
             assert_eq!(shell(peer, &format!("ip route show {own}")), "");
         }
         blocks.push(own);
