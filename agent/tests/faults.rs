@@ -296,7 +296,7 @@ async fn what_others_changed_is_told_apart_from_what_is_new() {
         told.add(Change {
             scope: ChangeScope::Underlay,
             what: what.to_owned(),
-            by: by.map(ToOwned::to_owned),
+            by: by.map(ToOwned::to_owned).into_iter().collect(),
         });
     }
     let later = Job {
@@ -309,6 +309,6 @@ async fn what_others_changed_is_told_apart_from_what_is_new() {
         assert!(finding.drift, "{finding:?}");
         assert_eq!(finding.found, "nothing");
         let cause = cause_of_change(&told, &finding.op).unwrap();
-        assert_eq!(cause.by.as_deref(), Some("ip[7]"));
+        assert_eq!(cause.makers().as_deref(), Some("ip[7]"));
     }
 }

@@ -271,7 +271,7 @@ impl Agent {
         if self.membership.is_some() {
             tracing::debug!(
                 what = change.what,
-                by = change.by,
+                by = change.makers(),
                 "the kernel tells of a change"
             );
             self.reconciling.on_change(change);

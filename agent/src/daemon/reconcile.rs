@@ -217,7 +217,7 @@ impl Reconciling {
                 object = %conflict.object,
                 found = conflict.found,
                 told = cause.map(|change| change.what.as_str()),
-                by = cause.and_then(|change| change.by.as_deref()),
+                by = cause.and_then(Change::makers),
                 "not podnet's"
             );
         }
@@ -254,7 +254,7 @@ impl Reconciling {
                     %op,
                     found = finding.found,
                     told = cause.map(|change| change.what.as_str()),
-                    by = cause.and_then(|change| change.by.as_deref()),
+                    by = cause.and_then(Change::makers),
                     "put back what others had changed"
                 );
             }

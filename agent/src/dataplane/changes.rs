@@ -1,6 +1,6 @@
 //! What the kernel told of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use podnet_core::kernel::IfName;
 
@@ -11,8 +11,17 @@ pub struct Change {
     pub scope: ChangeScope,
     /// What changed, in words, for the log.
     pub what: String,
-    /// Who changed it, as far as the kernel tells.
-    pub by: Option<String>,
+    /// Who changed it, as far as the kernel tells; several where changes were merged.
+    pub by: BTreeSet<String>,
+}
+
+impl Change {
+    /// Who changed it, for the log.
+    #[must_use]
+    pub fn makers(&self) -> Option<String> {
+        let makers: Vec<&str> = self.by.iter().map(String::as_str).collect();
+        (!makers.is_empty()).then(|| makers.join(", "))
+    }
 }
 
 /// Which part of what podnet owns, or builds on, may have changed.
@@ -39,17 +48,25 @@ pub enum ChangeScope {
     Everything,
 }
 
-/// Changes, one per scope: the first that the kernel named a maker of, else the first. What follows
-/// from a change by itself comes later, and nobody is named for it.
+/// How many makers are named of the changes of one scope.
+const MOST_MAKERS: usize = 4;
+
+/// Changes, one per scope: the first that the kernel named a maker of, else the first, with the
+/// makers of the others too: any of them may be who is looked for. What follows from a change by
+/// itself comes later, and nobody is named for it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changes(BTreeMap<ChangeScope, Change>);
 
 impl Changes {
     /// Adds a change.
     pub fn add(&mut self, change: Change) {
-        let known = self.0.get(&change.scope);
-        if known.is_none_or(|known| known.by.is_none() && change.by.is_some()) {
-            self.0.insert(change.scope.clone(), change);
+        match self.0.get_mut(&change.scope) {
+            Some(known) if !known.by.is_empty() => {
+                let room = MOST_MAKERS.saturating_sub(known.by.len());
+                known.by.extend(change.by.into_iter().take(room));
+            }
+            Some(_) if change.by.is_empty() => {}
+            _ => drop(self.0.insert(change.scope.clone(), change)),
         }
     }
 
@@ -88,25 +105,43 @@ impl Changes {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_first_that_was_named_counts() {
-        let change = |what: &str, by: Option<&str>| Change {
+    fn change(what: &str, by: &[&str]) -> Change {
+        Change {
             scope: ChangeScope::Routes,
             what: what.to_owned(),
-            by: by.map(ToOwned::to_owned),
-        };
+            by: by.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn the_first_that_was_named_counts_and_all_are_named() {
         let mut changes = Changes::default();
-        for (what, by, counts) in [
-            ("a", None, "a"),
-            ("b", None, "a"),
-            ("c", Some("ip[7]"), "c"),
-            ("d", Some("bird[9]"), "c"),
+        for (what, by, counts, makers) in [
+            ("a", &[][..], "a", None),
+            ("b", &[], "a", None),
+            ("c", &["ip[7]"], "c", Some("ip[7]")),
+            ("d", &[], "c", Some("ip[7]")),
+            ("e", &["ip[7]"], "c", Some("ip[7]")),
+            ("f", &["bird[9]"], "c", Some("bird[9], ip[7]")),
         ] {
             changes.add(change(what, by));
-            assert_eq!(changes.get(&ChangeScope::Routes).unwrap().what, counts);
+            let known = changes.get(&ChangeScope::Routes).unwrap();
+            assert_eq!(
+                (known.what.as_str(), known.makers().as_deref()),
+                (counts, makers)
+            );
         }
         assert_eq!(changes.len(), 1);
-        assert_eq!(changes.pop().unwrap().by.as_deref(), Some("ip[7]"));
+        assert_eq!(changes.pop().unwrap().what, "c");
         assert_eq!(changes.pop(), None);
+    }
+
+    #[test]
+    fn a_crowd_is_not_listed() {
+        let mut changes = Changes::default();
+        for number in 0..1000 {
+            changes.add(change("a", &[&format!("ip[{number}]")]));
+        }
+        assert_eq!(changes.pop().unwrap().by.len(), MOST_MAKERS);
     }
 }

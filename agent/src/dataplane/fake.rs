@@ -3,6 +3,7 @@
 //! It is for tests, of the agent and of whole clusters in one process. The suite that holds the
 //! Linux data plane to its promises holds this one to them as well.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -225,7 +226,7 @@ impl State {
         let change = Change {
             scope,
             what: "a test changed it".to_owned(),
-            by: None,
+            by: BTreeSet::new(),
         };
         self.missed = watcher.try_send(change).is_err();
     }

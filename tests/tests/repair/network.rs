@@ -232,7 +232,10 @@ fn a_process_that_lives_on_is_named() {
         let lines = scene.log(logged);
         let named = lines.iter().any(|line| {
             let fields = &line["fields"];
-            fields["op"] == op && fields["by"] == by.as_str() && fields["told"].is_string()
+            let makers = fields["by"].as_str().unwrap_or_default();
+            fields["op"] == op
+                && makers.split(", ").any(|maker| maker == by)
+                && fields["told"].is_string()
         });
         assert!(named, "{by}: {lines:#?}");
     }

@@ -109,23 +109,23 @@ impl Scene {
         Picture::of(self.node(), &PODS)
     }
 
-    /// Waits until the forwarding rules are in both variants of iptables, which both are in use.
+    /// Waits until the forwarding rules are in both variants of iptables, which both are in use, and
+    /// until the agent has looked at all that came before.
     fn settle(&self) {
         // The kernel tells of a change, so that the legacy rules are noticed.
         shell(self.node(), "iptables -N NOTICE; iptables -X NOTICE");
-        eventually(LIMIT, "rules in both variants", || {
-            let picture = self.picture();
-            let held = |table: &str| {
-                let rule = format!("{table} -A PODNET-FORWARD");
-                picture.entries(&rule).next().is_some()
-            };
-            if held("*filter") && held("*legacy filter") {
-                Ok(())
-            } else {
-                Err(format!("{picture:#?}"))
-            }
-        })
-        .unwrap();
+        let said = |found| Said {
+            op: "set firewall rules",
+            found,
+            by: By::Perhaps,
+        };
+        let legacy = said("no chain PODNET-FORWARD in iptables-legacy");
+        self.tells(0, legacy, "rules in both variants");
+        // What is told of later is looked at later.
+        let logged = self.logged();
+        shell(self.node(), "iptables -F PODNET-FORWARD");
+        let flushed = said("other rules in PODNET-FORWARD of iptables-nft");
+        self.tells(logged, flushed, "a first repair");
     }
 
     pub(crate) fn drift(&self) -> u64 {
@@ -243,7 +243,10 @@ impl Scene {
 fn says(line: &Value, said: Said<'_>) -> bool {
     let field = |name: &str| line["fields"][name].as_str();
     let by = match (said.by, field("by")) {
-        (By::Program(name), Some(by)) => by.starts_with(&format!("{name}[")),
+        (By::Program(name), Some(by)) => {
+            let name = format!("{name}[");
+            by.split(", ").any(|maker| maker.starts_with(&name))
+        }
         (By::Somebody, Some(by)) => by.contains(|c: char| c.is_ascii_digit()),
         (By::Unknown, None) | (By::Perhaps, _) => true,
         (By::Unknown, Some(_)) | (By::Program(_) | By::Somebody, None) => false,

@@ -1,6 +1,6 @@
 //! What events of links, addresses, routes and neighbours mean.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::net::IpAddr;
 
@@ -75,7 +75,7 @@ impl Seen {
         if scopes.is_empty() {
             return Vec::new();
         }
-        let by = by();
+        let by: BTreeSet<String> = by().into_iter().collect();
         scopes
             .into_iter()
             .map(|scope| Change {

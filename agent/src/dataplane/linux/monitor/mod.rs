@@ -6,6 +6,7 @@ mod nftables;
 mod raw;
 mod who;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -172,7 +173,7 @@ impl Monitor {
         self.waiting.add([Change {
             scope: ChangeScope::Everything,
             what: "events were lost".to_owned(),
-            by: None,
+            by: BTreeSet::new(),
         }]);
     }
 }
@@ -217,7 +218,7 @@ impl Waiting {
             self.changes.add(everything.unwrap_or_else(|| Change {
                 scope: ChangeScope::Everything,
                 what: "too many changes to tell apart".to_owned(),
-                by: None,
+                by: BTreeSet::new(),
             }));
         }
     }
@@ -242,7 +243,7 @@ mod tests {
         Change {
             scope,
             what: String::new(),
-            by: None,
+            by: BTreeSet::new(),
         }
     }
 

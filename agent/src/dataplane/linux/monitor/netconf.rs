@@ -1,5 +1,7 @@
 //! Changes of `net.ipv4.ip_forward`: the one kernel parameter of podnet's that the kernel tells of.
 
+use std::collections::BTreeSet;
+
 use netlink_packet_core::NetlinkPayload;
 use rtnetlink::MulticastGroup;
 
@@ -42,7 +44,7 @@ pub(super) fn change(payload: &NetlinkPayload<Event>) -> Option<Change> {
     Some(Change {
         scope: ChangeScope::Sysctls,
         what,
-        by: None,
+        by: BTreeSet::new(),
     })
 }
 

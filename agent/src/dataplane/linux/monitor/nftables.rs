@@ -1,5 +1,7 @@
 //! Changes of nftables, which `iptables` (its nft variant) makes too.
 
+use std::collections::BTreeSet;
+
 use netlink_packet_core::NetlinkPayload;
 
 use super::super::super::{Change, ChangeScope};
@@ -50,14 +52,14 @@ pub(super) fn change(payload: &NetlinkPayload<Event>, own: u32) -> Option<Change
             Change {
                 scope,
                 what: what.to_owned(),
-                by,
+                by: by.into_iter().collect(),
             }
         })
     } else if let NetlinkPayload::Overrun(_) = payload {
         Some(Change {
             scope,
             what: "events of nftables were lost".to_owned(),
-            by: None,
+            by: BTreeSet::new(),
         })
     } else {
         None
@@ -88,13 +90,12 @@ mod tests {
         let payload = b"\0\0\0\0\x08\0\x02\0\0\0\x01\x02\x08\0\x03\0nft\0";
         let found = change(&event(NEW_GENERATION, payload), 0).unwrap();
         assert_eq!(found.scope, ChangeScope::Firewall);
-        assert_eq!(found.by.as_deref(), Some("nft[258]"));
-        assert_eq!(
-            change(&event(NEW_GENERATION, payload), 258).unwrap().by,
-            None
-        );
+        assert_eq!(found.makers().as_deref(), Some("nft[258]"));
+        let own = change(&event(NEW_GENERATION, payload), 258).unwrap();
+        assert_eq!(own.makers(), None);
         assert_eq!(change(&event(NEW_GENERATION - 1, payload), 0), None);
-        assert_eq!(change(&event(NEW_GENERATION, b""), 0).unwrap().by, None);
+        let unknown = change(&event(NEW_GENERATION, b""), 0).unwrap();
+        assert_eq!(unknown.makers(), None);
         assert!(change(&NetlinkPayload::Overrun(Vec::new()), 0).is_some());
     }
 }
