@@ -225,9 +225,12 @@ fn a_process_that_lives_on_is_named() {
     ];
     for (tamper, op, found) in cases {
         let logged = scene.logged();
-        scene.put_back_after(tamper, said(op, found, By::Program("ip")), || {
+        let said = said(op, found, By::Program("ip"));
+        scene.put_back_after(tamper, said, || {
             writeln!(input, "{tamper}").unwrap();
             input.flush().unwrap();
+            // The program takes its time.
+            scene.tells(logged, said, tamper);
         });
         let lines = scene.log(logged);
         let named = lines.iter().any(|line| {

@@ -114,18 +114,22 @@ impl Scene {
     fn settle(&self) {
         // The kernel tells of a change, so that the legacy rules are noticed.
         shell(self.node(), "iptables -N NOTICE; iptables -X NOTICE");
-        let said = |found| Said {
+        let legacy = Said {
             op: "set firewall rules",
-            found,
+            found: "no chain PODNET-FORWARD in iptables-legacy",
             by: By::Perhaps,
         };
-        let legacy = said("no chain PODNET-FORWARD in iptables-legacy");
         self.tells(0, legacy, "rules in both variants");
-        // What is told of later is looked at later.
+        // The pass that finds this begins after all of that was told.
         let logged = self.logged();
-        shell(self.node(), "iptables -F PODNET-FORWARD");
-        let flushed = said("other rules in PODNET-FORWARD of iptables-nft");
-        self.tells(logged, flushed, "a first repair");
+        let red = address(&self.red);
+        shell(self.node(), &format!("ip neighbour del {red} dev podnet0"));
+        let neighbour = Said {
+            op: "set neighbour",
+            found: "nothing",
+            by: By::Perhaps,
+        };
+        self.tells(logged, neighbour, "a first repair");
     }
 
     pub(crate) fn drift(&self) -> u64 {
