@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use podnet_core::kernel::OpError;
 use podnet_core::time::Moment;
-use podnet_proto::api::InitResponse;
+use podnet_proto::api::{InitResponse, LeaveRequest, Status};
 use podnet_proto::{ApiError, Boot, Instance, NodeId};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
@@ -86,6 +86,8 @@ pub(super) struct Agent {
     /// Those who wait for a cluster to be founded, and how many passes there were before.
     pub(super) awaiting_init: Vec<Answer<Box<InitResponse>>>,
     pub(super) init_pass: u64,
+    /// Those who want the node to leave before it can know whether a majority is there.
+    pub(super) early_leaves: Vec<(LeaveRequest, Answer<Box<Status>>)>,
     pub(super) pods: Pods,
     pub(super) reconciling: Reconciling,
     /// What the node left on this host when it last left a cluster, since others rely on it.
@@ -125,6 +127,7 @@ impl Agent {
             attempt: None,
             awaiting_init: Vec::new(),
             init_pass: 0,
+            early_leaves: Vec::new(),
             pods: Pods::default(),
             reconciling,
             left: Vec::new(),
@@ -226,6 +229,7 @@ impl Agent {
         {
             self.news_due = None;
             self.step().await;
+            self.answer_leaves();
         }
         if now >= self.watchdog_due {
             self.watchdog_due = now + WATCHDOG;
@@ -260,7 +264,8 @@ impl Agent {
             Request::Join(request, answer) => self.join(&request, answer).await,
             Request::Leave(request, answer) => {
                 self.give_up_join().await;
-                drop(answer.send(self.leave(request).map(Box::new)));
+                self.early_leaves.push((request, answer));
+                self.answer_leaves();
             }
             Request::AddPod(request, answer) => self.add_pod(&request, answer),
             Request::RemovePod(name, answer) => self.remove_pod(&name, Some(answer)),

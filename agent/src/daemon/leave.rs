@@ -1,6 +1,7 @@
 //! `leave`: giving the block back.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use podnet_core::claim::ClaimState;
 use podnet_core::host::forwards_for_others;
@@ -16,10 +17,31 @@ use super::membership::Membership;
 use crate::dataplane::Dataplane;
 use crate::store::{RunDir, new_boot};
 
+/// How long a node listens, once gossip has started, before it takes silence for the lack of a
+/// majority: a few rounds, since datagrams may be lost.
+const LISTENING: Duration = Duration::from_secs(5);
+
 impl Agent {
+    /// Answers those who want the node to leave, unless it is too early to say whether a majority
+    /// can be reached: a node that has just started has heard of nobody.
+    pub(super) fn answer_leaves(&mut self) {
+        let now = self.now();
+        let early = self.membership.as_ref().is_some_and(|membership| {
+            let lonely = membership.ledger().is_some() && !membership.quorum.ok();
+            let listening = now.since(membership.listening_since) < LISTENING;
+            lonely && listening && !membership.is_departing()
+        });
+        if early {
+            return;
+        }
+        for (request, answer) in std::mem::take(&mut self.early_leaves) {
+            drop(answer.send(self.leave(request).map(Box::new)));
+        }
+    }
+
     /// Begins to leave. It goes on by itself, also through a restart: the pods, the data path, the
     /// block, the state.
-    pub(super) fn leave(&mut self, request: LeaveRequest) -> Result<Status, ApiError> {
+    fn leave(&mut self, request: LeaveRequest) -> Result<Status, ApiError> {
         let Some(membership) = &self.membership else {
             return Ok(self.status());
         };

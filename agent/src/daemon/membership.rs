@@ -53,6 +53,8 @@ pub(super) struct Membership {
     pub(super) state: ClaimState,
     pub(super) using: Option<BlockIndex>,
     pub(super) quorum: Quorum,
+    /// When gossip was started, this time.
+    pub(super) listening_since: Moment,
     pub(super) wake: Moment,
     /// When to look for a member that is not live.
     pub(super) search_due: Moment,
@@ -273,6 +275,7 @@ impl Agent {
             state: ClaimState::New,
             using: None,
             quorum: Quorum::default(),
+            listening_since: self.now(),
             wake: self.now(),
             search_due: self.now(),
             published: values,
@@ -333,7 +336,9 @@ impl Agent {
             .await
             .map_err(|e| error::gossip(&e))?;
         tracing::warn!(epoch, "gossip was started again");
+        let now = self.now();
         if let Some(membership) = &mut self.membership {
+            membership.listening_since = now;
             membership.gossip = Some(gossip);
             membership.published = values;
             membership.epoch = epoch;

@@ -1,5 +1,6 @@
 //! Leaves that something holds for a while.
 
+use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -138,4 +139,34 @@ fn without_a_majority_nobody_leaves() {
     status_where(node2, "quorum", |status| status["quorum"]["ok"] == true);
     let left = ctl(node2, &["--yes", "leave"], "").unwrap();
     assert!(left.ok(), "{left}");
+}
+
+/// An agent that has just started has heard of nobody, and waits for a moment before it says so.
+#[test]
+fn a_node_that_has_just_started_listens_before_it_speaks_of_a_majority() {
+    let lab = idle(2);
+    let [node1, node2] = nodes(&lab);
+    node2.join(&found(&lab), node1).unwrap();
+    add_pod(node2, "blue");
+    ready(node2, 1);
+    let before = Snapshot::kernel(node2);
+    let restart_unheard = || {
+        node1.stop().unwrap();
+        node2.kill().unwrap();
+        node2.start().unwrap();
+    };
+    restart_unheard();
+    refused(node2, &["--yes", "leave"], ("no_quorum", 1));
+    before.assert_same(&Snapshot::kernel(node2), "refused leave");
+    assert_eq!(list(&ask(node2, &["pod", "list"])).len(), 1);
+    node1.cont().unwrap();
+    status_where(node2, "quorum", |status| status["quorum"]["ok"] == true);
+
+    restart_unheard();
+    thread::scope(|scope| {
+        let leaving = scope.spawn(|| ask(node2, &["--yes", "leave"]));
+        assert_eq!(status(node2)["quorum"]["ok"], false);
+        node1.cont().unwrap();
+        assert_eq!(leaving.join().unwrap()["phase"], "idle");
+    });
 }
