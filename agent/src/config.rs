@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use podnet_core::advertise::Range;
 use serde::Deserialize;
 
 /// The UDP port of gossip where the user gives no other.
@@ -139,6 +140,15 @@ pub struct Settings {
     #[arg(long, global = true, env = "PODNET_NETNS_DIR", value_name = "DIR")]
     #[serde(alias = "netns-dir")]
     netns_dir: Option<PathBuf>,
+    /// The address that peers are told, or the range that it is in; init and join can name another
+    /// [default: the only one of this host; for join, the one from which the member is reached]
+    #[arg(
+        long,
+        global = true,
+        env = "PODNET_ADVERTISE",
+        value_name = "ADDR|CIDR"
+    )]
+    advertise: Option<Range>,
     /// UDP port of gossip [default: 7846]
     #[arg(long, global = true, env = "PODNET_GOSSIP_PORT", value_name = "N")]
     #[serde(alias = "gossip-port")]
@@ -216,6 +226,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// Where namespaces of pods are mounted.
     pub netns_dir: PathBuf,
+    /// Among which of the host's addresses the one is that peers are told; all if it is `None`.
+    pub advertise: Option<Range>,
     /// The UDP port of gossip.
     pub gossip_port: u16,
     /// The UDP port of WireGuard.
@@ -326,6 +338,7 @@ impl Config {
             },
             run_dir,
             netns_dir: path("netns_dir", given.netns_dir, file.netns_dir, "/run/netns")?,
+            advertise: given.advertise.or(file.advertise),
             gossip_port: port(given.gossip_port, file.gossip_port, DEFAULT_GOSSIP_PORT),
             wireguard_port: port(given.wireguard_port, file.wireguard_port, 51820),
             metrics_address: given
@@ -445,9 +458,13 @@ mod tests {
 
     #[test]
     fn a_flag_beats_the_file_which_beats_the_default() {
-        let file = parsed("gossip_port = 1000\nstate-dir = \"/a\"\n[timing]\nresync = \"1h\"");
+        let file = parsed(
+            "advertise = \"192.0.2.0/24\"\ngossip_port = 1000\nstate-dir = \"/a\"\n\
+             [timing]\nresync = \"1h\"",
+        );
         let config =
             Config::merge(given(&["run", "--gossip-port", "2000"]), file.unwrap()).unwrap();
+        assert_eq!(config.advertise, "192.0.2.0/24".parse().ok());
         assert_eq!(config.gossip_port, 2000);
         assert_eq!(config.state_dir, Path::new("/a"));
         assert_eq!(config.socket, Path::new("/run/podnet/podnet.sock"));
@@ -480,6 +497,8 @@ mod tests {
             "no_such_key = 1",
             "firewall = \"pf\"",
             "metrics_address = \"here\"",
+            "advertise = \"eth1\"",
+            "advertise = \"192.0.2.1/24\"",
             "[timing]\nresync = \"0s\"",
             "[timing]\nresync = 5",
             "[",

@@ -32,7 +32,10 @@ struct Plan {
     token: JoinToken,
     targets: Vec<SocketAddrV4>,
     name: NodeName,
+    /// What peers are told; `None` for the address from which the member is reached.
     advertise: Option<SocketAddrV4>,
+    /// The command named it.
+    advertise_fixed: bool,
 }
 
 /// What a `join` request asks for.
@@ -98,15 +101,13 @@ impl Agent {
         if !request.allow_overlap {
             host.check_overlap(&token.networks, "join")?;
         }
-        if let Some(advertise) = advertise {
-            host.check_local(*advertise.ip())?;
-        }
         let name = name.unwrap_or_else(|| self.default_name());
         let plan = Plan {
             token,
             targets,
             name,
-            advertise,
+            advertise: host.advertise_to_join(advertise, self.config.gossip_port)?,
+            advertise_fixed: advertise.is_some(),
         };
         Ok(Joining::New(Box::new(plan), patience))
     }
@@ -179,7 +180,7 @@ impl Agent {
             cluster,
             name: plan.name,
             advertise,
-            advertise_fixed: plan.advertise.is_some(),
+            advertise_fixed: plan.advertise_fixed,
             gossip_key,
             networks,
             checkpoint,
