@@ -10,15 +10,23 @@ root=${DESTDIR:-}
 prefix=${PREFIX:-/usr/local}
 programs=target/release
 record=$prefix/share/podnet/installed
-# NetworkManager does not look into /usr/local.
+# NetworkManager does not look into /usr/local, and Debian's zsh has a directory for packages.
 case $prefix in
-/usr) networkmanager=/usr/lib/NetworkManager/conf.d ;;
-*) networkmanager=/etc/NetworkManager/conf.d ;;
+/usr)
+    networkmanager=/usr/lib/NetworkManager/conf.d
+    zsh=/usr/share/zsh/vendor-completions
+    ;;
+*)
+    networkmanager=/etc/NetworkManager/conf.d
+    zsh=$prefix/share/zsh/site-functions
+    ;;
 esac
 
-new=$(mktemp)
-old=$(mktemp)
-trap 'rm -f "$new" "$old"' EXIT
+made=$(mktemp -d)
+trap 'rm -rf "$made"' EXIT
+new=$made/new
+old=$made/old
+touch "$new" "$old"
 
 make_dir() {
     if [ ! -d "$root$1" ]; then
@@ -33,6 +41,12 @@ put() {
     make_dir "$(dirname "$3")"
     install -m "$1" "$2" "$root$3"
     echo "$3" >>"$new"
+}
+
+# completion SHELL PLACE
+completion() {
+    "$programs/podnetctl" completion "$1" >"$made/$1"
+    put 0644 "$made/$1" "$2"
 }
 
 # Removes what stands in the old record and not in the new one; directories from the deepest up.
@@ -62,15 +76,22 @@ do_install() {
     for program in podnetd podnetctl ${LAB:+podnet-lab}; do
         put 0755 "$programs/$program" "$prefix/bin/$program"
     done
-    unit=$(mktemp)
-    sed "s|@PREFIX@|$prefix|g" dist/podnetd.service >"$unit"
-    put 0644 "$unit" "$prefix/lib/systemd/system/podnetd.service"
-    rm -f "$unit"
+    sed "s|@PREFIX@|$prefix|g" dist/podnetd.service >"$made/podnetd.service"
+    put 0644 "$made/podnetd.service" "$prefix/lib/systemd/system/podnetd.service"
     put 0644 dist/podnet.sysusers "$prefix/lib/sysusers.d/podnet.conf"
     put 0644 dist/podnet-networkd.conf "$prefix/lib/systemd/networkd.conf.d/10-podnet.conf"
     put 0644 dist/podnet.network "$prefix/lib/systemd/network/10-podnet.network"
     put 0644 dist/podnet.link "$prefix/lib/systemd/network/10-podnet.link"
     put 0644 dist/podnet-networkmanager.conf "$networkmanager/10-podnet.conf"
+    put 0644 dist/podnetd.toml "$prefix/share/doc/podnet/examples/podnetd.toml"
+    "$programs/podnetd" man "$made"
+    "$programs/podnetctl" man "$made"
+    for page in "$made"/*.[158]; do
+        put 0644 "$page" "$prefix/share/man/man${page##*.}/$(basename "$page")"
+    done
+    completion bash "$prefix/share/bash-completion/completions/podnetctl"
+    completion zsh "$zsh/_podnetctl"
+    completion fish "$prefix/share/fish/vendor_completions.d/podnetctl.fish"
     make_dir "$(dirname "$record")"
     echo "$record" >>"$new"
     remove_old

@@ -15,7 +15,7 @@ pub(super) struct Host {
     addresses: Vec<HostAddress>,
     routes: Vec<HostRoute>,
     /// Which of the addresses peers may be told.
-    range: Option<Range>,
+    range: Range,
 }
 
 impl Agent {
@@ -97,12 +97,12 @@ impl Host {
         let may = candidates(&within(self.range, &self.addresses));
         match (&may[..], self.range) {
             ([(only, _)], _) => Ok(SocketAddrV4::new(*only, port)),
-            ([], None) => Err(ApiError::new(
+            ([], range) if range == Range::default() => Err(ApiError::new(
                 ErrorCode::BadAddress,
                 "this host has no IPv4 address that peers could reach",
             )
             .hint("give its interface an address, or name one with --advertise")),
-            ([], Some(range)) => Err(ApiError::new(
+            ([], range) => Err(ApiError::new(
                 ErrorCode::BadAddress,
                 format!(
                     "setting advertise = {range}: this host has no such address; it has {}",
@@ -120,21 +120,21 @@ impl Host {
         }
     }
 
-    /// The address that peers are told of a node that joins: as for a founder, if one was asked for
-    /// or a range is set; else the way to the member that answers decides, which is not known yet.
-    pub(super) fn advertise_to_join(
+    /// The address that peers are told, where a member is reached from `source`: that one, if peers
+    /// may be told it.
+    pub(super) fn advertise_from(
         &self,
-        asked: Option<SocketAddrV4>,
+        source: Ipv4Addr,
         port: u16,
-    ) -> Result<Option<SocketAddrV4>, ApiError> {
-        if asked.is_none() && self.range.is_none() {
-            return Ok(None);
+    ) -> Result<SocketAddrV4, ApiError> {
+        if self.range.has(source.into()) {
+            return Ok(SocketAddrV4::new(source, port));
         }
-        self.advertise(asked, port).map(Some)
+        self.advertise(None, port)
     }
 
     /// Refuses an address that is none of this host's.
-    fn check_local(&self, address: Ipv4Addr) -> Result<(), ApiError> {
+    pub(super) fn check_local(&self, address: Ipv4Addr) -> Result<(), ApiError> {
         let own = |found: &HostAddress| found.address.ip() == IpAddr::V4(address);
         if self.addresses.iter().any(own) {
             return Ok(());

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use super::agent::{Agent, Event};
 use super::error;
+use super::host::Host;
 use super::request::{Admission, admission};
 use crate::control::Answer;
 use crate::gossip::{Keyring, ProbeError, Probed, probe};
@@ -32,10 +33,8 @@ struct Plan {
     token: JoinToken,
     targets: Vec<SocketAddrV4>,
     name: NodeName,
-    /// What peers are told; `None` for the address from which the member is reached.
     advertise: Option<SocketAddrV4>,
-    /// The command named it.
-    advertise_fixed: bool,
+    host: Host,
 }
 
 /// What a `join` request asks for.
@@ -101,13 +100,16 @@ impl Agent {
         if !request.allow_overlap {
             host.check_overlap(&token.networks, "join")?;
         }
+        if let Some(advertise) = advertise {
+            host.check_local(*advertise.ip())?;
+        }
         let name = name.unwrap_or_else(|| self.default_name());
         let plan = Plan {
             token,
             targets,
             name,
-            advertise: host.advertise_to_join(advertise, self.config.gossip_port)?,
-            advertise_fixed: advertise.is_some(),
+            advertise,
+            host,
         };
         Ok(Joining::New(Box::new(plan), patience))
     }
@@ -166,9 +168,10 @@ impl Agent {
             .hint("choose another with --node-name NAME"));
         }
         let port = self.config.gossip_port;
-        let advertise = plan
-            .advertise
-            .unwrap_or(SocketAddrV4::new(probed.source, port));
+        let advertise = match plan.advertise {
+            Some(advertise) => advertise,
+            None => plan.host.advertise_from(probed.source, port)?,
+        };
         let JoinToken {
             cluster,
             gossip_key,
@@ -180,7 +183,7 @@ impl Agent {
             cluster,
             name: plan.name,
             advertise,
-            advertise_fixed: plan.advertise_fixed,
+            advertise_fixed: plan.advertise.is_some(),
             gossip_key,
             networks,
             checkpoint,

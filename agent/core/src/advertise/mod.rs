@@ -194,7 +194,7 @@ pub struct Lost {
 
 /// Whether the host has lost the address that peers are told.
 #[must_use]
-pub fn lost(told: Ipv4Addr, range: Option<Range>, addresses: &[HostAddress]) -> Option<Lost> {
+pub fn lost(told: Ipv4Addr, range: Range, addresses: &[HostAddress]) -> Option<Lost> {
     (!has(addresses, told)).then(|| Lost {
         told,
         others: candidates(&within(range, addresses)),

@@ -28,6 +28,15 @@ pub enum RangeError {
     Range(#[from] PodNetworkError),
 }
 
+impl Default for Range {
+    /// All addresses.
+    fn default() -> Self {
+        // No prefix but one longer than 32 is refused.
+        let all = Ipv4Network::new(Ipv4Addr::UNSPECIFIED, 0);
+        Self(all.unwrap_or_else(|_| Ipv4Addr::UNSPECIFIED.into()))
+    }
+}
+
 impl Range {
     /// Whether an address is within the range.
     #[must_use]
@@ -68,10 +77,10 @@ impl fmt::Display for Range {
     }
 }
 
-/// Those of the host's addresses that peers may be told: all of them if no range is set.
+/// Those of the host's addresses that peers may be told.
 #[must_use]
-pub fn within(range: Option<Range>, addresses: &[HostAddress]) -> Vec<HostAddress> {
-    let may = |found: &&HostAddress| range.is_none_or(|range| range.has(found.address.ip()));
+pub fn within(range: Range, addresses: &[HostAddress]) -> Vec<HostAddress> {
+    let may = |found: &&HostAddress| range.has(found.address.ip());
     addresses.iter().filter(may).cloned().collect()
 }
 
