@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use podnet_lab::command::Output;
-use podnet_lab::{LabError, eventually};
+use podnet_lab::{LabError, patiently};
 use serde_json::Value;
 
 use crate::driver::{FOLDER, Machine};
@@ -67,7 +67,7 @@ impl<'c> Node<'c> {
     #[track_caller]
     pub(crate) fn wait_sh(&self, script: &str) -> String {
         let what = format!("{}: {script}", self.name());
-        let output = eventually(LIMIT, &what, || {
+        let output = patiently(LIMIT, &what, || {
             let output = self.machine.guest().exec(script, LIMIT)?;
             output.success(script)
         });
@@ -91,7 +91,7 @@ impl<'c> Node<'c> {
     /// Waits until the status is as a condition wants it.
     #[track_caller]
     pub(crate) fn wait_status(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
-        let status = eventually(LIMIT, &format!("{}: {what}", self.name()), || {
+        let status = patiently(LIMIT, &format!("{}: {what}", self.name()), || {
             let output = self
                 .machine
                 .guest()

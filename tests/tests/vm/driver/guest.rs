@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use podnet_lab::command::Output;
-use podnet_lab::{LabError, eventually};
+use podnet_lab::{LabError, patiently};
 use qapi::qga::{GuestExecCaptureOutput, guest_exec, guest_exec_status, guest_sync};
 use qapi::{Qga, Stream};
 
@@ -65,7 +65,7 @@ impl Guest {
     /// Waits until the agent answers: the machine has booted.
     pub(crate) fn wait(&self, limit: Duration) -> Result<(), LabError> {
         let what = format!("boot of {}", self.machine);
-        eventually(limit, &what, || self.connect(LOOK_LIMIT)).map(drop)
+        patiently(limit, &what, || self.connect(LOOK_LIMIT)).map(drop)
     }
 
     /// Runs a shell script to its end, whatever comes of it.
@@ -82,7 +82,7 @@ impl Guest {
         });
         let pid = started.map_err(|e| self.failed(script, e))?.pid;
         let what = format!("{}: {script}", self.machine);
-        eventually(limit, &what, || {
+        patiently(limit, &what, || {
             let status = match agent.execute(&guest_exec_status { pid }) {
                 Ok(status) => status,
                 Err(e) => return Ok(Err(self.failed(script, e))),

@@ -157,17 +157,13 @@ impl Machine {
         self.monitor.save(snapshot)
     }
 
-    /// Puts all of it back as it was, and leaves it paused.
+    /// Puts all of it back as it was, and leaves it paused. By a new process: in one that has been
+    /// running, QEMU lets no processor's counter go back (`cpu_get_ticks`), and the machine's clocks
+    /// would jump forth.
     pub(crate) fn load(&mut self, snapshot: &str) -> Result<(), LabError> {
-        if self.is_on() {
-            self.monitor.pause()?;
-        } else {
-            self.spec.parameters = "";
-            self.launch(&["-S"])?;
-        }
-        for card in 0..2 {
-            self.carrier(card, true)?;
-        }
+        self.process = None;
+        self.spec.parameters = "";
+        self.launch(&["-S"])?;
         self.monitor.load(snapshot)
     }
 

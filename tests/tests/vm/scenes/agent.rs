@@ -1,6 +1,6 @@
 //! The agent under systemd.
 
-use podnet_lab::eventually;
+use podnet_lab::patiently;
 
 use crate::cluster::Cluster;
 use crate::flow::{Count, Flow};
@@ -53,7 +53,7 @@ pub(crate) fn kills_lose_nothing(cluster: &mut Cluster) {
 fn restarted_by_systemd(node: Node<'_>, happens: &str) {
     let before = node.agent();
     node.sh(happens);
-    eventually(LIMIT, "another agent", || {
+    patiently(LIMIT, "another agent", || {
         let now = node.agent();
         if now == before || now == 0 {
             Err(format!("process {now}"))

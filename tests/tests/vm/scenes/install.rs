@@ -2,8 +2,8 @@
 
 use crate::cluster::{Cluster, install};
 use crate::driver::FOLDER;
-use crate::flow::Flow;
 use crate::node::Node;
+use crate::scenes::agent::pinged;
 
 /// On a machine that has no iptables, the package brings it along and starts the agent, idle.
 pub(crate) fn the_package_starts_an_idle_agent(cluster: &mut Cluster) {
@@ -28,21 +28,16 @@ pub(crate) fn an_upgrade_node_by_node_loses_nothing(cluster: &mut Cluster) {
         node.wait_ready(2);
     });
     let old = version(nodes[0]);
-    let flows: Vec<_> = [(0, 1), (1, 2), (2, 0)]
-        .map(|(from, to): (usize, usize)| Flow::start(nodes[from], &nodes[to].pod_address()))
-        .into();
-    for &node in &nodes {
-        let before = node.agent();
-        node.sh(&format!("apt-get install -qq -y {FOLDER}/podnet.deb 2>&1"));
-        assert_ne!(version(node), old, "{}", node.name());
-        assert_ne!(node.agent(), before, "{}: the new agent runs", node.name());
-        node.wait_ready(2);
+    for (at, &node) in nodes.iter().enumerate() {
+        let count = pinged(nodes[(at + 1) % nodes.len()], node, |node| {
+            let before = node.agent();
+            node.sh(&format!("apt-get install -qq -y {FOLDER}/podnet.deb 2>&1"));
+            assert_ne!(version(node), old, "{}", node.name());
+            assert_ne!(node.agent(), before, "{}: the new agent runs", node.name());
+            node.wait_ready(2);
+        });
+        assert_eq!(count.lost, 0, "{}: {count:?}", node.name());
         cluster.assert_paths();
-    }
-    for flow in flows {
-        flow.go_on(10);
-        let count = flow.end();
-        assert_eq!(count.lost, 0, "{count:?}");
     }
 }
 
