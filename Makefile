@@ -12,12 +12,26 @@ SEED ?= 1
 # Lets the agent die at any step; see agent/src/fault.rs.
 FAULTS := podnet-agent/fault-points
 
-# program:package, for all that building, the demo and the tests run.
-NEEDED := gcc:gcc ip:iproute2 tc:iproute2 ss:iproute2 iptables:iptables nft:nftables ping:iputils-ping \
-          nsenter:util-linux unshare:util-linux setpriv:util-linux tcpdump:tcpdump conntrack:conntrack curl:curl ps:procps strace:strace \
-          iperf3:iperf3
+# program:package, for what building runs, and with it the demo, the tests, the package.
+TO_BUILD := gcc:gcc
+TO_TEST := ip:iproute2 tc:iproute2 ss:iproute2 iptables:iptables nft:nftables ping:iputils-ping \
+           nsenter:util-linux unshare:util-linux setpriv:util-linux tcpdump:tcpdump conntrack:conntrack curl:curl ps:procps strace:strace \
+           iperf3:iperf3
+TO_PACKAGE := dpkg-shlibdeps:dpkg-dev
+NEEDED = $(TO_BUILD)
 
-.PHONY: help deps build release demo test chaos fuzz corpus bench lint fmt deny install clean
+# What a host runs.
+PROGRAMS := -p podnet-agent -p podnetctl
+# `make install LAB=1` installs the testbed too.
+LAB ?=
+
+# `make deb`: the version of the package, that of the workspace unless it is given.
+DEB_VERSION ?= $(or $(PODNET_DEB_VERSION),$(shell sed -n '/^\[workspace.package\]/,/^version/s/^version = "\(.*\)"/\1-1/p' Cargo.toml))
+STAGE := target/stage
+# The time that its files bear.
+EPOCH = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),$(shell date +%s))
+
+.PHONY: help deps build release programs demo test chaos fuzz corpus bench lint fmt deny install uninstall deb clean
 
 help:
 	@echo 'make demo     three nodes on this machine, pods on each, pings between all'
@@ -28,7 +42,9 @@ help:
 	@echo 'make bench    what podnet costs, beside its peers [ONLY="pods routes path join agent repair"]'
 	@echo 'make lint     formatting, clippy, licences'
 	@echo 'make release  optimised programs in target/release'
-	@echo 'make install  [PREFIX=/usr/local] [DESTDIR=]'
+	@echo 'make install  [PREFIX=/usr/local] [DESTDIR=] [LAB=1: podnet-lab too]'
+	@echo 'make uninstall  what make install put there, with the same PREFIX and DESTDIR'
+	@echo 'make deb      a Debian package in target/debian [DEB_VERSION=0.1.0-1]'
 
 # Installs what is missing; where nothing is, needs neither root nor a network.
 deps:
@@ -41,11 +57,17 @@ deps:
 	        apt-get install -y -qq --no-install-recommends $$missing ca-certificates libc6-dev; \
 	fi
 
+demo test chaos bench: NEEDED += $(TO_TEST)
+
 build: deps
 	$(CARGO) build --workspace --locked
 
 release: deps
 	$(CARGO) build --workspace --locked --release
+
+# What a host runs, and nothing that only tests need.
+programs: deps
+	$(CARGO) build --locked --release $(PROGRAMS) $(if $(LAB),-p podnet-lab)
 
 demo: build
 	target/debug/podnet-lab demo
@@ -81,10 +103,20 @@ deny:
 	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install cargo-deny --locked
 	$(CARGO) deny --locked check bans licenses sources
 
-install: release
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/systemd/system
-	install -m 0755 target/release/podnetd target/release/podnetctl target/release/podnet-lab $(DESTDIR)$(PREFIX)/bin
-	sed 's|@PREFIX@|$(PREFIX)|g' dist/podnetd.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/podnetd.service
+install: programs
+	PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) LAB=$(LAB) dist/install.sh install
+
+uninstall:
+	PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) dist/install.sh uninstall
+
+deb: NEEDED += $(TO_PACKAGE)
+deb: programs
+	@$(CARGO) deb --version >/dev/null 2>&1 || $(CARGO) install cargo-deb --locked
+	rm -rf $(STAGE)
+	PREFIX=/usr DESTDIR=$(STAGE) dist/install.sh install
+	printf 'podnet (%s) unstable; urgency=medium\n\n  * See /usr/share/doc/podnet/changelog.gz.\n\n -- %s  %s\n' \
+	    '$(DEB_VERSION)' "$$(sed -n 's/^maintainer = "\(.*\)"/\1/p' agent/Cargo.toml)" "$$(date -R -u -d @$(EPOCH))" >$(STAGE)/changelog
+	SOURCE_DATE_EPOCH=$(EPOCH) $(CARGO) deb --locked -p podnet-agent --no-build --no-strip --deb-version $(DEB_VERSION)
 
 clean:
 	$(CARGO) clean

@@ -30,7 +30,14 @@ const MAX_FILE: u64 = 1024 * 1024;
 /// Claims a block of the pod network for this node, tells its peers by gossip, and keeps bridge,
 /// routes, pods and firewall rules as they should be. Driven by podnetctl.
 #[derive(Debug, Parser)]
-#[command(name = "podnetd", version)]
+#[command(
+    name = "podnetd",
+    version = env!("PODNET_VERSION"),
+    after_help = "\
+Exit codes:
+  0 done, 1 failed, 2 bad configuration or input, 5 conflict with what exists, such as another agent;
+  of run: 6 state that does not heal by itself, since it is damaged or another node's"
+)]
 pub struct Cli {
     /// What to do; `run` where nothing is given.
     #[command(subcommand)]
@@ -60,6 +67,12 @@ pub enum Command {
         /// Throw away identity and membership; the next start makes a new identity.
         #[arg(long, required = true)]
         new_identity: bool,
+    },
+    /// Write the manual pages into a directory.
+    #[command(hide = true)]
+    Man {
+        /// The directory.
+        dir: PathBuf,
     },
 }
 
@@ -430,71 +443,4 @@ impl Timing {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parsed(text: &str) -> Result<Settings, ConfigError> {
-        parse(Path::new("podnetd.toml"), text)
-    }
-
-    fn given(arguments: &[&str]) -> Settings {
-        Cli::try_parse_from([&["podnetd"], arguments].concat())
-            .unwrap()
-            .settings
-    }
-
-    #[test]
-    fn a_flag_beats_the_file_which_beats_the_default() {
-        let file = parsed("gossip_port = 1000\nstate-dir = \"/a\"\n[timing]\nresync = \"1h\"");
-        let config =
-            Config::merge(given(&["run", "--gossip-port", "2000"]), file.unwrap()).unwrap();
-        assert_eq!(config.gossip_port, 2000);
-        assert_eq!(config.state_dir, Path::new("/a"));
-        assert_eq!(config.socket, Path::new("/run/podnet/podnet.sock"));
-        assert_eq!(config.timing.resync, Duration::from_secs(3600));
-        assert_eq!(config.timing.gossip_interval, Duration::from_secs(1));
-    }
-
-    #[test]
-    fn the_socket_follows_the_run_directory() {
-        let config = Config::merge(given(&["--run-dir", "/x"]), Settings::default()).unwrap();
-        assert_eq!(config.socket, Path::new("/x/podnet.sock"));
-    }
-
-    #[test]
-    fn paths_are_absolute_and_not_empty() {
-        let config = Config::merge(given(&["--run-dir", "x"]), Settings::default()).unwrap();
-        assert!(config.run_dir.is_absolute() && config.run_dir.ends_with("x"));
-        for key in ["state_dir", "run_dir", "socket", "netns_dir"] {
-            let file = parsed(&format!("{key} = ''")).unwrap();
-            let error = Config::merge(Settings::default(), file).unwrap_err();
-            assert_eq!(error.to_string(), format!("{key}: a value is required"));
-        }
-    }
-
-    #[test]
-    fn wrong_files_are_named() {
-        for bad in [
-            "gossip_port = 0",
-            "gossip_port = 70000",
-            "no_such_key = 1",
-            "firewall = \"pf\"",
-            "metrics_address = \"here\"",
-            "[timing]\nresync = \"0s\"",
-            "[timing]\nresync = 5",
-            "[",
-        ] {
-            let error = parsed(bad).unwrap_err().to_string();
-            assert!(
-                error.starts_with("configuration file podnetd.toml: "),
-                "{bad}: {error}"
-            );
-        }
-    }
-
-    #[test]
-    fn what_is_not_built_yet_is_unsupported() {
-        let error = Config::merge(given(&["--firewall", "nftables"]), Settings::default());
-        assert!(matches!(error, Err(ConfigError::Unsupported { .. })));
-    }
-}
+mod tests;

@@ -9,6 +9,9 @@ mod fault;
 #[cfg(test)]
 mod fuzz;
 pub mod gossip;
+pub mod journal;
+pub mod logging;
+pub mod manual;
 pub mod pods;
 pub mod probe;
 pub mod reconciler;

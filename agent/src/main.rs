@@ -4,25 +4,42 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use podnet_agent::config::{Cli, Command, Config, ConfigError, LogFormat};
+use podnet_agent::config::{Cli, Command, Config, ConfigError, Settings};
 use podnet_agent::daemon::{self, Cleaned};
+use podnet_agent::{journal, logging, manual};
 use podnet_proto::{ApiError, ErrorCode};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use tracing::Level;
+
+/// What `podnetd run` ends with where another start would end the same, until somebody has looked
+/// at the state: the unit does not start it again.
+const EXIT_STATE: u8 = 6;
 
 fn main() -> ExitCode {
-    match try_main(Cli::parse()) {
+    let cli = Cli::parse();
+    let command = cli.command.unwrap_or(Command::Run);
+    let runs = matches!(command, Command::Run);
+    match try_main(command, cli.settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);
-            ExitCode::from(error.code.exit_code())
+            let stays = runs && error.code == ErrorCode::StateCorrupt;
+            ExitCode::from(if stays {
+                EXIT_STATE
+            } else {
+                error.code.exit_code()
+            })
         }
     }
 }
 
-fn try_main(cli: Cli) -> Result<(), ApiError> {
-    let config = Config::load(cli.settings).map_err(|error| config_error(&error))?;
-    start_logging(&config)?;
+fn try_main(command: Command, settings: Settings) -> Result<(), ApiError> {
+    if let Command::Man { dir } = command {
+        return manual::write(&dir).map_err(|error| {
+            ApiError::new(ErrorCode::Internal, format!("{}: {error}", dir.display()))
+        });
+    }
+    let config = Config::load(settings).map_err(|error| config_error(&error))?;
+    logging::start(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -33,14 +50,19 @@ fn try_main(cli: Cli) -> Result<(), ApiError> {
                 format!("cannot start the runtime: {error}"),
             )
         })?;
-    match cli.command.unwrap_or(Command::Run) {
+    match command {
+        Command::Man { dir: _ } => Ok(()),
         Command::Run => runtime.block_on(daemon::run(config)),
         Command::Cleanup { yes, purge } => {
             confirm(
                 yes,
                 "remove podnet's links, routes, rules and pods from this host",
             )?;
-            report(&runtime.block_on(daemon::cleanup(&config, purge))?);
+            let cleaned = runtime.block_on(daemon::cleanup(&config, purge))?;
+            if cleaned.removed.is_empty() {
+                say("nothing of podnet's was there to remove");
+            }
+            report(&cleaned);
             Ok(())
         }
         Command::Reset { new_identity: _ } => {
@@ -71,42 +93,6 @@ fn config_error(error: &ConfigError) -> ApiError {
     ApiError::new(code, format!("{error}{}", source.unwrap_or_default()))
 }
 
-fn start_logging(config: &Config) -> Result<(), ApiError> {
-    let filter = filter(&config.log_level).map_err(|why| {
-        let level: String = config.log_level.escape_default().take(80).collect();
-        ApiError::new(ErrorCode::Usage, format!("log level '{level}': {why}")).hint(
-            "use off, error, warn, info, debug or trace, or MODULE=LEVEL, with commas between",
-        )
-    })?;
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        // It would be told on the same stream, and end the agent where that is broken.
-        .log_internal_errors(false)
-        .with_writer(std::io::stderr);
-    match config.log_format {
-        LogFormat::Text => subscriber.with_ansi(colours()).init(),
-        LogFormat::Json => subscriber.json().init(),
-    }
-    Ok(())
-}
-
-/// Reads a log level. A word alone is a level: `EnvFilter` would take a misspelled one for the name
-/// of a module, and say nothing of all others.
-fn filter(text: &str) -> Result<EnvFilter, String> {
-    let mut words = text.split(',').map(str::trim);
-    if let Some(word) = words.find(|word| {
-        !word.contains(['=', '[']) && word.parse::<LevelFilter>().is_err() || word.is_empty()
-    }) {
-        let word: String = word.escape_default().take(80).collect();
-        return Err(format!("'{word}' is not a level"));
-    }
-    EnvFilter::try_new(text).map_err(|error| error.to_string())
-}
-
-fn colours() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
-}
-
 /// Asks on a terminal; without one `--yes` must have been given.
 fn confirm(yes: bool, what: &str) -> Result<(), ApiError> {
     if yes {
@@ -134,9 +120,11 @@ fn confirm(yes: bool, what: &str) -> Result<(), ApiError> {
 
 fn complain(error: &ApiError) {
     let mut stderr = std::io::stderr();
-    let _ = writeln!(stderr, "error: {}", error.message);
+    let priority = journal::is_stderr().then(|| journal::prefix(Level::ERROR));
+    let priority = priority.unwrap_or_default();
+    let _ = writeln!(stderr, "{priority}error: {}", error.message);
     if let Some(hint) = &error.hint {
-        let _ = writeln!(stderr, "hint: {hint}");
+        let _ = writeln!(stderr, "{priority}hint: {hint}");
     }
 }
 

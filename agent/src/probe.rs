@@ -171,12 +171,13 @@ async fn watch_path(
 
 /// Sends one echo. What comes back may be an answer, or somebody's word that there will be none.
 async fn echo(pinger: &mut Pinger, sequence: u16) -> Result<Duration, String> {
-    let (packet, round_trip) = pinger
+    let sent = Instant::now();
+    let (packet, _) = pinger
         .ping(PingSequence(sequence), &[])
         .await
         .map_err(|error| error.to_string())?;
     match packet {
-        IcmpPacket::V4(packet) if packet.get_icmp_type().0 == ECHO_REPLY => Ok(round_trip),
+        IcmpPacket::V4(packet) if packet.get_icmp_type().0 == ECHO_REPLY => Ok(sent.elapsed()),
         IcmpPacket::V4(packet) => Err(format!(
             "{} says that it cannot be reached",
             packet.get_source()

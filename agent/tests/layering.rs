@@ -10,13 +10,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which modules of the agent each may import, beside itself.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("announce", &[]),
     ("config", &[]),
     ("control", &[]),
     ("dataplane", &["fault", "vital"]),
     ("fault", &[]),
     ("gossip", &[]),
+    ("journal", &[]),
+    ("logging", &["config", "journal"]),
+    ("manual", &["config"]),
     ("pods", &["dataplane"]),
     ("probe", &["vital"]),
     ("reconciler", &["dataplane"]),

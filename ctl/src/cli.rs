@@ -18,7 +18,7 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 #[derive(Parser)]
 #[command(
     name = "podnetctl",
-    version,
+    version = env!("PODNET_VERSION"),
     after_help = "\
 Examples:
   podnetctl init --pod-cidr 10.244.0.0/16     on the first node; prints the join command
@@ -98,6 +98,33 @@ pub(crate) enum Command {
     Pod(PodCommand),
     /// Show the versions of podnetctl and of the agent
     Version,
+    /// Print the completions of a shell
+    #[command(after_help = "\
+Examples:
+  source <(podnetctl completion bash)
+  podnetctl completion zsh > /usr/local/share/zsh/site-functions/_podnetctl
+  podnetctl completion fish > ~/.config/fish/completions/podnetctl.fish")]
+    Completion {
+        /// The shell
+        shell: CompletedShell,
+    },
+    /// Write the manual pages into a directory
+    #[command(hide = true)]
+    Man {
+        /// The directory
+        dir: PathBuf,
+    },
+}
+
+/// The shells that completions are made for.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum CompletedShell {
+    /// GNU Bash
+    Bash,
+    /// The Z shell
+    Zsh,
+    /// Fish
+    Fish,
 }
 
 /// Arguments of `init`.

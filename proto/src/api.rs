@@ -38,6 +38,20 @@ pub enum Phase {
     Leaving,
 }
 
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Idle => "idle",
+            Self::Joining => "joining",
+            Self::Ready => "ready",
+            Self::NoQuorum => "no-quorum",
+            Self::Full => "full",
+            Self::Fenced => "fenced",
+            Self::Leaving => "leaving",
+        })
+    }
+}
+
 /// `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {

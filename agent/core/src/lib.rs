@@ -9,5 +9,6 @@ pub mod firewall;
 pub mod host;
 pub mod kernel;
 pub mod podip;
+pub mod summary;
 pub mod time;
 pub mod view;

@@ -101,7 +101,8 @@ impl Listener {
         if group.is_none() {
             tracing::info!(
                 group = GROUP,
-                "no such group: the control socket is for root alone"
+                "no such group: the control socket is for root alone; for others, \
+                 'groupadd --system podnet', then 'systemctl restart podnetd'"
             );
         }
         chown(path, Some(0), Some(group.unwrap_or(0))).map_err(failed("set the owner of"))?;

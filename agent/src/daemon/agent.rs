@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use podnet_core::kernel::OpError;
+use podnet_core::summary::summary;
 use podnet_core::time::Moment;
 use podnet_proto::api::{InitResponse, LeaveRequest, Status};
 use podnet_proto::{ApiError, Boot, Instance, NodeId};
@@ -17,6 +18,7 @@ use super::join::{Attempt, ProbeOutcome};
 use super::membership::Membership;
 use super::pods::{PodDone, Pods};
 use super::reconcile::{Reconciling, Repair};
+use super::supervisor::Supervisor;
 use crate::announce::Announcer;
 use crate::config::Config;
 use crate::control::{Answer, Request};
@@ -28,9 +30,6 @@ use crate::store::{Identity, Joined, RunDir, StateDir};
 
 /// How long to collect what gossip tells before acting on it.
 const GOSSIP_DEBOUNCE: Duration = Duration::from_millis(2);
-
-/// How often to tell systemd that the loop turns.
-const WATCHDOG: Duration = Duration::from_secs(5);
 
 /// Where events come from.
 pub(super) struct Inputs {
@@ -96,7 +95,7 @@ pub(super) struct Agent {
     pub(super) paths: BTreeMap<NodeId, PathReport>,
     /// When the claim machine steps next because gossip has news.
     news_due: Option<Instant>,
-    watchdog_due: Instant,
+    supervisor: Supervisor,
 }
 
 impl Agent {
@@ -133,7 +132,7 @@ impl Agent {
             left: Vec::new(),
             paths: BTreeMap::new(),
             news_due: None,
-            watchdog_due: start,
+            supervisor: Supervisor::new(start),
         }
     }
 
@@ -151,8 +150,7 @@ impl Agent {
 
     /// Turns until the process ends.
     pub(super) async fn run(&mut self, mut inputs: Inputs) {
-        // Where the notification socket is not set this does nothing.
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        self.supervisor.ready();
         loop {
             let gossip = self
                 .membership
@@ -185,7 +183,7 @@ impl Agent {
 
     /// Ends in order. The data path stays as it is.
     pub(super) async fn stop(mut self) {
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        self.supervisor.stopping();
         if let Some(membership) = self.membership.take()
             && let Some(gossip) = membership.gossip
         {
@@ -212,7 +210,7 @@ impl Agent {
         [claim, reconcile, self.news_due]
             .into_iter()
             .flatten()
-            .fold(self.watchdog_due, Instant::min)
+            .fold(self.supervisor.next_deadline(), Instant::min)
     }
 
     /// Does what is due.
@@ -231,11 +229,12 @@ impl Agent {
             self.step().await;
             self.answer_leaves();
         }
-        if now >= self.watchdog_due {
-            self.watchdog_due = now + WATCHDOG;
-            let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
-        }
+        self.supervisor.turns(now);
         self.start_due_pass(now);
+        if self.supervisor.wants_summary(now) {
+            let summary = summary(&self.status());
+            self.supervisor.tell(summary);
+        }
     }
 
     async fn on_event(&mut self, event: Event) {
@@ -286,7 +285,8 @@ impl Agent {
     fn on_path(&mut self, report: PathReport) {
         match &report.outcome {
             Ok(round_trip) => {
-                tracing::info!(node = %report.node, ?round_trip, "the path to a peer works");
+                let round_trip = format_args!("{:.3} ms", round_trip.as_secs_f64() * 1000.0);
+                tracing::info!(node = %report.node, %round_trip, "the path to a peer works");
             }
             Err(reason) => {
                 tracing::warn!(node = %report.node, reason, "the path to a peer does not work");

@@ -110,7 +110,9 @@ impl Agent {
                 self.use_block(block);
             }
             None => {
-                tracing::warn!(block = ?before, "this node stops to use its block");
+                let block = before.and_then(|index| membership.block_range(index));
+                let block = block.map(tracing::field::display);
+                tracing::warn!(block, "this node stops to use its block");
                 membership.stopping = true;
                 self.prober.set_targets(BTreeMap::new());
             }
@@ -251,13 +253,13 @@ fn random_others(
 fn log_state(before: &ClaimState, after: &ClaimState) {
     match after {
         ClaimState::Dup => tracing::error!(
-            ?before,
+            %before,
             "another host has taken over this node's identity: its block is not used any more"
         ),
         ClaimState::New
         | ClaimState::Want { .. }
         | ClaimState::Using
         | ClaimState::Leaving
-        | ClaimState::Gone => tracing::info!(?before, ?after, "the claim has changed"),
+        | ClaimState::Gone => tracing::info!(%before, %after, "the claim has changed"),
     }
 }

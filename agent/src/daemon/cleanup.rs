@@ -46,21 +46,26 @@ impl Cleaned {
 pub async fn cleanup(config: &Config, purge: bool) -> Result<Cleaned, ApiError> {
     let _locks = lock(config).map_err(|e| error::store(&e))?;
     let dataplane = Linux::new().map_err(|e| error::observe(&e))?;
-    let identity = Identity::load_or_create(&config.state_dir, config.machine_id_file.as_deref())
+    let identity = Identity::load(&config.state_dir, config.machine_id_file.as_deref())
         .map_err(|e| error::store(&e))?;
-    let run_dir =
-        RunDir::open(config.run_dir.clone(), identity.node()).map_err(|e| error::store(&e))?;
+    let node = identity.map(|identity| identity.node());
+    let run_dir = node
+        .map(|node| RunDir::open(config.run_dir.clone(), node))
+        .transpose()
+        .map_err(|e| error::store(&e))?;
     let mut cleaned = Cleaned::default();
-    let failed = clear_kernel(&dataplane, Some(&run_dir), &mut cleaned).await;
+    let failed = clear_kernel(&dataplane, run_dir.as_ref(), &mut cleaned).await;
     if let Some(first) = failed.into_iter().next() {
         return Err(first);
     }
-    run_dir.clear().map_err(|e| error::store(&e))?;
+    if let Some(run_dir) = run_dir {
+        run_dir.clear().map_err(|e| error::store(&e))?;
+    }
     if purge {
         cleaned.reset_identity(config)?;
-    } else {
+    } else if let Some(node) = node {
         // What of a membership was cut short means nothing any more.
-        StateDir::new(config.state_dir.clone(), identity.node())
+        StateDir::new(config.state_dir.clone(), node)
             .load()
             .map_err(|e| error::store(&e))?;
     }

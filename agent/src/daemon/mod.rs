@@ -26,6 +26,7 @@ mod problems;
 mod reconcile;
 mod request;
 mod status;
+mod supervisor;
 
 use std::sync::Arc;
 
@@ -109,7 +110,7 @@ pub async fn run(config: Config) -> Result<(), ApiError> {
 
     let (requests, asked) = mpsc::channel(EVENTS);
     let server = tokio::spawn(listener.serve(requests));
-    tracing::info!(%node, version = env!("CARGO_PKG_VERSION"), "podnetd is ready");
+    tracing::info!(%node, version = env!("PODNET_VERSION"), "podnetd is ready");
     let inputs = agent::Inputs {
         queue,
         asked,

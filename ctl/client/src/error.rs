@@ -80,7 +80,8 @@ fn unreachable(socket: &Path, source: &io::Error) -> ApiError {
     } else if kind == io::ErrorKind::PermissionDenied {
         (
             "permission denied".to_owned(),
-            "run as root, or as a member of the group podnet",
+            "run as root, or as a member of the group podnet ('usermod -aG podnet USER', then log in \
+             again); where that group is newer than the agent, 'systemctl restart podnetd' first",
         )
     } else {
         (source.to_string(), START)
@@ -113,7 +114,12 @@ mod tests {
 
         let forbidden = unreachable_by(io::ErrorKind::PermissionDenied);
         assert_eq!(forbidden.code, ErrorCode::AgentUnreachable);
-        assert!(forbidden.hint.unwrap().contains("group podnet"));
+        let hint = forbidden.hint.unwrap();
+        assert!(
+            hint.contains("group podnet ('usermod -aG podnet USER'"),
+            "{hint}"
+        );
+        assert!(hint.contains("'systemctl restart podnetd'"), "{hint}");
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! What the commands do: one file for each noun.
 
+mod completion;
 mod init;
 mod join;
 mod leave;
+mod manual;
 mod nodes;
 mod pod;
 mod routes;
@@ -55,6 +57,8 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Token(TokenCommand::Show) => block_on(token::show(context)),
         Command::Pod(command) => pod::run(context, command),
         Command::Version => block_on(version::run(context)),
+        Command::Completion { shell } => completion::run(context, shell),
+        Command::Man { dir } => manual::run(&dir),
     }
 }
 

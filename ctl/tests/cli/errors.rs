@@ -180,7 +180,7 @@ fn help_and_version_are_0() {
     let ended = run(&agent, "--version").expect(0);
     assert_eq!(
         ended.stdout,
-        concat!("podnetctl ", env!("CARGO_PKG_VERSION"), "\n")
+        concat!("podnetctl ", env!("PODNET_VERSION"), "\n")
     );
 }
 

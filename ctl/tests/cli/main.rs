@@ -9,3 +9,4 @@ mod join;
 mod leave;
 mod pod;
 mod run;
+mod shells;

@@ -84,9 +84,14 @@ fn where_podnet_never_ran_there_is_nothing_to_clean() {
         .unwrap();
     let [node] = nodes(&lab);
     let before = Snapshot::kernel(node);
-    let done = cleanup(node, &["--yes"]);
-    assert!(done.ok(), "{done}");
-    before.assert_same(&Snapshot::kernel(node), "cleanup of a clean host");
+    for words in [&["--yes"][..], &["--yes", "--purge"]] {
+        let done = cleanup(node, words);
+        assert!(done.ok(), "{done}");
+        assert_eq!(done.stdout, "nothing of podnet's was there to remove\n");
+        before.assert_same(&Snapshot::kernel(node), "cleanup of a clean host");
+    }
+    let made = node.state_dir().join("identity").exists();
+    assert!(!made, "nobody needs an identity there");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use podnet_lab::process::ProcessId;
 use podnet_lab::{Node, eventually};
 use serde_json::json;
 
-use crate::scene::{LIMIT, add_pod, ask, builder, idle, nodes, refused, shell, status};
+use crate::scene::{LIMIT, add_pod, ask, builder, idle, nodes, refused, shell, status, text};
 use crate::snapshot::Snapshot;
 
 pub(crate) fn podnetd(node: Node<'_>, words: &[&str]) -> Output {
@@ -248,7 +248,7 @@ fn an_agent_tells_systemd_when_it_is_ready_and_when_it_stops() {
     let systemd = UnixDatagram::bind(&path).unwrap();
     systemd.set_read_timeout(Some(LIMIT)).unwrap();
     let told = |what: &str| {
-        let mut buffer = [0; 256];
+        let mut buffer = [0; 1024];
         loop {
             let length = systemd.recv(&mut buffer).unwrap();
             let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
@@ -266,6 +266,68 @@ fn an_agent_tells_systemd_when_it_is_ready_and_when_it_stops() {
     told("WATCHDOG=1");
     let [node] = nodes(&lab);
     assert_eq!(status(node)["phase"], "idle");
+    told("STATUS=idle: not a member of a cluster");
+    let founded = ask(node, &["init", "--pod-cidr", "10.244.0.0/16"]);
+    let cluster = text(&founded["cluster"]["id"]);
+    told(&format!(
+        "STATUS=member of cluster {cluster}: block 10.244.0.0/24, 0 of 0 peers live"
+    ));
+    ask(node, &["--yes", "leave"]);
+    told("STATUS=idle: not a member of a cluster");
     node.term().unwrap();
     told("STOPPING=1");
+}
+
+/// What `journalctl -p` goes by, and what it shows.
+#[test]
+fn the_journal_is_told_priorities_and_no_times() {
+    let lab = idle(1);
+    let [node] = nodes(&lab);
+    node.term().unwrap();
+    let file = node.config_dir().join("log");
+    let start = |stream: &str| {
+        let script = format!(
+            "exec 2>/etc/podnet/log; export JOURNAL_STREAM={stream}; exec podnetd run --log-level debug"
+        );
+        node.spawn(["sh", "-c", &script]).unwrap()
+    };
+    let lines = |wanted: &str| {
+        eventually(LIMIT, wanted, || {
+            let log = fs::read_to_string(&file).unwrap_or_default();
+            let lines: Vec<String> = log.lines().map(str::to_owned).collect();
+            match lines.iter().position(|line| line.contains(wanted)) {
+                Some(at) => Ok((lines[at].clone(), lines)),
+                None => Err(log),
+            }
+        })
+        .unwrap()
+    };
+    // What systemd sets for a unit.
+    let mut agent = start("$(stat -Lc %d:%i /proc/self/fd/2)");
+    let (ready, all) = lines("podnetd is ready");
+    assert!(
+        ready.starts_with("<6> INFO podnet_agent::daemon: podnetd is ready"),
+        "{ready}"
+    );
+    let known = |line: &String| ["<3>", "<4>", "<6>", "<7>"].contains(&&line[..3]);
+    assert!(all.iter().all(known), "{all:?}");
+    fs::write(&file, "").unwrap();
+    let mut second = start("$(stat -Lc %d:%i /proc/self/fd/2)");
+    assert_eq!(second.wait(LIMIT).unwrap(), 5);
+    let (_, all) = lines("is in use by another agent");
+    assert!(all.iter().all(|line| line.starts_with("<3>")), "{all:?}");
+    ProcessId::of(agent.pid())
+        .unwrap()
+        .signal(Signal::SIGTERM)
+        .unwrap();
+    assert_eq!(agent.wait(LIMIT).unwrap(), 0);
+    // What the child of a unit inherits, whose stderr leads elsewhere.
+    let mut agent = start("1:1");
+    let (ready, _) = lines("podnetd is ready");
+    assert!(ready.starts_with("20"), "a time: {ready}");
+    ProcessId::of(agent.pid())
+        .unwrap()
+        .signal(Signal::SIGTERM)
+        .unwrap();
+    assert_eq!(agent.wait(LIMIT).unwrap(), 0);
 }

@@ -1,6 +1,7 @@
 //! What a step asks its caller to do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use podnet_proto::NodeId;
 use podnet_proto::gossip::Key;
@@ -30,6 +31,27 @@ pub enum ClaimState {
     /// Another host took its claim over with the same identity while it was alive. It never uses a
     /// block again.
     Dup,
+}
+
+impl fmt::Display for ClaimState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::New => "new",
+            Self::Want { full: true, .. } => "wanting a block, and none is free",
+            Self::Want {
+                full: false,
+                quorum: true,
+            } => "wanting a block",
+            Self::Want {
+                full: false,
+                quorum: false,
+            } => "wanting a block, and no majority is in reach",
+            Self::Using => "using its block",
+            Self::Leaving => "leaving",
+            Self::Gone => "gone",
+            Self::Dup => "taken over",
+        })
+    }
 }
 
 /// How many of the voters are in reach.

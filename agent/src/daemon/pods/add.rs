@@ -303,13 +303,19 @@ impl Agent {
                 ..Parts::default()
             });
         }
-        tracing::info!(pod = %name, addresses = ?record.link.addresses, "a pod is attached");
+        let addresses: Vec<_> = record
+            .link
+            .addresses
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        tracing::info!(pod = %name, addresses = %addresses.join(", "), "a pod is attached");
         Ok(self.show_pod(record))
     }
 
     fn no_block_yet(&self, name: &PodName) -> ApiError {
         no_block(name).hint(format!(
-            "wait until 'podnetctl status' shows the phase ready; it is {:?} now",
+            "wait until 'podnetctl status' shows the phase ready; it is {} now",
             self.phase()
         ))
     }

@@ -34,7 +34,7 @@ pub(super) async fn await_packets(host: &Socket, inside: &Socket, way: Way) {
     let mut pause = FIRST_PAUSE;
     while !matches!(packets_pass(host, inside, way).await, Ok(true)) {
         if Instant::now() >= deadline {
-            tracing::debug!(?way, "packets do not pass a new pod yet");
+            tracing::debug!(host_end = way.host_end, "packets do not pass a new pod yet");
             return;
         }
         sleep(pause).await;

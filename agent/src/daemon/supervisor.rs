@@ -1,0 +1,88 @@
+//! What systemd is told: that the agent is ready, that its loop turns, and where the node stands.
+
+use std::env;
+use std::time::{Duration, Instant};
+
+use sd_notify::NotifyState;
+
+/// How often to tell that the loop turns.
+const WATCHDOG: Duration = Duration::from_secs(5);
+
+/// How long after one look at where the node stands the next one comes at the earliest.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The supervisor; there may be none.
+#[derive(Debug)]
+pub(super) struct Supervisor {
+    listens: bool,
+    watchdog_due: Instant,
+    looked: Option<Instant>,
+    look_due: Option<Instant>,
+    told: String,
+}
+
+impl Supervisor {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            listens: env::var_os("NOTIFY_SOCKET").is_some(),
+            watchdog_due: now,
+            looked: None,
+            look_due: None,
+            told: String::new(),
+        }
+    }
+
+    pub(super) fn ready(&self) {
+        notify(NotifyState::Ready);
+    }
+
+    pub(super) fn stopping(&self) {
+        notify(NotifyState::Stopping);
+    }
+
+    /// When it wants to be told next.
+    pub(super) fn next_deadline(&self) -> Instant {
+        self.look_due
+            .map_or(self.watchdog_due, |due| due.min(self.watchdog_due))
+    }
+
+    /// Whether to look where the node stands now; otherwise that is done in a moment.
+    pub(super) fn wants_summary(&mut self, now: Instant) -> bool {
+        if !self.listens {
+            return false;
+        }
+        match self.looked.map(|looked| looked + PAUSE) {
+            Some(due) if now < due => {
+                self.look_due = Some(due);
+                false
+            }
+            Some(_) | None => {
+                self.looked = Some(now);
+                self.look_due = None;
+                true
+            }
+        }
+    }
+
+    /// Tells where the node stands, if that is new.
+    pub(super) fn tell(&mut self, summary: String) {
+        if summary != self.told {
+            notify(NotifyState::Status(&summary));
+            self.told = summary;
+        }
+    }
+
+    /// Tells that the loop turns, when that is due.
+    pub(super) fn turns(&mut self, now: Instant) {
+        if now >= self.watchdog_due {
+            self.watchdog_due = now + WATCHDOG;
+            notify(NotifyState::Watchdog);
+        }
+    }
+}
+
+/// Where the notification socket is not set this does nothing; whether somebody listens there is
+/// not the agent's business.
+fn notify(state: NotifyState<'_>) {
+    let _ = sd_notify::notify(&[state]);
+}
