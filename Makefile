@@ -18,6 +18,9 @@ TO_TEST := ip:iproute2 tc:iproute2 ss:iproute2 iptables:iptables nft:nftables pi
            nsenter:util-linux unshare:util-linux setpriv:util-linux tcpdump:tcpdump conntrack:conntrack curl:curl ps:procps strace:strace \
            iperf3:iperf3
 TO_PACKAGE := dpkg-shlibdeps:dpkg-dev
+# qemu-utils of the same release: another's does not go with this qemu-system-x86.
+TO_EMULATE := qemu-system-x86_64:qemu-system-x86 qemu-system-x86_64:qemu-utils/bookworm qemu-img:qemu-utils/bookworm \
+              mmdebstrap:mmdebstrap mke2fs:e2fsprogs dpkg-scanpackages:dpkg-dev
 NEEDED = $(TO_BUILD)
 
 # What a host runs.
@@ -28,14 +31,16 @@ LAB ?=
 # `make deb`: the version of the package, that of the workspace unless it is given.
 DEB_VERSION ?= $(or $(PODNET_DEB_VERSION),$(shell sed -n '/^\[workspace.package\]/,/^version/s/^version = "\(.*\)"/\1-1/p' Cargo.toml))
 STAGE := target/stage
+package = $(CURDIR)/target/debian/podnet_$(1)_$(shell dpkg --print-architecture).deb
 # The time that its files bear.
 EPOCH = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),$(shell date +%s))
 
-.PHONY: help deps build release programs demo test chaos fuzz corpus bench lint fmt deny install uninstall deb clean
+.PHONY: help deps build release programs demo test vm-test chaos fuzz corpus bench lint fmt deny install uninstall deb clean
 
 help:
 	@echo 'make demo     three nodes on this machine, pods on each, pings between all'
 	@echo 'make test     every test (root)'
+	@echo 'make vm-test  three virtual machines, from the package [ONLY=power::]'
 	@echo 'make chaos    random failures of five nodes [SECONDS=600 SEED=1]'
 	@echo 'make fuzz     libFuzzer on all that comes from outside [SECONDS=60 for each target]'
 	@echo 'make corpus   the inputs that fuzzing starts from, written anew'
@@ -54,7 +59,7 @@ deps:
 	if [ -n "$$missing" ]; then \
 	    echo "installing:$$missing"; \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
-	        apt-get install -y -qq --no-install-recommends $$missing ca-certificates libc6-dev; \
+	        apt-get install -y -qq --no-install-recommends $(APT_FLAGS) $$missing ca-certificates libc6-dev; \
 	fi
 
 demo test chaos bench: NEEDED += $(TO_TEST)
@@ -82,6 +87,16 @@ chaos: build
 
 bench: release
 	PODNET_BIN_DIR=$(CURDIR)/target/release $(CARGO) bench --locked -p podnet-lab --bench podnet -- $(ONLY)
+
+# Debian packages become images, which stay in target/vm; machines, disks and networks go when it ends.
+vm-test: NEEDED += $(TO_TEST) $(TO_PACKAGE) $(TO_EMULATE)
+vm-test: APT_FLAGS := --allow-downgrades
+vm-test: release
+	$(MAKE) deb DEB_VERSION=$(DEB_VERSION)~before
+	$(MAKE) deb DEB_VERSION=$(DEB_VERSION)
+	PODNET_BIN_DIR=$(CURDIR)/target/release PODNET_VM_DIR=$(CURDIR)/target/vm \
+	    PODNET_DEB=$(call package,$(DEB_VERSION)) PODNET_DEB_BEFORE=$(call package,$(DEB_VERSION)~before) \
+	    $(CARGO) test --workspace --locked --features $(FAULTS) --test vm -- $(ONLY)
 
 # Each test runs the same targets for a short time; see agent/src/fuzz.rs.
 fuzz: NEEDED += c++:g++

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::LabError;
+use crate::interrupt;
 
 /// How often a condition is looked at: often enough for a lab to feel prompt, seldom enough that
 /// forty waiting tests leave the processor to what they wait for.
@@ -30,13 +31,15 @@ pub fn eventually<T, E: fmt::Display>(
 /// what a look itself slows down, as it does an emulated machine.
 ///
 /// # Errors
-/// As [`eventually`].
+/// As [`eventually`], and [`LabError::Interrupted`] if a signal asks the program to end.
 pub fn patiently<T, E: fmt::Display>(
     limit: Duration,
     what: &str,
-    condition: impl FnMut() -> Result<T, E>,
+    mut condition: impl FnMut() -> Result<T, E>,
 ) -> Result<T, LabError> {
-    look(limit, what, PATIENT_POLL, condition)
+    look(limit, what, PATIENT_POLL, || {
+        interrupt::check().map_or_else(|interrupted| Ok(Err(interrupted)), |()| condition().map(Ok))
+    })?
 }
 
 fn look<T, E: fmt::Display>(
