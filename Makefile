@@ -18,9 +18,12 @@ TO_TEST := ip:iproute2 tc:iproute2 ss:iproute2 iptables:iptables nft:nftables pi
            nsenter:util-linux unshare:util-linux setpriv:util-linux tcpdump:tcpdump conntrack:conntrack curl:curl ps:procps strace:strace \
            iperf3:iperf3
 TO_PACKAGE := dpkg-shlibdeps:dpkg-dev
-# qemu-utils of the same release: another's does not go with this qemu-system-x86.
-TO_EMULATE := qemu-system-x86_64:qemu-system-x86 qemu-system-x86_64:qemu-utils/bookworm qemu-img:qemu-utils/bookworm \
-              mmdebstrap:mmdebstrap mke2fs:e2fsprogs dpkg-scanpackages:dpkg-dev
+# QEMU's packages are to be of one release; a backport of some of them may be there.
+SUITE = $(shell . /etc/os-release && echo $$VERSION_CODENAME)
+TO_EMULATE = qemu-system-x86_64:qemu-system-x86 qemu-system-x86_64:qemu-utils/$(SUITE) qemu-img:qemu-utils/$(SUITE) \
+             mmdebstrap:mmdebstrap mke2fs:e2fsprogs dpkg-scanpackages:dpkg-dev setpriv:util-linux
+TO_VAGRANT = $(TO_EMULATE) vagrant:vagrant-libvirt libvirtd:libvirt-daemon-system virsh:libvirt-clients \
+             dnsmasq:dnsmasq-base rsync:rsync ssh:openssh-client ip:iproute2 iptables:iptables
 NEEDED = $(TO_BUILD)
 
 # What a host runs.
@@ -35,7 +38,7 @@ package = $(CURDIR)/target/debian/podnet_$(1)_$(shell dpkg --print-architecture)
 # The time that its files bear.
 EPOCH = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),$(shell date +%s))
 
-.PHONY: help deps build release programs demo test vm-test chaos fuzz corpus bench lint fmt deny install uninstall deb clean
+.PHONY: help deps build release programs demo test vm-test vagrant-test vagrant-validate chaos fuzz corpus bench lint fmt deny install uninstall deb clean
 
 help:
 	@echo 'make demo     three nodes on this machine, pods on each, pings between all'
@@ -50,6 +53,8 @@ help:
 	@echo 'make install  [PREFIX=/usr/local] [DESTDIR=] [LAB=1: podnet-lab too]'
 	@echo 'make uninstall  what make install put there, with the same PREFIX and DESTDIR'
 	@echo 'make deb      a Debian package in target/debian [DEB_VERSION=0.1.0-1]'
+	@echo 'make vagrant-test      vagrant up, a cluster, pods, pings, reload, destroy, on machines of its own (root)'
+	@echo 'make vagrant-validate  the Vagrantfile, for each provider'
 
 # Installs what is missing; where nothing is, needs neither root nor a network.
 deps:
@@ -59,7 +64,7 @@ deps:
 	if [ -n "$$missing" ]; then \
 	    echo "installing:$$missing"; \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
-	        apt-get install -y -qq --no-install-recommends $(APT_FLAGS) $$missing ca-certificates libc6-dev; \
+	        apt-get install -y -qq --no-install-recommends --allow-downgrades $$missing ca-certificates libc6-dev; \
 	fi
 
 demo test chaos bench: NEEDED += $(TO_TEST)
@@ -90,7 +95,6 @@ bench: release
 
 # Debian packages become images, which stay in target/vm; machines, disks and networks go when it ends.
 vm-test: NEEDED += $(TO_TEST) $(TO_PACKAGE) $(TO_EMULATE)
-vm-test: APT_FLAGS := --allow-downgrades
 vm-test: release
 	$(MAKE) deb DEB_VERSION=$(DEB_VERSION)~before
 	$(MAKE) deb DEB_VERSION=$(DEB_VERSION)
@@ -106,7 +110,7 @@ fuzz: deps
 corpus:
 	PODNET_UPDATE_CORPUS=1 $(CARGO) test --locked -p podnet-agent --lib fuzz
 
-lint: fmt deny
+lint: fmt deny vagrant-validate
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) clippy --workspace --all-targets --features $(FAULTS) --locked -- -D warnings
 
@@ -132,6 +136,19 @@ deb: programs
 	printf 'podnet (%s) unstable; urgency=medium\n\n  * See /usr/share/doc/podnet/changelog.gz.\n\n -- %s  %s\n' \
 	    '$(DEB_VERSION)' "$$(sed -n 's/^maintainer = "\(.*\)"/\1/p' agent/Cargo.toml)" "$$(date -R -u -d @$(EPOCH))" >$(STAGE)/changelog
 	SOURCE_DATE_EPOCH=$(EPOCH) $(CARGO) deb --locked -p podnet-agent --no-build --no-strip --deb-version $(DEB_VERSION)
+
+BOX := target/vagrant/podnet.box
+
+$(BOX): vagrant/build-box.sh | deps
+	vagrant/build-box.sh $@
+
+# In namespaces of its own: nothing of this host is touched. By emulation it takes a quarter of an hour.
+vagrant-test: NEEDED += $(TO_PACKAGE) $(TO_VAGRANT)
+vagrant-test: deb $(BOX)
+	PODNET_BOX_FILE=$(CURDIR)/$(BOX) $(CARGO) test --workspace --locked --features $(FAULTS) --test vagrant
+
+vagrant-validate:
+	vagrant/validate.sh
 
 clean:
 	$(CARGO) clean

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use podnet_core::advertise::Range;
 use serde::Deserialize;
 
 /// The UDP port of gossip where the user gives no other.
@@ -152,6 +153,14 @@ pub struct Settings {
     #[arg(long, global = true, env = "PODNET_NETNS_DIR", value_name = "DIR")]
     #[serde(alias = "netns-dir")]
     netns_dir: Option<PathBuf>,
+    /// Range of the address that peers are told, or the address [default: 0.0.0.0/0]
+    #[arg(
+        long,
+        global = true,
+        env = "PODNET_ADVERTISE",
+        value_name = "ADDR|CIDR"
+    )]
+    advertise: Option<Range>,
     /// UDP port of gossip [default: 7846]
     #[arg(long, global = true, env = "PODNET_GOSSIP_PORT", value_name = "N")]
     #[serde(alias = "gossip-port")]
@@ -229,6 +238,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// Where namespaces of pods are mounted.
     pub netns_dir: PathBuf,
+    /// Among which of the host's addresses the one is that peers are told.
+    pub advertise: Range,
     /// The UDP port of gossip.
     pub gossip_port: u16,
     /// The UDP port of WireGuard.
@@ -339,6 +350,7 @@ impl Config {
             },
             run_dir,
             netns_dir: path("netns_dir", given.netns_dir, file.netns_dir, "/run/netns")?,
+            advertise: given.advertise.or(file.advertise).unwrap_or_default(),
             gossip_port: port(given.gossip_port, file.gossip_port, DEFAULT_GOSSIP_PORT),
             wireguard_port: port(given.wireguard_port, file.wireguard_port, 51820),
             metrics_address: given

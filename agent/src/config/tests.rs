@@ -14,8 +14,12 @@ fn given(arguments: &[&str]) -> Settings {
 
 #[test]
 fn a_flag_beats_the_file_which_beats_the_default() {
-    let file = parsed("gossip_port = 1000\nstate-dir = \"/a\"\n[timing]\nresync = \"1h\"");
+    let file = parsed(
+        "advertise = \"192.0.2.0/24\"\ngossip_port = 1000\nstate-dir = \"/a\"\n\
+         [timing]\nresync = \"1h\"",
+    );
     let config = Config::merge(given(&["run", "--gossip-port", "2000"]), file.unwrap()).unwrap();
+    assert_eq!(config.advertise, "192.0.2.0/24".parse().unwrap());
     assert_eq!(config.gossip_port, 2000);
     assert_eq!(config.state_dir, Path::new("/a"));
     assert_eq!(config.socket, Path::new("/run/podnet/podnet.sock"));
@@ -48,6 +52,8 @@ fn wrong_files_are_named() {
         "no_such_key = 1",
         "firewall = \"pf\"",
         "metrics_address = \"here\"",
+        "advertise = \"eth1\"",
+        "advertise = \"192.0.2.1/24\"",
         "[timing]\nresync = \"0s\"",
         "[timing]\nresync = 5",
         "[",

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use podnet_core::advertise::{Underlay, Verdict, seat};
+use podnet_core::advertise::{Underlay, Verdict, seat, within};
 use podnet_core::time::Moment;
 
 use super::agent::Agent;
@@ -32,12 +32,12 @@ impl Agent {
             self.announcer.announce(seat.clone());
             membership.seat = Some(seat);
         }
-        // The user has said which one it is.
+        // A command has said which one it is.
         if membership.member.advertise_fixed {
             return;
         }
         let underlay = Underlay {
-            addresses,
+            addresses: &within(self.config.advertise, addresses),
             ways: &self.reconciling.underlay,
         };
         match membership.follower.judge(now, told, underlay) {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
-use podnet_core::advertise::List;
+use podnet_core::advertise::{List, Range, within};
 use podnet_core::host::{candidates, overlap};
 use podnet_core::kernel::{HostAddress, HostRoute, ObservedFirewall, Place, Scope};
 use podnet_proto::{ApiError, ErrorCode, PodNetwork};
@@ -14,6 +14,8 @@ use super::error;
 pub(super) struct Host {
     addresses: Vec<HostAddress>,
     routes: Vec<HostRoute>,
+    /// Which of the addresses peers may be told.
+    range: Range,
 }
 
 impl Agent {
@@ -60,6 +62,7 @@ impl Agent {
         Ok(Host {
             addresses: observed.addresses.unwrap_or_default(),
             routes: observed.host_routes.unwrap_or_default(),
+            range: self.config.advertise,
         })
     }
 }
@@ -81,7 +84,7 @@ impl Host {
     }
 
     /// The address that peers are told: the one that was asked for, if this host has it; else the
-    /// only one that there is.
+    /// only one that there is, in the range that is set if one is.
     pub(super) fn advertise(
         &self,
         asked: Option<SocketAddrV4>,
@@ -91,19 +94,43 @@ impl Host {
             self.check_local(*asked.ip())?;
             return Ok(asked);
         }
-        match candidates(&self.addresses)[..] {
-            [(only, _)] => Ok(SocketAddrV4::new(only, port)),
-            [] => Err(ApiError::new(
+        let may = candidates(&within(self.range, &self.addresses));
+        match (&may[..], self.range) {
+            ([(only, _)], _) => Ok(SocketAddrV4::new(*only, port)),
+            ([], range) if range == Range::default() => Err(ApiError::new(
                 ErrorCode::BadAddress,
                 "this host has no IPv4 address that peers could reach",
             )
             .hint("give its interface an address, or name one with --advertise")),
-            [..] => Err(ApiError::new(
+            ([], range) => Err(ApiError::new(
                 ErrorCode::BadAddress,
-                format!("this host has several addresses: {}", self.list()),
+                format!(
+                    "setting advertise = {range}: this host has no such address; it has {}",
+                    self.list()
+                ),
+            )
+            .hint(
+                "give its interface one, change podnetd's setting, or name one with --advertise",
+            )),
+            ([..], _) => Err(ApiError::new(
+                ErrorCode::BadAddress,
+                format!("this host has several addresses: {}", List(&may)),
             )
             .hint("name the one that peers reach with --advertise ADDR")),
         }
+    }
+
+    /// The address that peers are told, where a member is reached from `source`: that one, if peers
+    /// may be told it.
+    pub(super) fn advertise_from(
+        &self,
+        source: Ipv4Addr,
+        port: u16,
+    ) -> Result<SocketAddrV4, ApiError> {
+        if self.range.has(source.into()) {
+            return Ok(SocketAddrV4::new(source, port));
+        }
+        self.advertise(None, port)
     }
 
     /// Refuses an address that is none of this host's.

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use super::agent::{Agent, Event};
 use super::error;
+use super::host::Host;
 use super::request::{Admission, admission};
 use crate::control::Answer;
 use crate::gossip::{Keyring, ProbeError, Probed, probe};
@@ -33,6 +34,7 @@ struct Plan {
     targets: Vec<SocketAddrV4>,
     name: NodeName,
     advertise: Option<SocketAddrV4>,
+    host: Host,
 }
 
 /// What a `join` request asks for.
@@ -107,6 +109,7 @@ impl Agent {
             targets,
             name,
             advertise,
+            host,
         };
         Ok(Joining::New(Box::new(plan), patience))
     }
@@ -165,9 +168,10 @@ impl Agent {
             .hint("choose another with --node-name NAME"));
         }
         let port = self.config.gossip_port;
-        let advertise = plan
-            .advertise
-            .unwrap_or(SocketAddrV4::new(probed.source, port));
+        let advertise = match plan.advertise {
+            Some(advertise) => advertise,
+            None => plan.host.advertise_from(probed.source, port)?,
+        };
         let JoinToken {
             cluster,
             gossip_key,

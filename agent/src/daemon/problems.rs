@@ -48,7 +48,7 @@ impl Agent {
             .reconciling
             .addresses
             .as_ref()
-            .and_then(|addresses| lost(told, addresses))
+            .and_then(|addresses| lost(told, self.config.advertise, addresses))
         {
             add(Severity::Error, lost_address(&lost, &membership.member));
         }

@@ -1,5 +1,7 @@
 //! Founding a cluster.
 
+use podnet_lab::Node;
+
 use crate::scene::{
     add_pod, ask, builder, http, idle, nodes, refused, refused_with, shell, status, status_where,
     text,
@@ -257,6 +259,61 @@ fn of_several_addresses_the_user_chooses() {
         command.starts_with("podnetctl join 192.168.56.211 --token podnet1."),
         "{command}"
     );
+}
+
+/// As on a virtual machine whose first interface leads to its host alone.
+#[test]
+fn of_several_addresses_the_setting_chooses() {
+    let range = builder(2).env("PODNET_ADVERTISE", "10.77.0.0/16");
+    let lab = range.up().unwrap();
+    let [node1, node2] = nodes(&lab);
+    let before = Snapshot::whole(node1);
+    let refusal = refused(node1, &INIT, ("bad_address", 2));
+    for word in ["10.77.0.0/16", "192.168.56.11", "advertise"] {
+        assert!(
+            refusal.message.contains(word),
+            "no word of {word}: {refusal:?}"
+        );
+    }
+    before.assert_same(&Snapshot::whole(node1), "init");
+    for node in [node1, node2] {
+        let add = format!("ip address add {} dev eth0", second(node));
+        shell(node, &add);
+    }
+
+    let founded = ask(node1, &INIT);
+    assert_eq!(founded["node"]["addresses"][0], "10.77.0.1:7846");
+    let token = text(&founded["token"]);
+    // The way to the member is from the first address; the setting counts.
+    let words = ["join", "192.168.56.11", "--token", token];
+    ask(node2, &words);
+    let told = status_where(node1, "the joiner", |status| {
+        status["peers"][0]["live"] == true
+    });
+    let peer = &told["peers"][0]["addresses"][0];
+    assert_eq!(peer, "10.77.0.2:7846", "{told}");
+
+    // Another address of the host does not take its place, and one in the range does.
+    shell(node2, &format!("ip address del {} dev eth0", second(node2)));
+    status_where(node2, "no address to tell", |status| {
+        status["problems"][0]["code"] == "bad_address"
+    });
+    shell(node2, "ip address add 10.77.0.22/16 dev eth0");
+    let moved = status_where(node1, "the joiner's new address", |status| {
+        status["peers"][0]["addresses"][0] == "10.77.0.22:7846"
+    });
+    assert_eq!(moved["phase"], "ready");
+
+    // A command that names an address beats the setting.
+    ask(node2, &["--yes", "leave"]);
+    let named = [&words[..], &["--advertise", "192.168.56.12"]].concat();
+    let joined = ask(node2, &named);
+    assert_eq!(joined["node"]["addresses"][0], "192.168.56.12:7846");
+}
+
+/// A second address of a node, of a range of its own.
+fn second(node: Node<'_>) -> String {
+    format!("10.77.0.{}/16", node.name().trim_start_matches("node"))
 }
 
 #[test]

@@ -9,6 +9,10 @@ use crate::host::candidates;
 use crate::kernel::{HostAddress, IfIndex, IfName, MacAddr, UnderlayPath};
 use crate::time::Moment;
 
+mod range;
+
+pub use range::{Range, RangeError, within};
+
 /// How long an address has to stand from which the peers are reached. Tools that configure networks
 /// take addresses away to put them back.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -190,10 +194,10 @@ pub struct Lost {
 
 /// Whether the host has lost the address that peers are told.
 #[must_use]
-pub fn lost(told: Ipv4Addr, addresses: &[HostAddress]) -> Option<Lost> {
+pub fn lost(told: Ipv4Addr, range: Range, addresses: &[HostAddress]) -> Option<Lost> {
     (!has(addresses, told)).then(|| Lost {
         told,
-        others: candidates(addresses),
+        others: candidates(&within(range, addresses)),
     })
 }
 

@@ -211,10 +211,45 @@ fn a_lost_address_is_told_with_what_there_is_instead() {
         address("203.0.113.7/24", ETH1),
     ];
     assert_eq!(
-        lost(TOLD, &addresses).unwrap().to_string(),
+        lost(TOLD, Range::default(), &addresses)
+            .unwrap()
+            .to_string(),
         "advertised address 192.0.2.11: no interface of this host has it; it has \
          198.51.100.21 (eth0), 203.0.113.7 (eth1)"
     );
-    assert!(lost(TOLD, &[]).unwrap().to_string().ends_with("has none"));
-    assert_eq!(lost(ip(7), &[address("192.0.2.7/24", ETH0)]), None);
+    assert!(
+        lost(TOLD, Range::default(), &[])
+            .unwrap()
+            .to_string()
+            .ends_with("has none")
+    );
+    let range = "203.0.113.0/24".parse().unwrap();
+    let others = lost(TOLD, range, &addresses).unwrap().others;
+    assert_eq!(others.len(), 1, "only one may be told: {others:?}");
+    assert_eq!(
+        lost(ip(7), Range::default(), &[address("192.0.2.7/24", ETH0)]),
+        None
+    );
+}
+
+#[test]
+fn an_address_out_of_the_range_that_is_set_takes_no_place() {
+    let nat = address("10.0.2.15/24", ETH0);
+    let peers = on_link(12, ETH0, Ipv4Addr::new(10, 0, 2, 15));
+    let only = Some(Ipv4Addr::new(10, 0, 2, 15));
+    assert_eq!(judged(std::slice::from_ref(&nat), &[]), only);
+    let new = address("192.0.2.21/24", ETH1);
+    let range = "192.0.2.0/24".parse().unwrap();
+    let may = within(range, &[nat.clone(), new.clone()]);
+    assert_eq!(judged(&may, &[]), Some(ip(21)));
+    assert_eq!(
+        judged(&may, &[peers]),
+        None,
+        "it waits for one that may be told"
+    );
+    assert_eq!(within(range, std::slice::from_ref(&nat)), []);
+    assert_eq!(
+        within(Range::default(), &[nat.clone(), new.clone()]),
+        [nat, new]
+    );
 }
