@@ -18,11 +18,12 @@ TO_TEST := ip:iproute2 tc:iproute2 ss:iproute2 iptables:iptables nft:nftables pi
            nsenter:util-linux unshare:util-linux setpriv:util-linux tcpdump:tcpdump conntrack:conntrack curl:curl ps:procps strace:strace \
            iperf3:iperf3
 TO_PACKAGE := dpkg-shlibdeps:dpkg-dev
-TO_VAGRANT = vagrant:vagrant-libvirt libvirtd:libvirt-daemon-system virsh:libvirt-clients dnsmasq:dnsmasq-base \
-             qemu-system-x86_64:qemu-system-x86 qemu-system-x86_64:qemu-utils/$(SUITE) mmdebstrap:mmdebstrap mke2fs:e2fsprogs \
-             rsync:rsync ssh:openssh-client ip:iproute2 iptables:iptables setpriv:util-linux
 # QEMU's packages are to be of one release; a backport of some of them may be there.
 SUITE = $(shell . /etc/os-release && echo $$VERSION_CODENAME)
+TO_EMULATE = qemu-system-x86_64:qemu-system-x86 qemu-system-x86_64:qemu-utils/$(SUITE) qemu-img:qemu-utils/$(SUITE) \
+             mmdebstrap:mmdebstrap mke2fs:e2fsprogs dpkg-scanpackages:dpkg-dev setpriv:util-linux
+TO_VAGRANT = $(TO_EMULATE) vagrant:vagrant-libvirt libvirtd:libvirt-daemon-system virsh:libvirt-clients \
+             dnsmasq:dnsmasq-base rsync:rsync ssh:openssh-client ip:iproute2 iptables:iptables
 NEEDED = $(TO_BUILD)
 
 # What a host runs.
@@ -33,14 +34,16 @@ LAB ?=
 # `make deb`: the version of the package, that of the workspace unless it is given.
 DEB_VERSION ?= $(or $(PODNET_DEB_VERSION),$(shell sed -n '/^\[workspace.package\]/,/^version/s/^version = "\(.*\)"/\1-1/p' Cargo.toml))
 STAGE := target/stage
+package = $(CURDIR)/target/debian/podnet_$(1)_$(shell dpkg --print-architecture).deb
 # The time that its files bear.
 EPOCH = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),$(shell date +%s))
 
-.PHONY: help deps build release programs demo test chaos fuzz corpus bench lint fmt deny install uninstall deb vagrant-test vagrant-validate clean
+.PHONY: help deps build release programs demo test vm-test vagrant-test vagrant-validate chaos fuzz corpus bench lint fmt deny install uninstall deb clean
 
 help:
 	@echo 'make demo     three nodes on this machine, pods on each, pings between all'
 	@echo 'make test     every test (root)'
+	@echo 'make vm-test  three virtual machines, from the package [ONLY=power::]'
 	@echo 'make chaos    random failures of five nodes [SECONDS=600 SEED=1]'
 	@echo 'make fuzz     libFuzzer on all that comes from outside [SECONDS=60 for each target]'
 	@echo 'make corpus   the inputs that fuzzing starts from, written anew'
@@ -89,6 +92,15 @@ chaos: build
 
 bench: release
 	PODNET_BIN_DIR=$(CURDIR)/target/release $(CARGO) bench --locked -p podnet-lab --bench podnet -- $(ONLY)
+
+# Debian packages become images, which stay in target/vm; machines, disks and networks go when it ends.
+vm-test: NEEDED += $(TO_TEST) $(TO_PACKAGE) $(TO_EMULATE)
+vm-test: release
+	$(MAKE) deb DEB_VERSION=$(DEB_VERSION)~before
+	$(MAKE) deb DEB_VERSION=$(DEB_VERSION)
+	PODNET_BIN_DIR=$(CURDIR)/target/release PODNET_VM_DIR=$(CURDIR)/target/vm \
+	    PODNET_DEB=$(call package,$(DEB_VERSION)) PODNET_DEB_BEFORE=$(call package,$(DEB_VERSION)~before) \
+	    $(CARGO) test --workspace --locked --features $(FAULTS) --test vm -- $(ONLY)
 
 # Each test runs the same targets for a short time; see agent/src/fuzz.rs.
 fuzz: NEEDED += c++:g++

@@ -8,7 +8,7 @@ set -eu
 cd "$(dirname "$0")/.."
 root=${DESTDIR:-}
 prefix=${PREFIX:-/usr/local}
-programs=target/release
+programs=${PROGRAMS:-target/release}
 record=$prefix/share/podnet/installed
 # NetworkManager does not look into /usr/local, and Debian's zsh has a directory for packages.
 case $prefix in
@@ -41,6 +41,14 @@ put() {
     make_dir "$(dirname "$3")"
     install -m "$1" "$2" "$root$3"
     echo "$3" >>"$new"
+}
+
+# podnetd.toml(5): the example, as it is.
+page_of_example() {
+    printf '.TH podnetd.toml 5\n.SH NAME\npodnetd.toml \\- configuration of podnetd, the podnet agent\n'
+    printf '.SH DESCRIPTION\nAll keys with their defaults:\n.PP\n.nf\n'
+    sed 's/\\/\\e/g; s/-/\\-/g; s/^[.'"'"']/\\\&&/' dist/podnetd.toml
+    printf '.fi\n.SH SEE ALSO\n.BR podnetd (8)\n'
 }
 
 # completion SHELL PLACE
@@ -86,6 +94,7 @@ do_install() {
     put 0644 dist/podnetd.toml "$prefix/share/doc/podnet/examples/podnetd.toml"
     "$programs/podnetd" man "$made"
     "$programs/podnetctl" man "$made"
+    page_of_example >"$made/podnetd.toml.5"
     for page in "$made"/*.[158]; do
         put 0644 "$page" "$prefix/share/man/man${page##*.}/$(basename "$page")"
     done

@@ -50,4 +50,4 @@ pub use name::{LabName, Member};
 pub use node::Node;
 pub use place::{Place, Pong, Responder};
 pub use teardown::down;
-pub use wait::{eventually, in_time};
+pub use wait::{eventually, in_time, patiently};

@@ -5,10 +5,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::LabError;
+use crate::interrupt;
 
 /// How often a condition is looked at: often enough for a lab to feel prompt, seldom enough that
 /// forty waiting tests leave the processor to what they wait for.
 const POLL: Duration = Duration::from_millis(10);
+
+/// How often at least, if each look costs time of what is waited for.
+const PATIENT_POLL: Duration = Duration::from_millis(300);
 
 /// Looks at a condition until it holds, and returns what it gives.
 ///
@@ -18,9 +22,34 @@ const POLL: Duration = Duration::from_millis(10);
 pub fn eventually<T, E: fmt::Display>(
     limit: Duration,
     what: &str,
+    condition: impl FnMut() -> Result<T, E>,
+) -> Result<T, LabError> {
+    look(limit, what, POLL, condition)
+}
+
+/// The same, but each look is twice as long after the one before, up to a third of a second: for
+/// what a look itself slows down, as it does an emulated machine.
+///
+/// # Errors
+/// As [`eventually`], and [`LabError::Interrupted`] if a signal asks the program to end.
+pub fn patiently<T, E: fmt::Display>(
+    limit: Duration,
+    what: &str,
+    mut condition: impl FnMut() -> Result<T, E>,
+) -> Result<T, LabError> {
+    look(limit, what, PATIENT_POLL, || {
+        interrupt::check().map_or_else(|interrupted| Ok(Err(interrupted)), |()| condition().map(Ok))
+    })?
+}
+
+fn look<T, E: fmt::Display>(
+    limit: Duration,
+    what: &str,
+    slowest: Duration,
     mut condition: impl FnMut() -> Result<T, E>,
 ) -> Result<T, LabError> {
     let deadline = Instant::now() + limit;
+    let mut pause = POLL;
     loop {
         let late = Instant::now() >= deadline;
         match condition() {
@@ -32,8 +61,9 @@ pub fn eventually<T, E: fmt::Display>(
                     last: last.to_string(),
                 });
             }
-            Err(_) => thread::park_timeout(POLL),
+            Err(_) => thread::park_timeout(pause),
         }
+        pause = slowest.min(pause * 2);
     }
 }
 

@@ -6,6 +6,7 @@
 )]
 
 mod disk;
+mod install;
 mod power;
 mod underlay;
 mod verbs;
