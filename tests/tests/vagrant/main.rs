@@ -113,7 +113,7 @@ fn play(dir: &Path) {
 
     steps.take("vagrant destroy", || {
         machines.vagrant(&["destroy", "-f"]);
-        assert_eq!(machines.left(), "", "no machine, no disk, no network");
+        assert_eq!(machines.left(), "", "no machine, no disk");
     });
 }
 

@@ -65,7 +65,7 @@ fn address(machines: &Machines, node: &str) -> String {
 /// Shows a line for each ping that comes to the pod of a node, from now on.
 fn listen(machines: &Machines, node: &str) -> (Guard, Lines) {
     let listening = format!(
-        "sudo ip netns exec {} tcpdump -nlt --immediate-mode -i eth0 'icmp[icmptype] == icmp-echo'",
+        "sudo ip netns exec {} tcpdump -nlt -Q in --immediate-mode -i eth0 'icmp[icmptype] == icmp-echo'",
         pod_of(node)
     );
     let mut remote = machines.remote(node, &listening);
