@@ -9,7 +9,7 @@ use podnet_proto::{ApiError, ErrorCode};
 use super::agent::Agent;
 use super::error;
 use super::membership::Membership;
-use crate::store::Member;
+use crate::store::{Member, PodRecord};
 
 impl Agent {
     pub(super) fn problems(&self) -> Vec<ProblemEntry> {
@@ -79,6 +79,9 @@ impl Agent {
             let api_error = ApiError::new(ErrorCode::ForeignObject, conflict.to_string())
                 .hint("remove what is in the way; podnet touches only what it made");
             add(Severity::Error, api_error);
+        }
+        if let Some(gone) = gone(&self.pods.gone().collect::<Vec<_>>()) {
+            add(Severity::Warning, gone);
         }
         for found in &self.reconciling.bystanders {
             let api_error = ApiError::new(ErrorCode::ForeignObject, found).hint(
@@ -155,6 +158,26 @@ fn fenced() -> ApiError {
         "this node's identity is in use on another host: its block is not used any more",
     )
     .hint("if this host is a clone, run 'podnetd reset --new-identity' on it and join again")
+}
+
+/// How many gone pods are named; more are counted.
+const MOST_NAMES: usize = 5;
+
+/// Pods whose namespace has vanished, as that of a container does when it restarts.
+fn gone(pods: &[&PodRecord]) -> Option<ApiError> {
+    let names = pods.iter().map(|record| record.link.pod.as_str());
+    let names: Vec<&str> = names.collect();
+    let first = names.first()?;
+    let mut named = names[..names.len().min(MOST_NAMES)].join(", ");
+    if names.len() > MOST_NAMES {
+        named = format!("{named} and {} more", names.len() - MOST_NAMES);
+    }
+    let message = format!("pods without a namespace, which has vanished: {named}");
+    let cure = format!(
+        "attach a container that was restarted with 'podnetctl pod add {first} --pid PID', which gives \
+         it its address back, or forget it with 'podnetctl pod rm {first}'"
+    );
+    Some(ApiError::new(ErrorCode::NotFound, message).hint(cure))
 }
 
 fn no_quorum(membership: &Membership) -> ApiError {
