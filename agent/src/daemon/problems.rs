@@ -4,7 +4,7 @@ use podnet_core::advertise::{Lost, lost};
 use podnet_core::claim::{ClaimState, Quorum};
 use podnet_core::kernel::OpErrorKind;
 use podnet_proto::api::{Node, PathState, ProblemEntry, Severity};
-use podnet_proto::{ApiError, ErrorCode};
+use podnet_proto::{ApiError, ErrorCode, NodeId};
 
 use super::agent::Agent;
 use super::error;
@@ -90,7 +90,11 @@ impl Agent {
             add(Severity::Warning, api_error);
         }
         if membership.ledger().is_some() && !membership.quorum.ok() {
-            add(Severity::Warning, no_quorum(membership));
+            let severity = match membership.block() {
+                Some(_) => Severity::Warning,
+                None => Severity::Error,
+            };
+            add(severity, no_quorum(membership, self.identity.node()));
         }
         for node in self.nodes() {
             match node.path {
@@ -180,11 +184,23 @@ fn gone(pods: &[&PodRecord]) -> Option<ApiError> {
     Some(ApiError::new(ErrorCode::NotFound, message).hint(cure))
 }
 
-fn no_quorum(membership: &Membership) -> ApiError {
+/// Without a majority a node goes on that has its block; one whose boot is new waits for it.
+fn no_quorum(membership: &Membership, own: NodeId) -> ApiError {
+    let absent = membership.absent_voters(own).join(", ");
+    if membership.block().is_none() {
+        let message = format!(
+            "this node's block cannot be confirmed until {absent} is reachable: its pods have no \
+             network until then"
+        );
+        let cure = format!("start podnetd on {absent}");
+        return ApiError::new(ErrorCode::NoQuorum, message).hint(cure);
+    }
     let Quorum { voters, reachable } = membership.quorum;
-    ApiError::new(
-        ErrorCode::NoQuorum,
-        format!("{reachable} of {voters} voters can be reached: no node can join or leave"),
-    )
-    .hint("what runs goes on; bring the voters back")
+    let message =
+        format!("{reachable} of {voters} voters can be reached: no node can join or leave");
+    let cure = format!(
+        "start podnetd on {absent}; what runs goes on, but a node that reboots has no pod network \
+         until then"
+    );
+    ApiError::new(ErrorCode::NoQuorum, message).hint(cure)
 }
