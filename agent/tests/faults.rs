@@ -48,11 +48,14 @@ struct Opened(Mutex<BTreeSet<IfName>>);
 
 impl OpenedDevices for Opened {
     fn read(&self) -> Result<BTreeSet<IfName>, String> {
-        Ok(self.0.lock().unwrap().clone())
+        self.0
+            .lock()
+            .map(|opened| opened.clone())
+            .map_err(|e| e.to_string())
     }
 
     fn write(&self, opened: &BTreeSet<IfName>) -> Result<(), String> {
-        self.0.lock().unwrap().clone_from(opened);
+        self.0.lock().map_err(|e| e.to_string())?.clone_from(opened);
         Ok(())
     }
 }

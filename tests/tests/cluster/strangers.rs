@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use podnet_lab::command::Guard;
+use podnet_lab::command::{Guard, Output};
 use podnet_lab::lines::Lines;
 use podnet_lab::process::ProcessId;
 use podnet_lab::{Invitation, Lab, Node, eventually, in_time};
@@ -119,15 +119,15 @@ fn soon(stranger: Node<'_>, wanted: bool, what: &str) {
 }
 
 /// Tries it once, and for a moment only.
-fn reaches(node: Node<'_>, address: Ipv4Addr) -> Result<(), String> {
+fn ping_once(node: Node<'_>, address: Ipv4Addr) -> Output {
     let target = address.to_string();
     let words = ["ping", "-n", "-c", "1", "-W", "0.2", &target];
-    let output = node.pod("red").exec(words).unwrap();
-    if output.ok() {
-        Ok(())
-    } else {
-        Err(output.to_string())
-    }
+    node.pod("red").exec(words).unwrap()
+}
+
+fn reaches(node: Node<'_>, address: Ipv4Addr) -> Result<(), Output> {
+    let output = ping_once(node, address);
+    if output.ok() { Ok(()) } else { Err(output) }
 }
 
 /// Pods reach each other from node to node, and the internet.

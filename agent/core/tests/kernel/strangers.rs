@@ -1,7 +1,7 @@
 //! A host that is no router for others is none because of podnet, at no instant.
 
 use podnet_core::firewall::{Chain, Device, Rule, Verdict};
-use podnet_core::kernel::{IfName, Scope};
+use podnet_core::kernel::{IfName, ObservedFirewall, Scope};
 use proptest::prelude::*;
 
 use crate::converge::plain_wish;
@@ -20,29 +20,31 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// The device by which strangers pass a host that nobody has declared a router.
-fn way_for_strangers(node: &Node) -> Option<IfName> {
+/// Whether somebody has declared the host a router, and what the first back end holds.
+fn look(node: &Node) -> (bool, ObservedFirewall) {
     let scope = Scope {
         firewall: true,
         forwarding: Some(node.opened.clone()),
         ..Scope::default()
     };
     let observed = node.kernel.observe(&scope);
-    if observed.forwarding.unwrap().router {
+    let backend = observed.firewall.unwrap().remove(0);
+    (observed.forwarding.unwrap().router, backend)
+}
+
+/// The device by which strangers pass a host that nobody has declared a router.
+fn way_for_strangers(node: &Node) -> Option<IfName> {
+    let (router, backend) = look(node);
+    if router {
         return None;
     }
-    let backends = observed.firewall.unwrap();
     let guarded = |device: &IfName| {
         let guard = Rule {
             input: Some(Device::Is(device.clone())),
             output: Some(Device::IsNot(IfName::bridge())),
             ..Rule::all(Verdict::Drop)
         };
-        let rules = backends[0]
-            .chains
-            .get(&Chain::Forward)
-            .into_iter()
-            .flatten();
+        let rules = backend.chains.get(&Chain::Forward).into_iter().flatten();
         rules.flatten().any(|rule| *rule == guard)
     };
     [name("eth0"), name("eth1")]
