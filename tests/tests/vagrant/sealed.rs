@@ -46,10 +46,10 @@ stdio_handler = \"file\"
 /// Runs this program in namespaces of its own and returns its exit code. They end with it, or when
 /// this process is told to end, or is killed.
 pub(crate) fn enter() -> u8 {
-    // While there is one thread: a process that has several may not do it.
+    // It starts a thread, which cannot be done any more once children are of another namespace.
+    interrupt::watch().unwrap();
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWPID)
         .expect("root may make namespaces");
-    interrupt::watch().unwrap();
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut first = Command::new("setpriv");
     first
