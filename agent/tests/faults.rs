@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use podnet_agent::dataplane::fake::{Effect, Fake, Fault};
 use podnet_agent::dataplane::{Change, ChangeScope, Changes, Dataplane, ObserveError};
-use podnet_agent::reconciler::{Job, Parts, Report, Target, Underlay, cause_of_change, pass};
+use podnet_agent::reconciler::{
+    Job, OpenedDevices, Parts, Report, Target, Underlay, cause_of_change, pass,
+};
 use podnet_core::kernel::model::Kernel;
 use podnet_core::kernel::{
     Desired, IfName, MacAddr, Mtu, Netns, NetnsState, Op, OpError, OpErrorKind, PeerBlock, PodLink,
@@ -40,6 +42,24 @@ fn host() -> Kernel {
     kernel
 }
 
+/// A record of opened devices that lives as long as its job.
+#[derive(Default)]
+struct Opened(Mutex<BTreeSet<IfName>>);
+
+impl OpenedDevices for Opened {
+    fn read(&self) -> Result<BTreeSet<IfName>, String> {
+        self.0
+            .lock()
+            .map(|opened| opened.clone())
+            .map_err(|e| e.to_string())
+    }
+
+    fn write(&self, opened: &BTreeSet<IfName>) -> Result<(), String> {
+        self.0.lock().map_err(|e| e.to_string())?.clone_from(opened);
+        Ok(())
+    }
+}
+
 fn job(target: Option<Target>) -> Job {
     let peers = target.iter().flat_map(|target| &target.peers);
     let underlay = Underlay {
@@ -52,7 +72,7 @@ fn job(target: Option<Target>) -> Job {
         underlay,
         parts: Parts::all(),
         held: Desired::default(),
-        remember: Arc::new(|_| Ok(())),
+        opened: Arc::new(Opened::default()),
     }
 }
 
@@ -241,11 +261,83 @@ async fn where_the_firewall_cannot_be_seen_the_rest_is_put_right() {
         assert!(report.error.is_none() && !report.converged(), "{report:?}");
         assert!(report.unread_firewall.is_some(), "{report:?}");
         let (mut expected, mut found) = (whole.kernel(), fake.kernel());
+        // Without the rules nothing is opened; what is to be closed is.
+        let eth0: IfName = "eth0".parse().unwrap();
+        let opens = !start.kernel().forwards(&eth0);
+        assert!(!(opens && found.forwards(&eth0)), "{report:?}");
+        expected.set_link_forwarding(&eth0, found.forwards(&eth0));
         expected.firewall_mut().clear();
         found.firewall_mut().clear();
         assert_eq!(found, expected);
         heals(&fake, &job, &foreign).await;
     }
+}
+
+/// A device is opened when the rules are there that keep strangers out, and is on record, and else not.
+#[tokio::test]
+async fn a_device_is_opened_under_guard_only() {
+    let eth0: IfName = "eth0".parse().unwrap();
+    let refused = OpError::new(OpErrorKind::Busy, "a fault");
+    let no_rules = |op: &Op| matches!(op, Op::SetFirewall(_));
+    let fake = Fake::new(host());
+    fake.inject(Fault::always(no_rules, Effect::Refuse(refused)));
+    let job = job(Some(target(0, &[])));
+    let opening = |report: &Report| {
+        let mut applied = report.applied.iter();
+        let found = applied.find(|(finding, _)| finding.op.opens());
+        found.map(|(_, result)| result.is_ok())
+    };
+    let report = full_pass(&fake, &job).await;
+    assert_eq!(opening(&report), Some(false), "{report:?}");
+    assert!(!fake.kernel().forwards(&eth0) && job.opened.read().unwrap().is_empty());
+    // Of a host that is a router anyway nobody has to be kept out.
+    fake.tamper_silently(|kernel| {
+        kernel.set_router(true);
+        kernel.set_link_forwarding(&eth0, false);
+    });
+    assert_eq!(opening(&full_pass(&fake, &job).await), Some(true));
+    fake.tamper_silently(|kernel| kernel.set_router(false));
+    fake.heal();
+    let report = full_pass(&fake, &job).await;
+    assert!(
+        report.converged() && opening(&report) == Some(true),
+        "{report:?}"
+    );
+    assert!(job.opened.read().unwrap().contains(&eth0));
+
+    // Closed by others while the rules are right, it needs a look at them all the same.
+    fake.tamper_silently(|kernel| kernel.set_link_forwarding(&eth0, false));
+    let parts = Parts {
+        forwarding: true,
+        ..Parts::default()
+    };
+    let told = Job {
+        parts,
+        held: report.held,
+        ..job.clone()
+    };
+    let _ = fake.take_observations();
+    let report = full_pass(&fake, &told).await;
+    assert!(
+        report.converged() && report.applied[0].0.drift,
+        "{report:?}"
+    );
+    assert!(fake.take_observations().iter().any(|scope| scope.firewall));
+
+    // Who goes closes it before the rules go, and takes it from the record.
+    let _ = fake.take_attempts();
+    let gone = Job {
+        target: None,
+        ..job.clone()
+    };
+    assert!(full_pass(&fake, &gone).await.converged());
+    let attempts = fake.take_attempts();
+    let closed = attempts
+        .iter()
+        .position(|op| matches!(op, Op::SetForwarding { on: false, .. }));
+    let removed = attempts.iter().position(|op| *op == Op::RemoveFirewall);
+    assert!(closed.unwrap() < removed.unwrap(), "{attempts:?}");
+    assert!(job.opened.read().unwrap().is_empty());
 }
 
 /// A change that takes long delays the pass; it does not break it.
@@ -284,7 +376,8 @@ async fn what_the_underlay_loses_comes_back_with_it() {
 #[tokio::test]
 async fn what_others_changed_is_told_apart_from_what_is_new() {
     let fake = Fake::new(host());
-    let first = full_pass(&fake, &job(Some(target(0, &[])))).await;
+    let job = job(Some(target(0, &[])));
+    let first = full_pass(&fake, &job).await;
     assert!(first.applied.iter().all(|(finding, _)| !finding.drift));
     let eth0: IfName = "eth0".parse().unwrap();
     fake.tamper_silently(|kernel| {
@@ -301,7 +394,7 @@ async fn what_others_changed_is_told_apart_from_what_is_new() {
     }
     let later = Job {
         held: first.held,
-        ..job(Some(target(0, &[])))
+        ..job
     };
     let second = full_pass(&fake, &later).await;
     assert_eq!(second.applied.len(), 3);

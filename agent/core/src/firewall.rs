@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use ipnetwork::IpNetwork;
 
+use crate::kernel::IfName;
+
 /// A chain of podnet's own. Each is jumped to from one built-in chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Chain {
@@ -52,20 +54,92 @@ pub enum Verdict {
     Return,
     /// It passes.
     Accept,
+    /// It is lost.
+    Drop,
     /// It leaves with the address of the device that it leaves by, and with a port that is chosen
     /// wholly at random: two connections at once never race for one.
     Masquerade,
 }
 
-/// A rule: a packet from `source` to `destination` meets the verdict. `None` matches all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// Which devices a condition holds for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Device {
+    /// This one.
+    Is(IfName),
+    /// All but this one.
+    IsNot(IfName),
+}
+
+/// A rule: a packet that fits meets the verdict. `None` fits all.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rule {
     /// Where the packet comes from.
     pub source: Option<IpNetwork>,
     /// Where it goes.
     pub destination: Option<IpNetwork>,
+    /// The device that it came in by.
+    pub input: Option<Device>,
+    /// The device that it leaves by.
+    pub output: Option<Device>,
     /// What happens to it.
     pub verdict: Verdict,
+}
+
+impl Rule {
+    /// A rule that all packets fit.
+    #[must_use]
+    pub const fn all(verdict: Verdict) -> Self {
+        Self {
+            source: None,
+            destination: None,
+            input: None,
+            output: None,
+            verdict,
+        }
+    }
+
+    /// The device that it guards, if it is what a [`Guard`] comes to.
+    #[must_use]
+    pub fn guarded(&self) -> Option<&IfName> {
+        if let (Some(Device::Is(device)), Some(Device::IsNot(pods))) = (&self.input, &self.output)
+            && *pods == IfName::bridge()
+            && self.verdict == Verdict::Drop
+        {
+            Some(device)
+        } else {
+            None
+        }
+    }
+}
+
+/// A device that podnet has opened on a host that is no router: what comes in by it reaches pods, and
+/// nobody else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guard {
+    /// The device.
+    pub device: IfName,
+    /// Whether it is a bridge.
+    pub bridge: bool,
+}
+
+impl Guard {
+    /// What a bridge passes on from port to port can meet the rules for what is forwarded
+    /// (`bridge-nf-call-iptables`), with the bridge on both sides; it needs no forwarding, and is none
+    /// of podnet's business.
+    fn rules(&self) -> impl Iterator<Item = Rule> {
+        let input = Some(Device::Is(self.device.clone()));
+        let bridged = Rule {
+            input: input.clone(),
+            output: input.clone(),
+            ..Rule::all(Verdict::Return)
+        };
+        let strange = Rule {
+            input,
+            output: Some(Device::IsNot(IfName::bridge())),
+            ..Rule::all(Verdict::Drop)
+        };
+        self.bridge.then_some(bridged).into_iter().chain([strange])
+    }
 }
 
 /// All of podnet's rules; an empty set has no chains.
@@ -103,10 +177,11 @@ fn as_read_back(destination: IpNetwork) -> Option<IpNetwork> {
 
 /// The rules of a node whose pods are in `pod_networks`.
 ///
-/// Forwarded pod traffic passes whatever the policy of the built-in chain is. What pods send out of
-/// the pod networks gets the node's address, unless it goes to one of the `excluded` ranges.
+/// What pods send, and what goes to pods, is forwarded whatever the policy of the built-in chain is;
+/// nothing else that comes in by the `guards`. What pods send out of the pod networks gets the node's
+/// address, unless it goes to one of the `excluded` ranges.
 #[must_use]
-pub fn rules(pod_networks: &[IpNetwork], excluded: &[IpNetwork]) -> RuleSet {
+pub fn rules(pod_networks: &[IpNetwork], excluded: &[IpNetwork], guards: &[Guard]) -> RuleSet {
     let mut postrouting = Vec::new();
     let mut forward = Vec::new();
     let multicast: Option<IpNetwork> = MULTICAST.parse().ok();
@@ -120,20 +195,26 @@ pub fn rules(pod_networks: &[IpNetwork], excluded: &[IpNetwork]) -> RuleSet {
         postrouting.extend(untouched.map(|&destination| Rule {
             source: Some(source),
             destination: as_read_back(destination),
-            verdict: Verdict::Return,
+            ..Rule::all(Verdict::Return)
         }));
         postrouting.push(Rule {
             source: Some(source),
-            destination: None,
-            verdict: Verdict::Masquerade,
+            ..Rule::all(Verdict::Masquerade)
         });
-        let accept = |source, destination| Rule {
-            source,
-            destination,
-            verdict: Verdict::Accept,
+        let by_bridge = Some(Device::Is(IfName::bridge()));
+        let from_pods = Rule {
+            source: Some(source),
+            input: by_bridge.clone(),
+            ..Rule::all(Verdict::Accept)
         };
-        forward.extend([accept(Some(source), None), accept(None, Some(source))]);
+        let to_pods = Rule {
+            destination: Some(source),
+            output: by_bridge,
+            ..Rule::all(Verdict::Accept)
+        };
+        forward.extend([from_pods, to_pods]);
     }
+    forward.extend(guards.iter().flat_map(Guard::rules));
     if pod_networks.is_empty() {
         return RuleSet::default();
     }
@@ -154,11 +235,11 @@ mod tests {
     fn pods_keep_their_address_inside_and_lose_it_outside() {
         let pods = network("10.244.0.0/16");
         let excluded = network("10.9.0.0/16");
-        let rules = rules(&[pods], &[excluded]);
+        let rules = rules(&[pods], &[excluded], &[]);
         let rule = |destination, verdict| Rule {
             source: Some(pods),
             destination,
-            verdict,
+            ..Rule::all(verdict)
         };
         assert_eq!(
             rules.chains[&Chain::Postrouting],
@@ -174,8 +255,53 @@ mod tests {
     }
 
     #[test]
+    fn by_a_guarded_device_only_pods_are_reached() {
+        let device = |name: &str| name.parse::<IfName>().unwrap();
+        let guard = |name: &str, bridge| Guard {
+            device: device(name),
+            bridge,
+        };
+        let guards = [guard("br0", true), guard("eth0", false)];
+        let pods = network("10.244.0.0/16");
+        let rules = rules(&[pods], &[], &guards);
+        let is = |name: &str| Some(Device::Is(device(name)));
+        let strange = |name: &str| Rule {
+            input: is(name),
+            output: Some(Device::IsNot(IfName::bridge())),
+            ..Rule::all(Verdict::Drop)
+        };
+        let guarded: Vec<_> = rules.chains[&Chain::Forward]
+            .iter()
+            .filter_map(Rule::guarded)
+            .collect();
+        assert_eq!(guarded, [&device("br0"), &device("eth0")]);
+        assert_eq!(
+            rules.chains[&Chain::Forward],
+            [
+                Rule {
+                    source: Some(pods),
+                    input: is("podnet0"),
+                    ..Rule::all(Verdict::Accept)
+                },
+                Rule {
+                    destination: Some(pods),
+                    output: is("podnet0"),
+                    ..Rule::all(Verdict::Accept)
+                },
+                Rule {
+                    input: is("br0"),
+                    output: is("br0"),
+                    ..Rule::all(Verdict::Return)
+                },
+                strange("br0"),
+                strange("eth0"),
+            ]
+        );
+    }
+
+    #[test]
     fn to_exclude_everything_is_no_condition() {
-        let rules = rules(&[network("10.244.0.0/16")], &[network("0.0.0.0/0")]);
+        let rules = rules(&[network("10.244.0.0/16")], &[network("0.0.0.0/0")], &[]);
         let destinations = rules.chains[&Chain::Postrouting]
             .iter()
             .map(|rule| rule.destination);
@@ -184,13 +310,14 @@ mod tests {
 
     #[test]
     fn a_range_is_written_as_the_kernel_tells_of_it() {
-        let rules = rules(&[network("10.244.0.0/16")], &[network("10.9.1.1/16")]);
+        let rules = rules(&[network("10.244.0.0/16")], &[network("10.9.1.1/16")], &[]);
         let expected = Some(network("10.9.0.0/16"));
         assert_eq!(rules.chains[&Chain::Postrouting][1].destination, expected);
     }
 
     #[test]
     fn no_networks_no_rules() {
-        assert_eq!(rules(&[], &[network("10.9.0.0/16")]), RuleSet::default());
+        let excluded = [network("10.9.0.0/16")];
+        assert_eq!(rules(&[], &excluded, &[]), RuleSet::default());
     }
 }

@@ -98,15 +98,6 @@ pub fn candidates(addresses: &[HostAddress]) -> Vec<(Ipv4Addr, IfName)> {
         .collect()
 }
 
-/// The interface of another program whose traffic this host forwards, if there is one.
-#[must_use]
-pub fn forwards_for_others(addresses: &[HostAddress]) -> Option<&IfName> {
-    addresses
-        .iter()
-        .map(|found| &found.ifname)
-        .find(|ifname| is_container_bridge(ifname))
-}
-
 /// Bridges that container engines make for containers of this host; other hosts never reach them.
 fn is_container_bridge(ifname: &IfName) -> bool {
     const NAMES: [&str; 8] = [

@@ -17,7 +17,8 @@ pub struct BlockFull {
 
 /// The addresses of a block, and which pods hold them. Never gives out the network address, the
 /// gateway or the broadcast address. An address that a pod gave back rests as long as possible:
-/// first the lowest that was never used, then the one that was freed longest ago.
+/// first the lowest that was never used, then the one that was freed longest ago. Those that are kept
+/// for pods which may come back are given to others only when there is nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pool {
     block: Ipv4Network,
@@ -34,6 +35,8 @@ pub struct Taken {
     pub address: Ipv4Addr,
     /// Whether another pod had it before: then its old connections must be forgotten.
     pub reused: bool,
+    /// Its place among those freed.
+    place: usize,
 }
 
 impl Pool {
@@ -78,29 +81,43 @@ impl Pool {
         self.freed.iter().copied()
     }
 
-    /// Takes an address for a pod.
+    /// Takes an address for a pod; one of those `kept` for others only when there is nothing else.
     ///
     /// # Errors
     /// When none is free.
-    pub fn take(&mut self) -> Result<Taken, BlockFull> {
+    pub fn take(&mut self, kept: &BTreeSet<Ipv4Addr>) -> Result<Taken, BlockFull> {
         let taken = if self.gives(self.fresh) {
             Taken {
                 address: self.fresh,
                 reused: false,
+                place: 0,
             }
         } else {
-            let address = self.freed.pop_front().ok_or(BlockFull {
+            let free = self.freed.iter().position(|freed| !kept.contains(freed));
+            self.take_freed(free.unwrap_or(0)).ok_or(BlockFull {
                 block: self.block,
                 capacity: self.used.len(),
-            })?;
-            Taken {
-                address,
-                reused: true,
-            }
+            })?
         };
         self.used.insert(taken.address);
         self.pass_known();
         Ok(taken)
+    }
+
+    /// Takes the address that a pod had before; `None` where somebody else has it by now.
+    pub fn take_again(&mut self, address: Ipv4Addr) -> Option<Taken> {
+        let place = self.freed.iter().position(|freed| *freed == address)?;
+        let taken = self.take_freed(place)?;
+        self.used.insert(address);
+        Some(taken)
+    }
+
+    fn take_freed(&mut self, place: usize) -> Option<Taken> {
+        Some(Taken {
+            address: self.freed.remove(place)?,
+            reused: true,
+            place,
+        })
     }
 
     /// Gives an address back. One that was not taken changes nothing.
@@ -116,7 +133,8 @@ impl Pool {
             return;
         }
         if taken.reused {
-            self.freed.push_front(taken.address);
+            let place = taken.place.min(self.freed.len());
+            self.freed.insert(place, taken.address);
         } else {
             self.fresh = self.fresh.min(taken.address);
         }
@@ -159,32 +177,65 @@ mod tests {
     #[test]
     fn the_lowest_unused_comes_first_and_the_longest_freed_last() {
         let mut pool = pool("10.244.0.0/29");
-        let taken: Vec<_> = (0..5).map(|_| last(pool.take().unwrap().address)).collect();
+        let taken: Vec<_> = (0..5)
+            .map(|_| last(pool.take(&BTreeSet::new()).unwrap().address))
+            .collect();
         assert_eq!(taken, [2, 3, 4, 5, 6]);
         assert_eq!(
-            pool.take().unwrap_err().to_string(),
+            pool.take(&BTreeSet::new()).unwrap_err().to_string(),
             "all 5 pod addresses of 10.244.0.0/29 are in use"
         );
         pool.free(Ipv4Addr::new(10, 244, 0, 5));
         pool.free(Ipv4Addr::new(10, 244, 0, 3));
-        let again = pool.take().unwrap();
+        let again = pool.take(&BTreeSet::new()).unwrap();
         assert_eq!((last(again.address), again.reused), (5, true));
-        assert_eq!(last(pool.take().unwrap().address), 3);
+        assert_eq!(last(pool.take(&BTreeSet::new()).unwrap().address), 3);
     }
 
     #[test]
     fn a_freed_address_rests_while_others_were_never_used() {
         let mut pool = pool("10.244.0.0/24");
-        let first = pool.take().unwrap().address;
+        let first = pool.take(&BTreeSet::new()).unwrap().address;
         pool.free(first);
-        assert_eq!(last(pool.take().unwrap().address), 3);
+        assert_eq!(last(pool.take(&BTreeSet::new()).unwrap().address), 3);
+    }
+
+    /// Whoever comes back gets the address that he had, as long as nobody else needs it.
+    #[test]
+    fn what_is_kept_is_given_to_others_last() {
+        let mut pool = pool("10.244.0.0/29");
+        let nothing = BTreeSet::new();
+        let all: Vec<Ipv4Addr> = (0..5)
+            .map(|_| pool.take(&nothing).unwrap().address)
+            .collect();
+        for address in &all[..3] {
+            pool.free(*address);
+        }
+        let kept = BTreeSet::from([all[0]]);
+        let before = pool.clone();
+        // What was taken last is undone first.
+        let taken = [pool.take(&kept).unwrap(), pool.take_again(all[2]).unwrap()];
+        for taken in taken.into_iter().rev() {
+            assert!(taken.reused);
+            pool.undo(taken);
+        }
+        assert_eq!(pool, before, "as if nothing had been taken");
+        assert_eq!(pool.take(&kept).unwrap().address, all[1]);
+        assert_eq!(pool.take_again(all[0]).unwrap().address, all[0]);
+        assert_eq!(pool.take_again(all[0]), None);
+        pool.free(all[0]);
+        let rest = BTreeSet::from([all[0], all[2]]);
+        assert_eq!(pool.take(&rest).unwrap().address, all[2]);
+        assert_eq!(pool.take(&rest).unwrap().address, all[0]);
+        assert!(pool.take(&rest).is_err());
+        assert_eq!(pool.take_again(Ipv4Addr::new(10, 9, 9, 9)), None);
     }
 
     #[test]
     fn the_smallest_block_holds_one_pod() {
         let mut pool = pool("10.0.0.4/30");
-        assert_eq!(last(pool.take().unwrap().address), 6);
-        assert!(pool.take().is_err());
+        assert_eq!(last(pool.take(&BTreeSet::new()).unwrap().address), 6);
+        assert!(pool.take(&BTreeSet::new()).is_err());
     }
 
     #[test]
@@ -203,15 +254,15 @@ mod tests {
     fn what_is_undone_was_never_taken() {
         let mut pool = Pool::new("10.0.0.0/29".parse().unwrap(), [], []);
         let fresh = pool.clone();
-        let taken = pool.take().unwrap();
+        let taken = pool.take(&BTreeSet::new()).unwrap();
         pool.undo(taken);
         assert_eq!(pool, fresh);
-        let all: Vec<Taken> = std::iter::from_fn(|| pool.take().ok()).collect();
+        let all: Vec<Taken> = std::iter::from_fn(|| pool.take(&BTreeSet::new()).ok()).collect();
         for taken in &all {
             pool.free(taken.address);
         }
         let freed = pool.clone();
-        let again = pool.take().unwrap();
+        let again = pool.take(&BTreeSet::new()).unwrap();
         assert!(again.reused);
         pool.undo(again);
         assert_eq!(pool, freed);
@@ -228,7 +279,7 @@ mod tests {
             let mut used = BTreeSet::new();
             for (step, (take, host)) in steps.into_iter().enumerate() {
                 if take {
-                    match pool.take() {
+                    match pool.take(&BTreeSet::new()) {
                         Ok(taken) => {
                             prop_assert!(used.insert(taken.address), "given twice");
                             prop_assert!((2..15).contains(&last(taken.address)));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use podnet_core::kernel::{Desired, Place, Scope, diff};
 use podnet_proto::{ApiError, ErrorCode};
 
-use super::leave::restore_sysctls;
+use super::forwarding::close_devices;
 use super::{error, lock};
 use crate::config::Config;
 use crate::dataplane::linux::Linux;
@@ -72,8 +72,8 @@ pub async fn cleanup(config: &Config, purge: bool) -> Result<Cleaned, ApiError> 
     Ok(cleaned)
 }
 
-/// Takes back from the kernel what this node has put there. Which namespaces it made, and what
-/// kernel parameters were before, only its run directory tells. What fails hinders nothing else;
+/// Takes back from the kernel what this node has put there. Which namespaces it made only its run
+/// directory tells. What fails hinders nothing else;
 /// returns why.
 async fn clear_kernel(
     dataplane: &dyn Dataplane,
@@ -92,11 +92,8 @@ async fn clear_kernel(
             Err(op_error) => failed.push(error::op(&op_error)),
         }
     }
+    cleaned.left.extend(close_devices(dataplane, run_dir).await);
     failed.extend(remove_all(dataplane, cleaned).await);
-    if let Some(run_dir) = run_dir {
-        let left = restore_sysctls(dataplane, run_dir).await;
-        cleaned.left.extend(left);
-    }
     failed
 }
 
@@ -163,9 +160,8 @@ pub async fn reset(config: &Config) -> Result<Cleaned, ApiError> {
     let dataplane = Linux::new().map_err(|e| error::observe(&e))?;
     let run_dir = readable_run_dir(config).unwrap_or_else(|store_error| {
         let why = error::chain(&store_error);
-        cleaned.left.push(format!(
-            "the namespaces that podnet made, kernel parameters: {why}"
-        ));
+        let what = "the namespaces that podnet made";
+        cleaned.left.push(format!("{what}: {why}"));
         None
     });
     let failed = clear_kernel(&dataplane, run_dir.as_ref(), &mut cleaned).await;

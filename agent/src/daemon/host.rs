@@ -24,7 +24,6 @@ impl Agent {
         let scope = Scope {
             bridge: true,
             firewall: true,
-            sysctls: true,
             addresses: true,
             host_routes: true,
             ..Scope::default()

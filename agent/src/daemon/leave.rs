@@ -4,18 +4,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use podnet_core::claim::ClaimState;
-use podnet_core::host::forwards_for_others;
-use podnet_core::kernel::{
-    FORWARDING, Observed, ObservedFirewall, Op, OpErrorKind, Scope, Sysctl, SysctlValue,
-};
+use podnet_core::kernel::{ObservedFirewall, Scope};
 use podnet_proto::api::{LeaveRequest, Status};
 use podnet_proto::{ApiError, ErrorCode, PodName};
 
 use super::agent::Agent;
 use super::error;
+use super::forwarding::close_devices;
 use super::membership::Membership;
 use crate::dataplane::Dataplane;
-use crate::store::{RunDir, new_boot};
+use crate::store::new_boot;
 
 /// How long a node listens, once gossip has started, before it takes silence for the lack of a
 /// majority: a few rounds, since datagrams may be lost.
@@ -143,7 +141,7 @@ impl Agent {
         if !released || membership.stopping {
             return;
         }
-        let mut left = restore_sysctls(self.dataplane.as_ref(), &self.run_dir).await;
+        let mut left = close_devices(self.dataplane.as_ref(), Some(&self.run_dir)).await;
         left.extend(kept_chains(self.dataplane.as_ref()).await);
         if let Err(store_error) = self.state_dir.forget() {
             // Still a member on disk: the next step tries again.
@@ -196,69 +194,4 @@ async fn kept_chains(dataplane: &dyn Dataplane) -> Vec<String> {
         tracing::warn!(what, "left as it is");
     }
     kept
-}
-
-/// Gives kernel parameters the values that they had before podnet changed them, but for what others
-/// rely on by now. Returns what it left, in words.
-pub(super) async fn restore_sysctls(dataplane: &dyn Dataplane, run_dir: &RunDir) -> Vec<String> {
-    let left = try_restore_sysctls(dataplane, run_dir).await;
-    let left = left.unwrap_or_else(|why| vec![format!("kernel parameters: {why}")]);
-    for what in &left {
-        tracing::warn!(what, "left as it is");
-    }
-    left
-}
-
-async fn try_restore_sysctls(
-    dataplane: &dyn Dataplane,
-    run_dir: &RunDir,
-) -> Result<Vec<String>, String> {
-    let values = run_dir.sysctls().map_err(|e| error::chain(&e))?;
-    let values: BTreeMap<Sysctl, SysctlValue> = values
-        .into_iter()
-        .filter_map(|(path, value)| Some((Sysctl::of_path(&path)?, value)))
-        .collect();
-    if values.is_empty() {
-        return Ok(Vec::new());
-    }
-    let scope = Scope {
-        addresses: true,
-        sysctls: true,
-        ..Scope::default()
-    };
-    let observed = dataplane.observe(&scope).await;
-    let observed = observed.map_err(|e| error::chain(&e))?;
-    if let Some(why) = relied_on(&values, &observed) {
-        return Ok(vec![why]);
-    }
-    // That which changes others along comes first.
-    let ops: Vec<Op> = values
-        .into_iter()
-        .map(|(sysctl, value)| Op::SetSysctl { sysctl, value })
-        .collect();
-    let results = dataplane.apply(&ops).await;
-    let errors = results.into_iter().filter_map(Result::err);
-    Ok(errors
-        // An interface that is gone has taken its parameters along.
-        .filter(|op_error| op_error.kind != OpErrorKind::Unsupported)
-        .map(|op_error| op_error.to_string())
-        .collect())
-}
-
-/// Why forwarding stays as it is, if it does.
-fn relied_on(before: &BTreeMap<Sysctl, SysctlValue>, now: &Observed) -> Option<String> {
-    let sysctl = Sysctl::Ipv4Forward;
-    let value = now.sysctls.as_ref()?.get(&sysctl)?;
-    if before.get(&sysctl) == Some(value) {
-        return None;
-    }
-    if value != FORWARDING {
-        return Some(format!(
-            "{sysctl}: somebody has set it to {value}, and relies on it"
-        ));
-    }
-    let user = forwards_for_others(now.addresses.as_deref().unwrap_or_default())?;
-    Some(format!(
-        "{sysctl}: it stays {value}, since {user} relies on it"
-    ))
 }

@@ -154,6 +154,26 @@ impl Membership {
         book().or_else(|| self.view.best(node).map(|entry| entry.address))
     }
 
+    /// The voters that cannot be reached, by name and address as far as these are known.
+    pub(super) fn absent_voters(&self, own: NodeId) -> Vec<String> {
+        let voters = self.ledger().into_iter().flat_map(|ledger| &ledger.voters);
+        let absent = voters.filter(|id| **id != own && !self.view.is_live(**id));
+        let named = absent.map(|id| {
+            let name = self.peers.get(id).map(|record| record.name.to_string());
+            let name = name.unwrap_or_else(|| format!("node {id}"));
+            match self.address_of(*id) {
+                Some(address) => format!("{name} ({})", address.ip()),
+                None => name,
+            }
+        });
+        let named: Vec<String> = named.collect();
+        if named.is_empty() {
+            vec!["a majority of the voters".to_owned()]
+        } else {
+            named
+        }
+    }
+
     /// Takes over what the members say of themselves. Returns whether it has changed.
     pub(super) fn learn_peers(&mut self, own: NodeId) -> bool {
         let Some(ledger) = self.machine.ledger() else {

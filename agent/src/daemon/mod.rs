@@ -13,6 +13,7 @@ mod claim;
 mod cleanup;
 mod error;
 mod follow;
+mod forwarding;
 #[cfg(test)]
 mod fuzz;
 mod host;

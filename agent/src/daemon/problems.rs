@@ -4,12 +4,12 @@ use podnet_core::advertise::{Lost, lost};
 use podnet_core::claim::{ClaimState, Quorum};
 use podnet_core::kernel::OpErrorKind;
 use podnet_proto::api::{Node, PathState, ProblemEntry, Severity};
-use podnet_proto::{ApiError, ErrorCode};
+use podnet_proto::{ApiError, ErrorCode, NodeId};
 
 use super::agent::Agent;
 use super::error;
 use super::membership::Membership;
-use crate::store::Member;
+use crate::store::{Member, PodRecord};
 
 impl Agent {
     pub(super) fn problems(&self) -> Vec<ProblemEntry> {
@@ -80,6 +80,9 @@ impl Agent {
                 .hint("remove what is in the way; podnet touches only what it made");
             add(Severity::Error, api_error);
         }
+        if let Some(gone) = gone(&self.pods.gone().collect::<Vec<_>>()) {
+            add(Severity::Warning, gone);
+        }
         for found in &self.reconciling.bystanders {
             let api_error = ApiError::new(ErrorCode::ForeignObject, found).hint(
                 "give it another name; podnet leaves it alone, and chains that it leads to stay",
@@ -87,7 +90,11 @@ impl Agent {
             add(Severity::Warning, api_error);
         }
         if membership.ledger().is_some() && !membership.quorum.ok() {
-            add(Severity::Warning, no_quorum(membership));
+            let severity = match membership.block() {
+                Some(_) => Severity::Warning,
+                None => Severity::Error,
+            };
+            add(severity, no_quorum(membership, self.identity.node()));
         }
         for node in self.nodes() {
             match node.path {
@@ -157,11 +164,43 @@ fn fenced() -> ApiError {
     .hint("if this host is a clone, run 'podnetd reset --new-identity' on it and join again")
 }
 
-fn no_quorum(membership: &Membership) -> ApiError {
+/// How many gone pods are named; more are counted.
+const MOST_NAMES: usize = 5;
+
+/// Pods whose namespace has vanished, as that of a container does when it restarts.
+fn gone(pods: &[&PodRecord]) -> Option<ApiError> {
+    let names = pods.iter().map(|record| record.link.pod.as_str());
+    let names: Vec<&str> = names.collect();
+    let first = names.first()?;
+    let mut named = names[..names.len().min(MOST_NAMES)].join(", ");
+    if names.len() > MOST_NAMES {
+        named = format!("{named} and {} more", names.len() - MOST_NAMES);
+    }
+    let message = format!("pods without a namespace, which has vanished: {named}");
+    let cure = format!(
+        "attach a container that was restarted with 'podnetctl pod add {first} --pid PID', which gives \
+         it its address back, or forget it with 'podnetctl pod rm {first}'"
+    );
+    Some(ApiError::new(ErrorCode::NotFound, message).hint(cure))
+}
+
+/// Without a majority a node goes on that has its block; one whose boot is new waits for it.
+fn no_quorum(membership: &Membership, own: NodeId) -> ApiError {
+    let absent = membership.absent_voters(own).join(", ");
+    if membership.block().is_none() {
+        let message = format!(
+            "this node's block cannot be confirmed until {absent} is reachable: its pods have no \
+             network until then"
+        );
+        let cure = format!("start podnetd on {absent}");
+        return ApiError::new(ErrorCode::NoQuorum, message).hint(cure);
+    }
     let Quorum { voters, reachable } = membership.quorum;
-    ApiError::new(
-        ErrorCode::NoQuorum,
-        format!("{reachable} of {voters} voters can be reached: no node can join or leave"),
-    )
-    .hint("what runs goes on; bring the voters back")
+    let message =
+        format!("{reachable} of {voters} voters can be reached: no node can join or leave");
+    let cure = format!(
+        "start podnetd on {absent}; what runs goes on, but a node that reboots has no pod network \
+         until then"
+    );
+    ApiError::new(ErrorCode::NoQuorum, message).hint(cure)
 }

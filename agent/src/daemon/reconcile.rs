@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnetwork::{IpNetwork, Ipv4Network};
@@ -17,10 +17,8 @@ use super::error;
 use super::patience::Patience;
 use crate::dataplane::{Change, Changes};
 use crate::reconciler::{
-    Finding, Job, Parts, RememberSysctls, Report, Target, Underlay, cause_of_change,
-    cause_of_conflict, pass,
+    Finding, Job, Parts, Report, Target, Underlay, cause_of_change, cause_of_conflict, pass,
 };
-use crate::store::RunDir;
 use crate::vital;
 
 /// How long to wait after a pass that failed; doubled each time, up to the longest.
@@ -316,7 +314,7 @@ impl Agent {
             },
             parts: parts.clone(),
             held: self.reconciling.held.clone(),
-            remember: remember(&self.run_dir),
+            opened: Arc::new(self.run_dir.clone()),
         };
         self.reconciling.running = Some(Running { parts, told });
         let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
@@ -407,25 +405,4 @@ impl Agent {
             .collect();
         self.prober.set_targets(targets);
     }
-}
-
-/// Keeps the first value of each kernel parameter that podnet changes, until the reboot that would
-/// bring it back anyway.
-fn remember(run_dir: &RunDir) -> RememberSysctls {
-    let run_dir = Mutex::new(run_dir.clone());
-    Arc::new(move |old| {
-        let run_dir = run_dir.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut values = run_dir.sysctls().map_err(|e| error::chain(&e))?;
-        let known = values.len();
-        for (sysctl, value) in old {
-            values.entry(sysctl.path()).or_insert_with(|| {
-                tracing::info!(%sysctl, was = value, "a kernel parameter is about to change");
-                value.clone()
-            });
-        }
-        if values.len() == known {
-            return Ok(());
-        }
-        run_dir.save_sysctls(&values).map_err(|e| error::chain(&e))
-    })
 }

@@ -38,8 +38,8 @@ pub enum ChangeScope {
     Routes,
     /// Firewall rules.
     Firewall,
-    /// Kernel parameters.
-    Sysctls,
+    /// What is forwarded.
+    Forwarding,
     /// The host's other links or addresses: the way to the peers, and podnet's routes go with it.
     Underlay,
     /// Routes of others: the way to the peers, and what may be in the way of podnet's.

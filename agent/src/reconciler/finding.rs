@@ -80,10 +80,11 @@ pub fn cause_of_conflict<'a>(told: &'a Changes, conflict: &Conflict) -> Option<&
 /// Which changes may have made this one necessary, the likeliest first.
 fn scopes_of(op: &Op) -> Vec<ChangeScope> {
     use ChangeScope::{
-        Bridge, Everything, Firewall, HostEnd, Neighbours, OtherRoutes, Routes, Sysctls, Underlay,
+        Bridge, Everything, Firewall, Forwarding, HostEnd, Neighbours, OtherRoutes, Routes,
+        Underlay,
     };
     match op {
-        Op::SetSysctl { .. } => vec![Sysctls],
+        Op::SetForwarding { .. } => vec![Forwarding],
         Op::CreateBridge(_)
         | Op::UpdateBridge(_)
         | Op::DeleteBridge(_)

@@ -1,5 +1,6 @@
 //! One pass: observe, diff, apply, report.
 
+mod devices;
 mod finding;
 mod parts;
 
@@ -12,11 +13,12 @@ use ipnetwork::Ipv4Network;
 use podnet_core::host;
 use podnet_core::kernel::{
     Conflict, Desired, HostAddress, IfName, Input, Mtu, Observed, ObservedFirewall, Op, OpError,
-    OpErrorKind, Passed, PeerBlock, PodLink, Scope, Sysctl, SysctlValue, UnderlayPath, desired,
-    diff, held,
+    Passed, PeerBlock, PodLink, Scope, UnderlayPath, desired, diff, held,
 };
 use podnet_proto::PodNetwork;
 
+pub use self::devices::OpenedDevices;
+use self::devices::{Devices, on_record, ops};
 use self::finding::Findings;
 pub use self::finding::{Finding, cause_of_change, cause_of_conflict};
 pub use self::parts::Parts;
@@ -43,10 +45,6 @@ pub struct Target {
     pub in_flight: BTreeMap<IfName, BTreeSet<IpAddr>>,
 }
 
-/// Keeps the values that kernel parameters had before podnet changes them.
-pub type RememberSysctls =
-    Arc<dyn Fn(&BTreeMap<Sysctl, SysctlValue>) -> Result<(), String> + Send + Sync>;
-
 /// What of the host's own network to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Underlay {
@@ -69,8 +67,8 @@ pub struct Job {
     pub parts: Parts,
     /// What the kernel was last known to hold, but for pods.
     pub held: Desired,
-    /// Called before a kernel parameter is changed.
-    pub remember: RememberSysctls,
+    /// Which devices podnet has opened.
+    pub opened: Arc<dyn OpenedDevices>,
 }
 
 /// What a pass found and did.
@@ -137,7 +135,9 @@ async fn try_pass(
     job: &Job,
     report: &mut Report,
 ) -> Result<(), ObserveError> {
-    look_at_underlay(dataplane, &job.underlay, report).await?;
+    let devices = look_at_underlay(dataplane, job, report).await?;
+    let found = devices.as_ref().map(|devices| devices.forwarding.clone());
+    let devices = devices.unwrap_or_default();
     if let Some(target) = &job.target {
         let mtu = report.mtu.unwrap_or(DEFAULT_MTU);
         let pods: Vec<PodLink> = target
@@ -154,11 +154,20 @@ async fn try_pass(
             underlay: &report.underlay,
             pods: &pods,
             in_flight: &target.in_flight,
+            forwarding: &devices.forwarding,
+            opened: &devices.opened,
         });
+    } else {
+        report.desired = Desired::nothing(&devices.forwarding, &devices.opened);
     }
 
     let mut looked_at = scope(&job.parts, &report.desired);
-    let observed = observe(dataplane, &mut looked_at, report).await?;
+    // Who opens a device needs the rules that keep strangers out.
+    looked_at.firewall |= found.is_some()
+        && (devices.forwarding.opens_under_guard() || report.desired.firewall != job.held.firewall);
+    let mut observed = observe(dataplane, &mut looked_at, report).await?;
+    looked_at.forwarding = found.as_ref().map(|_| devices.opened.clone());
+    observed.forwarding = found;
     let plan = diff(&report.desired, &observed);
     report.conflicts = plan.conflicts;
     report.gone = plan.gone;
@@ -167,17 +176,19 @@ async fn try_pass(
         let bystanders = backends.iter().flat_map(ObservedFirewall::bystanders);
         bystanders.collect()
     });
-    let (of_pods, ops): (Vec<Op>, Vec<Op>) = plan
+    let (of_pods, of_host): (Vec<Op>, Vec<Op>) = plan
         .ops
         .into_iter()
         .partition(|op| op.host_end().is_some() || op.neighbour().is_some());
     let findings = Findings::new(job);
     report.pods = findings.of(of_pods, &report.desired, &observed);
-    let found = findings.of(ops, &report.desired, &observed);
-    let found = remember_sysctls(job, &observed, found, report);
-    let ops: Vec<Op> = found.iter().map(|finding| finding.op.clone()).collect();
-    let results = dataplane.apply(&ops).await;
+    let found = findings.of(of_host, &report.desired, &observed);
+    let (openings, found): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|finding| finding.op.opens());
+    let results = dataplane.apply(&ops(&found)).await;
     report.applied.extend(found.into_iter().zip(results));
+    devices.open(dataplane, job, openings, report).await;
+    devices.forget_closed(job, report);
 
     if !plan.unclear.is_empty() {
         let parts = Parts {
@@ -228,45 +239,29 @@ fn known(job: &Job, report: &Report, looked_at: &Scope) -> Desired {
     held(&job.held, passed)
 }
 
+/// Looks at what carries the data path; also at what is forwarded, where the pass is about that or
+/// about the rules that go with it.
 async fn look_at_underlay(
     dataplane: &dyn Dataplane,
-    underlay: &Underlay,
+    job: &Job,
     report: &mut Report,
-) -> Result<(), ObserveError> {
+) -> Result<Option<Devices>, ObserveError> {
+    let opened = if job.parts.forwarding || job.parts.firewall {
+        Some(on_record(job)?)
+    } else {
+        None
+    };
+    let underlay = &job.underlay;
     let scope = Scope {
         addresses: true,
         underlay: underlay.peers.clone(),
+        forwarding: opened.clone(),
         ..Scope::default()
     };
     let observed = dataplane.observe(&scope).await?;
     report.addresses = observed.addresses.unwrap_or_default();
     report.mtu = host::mtu_of(underlay.address.into(), &report.addresses).or(underlay.mtu);
     report.underlay = observed.underlay;
-    Ok(())
-}
-
-/// Keeps the old values where kernel parameters are about to change. A change whose old value cannot
-/// be kept is not made.
-fn remember_sysctls(
-    job: &Job,
-    observed: &Observed,
-    found: Vec<Finding>,
-    report: &mut Report,
-) -> Vec<Finding> {
-    let mut kept = Vec::with_capacity(found.len());
-    for finding in found {
-        let failed = if let (Op::SetSysctl { .. }, Some(old)) = (&finding.op, &observed.sysctls) {
-            (job.remember)(old).err()
-        } else {
-            None
-        };
-        match failed {
-            None => kept.push(finding),
-            Some(why) => {
-                let error = OpError::new(OpErrorKind::Other(0), why);
-                report.applied.push((finding, Err(error)));
-            }
-        }
-    }
-    kept
+    let found = opened.zip(observed.forwarding);
+    Ok(found.map(|(opened, forwarding)| Devices { opened, forwarding }))
 }

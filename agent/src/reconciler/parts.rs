@@ -21,8 +21,8 @@ pub struct Parts {
     pub routes: bool,
     /// The firewall rules.
     pub firewall: bool,
-    /// The kernel parameters.
-    pub sysctls: bool,
+    /// What is forwarded from the host's devices, and the firewall rules that go with it.
+    pub forwarding: bool,
 }
 
 impl Parts {
@@ -36,7 +36,7 @@ impl Parts {
             pods: BTreeSet::new(),
             routes: true,
             firewall: true,
-            sysctls: true,
+            forwarding: true,
         }
     }
 
@@ -56,15 +56,18 @@ impl Parts {
             // bridge and all pods have the MTU of the underlay.
             ChangeScope::Bridge | ChangeScope::Underlay => {
                 (self.bridge, self.host_ends, self.routes) = (true, true, true);
+                self.forwarding |= *change == ChangeScope::Underlay;
             }
             ChangeScope::Neighbours => self.bridge = true,
             ChangeScope::HostEnd(host_ifname) => {
                 self.host_ends = true;
                 self.pods.insert(host_ifname.clone());
             }
-            ChangeScope::Routes | ChangeScope::OtherRoutes => self.routes = true,
+            ChangeScope::Routes => self.routes = true,
+            // The traffic of pods may come back by another device now.
+            ChangeScope::OtherRoutes => (self.routes, self.forwarding) = (true, true),
             ChangeScope::Firewall => self.firewall = true,
-            ChangeScope::Sysctls => self.sysctls = true,
+            ChangeScope::Forwarding => self.forwarding = true,
             ChangeScope::Everything => *self = Self::all(),
         }
     }
@@ -77,7 +80,7 @@ impl Parts {
         self.pods.extend(other.pods);
         self.routes |= other.routes;
         self.firewall |= other.firewall;
-        self.sysctls |= other.sysctls;
+        self.forwarding |= other.forwarding;
     }
 
     /// Whether nothing is named.
@@ -107,7 +110,6 @@ pub(super) fn scope(parts: &Parts, desired: &Desired) -> Scope {
             .routes
             .then(|| desired.routes.keys().map(|key| key.destination).collect()),
         firewall: parts.firewall,
-        sysctls: parts.sysctls,
         ..Scope::default()
     }
 }

@@ -77,6 +77,7 @@ fn pod() -> PodRecord {
             gateway_mac: MacAddr::of_address(gateway),
         },
         created_at: "2026-01-31T12:00:00Z".to_owned(),
+        last_addresses: Vec::new(),
     }
 }
 

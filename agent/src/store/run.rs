@@ -1,13 +1,13 @@
 //! What lives as long as the boot: pods, freed addresses, the kernel parameters that podnet changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use podnet_core::kernel::PodLink;
+use podnet_core::kernel::{IfName, PodLink, forwarding_device, forwarding_path};
 use podnet_proto::{NodeId, PodName};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,12 @@ const PODS: &str = "pods";
 const POD: Kind = Kind::Pod;
 const FREED: Kind = Kind::Freed;
 const SYSCTLS: Kind = Kind::Sysctls;
+
+/// The switch that earlier versions turned on, below `/proc/sys`.
+const SWITCH: &str = "net/ipv4/ip_forward";
+
+/// The value of a kernel parameter that was off before podnet turned it on.
+const OFF: &str = "0";
 
 /// How far a pod has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +48,9 @@ pub struct PodRecord {
     pub link: PodLink,
     /// When it was attached, RFC 3339.
     pub created_at: String,
+    /// The addresses of a pod that is gone, for it to have again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_addresses: Vec<Ipv4Addr>,
 }
 
 /// The run directory of a node.
@@ -125,21 +134,41 @@ impl RunDir {
         file::write_until_reboot(&self.path_of(FREED), FREED, self.node, &freed)
     }
 
-    /// The values that kernel parameters had before podnet changed them, by their path below
-    /// `/proc/sys`.
+    /// The devices that podnet has opened: what came in by them was not forwarded before.
     ///
     /// # Errors
     /// When the file is damaged.
-    pub fn sysctls(&self) -> Result<BTreeMap<String, String>, StoreError> {
-        Ok(file::read(&self.path_of(SYSCTLS), SYSCTLS, Some(self.node))?.unwrap_or_default())
+    pub fn opened(&self) -> Result<BTreeSet<IfName>, StoreError> {
+        let was_off = self.sysctls()?.into_iter().filter(|(_, was)| was == OFF);
+        Ok(was_off
+            .filter_map(|(path, _)| forwarding_device(&path))
+            .collect())
     }
 
-    /// Writes the values that kernel parameters had before podnet changed them.
+    /// Whether an earlier version of podnet has made this host a router.
+    ///
+    /// # Errors
+    /// When the file is damaged.
+    pub fn switched(&self) -> Result<bool, StoreError> {
+        Ok(self.sysctls()?.get(SWITCH).is_some_and(|was| was == OFF))
+    }
+
+    /// Writes which devices podnet has opened.
     ///
     /// # Errors
     /// When the file system refuses.
-    pub fn save_sysctls(&self, values: &BTreeMap<String, String>) -> Result<(), StoreError> {
-        file::write_until_reboot(&self.path_of(SYSCTLS), SYSCTLS, self.node, values)
+    pub fn save_opened(&self, opened: &BTreeSet<IfName>) -> Result<(), StoreError> {
+        let mut values = self.sysctls()?;
+        values.retain(|path, was| was != OFF || forwarding_device(path).is_none());
+        let opened = opened.iter().map(forwarding_path);
+        values.extend(opened.map(|path| (path, OFF.to_owned())));
+        file::write_until_reboot(&self.path_of(SYSCTLS), SYSCTLS, self.node, &values)
+    }
+
+    /// The values that kernel parameters had before podnet changed them, by their path below
+    /// `/proc/sys`.
+    fn sysctls(&self) -> Result<BTreeMap<String, String>, StoreError> {
+        Ok(file::read(&self.path_of(SYSCTLS), SYSCTLS, Some(self.node))?.unwrap_or_default())
     }
 
     /// Removes everything but the boot number: what a node that has left should not keep.
@@ -243,5 +272,29 @@ mod tests {
         assert!(matches!(run_dir.pods(), Err(StoreError::Corrupt { .. })));
         let opened = RunDir::open(dir.path().to_owned(), NODE);
         assert!(matches!(opened, Err(StoreError::Corrupt { .. })));
+    }
+
+    /// What an earlier version has left on record is not lost.
+    #[test]
+    fn the_devices_that_podnet_opened_are_on_record_beside_the_switch() {
+        let dir = tempfile::tempdir().unwrap();
+        let run_dir = RunDir::open(dir.path().to_owned(), NODE).unwrap();
+        assert!(run_dir.opened().unwrap().is_empty() && !run_dir.switched().unwrap());
+        let before = [
+            ("net/ipv4/conf/all/accept_redirects", "0"),
+            ("net/ipv4/conf/tun0/forwarding", "1"),
+            (SWITCH, "0"),
+        ];
+        let before: BTreeMap<&str, &str> = before.into_iter().collect();
+        let path = dir.path().join("sysctls");
+        file::write_until_reboot(&path, SYSCTLS, NODE, &before).unwrap();
+        for devices in [&["eth0", "eth1.7"][..], &["eth1.7"], &[]] {
+            let opened: BTreeSet<IfName> = devices.iter().map(|d| d.parse().unwrap()).collect();
+            run_dir.save_opened(&opened).unwrap();
+            assert_eq!(run_dir.opened().unwrap(), opened);
+            assert!(run_dir.switched().unwrap());
+        }
+        let left = run_dir.sysctls().unwrap();
+        assert_eq!(left.len(), before.len(), "{left:?}");
     }
 }

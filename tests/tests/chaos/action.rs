@@ -122,7 +122,7 @@ impl Tampering {
             Self::HostEndDown => "ip link set $(ls /sys/class/net | grep ^pn | shuf -n1) down",
             // Their own rules they make again.
             Self::RulesFlushed => concat!("iptables -t nat -F; iptables -F; ", foreign_rule!()),
-            Self::ForwardingOff => "sysctl -qw net.ipv4.ip_forward=0",
+            Self::ForwardingOff => "sysctl -qw net.ipv4.ip_forward=1 net.ipv4.ip_forward=0",
             // The way out goes with the link, and is not podnet's to bring back.
             Self::UnderlayFlapped => {
                 "way=$(ip route show default); ip link set eth0 down; ip link set eth0 up; \

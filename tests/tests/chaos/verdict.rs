@@ -138,7 +138,15 @@ fn ready(node: Node<'_>) -> Result<Member, String> {
     let peers = status["peers"].as_array().unwrap();
     let paths = peers.iter().filter(|peer| peer["path"] == "ok").count();
     let is_ready = status["phase"] == "ready" && paths == NODES - 1;
-    if !is_ready || !status["problems"].as_array().unwrap().is_empty() {
+    // A pod whose namespace somebody has removed stays listed, and is named.
+    let is_gone_pod = |problem: &Value| problem["code"] == "not_found";
+    if !is_ready
+        || !status["problems"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(is_gone_pod)
+    {
         return Err(status.to_string());
     }
     let endpoint = text(&status["node"]["addresses"][0]);
@@ -205,8 +213,11 @@ fn whole(
     let jumps = lines(node, "iptables-save | grep -c -- '-j PODNET-POSTROUTING'");
     same("jumps", &BTreeSet::from(["1".to_owned()]), &jumps)?;
     let forward = "-A FORWARD -m comment --comment podnet -j PODNET-FORWARD
-        -A PODNET-FORWARD -s 10.244.0.0/16 -j ACCEPT
-        -A PODNET-FORWARD -d 10.244.0.0/16 -j ACCEPT";
+        -A PODNET-FORWARD -s 10.244.0.0/16 -i podnet0 -j ACCEPT
+        -A PODNET-FORWARD -d 10.244.0.0/16 -o podnet0 -j ACCEPT
+        -A PODNET-FORWARD -i eth0 ! -o podnet0 -j DROP
+        -A PODNET-FORWARD -i lan -o lan -j RETURN
+        -A PODNET-FORWARD -i lan ! -o podnet0 -j DROP";
     let forward = forward.lines().map(|line| line.trim().to_owned());
     let script = "iptables-save -t filter | grep -- '-A .*PODNET-FORWARD'";
     same("rules", &forward.collect(), &lines(node, script))?;
@@ -219,8 +230,11 @@ fn whole(
     same("what is of others", &others, &lines(node, SHOW_OTHERS))?;
     let unfinished = lines(node, "find /var/lib/podnet /run/podnet -name '*.new'");
     same("unfinished files", &BTreeSet::new(), &unfinished)?;
-    let forwarding = lines(node, "cat /proc/sys/net/ipv4/ip_forward");
-    same("forwarding", &BTreeSet::from(["1".to_owned()]), &forwarding)?;
+    let forwarding = "cd /proc/sys/net/ipv4/conf; grep -s '' {all,eth0,lan,podnet0}/forwarding";
+    let wanted = ["all 0", "eth0 1", "lan 1", "podnet0 1"];
+    let wanted = wanted.map(|line| line.replace(' ', "/forwarding:"));
+    let found = lines(node, &format!("bash -c \"{forwarding}\""));
+    same("forwarding", &wanted.into(), &found)?;
     Ok(pods)
 }
 

@@ -24,4 +24,5 @@ mod shortage;
 mod snapshot;
 mod sockets;
 mod starts;
+mod strangers;
 mod wire;

@@ -55,6 +55,7 @@ pub(crate) async fn a_bridge_gets_back_what_it_lost(world: &dyn World) {
     world.allow_link_local(&IfName::bridge());
     let parameters = [
         (LinkParameter::AcceptRa, 2),
+        (LinkParameter::Forwarding, 0),
         (LinkParameter::PromoteSecondaries, 0),
     ];
     for (parameter, value) in parameters {

@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use podnet_core::firewall::{Chain, RuleSet, rules};
+use podnet_core::firewall::{Chain, Guard, RuleSet, rules};
 use podnet_core::kernel::{ObservedFirewall, Op};
 
-use crate::subject::{apply, net, seen_firewall};
+use crate::subject::{apply, name, net, seen_firewall};
 use crate::world::World;
 
 fn some_rules() -> RuleSet {
     rules(
         &[net("10.244.0.0/16"), net("10.9.0.0/24")],
         &[net("172.16.0.0/12"), net("192.0.2.77/32")],
+        &[("br0", true), ("eth0", false), ("tun0.7", false)].map(|(device, bridge)| Guard {
+            device: name(device),
+            bridge,
+        }),
     )
 }
 
@@ -20,7 +24,7 @@ fn holds(found: &ObservedFirewall, rules: &RuleSet) -> bool {
     let chains: BTreeMap<_, Vec<_>> = rules
         .chains
         .iter()
-        .map(|(chain, rules)| (*chain, rules.iter().copied().map(Some).collect()))
+        .map(|(chain, rules)| (*chain, rules.iter().cloned().map(Some).collect()))
         .collect();
     let jumps = Chain::ALL.map(|chain| found.jumps.get(&chain).copied().unwrap_or(0));
     let right = Chain::ALL.map(|chain| usize::from(chains.contains_key(&chain)));
@@ -45,7 +49,7 @@ pub(crate) async fn rules_are_held_as_told(world: &dyn World) {
 
 pub(crate) async fn rules_are_replaced(world: &dyn World) {
     apply(world, &[Op::SetFirewall(some_rules())]).await;
-    let fewer = rules(&[net("10.244.0.0/16")], &[]);
+    let fewer = rules(&[net("10.244.0.0/16")], &[], &[]);
     apply(world, &[Op::SetFirewall(fewer.clone())]).await;
     assert_holds(world, &fewer).await;
     let one_chain = fewer.forwarding();
@@ -96,7 +100,7 @@ pub(crate) async fn tampered_rules_are_seen_and_set_right(world: &dyn World) {
 pub(crate) async fn foreign_rules_survive(world: &dyn World) {
     world.add_foreign_rule();
     let before = world.foreign();
-    let fewer = rules(&[net("10.244.0.0/16")], &[]);
+    let fewer = rules(&[net("10.244.0.0/16")], &[], &[]);
     for op in [
         Op::SetFirewall(some_rules()),
         Op::SetFirewall(fewer),

@@ -4,34 +4,108 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use podnet_core::kernel::{
-    IfName, Mtu, NetnsState, Observed, Op, Place, RouteKey, Scope, Sysctl, UnderlayPath,
+    Forwarding, IfName, Ingress, Mtu, NetnsState, Observed, Op, Place, RouteKey, Scope,
+    UnderlayPath,
 };
 
 use crate::subject::{
-    add_bridge, add_underlay, addr, apply, made_pod, name, net, netns, observe, seen_netns,
-    seen_routes, to_peer, unreachable,
+    add_bridge, add_underlay, addr, apply, made_pod, name, net, netns, observe, refused_as_missing,
+    seen_netns, seen_routes, to_peer, unreachable,
 };
 use crate::world::{STATIC, World};
 
-async fn forwarding(world: &dyn World) -> String {
+async fn forwarding(world: &dyn World, asked: &[&str]) -> Forwarding {
     let scope = Scope {
-        sysctls: true,
+        forwarding: Some(asked.iter().map(|device| name(device)).collect()),
         ..Scope::default()
     };
-    observe(world, &scope).await.sysctls.unwrap()[&Sysctl::Ipv4Forward].clone()
+    observe(world, &scope).await.forwarding.unwrap()
 }
 
-pub(crate) async fn forwarding_is_switched(world: &dyn World) {
-    world.set_forwarding(false);
-    assert_eq!(forwarding(world).await, "0");
-    let on = Op::SetSysctl {
-        sysctl: Sysctl::Ipv4Forward,
-        value: "1".to_owned(),
-    };
-    apply(world, &[on.clone(), on]).await;
-    assert_eq!(forwarding(world).await, "1");
-    world.set_forwarding(false);
-    assert_eq!(forwarding(world).await, "0");
+async fn set(world: &dyn World, device: &str, on: bool) {
+    let device = name(device);
+    apply(world, &[Op::SetForwarding { device, on }]).await;
+}
+
+fn ingress(on: bool, way: bool, bridge: bool) -> Ingress {
+    Ingress { on, way, bridge }
+}
+
+pub(crate) async fn devices_are_opened_one_by_one(world: &dyn World) {
+    add_underlay(world);
+    world.add_link(&name("eth1"), Mtu(1500));
+    add_bridge(world).await;
+    apply(world, &[Op::AttachPod(made_pod(0))]).await;
+    let before = forwarding(world, &["eth1", "gone"]).await;
+    let closed = ingress(false, true, false);
+    let idle = ingress(false, false, false);
+    let devices = [(name("eth0"), closed), (name("eth1"), idle)];
+    assert_eq!(
+        before.devices,
+        devices.into(),
+        "neither podnet's nor loopback"
+    );
+    for on in [true, true, false] {
+        set(world, "eth0", on).await;
+        let found = forwarding(world, &["eth1"]).await;
+        let open = ingress(on, true, false);
+        assert_eq!(
+            found.devices,
+            [(name("eth0"), open), (name("eth1"), idle)].into()
+        );
+        assert!(!found.router);
+    }
+    let device = name("gone");
+    refused_as_missing(world, Op::SetForwarding { device, on: true }).await;
+}
+
+/// To write the switch sets every device, and those to come; to write what is there changes nothing.
+pub(crate) async fn the_switch_sets_all_devices(world: &dyn World) {
+    add_underlay(world);
+    set(world, "eth0", true).await;
+    world.set_router(false);
+    let found = forwarding(world, &[]).await;
+    assert_eq!(
+        (found.router, found.devices[&name("eth0")].on),
+        (false, true)
+    );
+    for router in [true, false] {
+        world.set_router(router);
+        let later = name(if router { "on0" } else { "off0" });
+        world.add_link(&later, Mtu(1500));
+        let found = forwarding(world, &[later.as_str()]).await;
+        assert_eq!(found.router, router);
+        assert!(
+            found.devices.values().all(|ingress| ingress.on == router),
+            "{found:?}"
+        );
+        assert_eq!(found.devices.len(), 2);
+    }
+    world.set_router(true);
+    world.set_forwarding(&name("eth0"), false);
+    let found = forwarding(world, &[]).await;
+    assert_eq!(
+        (found.router, found.devices[&name("eth0")].on),
+        (true, false)
+    );
+}
+
+/// By a device that a route leads out of packets come back.
+pub(crate) async fn routes_make_ways(world: &dyn World) {
+    let [tun, br] = ["tun0", "br0"].map(name);
+    world.add_link(&tun, Mtu(1500));
+    world.add_bridge(&br);
+    assert_eq!(forwarding(world, &[]).await.devices, [].into());
+    let key = RouteKey::to(net("198.51.100.0/24"));
+    world.add_route(key, STATIC, Some(&tun));
+    world.add_address(&br, net("203.0.113.9/24"));
+    let right = [
+        (br, ingress(false, true, true)),
+        (tun.clone(), ingress(false, true, false)),
+    ];
+    assert_eq!(forwarding(world, &[]).await.devices, right.into());
+    world.delete_route(key);
+    assert!(!forwarding(world, &[]).await.devices.contains_key(&tun));
 }
 
 pub(crate) async fn what_was_not_asked_for_is_not_told(world: &dyn World) {
@@ -46,7 +120,7 @@ pub(crate) async fn what_was_not_asked_for_is_not_told(world: &dyn World) {
         |scope| scope.host_ends = true,
         |scope| scope.routes = Some(BTreeSet::new()),
         |scope| scope.firewall = true,
-        |scope| scope.sysctls = true,
+        |scope| scope.forwarding = Some(BTreeSet::new()),
         |scope| scope.addresses = true,
         |scope| scope.host_routes = true,
     ];
@@ -59,7 +133,7 @@ pub(crate) async fn what_was_not_asked_for_is_not_told(world: &dyn World) {
             observed.host_ends.is_some(),
             observed.routes.is_some(),
             observed.firewall.is_some(),
-            observed.sysctls.is_some(),
+            observed.forwarding.is_some(),
             observed.addresses.is_some(),
             observed.host_routes.is_some(),
         ];

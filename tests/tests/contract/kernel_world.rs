@@ -72,6 +72,8 @@ fn isolate() {
     .unwrap();
     fs::create_dir("/run/netns").unwrap();
     ip("link set lo up");
+    // A new namespace starts with what the host has.
+    fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
 }
 
 /// Runs a program, which must succeed.
@@ -159,7 +161,8 @@ impl World for Host {
             .lines()
             .filter(|line| line.starts_with("-A") && !line.contains("PODNET"));
         format!(
-            "{}{}\n{}\n{}",
+            "{}{}{}\n{}\n{}",
+            command("sysctl", &["net.ipv4.ip_forward"]),
             foreign_links(),
             routes.join("\n"),
             addresses.collect::<Vec<_>>().join("\n"),
@@ -353,7 +356,13 @@ impl World for Host {
         command(others, &["-P", "FORWARD", "DROP"]);
     }
 
-    fn set_forwarding(&self, on: bool) {
-        fs::write("/proc/sys/net/ipv4/ip_forward", u8::from(on).to_string()).unwrap();
+    fn set_router(&self, router: bool) {
+        let value = u8::from(router).to_string();
+        fs::write("/proc/sys/net/ipv4/ip_forward", value).unwrap();
+    }
+
+    fn set_forwarding(&self, name: &IfName, on: bool) {
+        let path = format!("/proc/sys/net/ipv4/conf/{name}/forwarding");
+        fs::write(path, u8::from(on).to_string()).unwrap();
     }
 }

@@ -101,7 +101,9 @@ contract! {
         foreign_rules_survive
         a_second_back_end_lets_packets_pass;
     host:
-        forwarding_is_switched
+        devices_are_opened_one_by_one
+        the_switch_sets_all_devices
+        routes_make_ways
         what_was_not_asked_for_is_not_told
         paths_to_peers_are_told
         the_hosts_routes_are_not_podnets

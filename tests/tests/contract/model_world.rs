@@ -11,9 +11,7 @@ use podnet_agent::dataplane::fake::Fake;
 use podnet_agent::dataplane::{ChangeScope, Dataplane};
 use podnet_core::firewall::Chain;
 use podnet_core::kernel::model::{Backend, Hop, Kernel};
-use podnet_core::kernel::{
-    BRIDGE, IfIndex, IfName, LinkParameter, MacAddr, Mtu, RouteKey, Scope, Sysctl,
-};
+use podnet_core::kernel::{BRIDGE, IfIndex, IfName, LinkParameter, MacAddr, Mtu, RouteKey, Scope};
 
 use crate::world::{MORE, OTHER_MAC, Spoil, World};
 
@@ -77,7 +75,7 @@ impl World for Model {
     }
 
     fn add_bridge(&self, name: &IfName) {
-        self.add_link(name, Mtu(1500));
+        self.on_link(name, |kernel| kernel.add_other_bridge(name, Mtu(1500)));
     }
 
     fn delete_link(&self, name: &IfName) {
@@ -252,9 +250,14 @@ impl World for Model {
         });
     }
 
-    fn set_forwarding(&self, on: bool) {
-        self.0.tamper_silently(|kernel| {
-            kernel.set_sysctl(Sysctl::Ipv4Forward, u8::from(on).to_string());
+    fn set_router(&self, router: bool) {
+        self.0
+            .tamper(ChangeScope::Forwarding, |kernel| kernel.set_router(router));
+    }
+
+    fn set_forwarding(&self, name: &IfName, on: bool) {
+        self.0.tamper(ChangeScope::Forwarding, |kernel| {
+            kernel.set_link_forwarding(name, on);
         });
     }
 }

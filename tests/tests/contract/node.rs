@@ -6,8 +6,8 @@ use ipnetwork::Ipv4Network;
 use podnet_agent::dataplane::Dataplane;
 use podnet_core::firewall::Chain;
 use podnet_core::kernel::{
-    Desired, IfName, Input, MacAddr, Mtu, NetnsState, Observed, Op, PROTOCOL, PeerBlock, Place,
-    Plan, PodLink, RouteKey, Scope, desired, diff,
+    Desired, IfName, Input, LinkParameter, MacAddr, Mtu, NetnsState, Observed, Op, PROTOCOL,
+    PeerBlock, Place, Plan, PodLink, RouteKey, Scope, desired, diff,
 };
 use podnet_proto::{NodeId, PodNetwork, network};
 
@@ -22,6 +22,8 @@ const PEERS: [&str; 4] = ["192.0.2.11", "192.0.2.12", "192.0.2.13", "198.51.100.
 /// What a node with two pods should hold, that has one of the first blocks; its peers have the
 /// others.
 async fn wanted(world: &dyn World, own: u8, pods: &[PodLink]) -> Desired {
+    // What the agent has on record.
+    let opened = BTreeSet::from([name("eth0")]);
     let block = |number| -> Ipv4Network { format!("10.244.{number}.0/24").parse().unwrap() };
     let peers: Vec<_> = (0..)
         .filter(|number| *number != own)
@@ -34,17 +36,21 @@ async fn wanted(world: &dyn World, own: u8, pods: &[PodLink]) -> Desired {
         .collect();
     let scope = Scope {
         underlay: PEERS.map(addr).into(),
+        forwarding: Some(opened.clone()),
         ..Scope::default()
     };
+    let found = observe(world, &scope).await;
     desired(&Input {
         networks: &[PodNetwork::parse("10.244.0.0/16", 24).unwrap()],
         excluded: &["172.16.0.0/12".parse().unwrap()],
         block: block(own),
         mtu: Mtu(1500),
         peers: &peers,
-        underlay: &observe(world, &scope).await.underlay,
+        underlay: &found.underlay,
         pods,
         in_flight: &BTreeMap::new(),
+        forwarding: &found.forwarding.unwrap(),
+        opened: &opened,
     })
 }
 
@@ -56,7 +62,7 @@ async fn look(dataplane: &dyn Dataplane, desired: &Desired) -> Observed {
         pods: desired.pods.values().map(view).collect(),
         routes: Some(desired.routes.keys().map(|key| key.destination).collect()),
         firewall: true,
-        sysctls: true,
+        forwarding: Some(desired.forwarding.keys().cloned().collect()),
         ..Scope::default()
     };
     dataplane.observe(&scope).await.unwrap()
@@ -195,7 +201,8 @@ pub(crate) async fn what_others_break_is_repaired(world: &dyn World) {
         Box::new(|| world.add_route(peer, PROTOCOL, None)),
         Box::new(|| world.add_route(RouteKey { metric: 7, ..peer }, PROTOCOL, None)),
         Box::new(|| world.add_route(RouteKey::to(net("10.244.99.0/24")), PROTOCOL, None)),
-        Box::new(|| world.set_forwarding(false)),
+        Box::new(|| world.set_forwarding(&name("eth0"), false)),
+        Box::new(|| world.set_link_parameter(&bridge, LinkParameter::Forwarding, 0)),
         Box::new(|| {
             let eth0 = name("eth0");
             world.set_up(&eth0, false);

@@ -62,7 +62,9 @@ pub(crate) trait World {
     /// Brings up a second firewall back end, which drops what is forwarded.
     fn add_second_backend(&self);
 
-    fn set_forwarding(&self, on: bool);
+    /// Declares the host a router, or none.
+    fn set_router(&self, router: bool);
+    fn set_forwarding(&self, name: &IfName, on: bool);
 }
 
 /// What may be spoilt of a pod's interface.

@@ -18,7 +18,7 @@ const DATA_PATH: &str = "cat /sys/class/net/podnet0/address /sys/class/net/podne
     ip -4 -o address show dev podnet0 scope global | cut -d ' ' -f 2-
     ip -4 route show proto 112
     iptables-save | grep PODNET
-    cat /proc/sys/net/ipv4/ip_forward";
+    cd /proc/sys/net/ipv4/conf; cat all/forwarding podnet0/forwarding eth0/forwarding";
 
 /// What is there once a node is back, or why it is not.
 fn held(node: Node<'_>, peers: usize) -> Result<String, String> {

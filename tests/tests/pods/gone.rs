@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::stage::{
     add, address, ask, assert_full, attempt, cluster, code, container, first, found_small,
-    json as look, looking_every, passes, pods, refusal, shell, show, small_block, until,
+    json as look, looking_every, passes, pods, refusal, shell, show, small_block, text, until,
 };
 use podnet_lab::Node;
 
@@ -14,6 +14,14 @@ fn until_gone(node: Node<'_>, name: &str) {
     until(&format!("{name} to be gone"), &json!("gone"), || {
         show(node, name)["state"].clone()
     });
+}
+
+/// The one problem that a node has.
+fn only_problem(node: Node<'_>) -> Value {
+    let status = ask(node, &["status"]);
+    let problems = status["problems"].as_array().unwrap();
+    assert_eq!(problems.len(), 1, "{status}");
+    problems[0].clone()
 }
 
 fn host_ends(node: Node<'_>) -> usize {
@@ -87,7 +95,7 @@ fn a_gone_pod_is_made_anew_by_adding_it() {
     until_gone(node, "red");
     let again = add(node, "red");
     assert_eq!(again["state"], "ready");
-    assert_ne!(address(&again), address(&before));
+    assert_eq!(address(&again), address(&before));
     node.place().ping(address(&again)).unwrap();
     passes(node, 2);
     assert_eq!(show(node, "red"), again);
@@ -186,6 +194,102 @@ fn a_namespace_that_took_the_place_of_a_pods_is_not_podnets() {
     assert!(!attempt(node, &format!("ping -c1 -W1 {}", address(&red))).ok());
 }
 
+/// A container that restarts has another process and another namespace, and is the same pod.
+#[test]
+fn a_pod_whose_container_restarts_keeps_its_address() {
+    let lab = cluster(2);
+    let [node, far] = ["node1", "node2"].map(|name| lab.node(name).unwrap());
+    let blue = address(&add(far, "blue"));
+    let mut pause = container(node);
+    let attach = |pid: i32| ask(node, &["pod", "add", "web", "--pid", &pid.to_string()]);
+    let web = attach(pause.pid());
+    for noticed in [true, false, true] {
+        drop(pause);
+        if noticed {
+            until_gone(node, "web");
+            // Also by an agent that starts anew, and with other pods that come meanwhile.
+            node.kill().unwrap();
+            node.start().unwrap();
+            assert_ne!(address(&add(node, "other")), address(&web));
+            ask(node, &["pod", "rm", "other"]);
+        }
+        pause = container(node);
+        let again = attach(pause.pid());
+        assert_eq!(again["state"], "ready");
+        assert_eq!(
+            [&again["addresses"], &again["mac"]],
+            [&web["addresses"], &web["mac"]]
+        );
+        far.pod("blue").ping(address(&web)).unwrap();
+        let ping = format!("nsenter -t {} -n ping -c1 -W2 {blue}", pause.pid());
+        assert!(attempt(node, &ping).ok());
+    }
+    assert_eq!(ask(node, &["status"])["problems"], json!([]));
+}
+
+/// What a gone pod had is its to have again, as long as there is anything else for others.
+#[test]
+fn the_address_of_a_gone_pod_is_given_to_others_last() {
+    let lab = small_block(29);
+    let node = first(&lab);
+    let names = ["a", "b", "c", "d", "e"];
+    let pods = names.map(|name| add(node, name));
+    shell(node, "ip netns del a");
+    until_gone(node, "a");
+    ask(node, &["pod", "rm", "b"]);
+    assert_eq!(address(&add(node, "new")), address(&pods[1]));
+    assert_eq!(address(&add(node, "a")), address(&pods[0]));
+    shell(node, "ip netns del a");
+    until_gone(node, "a");
+    assert_eq!(
+        address(&add(node, "more")),
+        address(&pods[0]),
+        "there is no other"
+    );
+    assert_full(node, "a");
+    ask(node, &["pod", "rm", "c"]);
+    assert_eq!(address(&add(node, "a")), address(&pods[2]));
+}
+
+#[test]
+fn gone_pods_are_named_with_their_cure() {
+    let lab = cluster(1);
+    let node = first(&lab);
+    let names: Vec<String> = (0..7).map(|number| format!("pod{number}")).collect();
+    for name in &names {
+        add(node, name);
+    }
+    for (name, told) in [("pod0", "pod0"), ("pod3", "pod0, pod3")] {
+        shell(node, &format!("ip netns del {name}"));
+        until_gone(node, name);
+        let problem = only_problem(node);
+        assert_eq!(
+            [&problem["code"], &problem["severity"]],
+            ["not_found", "warning"]
+        );
+        assert!(text(&problem["message"]).ends_with(told), "{problem}");
+        for cure in ["podnetctl pod add pod0 --pid", "podnetctl pod rm pod0"] {
+            assert!(text(&problem["hint"]).contains(cure), "{problem}");
+        }
+    }
+    for name in names
+        .iter()
+        .filter(|name| !matches!(name.as_str(), "pod0" | "pod3"))
+    {
+        shell(node, &format!("ip netns del {name}"));
+        until_gone(node, name);
+    }
+    let problem = only_problem(node);
+    assert!(
+        text(&problem["message"]).ends_with("pod4 and 2 more"),
+        "{problem}"
+    );
+    for name in &names {
+        ask(node, &["pod", "rm", name]);
+    }
+    assert_eq!(ask(node, &["status"])["problems"], json!([]));
+}
+
 /// What its owner turns into a namespace without our interface is made a pod again, not given up.
 #[test]
 fn an_interface_that_is_deleted_inside_is_made_anew() {
@@ -234,8 +338,10 @@ fn a_pod_whose_path_leads_nowhere_is_gone_and_all_else_is_looked_after() {
         until_gone(node, name);
         node.pod("red").ping(blue).unwrap();
         far.pod("blue").ping(address(&red)).unwrap();
-        let problems = look(node, "podnetctl -o json status")["problems"].clone();
-        assert_eq!(problems, json!([]));
+        let problem = only_problem(node);
+        assert!(text(&problem["message"]).contains(name), "{problem}");
+        ask(node, &["pod", "rm", name]);
+        assert_eq!(ask(node, &["status"])["problems"], json!([]));
         shell(node, "rm /run/theirs");
     }
 }

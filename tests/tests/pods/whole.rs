@@ -126,7 +126,8 @@ fn a_pod_has_all_that_it_needs_from_the_first_moment() {
         (&neighbour["lladdr"], &neighbour["state"]),
         (&pod["mac"], &json!(["PERMANENT"]))
     );
-    assert_eq!(shell(node, "cat /proc/sys/net/ipv4/ip_forward"), "1\n");
+    let forwarding = "cd /proc/sys/net/ipv4/conf; cat all/forwarding {podnet0,eth0}/forwarding";
+    assert_eq!(shell(node, &format!("bash -c '{forwarding}'")), "0\n1\n1\n");
 }
 
 #[test]

@@ -239,7 +239,7 @@ fn toil(node: Node<'_>) {
             node.place().ping(address(&red)).map(drop)?;
             attempt(
                 node,
-                "iptables -C PODNET-FORWARD -s 10.244.0.0/16 -j ACCEPT",
+                "iptables -C PODNET-FORWARD -s 10.244.0.0/16 -i podnet0 -j ACCEPT",
             )
             .success("a look")
             .map(drop)
@@ -278,7 +278,9 @@ fn what_is_foreign_survives_a_membership() {
     }
     let now = everything(node);
     let mut lost = before.missing_in(&now);
-    lost.retain(|entry| *entry != "forwarding 0");
+    // It opens devices one by one, and makes no router.
+    let opened = |entry: &str| entry.starts_with("forwarding ") && entry != "forwarding all 0";
+    lost.retain(|entry| !opened(entry));
     assert!(lost.is_empty(), "{lost:#?}");
     ask(node, &["--yes", "leave"]);
     before.same(&everything(node)).unwrap();

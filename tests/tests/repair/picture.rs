@@ -19,6 +19,10 @@ const OTHER_TABLES: &str = "ip6tables-save | sed 's/^[*]/*6/'; \
     for table in $(nft list tables | awk '{print $2 \"/\" $3}'); do echo \"*nft $table\"; \
     case $table in *6/*|ip/*) ;; *) nft -s list table ${table%/*} ${table#*/};; esac; done";
 
+/// What is forwarded from each device, but for those of pods.
+const FORWARDING: &str = "cd /proc/sys/net/ipv4/conf; grep -s '' */forwarding | \
+    sed '/^pn/d; s,\\(.*\\)/forwarding:,forwarding \\1 ,'";
+
 /// What bridges do with their ports.
 const PORTS: &str = "bridge -j -details link";
 
@@ -44,7 +48,7 @@ impl Picture {
         script += &format!(
             "echo '{RULES}'; iptables-save; cat /proc/net/ip_tables_names; \
              grep -q . /proc/net/ip_tables_names && iptables-legacy-save | sed 's/^[*]/*legacy /'; \
-             {OTHER_TABLES}; echo \"forwarding $(cat /proc/sys/net/ipv4/ip_forward)\""
+             {OTHER_TABLES}; {FORWARDING}"
         );
         // While something is missing, some of these commands fail.
         let output = attempt(node, &format!("set +e\n{script}")).stdout;

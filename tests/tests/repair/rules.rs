@@ -90,12 +90,6 @@ fn what_the_kernel_does_not_tell_of_comes_back_at_the_resync() {
         "iptables-legacy -F; iptables-legacy -X PODNET-FORWARD",
         said("no chain PODNET-FORWARD in iptables-legacy", unknown),
     );
-    let forwarding = Said {
-        op: "set net.ipv4.ip_forward to 1",
-        found: "0",
-        by: unknown,
-    };
-    scene.put_back("sysctl -q -w net.ipv4.ip_forward=0", forwarding);
     let inside = |found| Said {
         op: "repair pod red",
         found,
@@ -177,15 +171,32 @@ fn parameters_of_our_links_come_back_at_the_resync() {
     }
 }
 
-/// The one parameter that podnet needs is one of the few that the kernel tells of.
+fn opened(op: &str) -> Said<'_> {
+    Said {
+        op,
+        found: "0",
+        by: By::Unknown,
+    }
+}
+
+/// Forwarding is one of the few parameters that the kernel tells of.
 #[test]
 fn forwarding_comes_back_at_once() {
     let scene = Scene::told();
-    let said = Said {
-        op: "set net.ipv4.ip_forward to 1",
-        found: "0",
+    for device in ["eth0", "lan"] {
+        let closed = format!("sysctl -q -w net.ipv4.conf.{device}.forwarding=0");
+        let op = format!("set net.ipv4.conf.{device}.forwarding to 1");
+        scene.put_back(&closed, opened(&op));
+    }
+    let bridge = Said {
+        op: "update bridge podnet0",
+        found: "net.ipv4.conf.podnet0.forwarding = 0",
         by: By::Unknown,
     };
-    scene.put_back("sysctl -q -w net.ipv4.ip_forward=0", said);
-    scene.put_back("sysctl -q -w net.ipv4.conf.all.forwarding=0", said);
+    scene.put_back("sysctl -q -w net.ipv4.conf.podnet0.forwarding=0", bridge);
+    // Whoever makes the host a router and none again closes every device.
+    for switch in ["ip_forward", "conf.all.forwarding"] {
+        let flipped = format!("sysctl -q -w net.ipv4.{switch}=1 net.ipv4.{switch}=0");
+        scene.put_back(&flipped, opened("set net.ipv4.conf.eth0.forwarding to 1"));
+    }
 }

@@ -114,12 +114,15 @@ impl Scene {
     fn settle(&self) {
         // The kernel tells of a change, so that the legacy rules are noticed.
         shell(self.node(), "iptables -N NOTICE; iptables -X NOTICE");
-        let legacy = Said {
-            op: "set firewall rules",
-            found: "no chain PODNET-FORWARD in iptables-legacy",
-            by: By::Perhaps,
+        let rules = || {
+            let rules = shell(self.node(), "iptables-legacy -S FORWARD");
+            if rules.contains("-j PODNET-FORWARD") {
+                Ok(())
+            } else {
+                Err(rules)
+            }
         };
-        self.tells(0, legacy, "rules in both variants");
+        eventually(LIMIT, "rules in both variants", rules).unwrap();
         // The pass that finds this begins after all of that was told.
         let logged = self.logged();
         let red = address(&self.red);

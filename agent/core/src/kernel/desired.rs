@@ -6,10 +6,10 @@ use std::net::IpAddr;
 use ipnetwork::{IpNetwork, Ipv4Network};
 use podnet_proto::{NodeId, PodNetwork, network};
 
+use super::forwarding::Forwarding;
 use super::link::{Bridge, IfName, MacAddr, Mtu, PodLink};
 use super::observed::UnderlayPath;
 use super::route::{NextHop, Route, RouteKey};
-use super::sysctl::{FORWARDING, Sysctl, SysctlValue};
 use crate::firewall::{self, RuleSet};
 
 /// A block of a peer.
@@ -43,6 +43,10 @@ pub struct Input<'a> {
     /// The pods that are being attached or detached right now, with their addresses: to be left
     /// alone.
     pub in_flight: &'a BTreeMap<IfName, BTreeSet<IpAddr>>,
+    /// What of the host's packets is forwarded.
+    pub forwarding: &'a Forwarding,
+    /// The devices that podnet has opened, of which nobody else had.
+    pub opened: &'a BTreeSet<IfName>,
 }
 
 /// Everything that the kernel should hold. The default is nothing: what a node that is no member
@@ -60,8 +64,20 @@ pub struct Desired {
     pub routes: BTreeMap<RouteKey, Route>,
     /// The firewall rules.
     pub firewall: RuleSet,
-    /// The kernel parameters.
-    pub sysctls: BTreeMap<Sysctl, SysctlValue>,
+    /// Whether what comes in by these devices is forwarded.
+    pub forwarding: BTreeMap<IfName, bool>,
+}
+
+impl Desired {
+    /// What the kernel should hold of a node that uses no block: nothing, and what podnet has opened is
+    /// closed again.
+    #[must_use]
+    pub fn nothing(forwarding: &Forwarding, opened: &BTreeSet<IfName>) -> Self {
+        Self {
+            forwarding: forwarding.closing(opened),
+            ..Self::default()
+        }
+    }
 }
 
 /// Computes everything that the kernel should hold.
@@ -103,8 +119,12 @@ pub fn desired(input: &Input<'_>) -> Desired {
             )
             .map(|route| (route.key(), route))
             .collect(),
-        firewall: firewall::rules(&pod_networks, &excluded),
-        sysctls: BTreeMap::from([(Sysctl::Ipv4Forward, FORWARDING.to_owned())]),
+        firewall: firewall::rules(
+            &pod_networks,
+            &excluded,
+            &input.forwarding.guards(input.opened),
+        ),
+        forwarding: input.forwarding.wanted(),
     }
 }
 
@@ -178,6 +198,8 @@ mod tests {
             underlay,
             pods: &[],
             in_flight: &BTreeMap::new(),
+            forwarding: &Forwarding::default(),
+            opened: &BTreeSet::new(),
         })
     }
 

@@ -74,11 +74,12 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Plan {
     let mut plan = Plan::default();
     let mut removals = Vec::new();
 
-    sysctls(desired, observed, &mut plan);
     bridge(desired, observed, &mut plan, &mut removals);
     pods(desired, observed, &mut plan, &mut removals);
     neighbours(desired, observed, &mut plan, &mut removals);
     firewall(desired, observed, &mut plan, &mut removals);
+    // After the rules that keep strangers out have come, and before they go.
+    forwarding(desired, observed, &mut plan);
     routes(desired, observed, &mut plan, &mut removals);
 
     // What was built last goes first.
@@ -86,16 +87,15 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Plan {
     plan
 }
 
-fn sysctls(desired: &Desired, observed: &Observed, plan: &mut Plan) {
-    let Some(found) = &observed.sysctls else {
+fn forwarding(desired: &Desired, observed: &Observed, plan: &mut Plan) {
+    let Some(found) = &observed.forwarding else {
         return;
     };
-    for (sysctl, value) in &desired.sysctls {
-        if found.get(sysctl).is_some_and(|found| found != value) {
-            plan.ops.push(Op::SetSysctl {
-                sysctl: sysctl.clone(),
-                value: value.clone(),
-            });
+    for (device, &on) in &desired.forwarding {
+        let ingress = found.devices.get(device);
+        if ingress.is_some_and(|ingress| ingress.on != on) {
+            let device = device.clone();
+            plan.ops.push(Op::SetForwarding { device, on });
         }
     }
 }

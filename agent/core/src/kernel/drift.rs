@@ -13,7 +13,7 @@ use super::scope::Scope;
 #[must_use]
 pub fn is_drift(op: &Op, held: &Desired) -> bool {
     match op {
-        Op::SetSysctl { sysctl, value } => held.sysctls.get(sysctl) == Some(value),
+        Op::SetForwarding { device, on } => held.forwarding.get(device) == Some(on),
         Op::CreateBridge(bridge) | Op::UpdateBridge(bridge) => held.bridge.as_ref() == Some(bridge),
         Op::AddAddress { address, .. } => held
             .bridge
@@ -83,8 +83,8 @@ pub fn held(before: &Desired, passed: Passed<'_>) -> Desired {
     if !looked_at.firewall {
         held.firewall.clone_from(&before.firewall);
     }
-    if !looked_at.sysctls {
-        held.sysctls.clone_from(&before.sysctls);
+    if looked_at.forwarding.is_none() {
+        held.forwarding.clone_from(&before.forwarding);
     }
     if desired.bridge.is_some() {
         let peers = passed.peers.iter();
@@ -95,9 +95,9 @@ pub fn held(before: &Desired, passed: Passed<'_>) -> Desired {
     }
     for op in passed.failed {
         match op {
-            Op::SetSysctl { sysctl, .. } => match before.sysctls.get(sysctl) {
-                Some(value) => drop(held.sysctls.insert(sysctl.clone(), value.clone())),
-                None => drop(held.sysctls.remove(sysctl)),
+            Op::SetForwarding { device, .. } => match before.forwarding.get(device) {
+                Some(on) => drop(held.forwarding.insert(device.clone(), *on)),
+                None => drop(held.forwarding.remove(device)),
             },
             Op::CreateBridge(_)
             | Op::UpdateBridge(_)
@@ -172,7 +172,7 @@ mod tests {
             bridge: true,
             routes: Some(BTreeSet::new()),
             firewall: true,
-            sysctls: true,
+            forwarding: Some(BTreeSet::new()),
             ..Scope::default()
         }
     }

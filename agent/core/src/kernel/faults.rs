@@ -112,7 +112,7 @@ pub(super) fn rules(wanted: &RuleSet, found: &ObservedFirewall) -> Vec<String> {
             (None, Some(_)) if found.is_husk(chain) => {}
             (None, Some(_)) => faults.push(format!("a chain {name} in {backend}")),
             (Some(rules), Some(held))
-                if !held.iter().copied().eq(rules.iter().copied().map(Some)) =>
+                if !held.iter().map(Option::as_ref).eq(rules.iter().map(Some)) =>
             {
                 faults.push(format!("other rules in {name} of {backend}"));
             }
@@ -139,9 +139,13 @@ pub(super) fn share(wanted: &RuleSet, backend: &ObservedFirewall) -> RuleSet {
 #[must_use]
 pub fn found(op: &Op, desired: &Desired, observed: &Observed) -> String {
     let faults = match op {
-        Op::SetSysctl { sysctl, .. } => {
-            let value = observed.sysctls.as_ref().and_then(|all| all.get(sysctl));
-            value.cloned().into_iter().collect()
+        Op::SetForwarding { device, .. } => {
+            let forwarding = observed.forwarding.as_ref();
+            let ingress = forwarding.and_then(|found| found.devices.get(device));
+            ingress
+                .map(|ingress| u8::from(ingress.on).to_string())
+                .into_iter()
+                .collect()
         }
         Op::UpdateBridge(wanted) => {
             the_bridge(observed).map_or_else(Vec::new, |found| bridge(wanted, found))

@@ -9,6 +9,7 @@ mod desired;
 mod diff;
 mod drift;
 mod faults;
+mod forwarding;
 mod link;
 pub mod model;
 mod observed;
@@ -20,6 +21,7 @@ pub use desired::{Desired, Input, PeerBlock, desired, path_problem};
 pub use diff::{Conflict, Contested, Plan, diff};
 pub use drift::{Passed, held, is_drift};
 pub use faults::found;
+pub use forwarding::{Forwarding, Ingress, can_be_guarded, forwarding_device, forwarding_path};
 pub use link::{
     BRIDGE, Bridge, HOST_END_PREFIX, IfIndex, IfName, InvalidIfName, MacAddr, Mtu, Netns,
     POD_IFNAME, PodLink, host_ifname,
@@ -31,6 +33,6 @@ pub use observed::{
 pub use op::{Op, OpError, OpErrorClass, OpErrorKind};
 pub use route::{NextHop, PROTOCOL, Route, RouteKey};
 pub use scope::{PodView, Scope};
-pub use sysctl::{FORWARDING, LinkParameter, LinkParameters, Sysctl, SysctlValue};
+pub use sysctl::{LinkParameter, LinkParameters};
 
 mod sysctl;

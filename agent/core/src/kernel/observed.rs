@@ -6,10 +6,11 @@ use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
 
+use super::forwarding::Forwarding;
 use super::link::{IfIndex, IfName, MacAddr, Mtu};
 use super::op::OpError;
 use super::route::{NextHop, RouteKey};
-use super::sysctl::{LinkParameters, Sysctl, SysctlValue};
+use super::sysctl::LinkParameters;
 use crate::firewall::{Chain, Rule};
 
 /// What was found where an object of podnet's belongs.
@@ -43,8 +44,8 @@ pub struct Observed {
     pub routes: Option<BTreeMap<RouteKey, ObservedRoute>>,
     /// Podnet's firewall chains.
     pub firewall: Option<Vec<ObservedFirewall>>,
-    /// Kernel parameters; one that this kernel does not have is absent.
-    pub sysctls: Option<BTreeMap<Sysctl, SysctlValue>>,
+    /// What of the host's packets is forwarded.
+    pub forwarding: Option<Forwarding>,
     /// The addresses of the host, but for the bridge's.
     pub addresses: Option<Vec<HostAddress>>,
     /// The routes of the host, but for podnet's.
@@ -179,6 +180,12 @@ impl ObservedFirewall {
             let (table, name) = (chain.table(), chain.name());
             format!("chain {table}/{name} in {}", self.backend)
         })
+    }
+
+    /// The devices by which only pods are to be reached: podnet has opened them.
+    pub fn guarded(&self) -> impl Iterator<Item = &IfName> {
+        let rules = self.chains.get(&Chain::Forward).into_iter().flatten();
+        rules.flatten().filter_map(Rule::guarded)
     }
 
     /// Whether nothing is left of a chain but what cannot be removed.

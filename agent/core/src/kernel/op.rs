@@ -8,19 +8,19 @@ use ipnetwork::IpNetwork;
 
 use super::link::{Bridge, IfName, MacAddr, PodLink};
 use super::route::{NextHop, Route, RouteKey};
-use super::sysctl::{Sysctl, SysctlValue};
+use super::sysctl::LinkParameter;
 use crate::firewall::RuleSet;
 
 /// One change. Each is idempotent: what is there already, or gone already, is no error; and each
 /// touches podnet's own objects only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
-    /// Sets a kernel parameter.
-    SetSysctl {
-        /// Which.
-        sysctl: Sysctl,
-        /// To what.
-        value: SysctlValue,
+    /// Sets whether IPv4 packets that come in by a device are forwarded.
+    SetForwarding {
+        /// The device.
+        device: IfName,
+        /// Whether.
+        on: bool,
     },
     /// Makes the bridge, sets it up; its addresses come with [`Op::AddAddress`].
     CreateBridge(Bridge),
@@ -108,6 +108,13 @@ impl Op {
         }
     }
 
+    /// Whether this opens a device to whatever comes in by it: rules that keep out everybody but pods
+    /// have to be there first.
+    #[must_use]
+    pub const fn opens(&self) -> bool {
+        matches!(self, Self::SetForwarding { on: true, .. })
+    }
+
     /// The address of the neighbour that this changes; `None` for what is no neighbour.
     #[must_use]
     pub const fn neighbour(&self) -> Option<IpAddr> {
@@ -134,7 +141,10 @@ impl Op {
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::SetSysctl { sysctl, value } => write!(f, "set {sysctl} to {value}"),
+            Self::SetForwarding { device, on } => {
+                let parameter = LinkParameter::Forwarding.on(device);
+                write!(f, "set {parameter} to {}", u8::from(*on))
+            }
             Self::CreateBridge(bridge) => write!(f, "create bridge {}", bridge.name),
             Self::UpdateBridge(bridge) => write!(f, "update bridge {}", bridge.name),
             Self::DeleteBridge(name) => write!(f, "delete bridge {name}"),

@@ -21,8 +21,8 @@ pub struct Scope {
     pub routes: Option<BTreeSet<IpNetwork>>,
     /// Podnet's firewall chains.
     pub firewall: bool,
-    /// The kernel parameters that podnet may change.
-    pub sysctls: bool,
+    /// What of the host's packets is forwarded, also from these devices.
+    pub forwarding: Option<BTreeSet<IfName>>,
     /// The addresses of the host, but for the bridge's.
     pub addresses: bool,
     /// The routes of the host, but for podnet's.

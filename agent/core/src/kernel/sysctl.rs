@@ -1,62 +1,12 @@
 //! Kernel parameters.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use ipnetwork::IpNetwork;
 
 use super::link::{Bridge, IfName, PodLink};
 
-/// A kernel parameter in the node's own network namespace.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Sysctl {
-    /// `net.ipv4.ip_forward`: packets that arrive on one interface leave by another.
-    Ipv4Forward,
-    /// `net.ipv4.conf.all.accept_redirects`. To set [`Self::Ipv4Forward`] sets this too, to the
-    /// opposite.
-    Ipv4AcceptRedirects,
-    /// `net.ipv4.conf.INTERFACE.forwarding`. To set [`Self::Ipv4Forward`] sets this too, on every
-    /// interface.
-    Ipv4ForwardOn(IfName),
-}
-
-/// The value of a kernel parameter, as its file shows it, without the line's end.
-pub type SysctlValue = String;
-
-/// The value of [`Sysctl::Ipv4Forward`] with which pods reach other nodes.
-pub const FORWARDING: &str = "1";
-
-impl Sysctl {
-    /// All parameters that podnet changes of its own accord.
-    pub const ALL: [Self; 1] = [Self::Ipv4Forward];
-
-    /// The path below `/proc/sys`.
-    #[must_use]
-    pub fn path(&self) -> String {
-        match self {
-            Self::Ipv4Forward => "net/ipv4/ip_forward".to_owned(),
-            Self::Ipv4AcceptRedirects => "net/ipv4/conf/all/accept_redirects".to_owned(),
-            Self::Ipv4ForwardOn(ifname) => format!("net/ipv4/conf/{ifname}/forwarding"),
-        }
-    }
-
-    /// The parameter with this path below `/proc/sys`.
-    #[must_use]
-    pub fn of_path(path: &str) -> Option<Self> {
-        let ifname = path
-            .strip_prefix("net/ipv4/conf/")
-            .and_then(|rest| rest.strip_suffix("/forwarding"));
-        let parameter = ifname
-            .and_then(|ifname| ifname.parse().ok())
-            .map(Self::Ipv4ForwardOn);
-        [Self::Ipv4Forward, Self::Ipv4AcceptRedirects]
-            .into_iter()
-            .chain(parameter)
-            .find(|parameter| parameter.path() == path)
-    }
-}
-
-/// A kernel parameter of one of podnet's own links.
+/// A kernel parameter of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LinkParameter {
     /// Whether a new IPv6 address waits for the detection of duplicates.
@@ -65,6 +15,8 @@ pub enum LinkParameter {
     AcceptRa,
     /// Whether the link does without IPv6.
     DisableIpv6,
+    /// Whether IPv4 packets that come in by the link are forwarded.
+    Forwarding,
     /// Whether an IPv4 address that goes leaves those that came later in its range.
     PromoteSecondaries,
 }
@@ -74,7 +26,7 @@ pub type LinkParameters = BTreeMap<LinkParameter, i32>;
 
 impl LinkParameter {
     /// Those that podnet sets on its bridge.
-    pub const OF_BRIDGE: [Self; 2] = [Self::AcceptRa, Self::PromoteSecondaries];
+    pub const OF_BRIDGE: [Self; 3] = [Self::AcceptRa, Self::Forwarding, Self::PromoteSecondaries];
 
     /// Those that podnet sets on the interface of a pod.
     pub const OF_POD: [Self; 3] = [Self::AcceptDad, Self::AcceptRa, Self::DisableIpv6];
@@ -84,7 +36,7 @@ impl LinkParameter {
     pub const fn directory(self) -> &'static str {
         match self {
             Self::AcceptDad | Self::AcceptRa | Self::DisableIpv6 => "net/ipv6/conf",
-            Self::PromoteSecondaries => "net/ipv4/conf",
+            Self::Forwarding | Self::PromoteSecondaries => "net/ipv4/conf",
         }
     }
 
@@ -95,6 +47,7 @@ impl LinkParameter {
             Self::AcceptDad => "accept_dad",
             Self::AcceptRa => "accept_ra",
             Self::DisableIpv6 => "disable_ipv6",
+            Self::Forwarding => "forwarding",
             Self::PromoteSecondaries => "promote_secondaries",
         }
     }
@@ -111,12 +64,13 @@ impl LinkParameter {
 
 impl Bridge {
     /// What its kernel parameters should be: the host takes no addresses and routes from what pods
-    /// advertise on it, and an address that goes does not take along those that came later in its
-    /// range.
+    /// advertise on it, forwards what they send, and an address that goes does not take along those that
+    /// came later in its range.
     #[must_use]
     pub fn parameters(&self) -> LinkParameters {
         LinkParameters::from([
             (LinkParameter::AcceptRa, 0),
+            (LinkParameter::Forwarding, 1),
             (LinkParameter::PromoteSecondaries, 1),
         ])
     }
@@ -140,12 +94,6 @@ impl PodLink {
     }
 }
 
-impl fmt::Display for Sysctl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.path().replace('/', "."))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,16 +105,5 @@ mod tests {
         assert_eq!(named, "net.ipv6.conf.eth0/7.accept_ra");
         let named = LinkParameter::PromoteSecondaries.on(&link);
         assert_eq!(named, "net.ipv4.conf.eth0/7.promote_secondaries");
-    }
-
-    #[test]
-    fn a_parameter_is_known_by_its_path() {
-        let on_eth0 = Sysctl::Ipv4ForwardOn("eth0.7".parse().unwrap());
-        assert_eq!(on_eth0.path(), "net/ipv4/conf/eth0.7/forwarding");
-        for parameter in [Sysctl::Ipv4Forward, Sysctl::Ipv4AcceptRedirects, on_eth0] {
-            assert_eq!(Sysctl::of_path(&parameter.path()), Some(parameter));
-        }
-        assert_eq!(Sysctl::of_path("net/ipv4/conf/../forwarding"), None);
-        assert_eq!(Sysctl::of_path("net/ipv4/tcp_sack"), None);
     }
 }

@@ -22,10 +22,12 @@ proptest! {
         let desired = node.desired(&wish);
         let plan = node.plan(&desired);
         for op in &plan.ops {
+            node.remember(op);
             let result = node.kernel.apply(op);
             prop_assert!(result.is_ok(), "{op}: {result:?} in {:?}", plan.ops);
         }
         prop_assert_eq!(node.kernel.foreign(), foreign);
+        let desired = node.desired(&wish);
         let again = node.plan(&desired);
         prop_assert_eq!(&again.ops, &[]);
         prop_assert_eq!(again.conflicts, plan.conflicts);
@@ -103,7 +105,7 @@ proptest! {
         host_ends in any::<bool>(),
         routes in any::<bool>(),
         firewall in any::<bool>(),
-        sysctls in any::<bool>(),
+        forwarding in any::<bool>(),
         pods in prop::collection::btree_set(0u8..4, 0..4),
     ) {
         let node = after(&history);
@@ -116,13 +118,13 @@ proptest! {
             pods: all.pods.into_iter().filter(|pod| looked_into.contains(&pod.host_ifname)).collect(),
             routes: all.routes.filter(|_| routes),
             firewall,
-            sysctls,
+            forwarding: all.forwarding.filter(|_| forwarding),
             ..Scope::default()
         };
         let plan = diff(&desired, &node.kernel.observe(&scope));
         for op in plan.ops {
             let covered = match &op {
-                Op::SetSysctl { .. } => sysctls,
+                Op::SetForwarding { .. } => forwarding,
                 Op::CreateBridge(_)
                 | Op::UpdateBridge(_)
                 | Op::DeleteBridge(_)
@@ -158,7 +160,7 @@ proptest! {
                 Op::SetNeighbour { address, .. } | Op::DeleteNeighbour { address, .. } => {
                     addresses.contains(address)
                 }
-                Op::SetSysctl { .. }
+                Op::SetForwarding { .. }
                 | Op::CreateBridge(_)
                 | Op::UpdateBridge(_)
                 | Op::DeleteBridge(_)
@@ -177,7 +179,7 @@ proptest! {
 }
 
 /// A member with a peer and two pods.
-fn plain_wish() -> Wish {
+pub(crate) fn plain_wish() -> Wish {
     Wish {
         member: true,
         second_network: false,

@@ -121,7 +121,7 @@ fn every_kind_of_change_may_fail() {
 
 /// What plans are made of.
 const KINDS: [&str; 16] = [
-    "SetSysctl",
+    "SetForwarding",
     "CreateBridge",
     "UpdateBridge",
     "DeleteBridge",
@@ -141,7 +141,7 @@ const KINDS: [&str; 16] = [
 
 fn kind(op: &Op) -> &'static str {
     match op {
-        Op::SetSysctl { .. } => "SetSysctl",
+        Op::SetForwarding { .. } => "SetForwarding",
         Op::CreateBridge(_) => "CreateBridge",
         Op::UpdateBridge(_) => "UpdateBridge",
         Op::DeleteBridge(_) => "DeleteBridge",

@@ -6,7 +6,7 @@ use ipnetwork::IpNetwork;
 use podnet_core::firewall::Chain;
 use podnet_core::kernel::model::{Backend, Hop};
 use podnet_core::kernel::{
-    IfName, LinkParameter, MacAddr, Mtu, ObservedInterface, PROTOCOL, RouteKey, Sysctl,
+    IfName, LinkParameter, MacAddr, Mtu, ObservedInterface, PROTOCOL, RouteKey,
 };
 use proptest::prelude::*;
 
@@ -45,7 +45,8 @@ pub(crate) enum Tamper {
     SetJumps(Chain, usize),
     ClearFirewall,
     SecondBackend,
-    Forwarding(bool),
+    Router(bool),
+    Forwarding(IfName, bool),
     RemoveNetns(u8),
     DeleteInterface(u8),
     ChangeInterface(u8, Inner),
@@ -134,9 +135,8 @@ impl Tamper {
                     .firewall_mut()
                     .push(Backend::new("iptables-legacy", false));
             }
-            Self::Forwarding(on) => {
-                kernel.set_sysctl(Sysctl::Ipv4Forward, u8::from(*on).to_string());
-            }
+            Self::Router(router) => kernel.set_router(*router),
+            Self::Forwarding(device, on) => kernel.set_link_forwarding(device, *on),
             Self::RemoveNetns(pod) => kernel.remove_path(&netns_path(*pod)),
             Self::DeleteInterface(pod) => {
                 kernel.delete_interface(&netns_path(*pod), &IfName::pod());
@@ -254,6 +254,10 @@ fn link() -> impl Strategy<Value = IfName> {
     prop_oneof![5 => own_link(), 1 => Just(name("eth0")), 1 => Just(name("eth1"))]
 }
 
+fn underlay() -> impl Strategy<Value = IfName> {
+    prop::sample::select(vec![name("eth0"), name("eth1")])
+}
+
 fn destination() -> impl Strategy<Value = RouteKey> {
     let network = prop_oneof![
         4 => block_number().prop_map(|number| IpNetwork::V4(block(number))),
@@ -321,7 +325,8 @@ pub(crate) fn tamper() -> impl Strategy<Value = Tamper> {
         (chain(), 0usize..3).prop_map(|(chain, count)| Tamper::SetJumps(chain, count)),
         Just(Tamper::ClearFirewall),
         Just(Tamper::SecondBackend),
-        any::<bool>().prop_map(Tamper::Forwarding),
+        any::<bool>().prop_map(Tamper::Router),
+        (underlay(), any::<bool>()).prop_map(|(device, on)| Tamper::Forwarding(device, on)),
         pod_number().prop_map(Tamper::RemoveNetns),
         pod_number().prop_map(Tamper::DeleteInterface),
         (pod_number(), inner).prop_map(|(pod, inner)| Tamper::ChangeInterface(pod, inner)),

@@ -5,4 +5,5 @@ mod converge;
 mod fault;
 mod history;
 mod node;
+mod strangers;
 mod tamper;

@@ -44,6 +44,8 @@ pub(crate) enum Whereabouts {
 pub(crate) struct Node {
     pub(crate) kernel: Kernel,
     pods: BTreeMap<u8, PodLink>,
+    /// The devices that podnet has opened, as its record has them.
+    pub(crate) opened: BTreeSet<IfName>,
 }
 
 pub(crate) fn name(text: &str) -> IfName {
@@ -87,13 +89,19 @@ impl Node {
         Self {
             kernel,
             pods: BTreeMap::new(),
+            opened: BTreeSet::new(),
         }
     }
 
     /// Everything that the kernel should hold, with the underlay as it is now.
     pub(crate) fn desired(&self, wish: &Wish) -> Desired {
+        let scope = Scope {
+            forwarding: Some(self.opened.clone()),
+            ..Scope::default()
+        };
+        let forwarding = self.kernel.observe(&scope).forwarding.unwrap();
         if !wish.member {
-            return Desired::default();
+            return Desired::nothing(&forwarding, &self.opened);
         }
         let single = PodNetwork::parse("10.9.0.0/24", 24).unwrap();
         let networks: Vec<_> = wish
@@ -144,6 +152,8 @@ impl Node {
             underlay: &self.kernel.observe(&scope).underlay,
             pods: &pods,
             in_flight: &in_flight,
+            forwarding: &forwarding,
+            opened: &self.opened,
         })
     }
 
@@ -160,9 +170,17 @@ impl Node {
         diff(desired, &self.kernel.observe(&everything(desired)))
     }
 
+    /// What the agent puts on record before it makes such a change.
+    pub(crate) fn remember(&mut self, op: &Op) {
+        if let Op::SetForwarding { device, on: true } = op {
+            self.opened.insert(device.clone());
+        }
+    }
+
     /// One pass, in which changes may fail.
     pub(crate) fn pass(&mut self, desired: &Desired) {
         for op in self.plan(desired).ops {
+            self.remember(&op);
             let _ = self.kernel.apply(&op);
         }
     }
@@ -248,7 +266,7 @@ pub(crate) fn everything(desired: &Desired) -> Scope {
             .collect(),
         routes: Some(desired.routes.keys().map(|key| key.destination).collect()),
         firewall: true,
-        sysctls: true,
+        forwarding: Some(desired.forwarding.keys().cloned().collect()),
         ..Scope::default()
     }
 }

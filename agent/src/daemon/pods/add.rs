@@ -1,6 +1,6 @@
 //! Adding a pod.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -92,12 +92,13 @@ impl Agent {
                 PodRecordState::Gone => {}
                 PodRecordState::Attaching | PodRecordState::Ready | PodRecordState::Detaching => {
                     let there = &record.link.netns;
-                    if (&there.path, there.made) == (&netns.path, netns.made) {
-                        if record.state != PodRecordState::Ready || !has_vanished(there) {
-                            return Ok(Planned::There(Box::new(self.show_pod(record))));
-                        }
+                    // A container that restarts comes with another namespace.
+                    if record.state == PodRecordState::Ready && has_vanished(there) {
                         self.clear_away(name.clone());
                         return Ok(Planned::Wait(name));
+                    }
+                    if (&there.path, there.made) == (&netns.path, netns.made) {
+                        return Ok(Planned::There(Box::new(self.show_pod(record))));
                     }
                     let at = there.path.display();
                     return Err(ApiError::new(
@@ -119,15 +120,32 @@ impl Agent {
                 "choose another name, or attach it with '--netns {path}'"
             )));
         }
-        let pool = self.pods.pool.as_mut().ok_or_else(|| no_block(&name))?;
-        let taken = pool.take().map_err(|full| {
-            ApiError::new(ErrorCode::Full, format!("pod {name}: {full}"))
-                .hint("remove pods that are not needed with 'podnetctl pod rm'")
-        })?;
+        let taken = self.take_address(&name)?;
         let link = self.pod_link(name, netns, block, taken.address);
         Ok(Planned::Attach {
             link: Box::new(link),
             taken,
+        })
+    }
+
+    /// Takes an address: the one that a pod of this name had before it was gone, if it is free still.
+    fn take_address(&mut self, name: &PodName) -> Result<Taken, ApiError> {
+        let gone = self.pods.gone();
+        let (own, others): (Vec<_>, Vec<_>) = gone.partition(|record| record.link.pod == *name);
+        let addresses = |records: Vec<&PodRecord>| -> BTreeSet<Ipv4Addr> {
+            let addresses = records
+                .into_iter()
+                .flat_map(|record| &record.last_addresses);
+            addresses.copied().collect()
+        };
+        let (own, kept) = (addresses(own), addresses(others));
+        let pool = self.pods.pool.as_mut().ok_or_else(|| no_block(name))?;
+        if let Some(taken) = own.into_iter().find_map(|address| pool.take_again(address)) {
+            return Ok(taken);
+        }
+        pool.take(&kept).map_err(|full| {
+            ApiError::new(ErrorCode::Full, format!("pod {name}: {full}"))
+                .hint("remove pods that are not needed with 'podnetctl pod rm'")
         })
     }
 
@@ -204,6 +222,7 @@ impl Agent {
             state: PodRecordState::Attaching,
             link: link.clone(),
             created_at: jiff::Timestamp::now().to_string(),
+            last_addresses: Vec::new(),
         };
         // On record before anything is made: whatever happens, the next agent finds it.
         if let Err(store_error) = self.run_dir.save_pod(&record) {

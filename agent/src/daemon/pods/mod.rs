@@ -89,6 +89,12 @@ impl Pods {
             .collect()
     }
 
+    /// The pods whose namespace has vanished.
+    pub(in crate::daemon) fn gone(&self) -> impl Iterator<Item = &PodRecord> {
+        let records = self.records.values();
+        records.filter(|record| record.state == PodRecordState::Gone)
+    }
+
     /// What could not be put right, of pods that are still there.
     pub(in crate::daemon) fn unrepaired(&self) -> impl Iterator<Item = &(Op, OpError)> {
         let pods = self.unrepaired.iter();
@@ -286,6 +292,7 @@ mod tests {
             state,
             link,
             created_at: String::new(),
+            last_addresses: Vec::new(),
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use podnet_core::kernel::{IfName, Op, OpError, PodLink};
 use podnet_proto::PodName;
 
-use super::{Agent, Done, PodAnswer, PodDone};
+use super::{Agent, Done, PodAnswer, PodDone, v4_addresses};
 use crate::daemon::agent::Event;
 use crate::daemon::error;
 use crate::daemon::reconcile::Repair;
@@ -214,6 +214,7 @@ impl Agent {
         };
         let link = record.link.clone();
         record.state = PodRecordState::Gone;
+        record.last_addresses = v4_addresses(&link).collect();
         record.link.addresses.clear();
         let record = record.clone();
         // First: an address that is on record nowhere would count as never used.

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use ipnetwork::IpNetwork;
 use podnet_core::firewall::RuleSet;
-use podnet_core::kernel::{Bridge, IfName, Op, PodLink, Route, RouteKey, Sysctl, SysctlValue};
+use podnet_core::kernel::{Bridge, IfName, Op, PodLink, Route, RouteKey};
 
 use super::neighbour;
 
 /// Changes that follow one another and can be made together.
 #[derive(Debug, PartialEq)]
 pub(super) enum Batch<'a> {
-    SetSysctl(&'a Sysctl, &'a SysctlValue),
+    SetForwarding(&'a IfName, bool),
     CreateBridge(&'a Bridge),
     UpdateBridge(&'a Bridge),
     DeleteBridge(&'a IfName),
@@ -32,7 +32,7 @@ pub(super) enum Batch<'a> {
 impl<'a> Batch<'a> {
     fn of(op: &'a Op) -> Self {
         match op {
-            Op::SetSysctl { sysctl, value } => Self::SetSysctl(sysctl, value),
+            Op::SetForwarding { device, on } => Self::SetForwarding(device, *on),
             Op::CreateBridge(bridge) => Self::CreateBridge(bridge),
             Op::UpdateBridge(bridge) => Self::UpdateBridge(bridge),
             Op::DeleteBridge(name) => Self::DeleteBridge(name),

@@ -7,6 +7,7 @@ mod conntrack;
 mod detach;
 mod errno;
 mod firewall;
+mod forwarding;
 mod inside;
 mod link;
 mod monitor;
@@ -109,7 +110,7 @@ impl Host {
     async fn carry_out(&self, batch: Batch<'_>) -> Vec<Result<(), OpError>> {
         let socket = &self.socket;
         let one = match batch {
-            Batch::SetSysctl(sysctl, value) => sysctl::set(sysctl, value).await,
+            Batch::SetForwarding(device, on) => forwarding::set(device, on).await,
             Batch::CreateBridge(bridge) => link::create_bridge(socket, bridge).await,
             Batch::UpdateBridge(bridge) => link::update_bridge(socket, bridge).await,
             Batch::DeleteBridge(name) => link::delete_bridge(socket, name).await,

@@ -16,7 +16,7 @@ use super::link;
 use super::netns;
 use super::socket::Socket;
 use super::thread::on_thread;
-use super::{Host, PODS_AT_ONCE, address, inside, neighbour, route, sysctl, underlay};
+use super::{Host, PODS_AT_ONCE, address, forwarding, inside, neighbour, route, sysctl, underlay};
 
 /// Looks at what a scope names.
 pub(super) async fn observe(host: &Host, scope: &Scope) -> Result<Observed, ObserveError> {
@@ -46,11 +46,11 @@ pub(super) async fn observe(host: &Host, scope: &Scope) -> Result<Observed, Obse
     if scope.firewall {
         observed.firewall = Some(host.firewall.observe().await?);
     }
-    if scope.sysctls {
-        let found = sysctl::observe()
+    if let Some(asked) = &scope.forwarding {
+        let found = forwarding::observe(socket, asked)
             .await
-            .map_err(|e| e.looking_at("kernel parameters"))?;
-        observed.sysctls = Some(found);
+            .map_err(|e| e.looking_at("forwarding"))?;
+        observed.forwarding = Some(found);
     }
     if scope.addresses {
         let found = underlay::addresses(socket)

@@ -32,6 +32,8 @@ pub(super) struct KernelRoute {
     pub(super) tos: u8,
     pub(super) gateway: Option<IpAddr>,
     pub(super) device: Option<u32>,
+    /// The devices of the other hops, if there are several.
+    more_devices: Vec<u32>,
     pub(super) source: Option<IpAddr>,
     pub(super) mtu: Option<u32>,
 }
@@ -59,6 +61,7 @@ impl KernelRoute {
             tos: header.tos,
             gateway: None,
             device: None,
+            more_devices: Vec::new(),
             source: None,
             mtu: None,
         };
@@ -81,13 +84,22 @@ impl KernelRoute {
                     });
                 }
                 RouteAttribute::MultiPath(hops) => {
-                    route.device = hops.first().map(|hop| hop.interface_index);
+                    let mut devices = hops.iter().map(|hop| hop.interface_index);
+                    route.device = devices.next();
+                    route.more_devices = devices.collect();
                 }
                 _ => {}
             }
         }
         route.destination = IpNetwork::new(destination, header.destination_prefix_length).ok()?;
         Some(route)
+    }
+
+    /// The devices that it leads out of.
+    pub(super) fn devices(&self) -> impl Iterator<Item = u32> {
+        self.device
+            .into_iter()
+            .chain(self.more_devices.iter().copied())
     }
 
     fn key(&self) -> RouteKey {

@@ -1,100 +1,26 @@
 //! Kernel parameters, by their files.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::Mode;
-use podnet_core::kernel::{
-    Bridge, IfName, LinkParameter, LinkParameters, OpError, OpErrorKind, Sysctl, SysctlValue,
-};
+use podnet_core::kernel::{Bridge, IfName, LinkParameter, LinkParameters};
 
-use super::errno::{Errno, KernelError};
+use super::errno::KernelError;
 use super::thread::on_thread;
 use crate::fault;
 
 /// Where the kernel shows its parameters; those of the network are the reader's namespace's.
-const ROOT: &str = "/proc/sys";
-
-/// Where the parameters of interfaces for IPv4 are.
-const IPV4: &str = "/proc/sys/net/ipv4/conf";
-
-/// The values of a parameter that is either off or on.
-const OFF: &str = "0";
-const ON: &str = "1";
-
-/// Reads all parameters that podnet may change; one that this kernel does not have is left out.
-pub(super) async fn observe() -> Result<BTreeMap<Sysctl, SysctlValue>, KernelError> {
-    Ok(on_thread(|| {
-        let mut values = BTreeMap::new();
-        for sysctl in Sysctl::ALL {
-            let value = read(&sysctl)?;
-            values.extend(value.map(|value| (sysctl, value)));
-        }
-        if values
-            .get(&Sysctl::Ipv4Forward)
-            .is_some_and(|value| value == OFF)
-        {
-            values.extend(changed_along()?);
-        }
-        Ok::<_, io::Error>(values)
-    })
-    .await??)
-}
-
-/// What to turn forwarding on changes along with it, and to turn it off again would not bring back
-/// (`inet_forward_change` in the kernel).
-fn changed_along() -> io::Result<Vec<(Sysctl, SysctlValue)>> {
-    let mut parameters = vec![(Sysctl::Ipv4AcceptRedirects, OFF)];
-    for entry in fs::read_dir(IPV4)? {
-        let name = entry?.file_name();
-        // That of all is the parameter that changes the others.
-        let ifname = name.to_str().filter(|name| *name != "all");
-        let ifname = ifname.and_then(|name| name.parse().ok());
-        parameters.extend(ifname.map(|ifname| (Sysctl::Ipv4ForwardOn(ifname), ON)));
-    }
-    let mut values = Vec::new();
-    for (sysctl, lost) in parameters {
-        let value = read(&sysctl)?.filter(|value| value == lost);
-        values.extend(value.map(|value| (sysctl, value)));
-    }
-    Ok(values)
-}
-
-/// The value of a parameter; `None` where there is none.
-fn read(sysctl: &Sysctl) -> io::Result<Option<SysctlValue>> {
-    match fs::read_to_string(file(sysctl)) {
-        Ok(value) => Ok(Some(value.trim_end().to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
+pub(super) const ROOT: &str = "/proc/sys";
 
 /// Sets a parameter.
-pub(super) async fn set(sysctl: &Sysctl, value: &SysctlValue) -> Result<(), OpError> {
-    let (path, text) = (file(sysctl), value.clone());
-    let written = on_thread(move || write(path, &text)).await;
-    match written.and_then(|result| result.map_err(KernelError::from)) {
-        Ok(()) => Ok(()),
-        Err(error) if error.is(Errno::NotFound) => Err(OpError::new(
-            OpErrorKind::Unsupported,
-            format!("kernel parameter {sysctl}: this kernel does not have it"),
-        )),
-        Err(error) => Err(error.at(format!("kernel parameter {sysctl}"))),
-    }
-}
-
-fn write(path: impl AsRef<Path>, value: &str) -> io::Result<()> {
+pub(super) fn write(path: impl AsRef<Path>, value: &str) -> io::Result<()> {
     let written = fs::write(path, value);
     fault::point("kernel parameter");
     written
-}
-
-fn file(sysctl: &Sysctl) -> PathBuf {
-    Path::new(ROOT).join(sysctl.path())
 }
 
 /// Prepares the calling thread's namespace, a new one of a pod, for interfaces to come.

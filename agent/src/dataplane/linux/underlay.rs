@@ -16,7 +16,7 @@ use super::route::{self, Filter, KernelRoute, OURS};
 use super::socket::Socket;
 
 /// The table of the addresses that the host itself has (`RT_TABLE_LOCAL`).
-const LOCAL_TABLE: u32 = 255;
+pub(super) const LOCAL_TABLE: u32 = 255;
 
 /// Lists the host's addresses, but for the bridge's.
 pub(super) async fn addresses(socket: &Socket) -> Result<Vec<HostAddress>, KernelError> {

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use super::Kernel;
-use crate::kernel::{OpError, OpErrorKind, Sysctl};
+use crate::kernel::{OpError, OpErrorKind};
 
 pub(super) fn foreign(object: impl fmt::Display) -> OpError {
     OpError::new(OpErrorKind::Foreign, format!("{object} is not podnet's"))
@@ -16,15 +15,4 @@ pub(super) fn missing(object: impl fmt::Display) -> OpError {
 /// An answer that has no kind of its own, with its number in errno(3).
 pub(super) fn refused(errno: i32, why: impl fmt::Display) -> OpError {
     OpError::new(OpErrorKind::Other(errno), why.to_string())
-}
-
-impl Kernel {
-    pub(super) fn change_sysctl(&mut self, sysctl: &Sysctl, value: &str) -> Result<(), OpError> {
-        let slot = self
-            .sysctls
-            .get_mut(sysctl)
-            .ok_or_else(|| missing(sysctl))?;
-        value.clone_into(slot);
-        Ok(())
-    }
 }

@@ -25,10 +25,17 @@ pub(super) struct Link {
     pub(super) neighbours: BTreeMap<IpAddr, MacAddr>,
     /// Whether the kernel gives it a link-local address.
     pub(super) link_local: bool,
+    /// Of podnet's own.
     pub(super) parameters: LinkParameters,
+    /// Whether what comes in by it is forwarded.
+    pub(super) forwarding: bool,
 }
 
 impl Link {
+    pub(super) fn loopback(&self) -> bool {
+        self.addresses.iter().any(|own| own.ip().is_loopback())
+    }
+
     pub(super) fn set_mac(&mut self, mac: MacAddr) {
         if self.mac != mac {
             self.mac = mac;

@@ -10,10 +10,12 @@
 //! - an address that goes takes the routes along that have it as their source;
 //! - a link that goes down takes its routes and neighbours along, also the permanent ones;
 //! - a link that gets another link-layer address loses its neighbours, also the permanent ones;
-//! - one end of a veth takes the other along, and a namespace all that is in it.
+//! - one end of a veth takes the other along, and a namespace all that is in it;
+//! - to write `ip_forward` sets the forwarding of every link, and of those to come.
 
 mod change;
 mod firewall;
+mod forwarding;
 mod link;
 mod observe;
 mod pod;
@@ -29,7 +31,7 @@ pub use self::route::Hop;
 use self::link::Link;
 use self::pod::{Namespace, Target};
 use self::route::Entry;
-use super::{IfIndex, IfName, MacAddr, Mtu, Op, OpError, PROTOCOL, RouteKey, Sysctl, SysctlValue};
+use super::{IfIndex, IfName, MacAddr, Mtu, Op, OpError, PROTOCOL, RouteKey};
 
 #[cfg(doc)]
 use super::Scope;
@@ -43,7 +45,8 @@ pub struct Kernel {
     namespaces: BTreeMap<u64, Namespace>,
     paths: BTreeMap<PathBuf, Target>,
     firewall: Vec<Backend>,
-    sysctls: BTreeMap<Sysctl, SysctlValue>,
+    /// `net.ipv4.ip_forward`.
+    router: bool,
     /// The number that the next link or namespace gets.
     next: u32,
 }
@@ -57,10 +60,7 @@ impl Default for Kernel {
             namespaces: BTreeMap::new(),
             paths: BTreeMap::new(),
             firewall: vec![Backend::new("iptables-nft", true)],
-            sysctls: Sysctl::ALL
-                .into_iter()
-                .map(|sysctl| (sysctl, "0".to_owned()))
-                .collect(),
+            router: false,
             next: 1,
         };
         if let (Ok(name), Ok(address)) = ("lo".parse::<IfName>(), "127.0.0.1/8".parse()) {
@@ -78,7 +78,7 @@ impl Kernel {
     /// Where the kernel refuses; then nothing has changed.
     pub fn apply(&mut self, op: &Op) -> Result<(), OpError> {
         match op {
-            Op::SetSysctl { sysctl, value } => self.change_sysctl(sysctl, value)?,
+            Op::SetForwarding { device, on } => self.set_forwarding(device, *on)?,
             Op::CreateBridge(bridge) => self.create_bridge(bridge)?,
             Op::UpdateBridge(bridge) => self.update_bridge(bridge)?,
             Op::DeleteBridge(name) => self.delete_bridge(name)?,
@@ -117,6 +117,8 @@ impl Kernel {
                 .take()
                 .filter(|master| self.links.contains_key(master));
             link.master = link.master.take().filter(|master| !self.links[master].ours);
+            // Podnet opens devices of others, and closes what it opened.
+            link.forwarding = false;
         }
         rest.routes.retain(|_, entry| entry.protocol != PROTOCOL);
         rest.namespaces.retain(|_, namespace| !namespace.made);
@@ -130,7 +132,6 @@ impl Kernel {
             Target::Host | Target::File => true,
         });
         rest.firewall.iter_mut().for_each(Backend::clear);
-        rest.sysctls.clear();
         rest.next = 0;
         rest
     }
@@ -156,6 +157,7 @@ impl Kernel {
             neighbours: BTreeMap::new(),
             link_local: !ours,
             parameters: BTreeMap::new(),
+            forwarding: self.router,
         };
         self.links.insert(name.clone(), link);
         index

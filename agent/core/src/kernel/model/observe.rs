@@ -26,7 +26,10 @@ impl Kernel {
             firewall: scope
                 .firewall
                 .then(|| self.firewall.iter().map(super::Backend::observed).collect()),
-            sysctls: scope.sysctls.then(|| self.sysctls.clone()),
+            forwarding: scope
+                .forwarding
+                .as_ref()
+                .map(|asked| self.observe_forwarding(asked)),
             addresses: scope.addresses.then(|| self.host_addresses()),
             host_routes: scope.host_routes.then(|| self.host_routes()),
             underlay: scope

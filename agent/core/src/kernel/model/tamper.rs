@@ -9,8 +9,7 @@ use super::pod::{Interface, Target};
 use super::route::{Entry, Hop};
 use super::{Backend, Kernel};
 use crate::kernel::{
-    IfIndex, IfName, LinkParameter, MacAddr, Mtu, ObservedInterface, PROTOCOL, RouteKey, Sysctl,
-    SysctlValue,
+    IfIndex, IfName, LinkParameter, MacAddr, Mtu, ObservedInterface, PROTOCOL, RouteKey,
 };
 
 /// Links.
@@ -20,6 +19,14 @@ impl Kernel {
         match self.links.get(name) {
             Some(link) => link.index,
             None => self.add_numbered_link(name, mtu, false),
+        }
+    }
+
+    /// Adds a bridge of somebody else's, which is up.
+    pub fn add_other_bridge(&mut self, name: &IfName, mtu: Mtu) {
+        self.add_link(name, mtu);
+        if let Some(link) = self.links.get_mut(name) {
+            link.bridge = true;
         }
     }
 
@@ -84,6 +91,13 @@ impl Kernel {
         let link = self.links.get_mut(name);
         if let Some(held) = link.and_then(|link| link.parameters.get_mut(&parameter)) {
             *held = value;
+        }
+    }
+
+    /// Makes what comes in by a link forwarded, or not.
+    pub fn set_link_forwarding(&mut self, name: &IfName, on: bool) {
+        if let Some(link) = self.links.get_mut(name) {
+            link.forwarding = on;
         }
     }
 
@@ -259,15 +273,10 @@ impl Kernel {
     }
 }
 
-/// Firewall and kernel parameters.
+/// The firewall.
 impl Kernel {
     /// The firewall back ends.
     pub fn firewall_mut(&mut self) -> &mut Vec<Backend> {
         &mut self.firewall
-    }
-
-    /// Sets a kernel parameter.
-    pub fn set_sysctl(&mut self, sysctl: Sysctl, value: SysctlValue) {
-        self.sysctls.insert(sysctl, value);
     }
 }

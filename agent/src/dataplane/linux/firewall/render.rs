@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::mem;
 
 use ipnetwork::IpNetwork;
-use podnet_core::firewall::{Chain, Rule, RuleSet, Verdict};
+use podnet_core::firewall::{Chain, Device, Rule, RuleSet, Verdict};
+use podnet_core::kernel::{IfName, can_be_guarded};
 
 /// What names the owner of a jump to those who read the built-in chains.
 const COMMENT: &str = "podnet";
@@ -85,23 +87,27 @@ fn chain_named(table: &str, name: &str) -> Option<Chain> {
 
 /// Reads a rule of podnet's; `None` for one that podnet never makes.
 fn parse_match(matches: &str) -> Option<Rule> {
-    let mut rule = Rule {
-        source: None,
-        destination: None,
-        verdict: Verdict::Return,
-    };
+    let mut rule = Rule::all(Verdict::Return);
+    let mut negated = false;
     let mut words = matches.split_ascii_whitespace();
     while let Some(word) = words.next() {
+        let all_but = mem::take(&mut negated);
         match word {
-            "-s" if rule.source.is_none() => rule.source = Some(words.next()?.parse().ok()?),
-            "-d" if rule.destination.is_none() => {
+            "!" if !all_but => negated = true,
+            "-s" if !all_but && rule.source.is_none() => {
+                rule.source = Some(words.next()?.parse().ok()?);
+            }
+            "-d" if !all_but && rule.destination.is_none() => {
                 rule.destination = Some(words.next()?.parse().ok()?);
             }
-            "-j" => {
+            "-i" if rule.input.is_none() => rule.input = Some(device(words.next()?, all_but)?),
+            "-o" if rule.output.is_none() => rule.output = Some(device(words.next()?, all_but)?),
+            "-j" if !all_but => {
                 let target: Vec<_> = words.collect();
                 rule.verdict = match target.as_slice() {
                     ["RETURN"] => Verdict::Return,
                     ["ACCEPT"] => Verdict::Accept,
+                    ["DROP"] => Verdict::Drop,
                     ["MASQUERADE", "--random-fully"] => Verdict::Masquerade,
                     _ => return None,
                 };
@@ -111,6 +117,16 @@ fn parse_match(matches: &str) -> Option<Rule> {
         }
     }
     None
+}
+
+/// A condition on a device. A name that ends in `+` stands for many, and is none of podnet's.
+fn device(name: &str, all_but: bool) -> Option<Device> {
+    let name: IfName = name.parse().ok().filter(can_be_guarded)?;
+    Some(if all_but {
+        Device::IsNot(name)
+    } else {
+        Device::Is(name)
+    })
 }
 
 /// The input for `iptables-restore --noflush` that makes a back end hold exactly these rules:
@@ -195,9 +211,17 @@ fn render(rule: &Rule) -> String {
             let _infallible = write!(text, " {option} {network}");
         }
     }
+    for (option, device) in [("-i", &rule.input), ("-o", &rule.output)] {
+        let _infallible = match device {
+            Some(Device::Is(name)) => write!(text, " {option} {name}"),
+            Some(Device::IsNot(name)) => write!(text, " ! {option} {name}"),
+            None => Ok(()),
+        };
+    }
     text.push_str(match rule.verdict {
         Verdict::Return => " -j RETURN",
         Verdict::Accept => " -j ACCEPT",
+        Verdict::Drop => " -j DROP",
         Verdict::Masquerade => " -j MASQUERADE --random-fully",
     });
     text
@@ -212,7 +236,7 @@ fn is_ipv4(rule: &Rule) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use podnet_core::firewall::rules;
+    use podnet_core::firewall::{Guard, rules};
     use proptest::prelude::*;
 
     use super::*;
@@ -238,8 +262,11 @@ COMMIT
 -A DOCKER -d 172.17.0.2/32 ! -i docker0 -o docker0 -p tcp -m tcp --dport 80 -j ACCEPT
 -A DOCKER-FORWARD -m comment --comment "not PODNET-FORWARD" -i docker0 -j ACCEPT
 -A DOCKER-USER -s 10.244.0.0/16 -j PODNET-FORWARD
--A PODNET-FORWARD -s 10.244.0.0/16 -j ACCEPT
--A PODNET-FORWARD -d 10.244.0.0/16 -j ACCEPT
+-A PODNET-FORWARD -s 10.244.0.0/16 -i podnet0 -j ACCEPT
+-A PODNET-FORWARD -d 10.244.0.0/16 -o podnet0 -j ACCEPT
+-A PODNET-FORWARD -i br0 -o br0 -j RETURN
+-A PODNET-FORWARD -i eth0 ! -o podnet0 -j DROP
+-A PODNET-FORWARD -i eth+ ! -o podnet0 -j DROP
 COMMIT
 # Table `fw' is incompatible, use 'nft' tool.
 *nat
@@ -271,14 +298,26 @@ COMMIT
             Some(Rule {
                 source,
                 destination,
-                verdict,
+                ..Rule::all(verdict)
             })
         };
+        let is = |name: &str| Some(Device::Is(name.parse().unwrap()));
+        let between = |input, output, rule: Option<Rule>| {
+            rule.map(|rule| Rule {
+                input,
+                output,
+                ..rule
+            })
+        };
+        let not_pods = Some(Device::IsNot(IfName::bridge()));
         assert_eq!(
             found.chains[&Chain::Forward],
             [
-                rule(pods, None, Verdict::Accept),
-                rule(None, pods, Verdict::Accept)
+                between(is("podnet0"), None, rule(pods, None, Verdict::Accept)),
+                between(None, is("podnet0"), rule(None, pods, Verdict::Accept)),
+                between(is("br0"), is("br0"), rule(None, None, Verdict::Return)),
+                between(is("eth0"), not_pods, rule(None, None, Verdict::Drop)),
+                None,
             ]
         );
         assert_eq!(
@@ -297,7 +336,11 @@ COMMIT
 
     #[test]
     fn only_what_differs_about_the_jumps_is_changed() {
-        let rules = rules(&[network("10.244.0.0/16")], &[]);
+        let guard = Guard {
+            device: "eth0".parse().unwrap(),
+            bridge: false,
+        };
+        let rules = rules(&[network("10.244.0.0/16")], &[], &[guard]);
         let script = script(&parse(DOCKER_HOST), &rules).unwrap();
         assert_eq!(
             script,
@@ -312,8 +355,9 @@ COMMIT
              COMMIT\n\
              *filter\n\
              :PODNET-FORWARD - [0:0]\n\
-             -A PODNET-FORWARD -s 10.244.0.0/16 -j ACCEPT\n\
-             -A PODNET-FORWARD -d 10.244.0.0/16 -j ACCEPT\n\
+             -A PODNET-FORWARD -s 10.244.0.0/16 -i podnet0 -j ACCEPT\n\
+             -A PODNET-FORWARD -d 10.244.0.0/16 -o podnet0 -j ACCEPT\n\
+             -A PODNET-FORWARD -i eth0 ! -o podnet0 -j DROP\n\
              COMMIT\n"
         );
     }
@@ -355,13 +399,30 @@ COMMIT
         let verdict = prop_oneof![
             Just(Verdict::Return),
             Just(Verdict::Accept),
+            Just(Verdict::Drop),
             Just(Verdict::Masquerade)
         ];
-        (network(), network(), verdict).prop_map(|(source, destination, verdict)| Rule {
+        let rule = (network(), network(), any_device(), any_device(), verdict);
+        rule.prop_map(|(source, destination, input, output, verdict)| Rule {
             source,
             destination,
+            input,
+            output,
             verdict,
         })
+    }
+
+    fn any_device() -> impl Strategy<Value = Option<Device>> {
+        let name = prop::sample::select(vec!["podnet0", "eth0", "eth0.7", "br-1a2b", "wg_0"]);
+        let device = (name, any::<bool>()).prop_map(|(name, is)| {
+            let name = name.parse().unwrap();
+            if is {
+                Device::Is(name)
+            } else {
+                Device::IsNot(name)
+            }
+        });
+        prop::option::of(device)
     }
 
     proptest! {
@@ -377,7 +438,7 @@ COMMIT
             let found = parse(&text.replace("-I FORWARD 1", "-A FORWARD")
                 .replace("-I POSTROUTING 1", "-A POSTROUTING"));
             for (chain, rules) in &wanted.chains {
-                let expected: Vec<_> = rules.iter().copied().map(Some).collect();
+                let expected: Vec<_> = rules.iter().cloned().map(Some).collect();
                 prop_assert_eq!(&found.chains[chain], &expected);
                 prop_assert_eq!(&found.jumps[chain], &[jump(*chain)]);
             }
@@ -385,7 +446,7 @@ COMMIT
         }
 
         #[test]
-        fn no_text_makes_the_parser_fail(text in "(\\*|:|-A |-j |-s |PODNET-FORWARD|[ -~]|\n){0,80}") {
+        fn no_text_makes_the_parser_fail(text in "(\\*|:|-A |-j |-s |! -o |PODNET-FORWARD|[ -~]|\n){0,80}") {
             let _ = parse(&text);
         }
     }

@@ -55,6 +55,12 @@ impl Seen {
         Ok(seen)
     }
 
+    /// The name of a device that is no host end of a pod.
+    pub(super) fn device(&self, index: u32) -> Option<String> {
+        let link = self.links.get(&index)?;
+        (!link.is_our_host_end()).then(|| link.name.clone())
+    }
+
     /// The changes that an event means, of which the kernel says who caused it by the number of a
     /// port.
     pub(super) fn changes(

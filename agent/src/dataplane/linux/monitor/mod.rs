@@ -132,7 +132,8 @@ impl Monitor {
                     self.waiting.add(nftables::change(&message.payload, own));
                 }
                 Some((message, _)) = sysctls.next() => {
-                    self.waiting.add(netconf::change(&message.payload));
+                    let name = |index| self.seen.device(index);
+                    self.waiting.add(netconf::change(&message.payload, name));
                 }
                 Some(()) = deaf.next(), if !deaf.is_empty() => {
                     // What is older than the look must not come after it.

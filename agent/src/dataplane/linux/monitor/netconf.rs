@@ -1,8 +1,9 @@
-//! Changes of `net.ipv4.ip_forward`: the one kernel parameter of podnet's that the kernel tells of.
+//! Changes of what is forwarded: of podnet's kernel parameters the one that the kernel tells of.
 
 use std::collections::BTreeSet;
 
 use netlink_packet_core::NetlinkPayload;
+use podnet_core::kernel::BRIDGE;
 use rtnetlink::MulticastGroup;
 
 use super::super::super::{Change, ChangeScope};
@@ -17,32 +18,56 @@ const NEW_NETCONF: u16 = 80;
 /// The length of `struct netconfmsg`, with its padding, before the attributes.
 const HEADER_LEN: usize = 4;
 
-/// Which interface it is about (`NETCONFA_IFINDEX`).
+/// Which device it is about (`NETCONFA_IFINDEX`).
 const INDEX: u16 = 1;
 
-/// All of them (`NETCONFA_IFINDEX_ALL`).
+/// All of them (`NETCONFA_IFINDEX_ALL`): the switch.
 const ALL: i32 = -1;
 
 /// Whether packets are forwarded (`NETCONFA_FORWARDING`).
 const FORWARDING: u16 = 2;
 
-/// The change that an event tells of.
-pub(super) fn change(payload: &NetlinkPayload<Event>) -> Option<Change> {
-    let what = if let NetlinkPayload::InnerMessage(event) = payload {
+/// What only the event of a new device has beside it (`NETCONFA_RP_FILTER`): such a device has an event
+/// of its own as soon as a route leads out of it.
+const RP_FILTER: u16 = 3;
+
+/// The change that an event tells of. Host ends of pods, and devices that nobody has heard of, have no
+/// name here.
+pub(super) fn change(
+    payload: &NetlinkPayload<Event>,
+    name: impl Fn(u32) -> Option<String>,
+) -> Option<Change> {
+    let (scope, what) = if let NetlinkPayload::InnerMessage(event) = payload {
         let number = |kind| {
             let bytes = event.attribute(HEADER_LEN, kind)?;
             Some(i32::from_ne_bytes(bytes.try_into().ok()?))
         };
-        let forwarding = number(FORWARDING)?;
-        let all = event.kind == NEW_NETCONF && number(INDEX) == Some(ALL);
-        all.then(|| format!("forwarding set to {forwarding}"))?
+        if event.kind != NEW_NETCONF || number(RP_FILTER).is_some() {
+            return None;
+        }
+        let (index, on) = (number(INDEX)?, number(FORWARDING)?);
+        if index == ALL {
+            (
+                ChangeScope::Forwarding,
+                format!("forwarding on all devices set to {on}"),
+            )
+        } else {
+            let device = name(index.try_into().ok()?)?;
+            let scope = if device == BRIDGE {
+                ChangeScope::Bridge
+            } else {
+                ChangeScope::Forwarding
+            };
+            (scope, format!("forwarding on {device} set to {on}"))
+        }
     } else if let NetlinkPayload::Overrun(_) = payload {
-        "events of kernel parameters were lost".to_owned()
+        let what = "events of kernel parameters were lost".to_owned();
+        (ChangeScope::Everything, what)
     } else {
         return None;
     };
     Some(Change {
-        scope: ChangeScope::Sysctls,
+        scope,
         what,
         by: BTreeSet::new(),
     })
@@ -52,26 +77,43 @@ pub(super) fn change(payload: &NetlinkPayload<Event>) -> Option<Change> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn forwarding_on_all_interfaces_is_what_counts() {
-        let event = |index: i32, attribute: u16| {
-            let mut payload = vec![2, 0, 0, 0];
-            for (kind, value) in [(INDEX, index), (attribute, 0)] {
-                payload.extend([8, 0]);
-                payload.extend(kind.to_ne_bytes());
-                payload.extend(value.to_ne_bytes());
-            }
-            NetlinkPayload::InnerMessage(Event {
-                kind: NEW_NETCONF,
-                payload,
-            })
+    fn event(attributes: &[(u16, i32)]) -> NetlinkPayload<Event> {
+        let mut payload = vec![2, 0, 0, 0];
+        for (kind, value) in attributes {
+            payload.extend([8, 0]);
+            payload.extend(kind.to_ne_bytes());
+            payload.extend(value.to_ne_bytes());
+        }
+        NetlinkPayload::InnerMessage(Event {
+            kind: NEW_NETCONF,
+            payload,
+        })
+    }
+
+    fn told(attributes: &[(u16, i32)]) -> Option<(ChangeScope, String)> {
+        let name = |index| match index {
+            1 => Some(BRIDGE.to_owned()),
+            2 => Some("eth0".to_owned()),
+            _ => None,
         };
-        let found = change(&event(ALL, FORWARDING)).unwrap();
-        assert_eq!(
-            (found.scope, found.what.as_str()),
-            (ChangeScope::Sysctls, "forwarding set to 0")
-        );
-        assert_eq!(change(&event(7, FORWARDING)), None);
-        assert_eq!(change(&event(ALL, 3)), None);
+        let change = change(&event(attributes), name)?;
+        Some((change.scope, change.what))
+    }
+
+    #[test]
+    fn forwarding_on_all_devices_and_on_known_ones_is_told_of() {
+        for (index, scope, device) in [
+            (ALL, ChangeScope::Forwarding, "all devices"),
+            (1, ChangeScope::Bridge, "podnet0"),
+            (2, ChangeScope::Forwarding, "eth0"),
+        ] {
+            let what = format!("forwarding on {device} set to 0");
+            let attributes = [(INDEX, index), (FORWARDING, 0)];
+            assert_eq!(told(&attributes), Some((scope, what)));
+        }
+        assert_eq!(told(&[(INDEX, 7), (FORWARDING, 0)]), None, "a host end");
+        assert_eq!(told(&[(INDEX, ALL), (RP_FILTER, 0)]), None);
+        let new_device = [(INDEX, 2), (FORWARDING, 0), (RP_FILTER, 0)];
+        assert_eq!(told(&new_device), None);
     }
 }

@@ -1,15 +1,24 @@
 use std::collections::BTreeMap;
 
-use podnet_core::firewall::{Chain, RuleSet, rules};
+use podnet_core::firewall::{Chain, Guard, RuleSet, rules};
 use podnet_core::kernel::{ObservedFirewall, Op, Scope};
 
 use super::harness::{apply, attempt, look, on_a_host, run};
 use crate::dataplane::linux::Linux;
 
+/// A device of the usual kind, and a bridge.
+fn guards() -> [Guard; 2] {
+    [("br-0a.7", true), ("eth0", false)].map(|(device, bridge)| Guard {
+        device: device.parse().unwrap(),
+        bridge,
+    })
+}
+
 fn rule_set(excluded: &str) -> RuleSet {
     rules(
         &["10.244.0.0/16".parse().unwrap()],
         &[excluded.parse().unwrap()],
+        &guards(),
     )
 }
 
@@ -31,7 +40,7 @@ fn assert_holds(backend: &ObservedFirewall, rules: &RuleSet) {
     let chains: BTreeMap<_, Vec<_>> = rules
         .chains
         .iter()
-        .map(|(chain, rules)| (*chain, rules.iter().copied().map(Some).collect()))
+        .map(|(chain, rules)| (*chain, rules.iter().cloned().map(Some).collect()))
         .collect();
     assert_eq!(backend.chains, chains);
     let jumps: BTreeMap<_, _> = rules.chains.keys().map(|chain| (*chain, 1)).collect();
@@ -90,8 +99,8 @@ fn what_others_did_to_the_rules_is_seen_and_put_right() {
             let untouched = found[0].chains.iter().all(|(chain, found)| {
                 found
                     .iter()
-                    .copied()
-                    .eq(rules.chains[chain].iter().copied().map(Some))
+                    .map(Option::as_ref)
+                    .eq(rules.chains[chain].iter().map(Some))
             });
             let jumps = Chain::ALL
                 .iter()

@@ -2,6 +2,7 @@
 
 mod bridge;
 mod firewall;
+mod forwarding;
 mod harness;
 mod network;
 mod pods;

@@ -37,7 +37,9 @@ fn changes_by_others_are_told_of() {
         run("ip link add u0 type veth peer name u1 && ip link set u1 up && ip link set u0 up");
         let mut changes = linux.watch().await.unwrap();
         let host_end = ChangeScope::HostEnd(red.host_ifname.clone());
-        use ChangeScope::{Bridge, Firewall, Neighbours, OtherRoutes, Routes, Sysctls, Underlay};
+        use ChangeScope::{
+            Bridge, Firewall, Forwarding, Neighbours, OtherRoutes, Routes, Underlay,
+        };
         let cases = [
             ("ip address add 192.0.2.9/24 dev u0", Underlay),
             ("ip route add 10.244.7.0/24 via 192.0.2.1", OtherRoutes),
@@ -53,7 +55,12 @@ fn changes_by_others_are_told_of() {
             ("ip link set podnet0 mtu 1300", Bridge),
             ("ip link set podnet0 down", Bridge),
             ("iptables -A FORWARD -j ACCEPT", Firewall),
-            ("echo 1 > /proc/sys/net/ipv4/ip_forward", Sysctls),
+            ("echo 1 > /proc/sys/net/ipv4/ip_forward", Forwarding),
+            ("echo 0 > /proc/sys/net/ipv4/conf/u0/forwarding", Forwarding),
+            (
+                "echo 0 > /proc/sys/net/ipv4/conf/podnet0/forwarding",
+                Bridge,
+            ),
         ];
         for (command, scope) in cases {
             run(command);

@@ -1,0 +1,101 @@
+//! The record of the devices that podnet has opened, and closing them.
+
+use std::collections::BTreeSet;
+
+use podnet_core::kernel::{
+    Desired, Forwarding, IfName, LinkParameter, ObservedFirewall, OpErrorKind, Scope, diff,
+};
+
+use super::error;
+use crate::dataplane::Dataplane;
+use crate::reconciler::OpenedDevices;
+use crate::store::RunDir;
+
+impl OpenedDevices for RunDir {
+    fn read(&self) -> Result<BTreeSet<IfName>, String> {
+        self.opened().map_err(|e| error::chain(&e))
+    }
+
+    fn write(&self, opened: &BTreeSet<IfName>) -> Result<(), String> {
+        self.save_opened(opened).map_err(|e| error::chain(&e))
+    }
+}
+
+/// Closes the devices that podnet has opened, unless somebody has declared this host a router since:
+/// then they stay as they are. To be done while the rules are there that keep strangers out; where the
+/// record is lost, these say what was opened. Returns what stays, in words.
+pub(super) async fn close_devices(
+    dataplane: &dyn Dataplane,
+    run_dir: Option<&RunDir>,
+) -> Vec<String> {
+    let left = try_close(dataplane, run_dir).await;
+    let left = left.unwrap_or_else(|why| vec![format!("kernel parameters: {why}")]);
+    for what in &left {
+        tracing::warn!(what, "left as it is");
+    }
+    left
+}
+
+async fn try_close(
+    dataplane: &dyn Dataplane,
+    run_dir: Option<&RunDir>,
+) -> Result<Vec<String>, String> {
+    let mut opened = guarded(dataplane).await;
+    let mut switched = false;
+    if let Some(run_dir) = run_dir {
+        opened.extend(run_dir.read()?);
+        switched = run_dir.switched().map_err(|e| error::chain(&e))?;
+    }
+    if opened.is_empty() && !switched {
+        return Ok(Vec::new());
+    }
+    let scope = Scope {
+        forwarding: Some(opened.clone()),
+        ..Scope::default()
+    };
+    let observed = dataplane.observe(&scope).await;
+    let observed = observed.map_err(|e| error::chain(&e))?;
+    let forwarding = observed.forwarding.clone().unwrap_or_default();
+    if forwarding.router {
+        return Ok(staying(&forwarding, &opened, switched));
+    }
+    let desired = Desired::nothing(&forwarding, &opened);
+    let results = dataplane.apply(&diff(&desired, &observed).ops).await;
+    let errors = results.into_iter().filter_map(Result::err);
+    Ok(errors
+        // A device that is gone has taken its parameters along.
+        .filter(|op_error| op_error.kind != OpErrorKind::NotFound)
+        .map(|op_error| op_error.to_string())
+        .collect())
+}
+
+/// The devices that podnet's rules keep strangers out of.
+async fn guarded(dataplane: &dyn Dataplane) -> BTreeSet<IfName> {
+    let scope = Scope {
+        firewall: true,
+        ..Scope::default()
+    };
+    match dataplane.observe(&scope).await {
+        Ok(observed) => {
+            let backends = observed.firewall.iter().flatten();
+            backends
+                .flat_map(ObservedFirewall::guarded)
+                .cloned()
+                .collect()
+        }
+        // Who removes the rules says so.
+        Err(_) => BTreeSet::new(),
+    }
+}
+
+/// What stays on a host that somebody has declared a router, in words.
+fn staying(forwarding: &Forwarding, opened: &BTreeSet<IfName>, switched: bool) -> Vec<String> {
+    let switch = switched.then(|| {
+        "net.ipv4.ip_forward: it stays 1, as an earlier version of podnet has set it".to_owned()
+    });
+    let devices = forwarding.still_open(opened).map(|device| {
+        let parameter = LinkParameter::Forwarding.on(device);
+        format!("{parameter}: it stays 1, since net.ipv4.ip_forward is 1")
+    });
+    switch.into_iter().chain(devices).collect()
+}

@@ -1,0 +1,100 @@
+//! Which devices packets are forwarded from.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::link::InfoKind;
+use netlink_packet_route::route::RouteType;
+use podnet_core::kernel::{
+    BRIDGE, Forwarding, IfName, Ingress, LinkParameter, OpError, OpErrorKind, can_be_guarded,
+    forwarding_path,
+};
+
+use super::errno::{Errno, KernelError};
+use super::link::{self, Link};
+use super::route::{self, Filter};
+use super::socket::Socket;
+use super::sysctl;
+use super::thread::on_thread;
+use super::underlay::LOCAL_TABLE;
+
+/// What a host's owner declares it a router by, below `/proc/sys`.
+const ROUTER: &str = "net/ipv4/ip_forward";
+
+/// The value of a parameter that is off; any other is on.
+const OFF: &str = "0";
+
+/// Looks at what is forwarded, also from the devices that are asked for.
+pub(super) async fn observe(
+    socket: &Socket,
+    asked: &BTreeSet<IfName>,
+) -> Result<Forwarding, KernelError> {
+    let every_table = Filter {
+        family: AddressFamily::Inet,
+        ..Filter::default()
+    };
+    let ways: BTreeSet<u32> = route::list(socket, every_table)
+        .await?
+        .iter()
+        .filter(|route| route.kind == RouteType::Unicast && route.table != LOCAL_TABLE)
+        .flat_map(route::KernelRoute::devices)
+        .collect();
+    let mut devices = BTreeMap::new();
+    for link in link::list(socket, None).await? {
+        let Some(name) = name_of(&link) else { continue };
+        let way = ways.contains(&link.index);
+        if way || asked.contains(&name) {
+            let bridge = link.kind == Some(InfoKind::Bridge);
+            devices.insert(name, (way, bridge));
+        }
+    }
+    Ok(on_thread(move || read(devices)).await??)
+}
+
+/// The name of a link that may be opened: neither loopback nor one of podnet's own.
+fn name_of(link: &Link) -> Option<IfName> {
+    let name: IfName = link.name.parse().ok()?;
+    let own = link.is_our_bridge() || link.is_our_host_end() || name.as_str() == BRIDGE;
+    (!link.loopback && !own && can_be_guarded(&name)).then_some(name)
+}
+
+fn read(devices: BTreeMap<IfName, (bool, bool)>) -> io::Result<Forwarding> {
+    let mut found = Forwarding {
+        router: is_on(ROUTER)?.unwrap_or_default(),
+        devices: BTreeMap::new(),
+    };
+    for (device, (way, bridge)) in devices {
+        // One that has gone meanwhile has nothing to be opened.
+        if let Some(on) = is_on(&forwarding_path(&device))? {
+            found.devices.insert(device, Ingress { on, way, bridge });
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a parameter is on; `None` where there is none.
+fn is_on(path: &str) -> io::Result<Option<bool>> {
+    match fs::read_to_string(Path::new(sysctl::ROOT).join(path)) {
+        Ok(value) => Ok(Some(value.trim_end() != OFF)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sets whether what comes in by a device is forwarded.
+pub(super) async fn set(device: &IfName, on: bool) -> Result<(), OpError> {
+    let path = Path::new(sysctl::ROOT).join(forwarding_path(device));
+    let written = on_thread(move || sysctl::write(path, if on { "1" } else { OFF })).await;
+    let named = || format!("kernel parameter {}", LinkParameter::Forwarding.on(device));
+    match written.and_then(|result| result.map_err(KernelError::from)) {
+        Ok(()) => Ok(()),
+        Err(error) if error.is(Errno::NotFound) => Err(OpError::new(
+            OpErrorKind::NotFound,
+            format!("{}: there is no such device any more", named()),
+        )),
+        Err(error) => Err(error.at(named())),
+    }
+}
