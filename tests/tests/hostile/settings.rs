@@ -399,7 +399,7 @@ fn a_run_directory_of_others_keeps_what_is_theirs() {
     let before = files();
     for file in ["freed", "pods/a.log", "pods/logs"] {
         let words = ["podnetd", "run", "--run-dir", "/etc/podnet/run"];
-        let refused = assert_refused(node, &words, 1, "files of others");
+        let refused = assert_refused(node, &words, 6, "files of others");
         assert!(
             refused.stderr.contains(&format!("/etc/podnet/run/{file} ")),
             "{file}: {refused}"
