@@ -114,8 +114,20 @@ impl Recipe {
             fs::remove_dir_all(&half_made).map_err(failed)?;
         }
         lay_out(&half_made.join("files")).map_err(failed)?;
-        let mut shell = Command::new("sh");
-        shell.args(["-euc", &script]).current_dir(&half_made);
+        // In namespaces of its own: what it mounts goes with it, also if it is killed, and never is
+        // there when the folder is removed.
+        let mut shell = Command::new("unshare");
+        shell
+            .args([
+                "--mount",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "sh",
+                "-euc",
+                &script,
+            ])
+            .current_dir(&half_made);
         run(&mut shell, "", MAKE_LIMIT)?.success(&format!("making the image '{}'", self.name))?;
         fs::rename(&half_made, &dir).map_err(failed)?;
         Ok(Image { dir })
@@ -136,7 +148,7 @@ mmdebstrap --quiet --mode=root --variant=minbase \
   --essential-hook='sync-in files /' \
   --customize-hook='chroot "$1" apt-get clean' \
   --customize-hook='chroot "$1" apt-get install -qq --no-install-recommends --download-only {offered}' \
-  --customize-hook='mkdir "$1"/opt/offered && mv "$1"/var/cache/apt/archives/*.deb "$1"/opt/offered' \
+  --customize-hook='mkdir "$1"/opt/offered; find "$1"/var/cache/apt/archives -name "*.deb" -exec mv -t "$1"/opt/offered {{}} +' \
   --customize-hook='cd "$1"/opt/offered && dpkg-scanpackages . > Packages' \
   --customize-hook='rm -rf "$1"/var/lib/apt/lists/* "$1"/etc/apt/sources.list.d/*' \
   --customize-hook='echo "deb [trusted=yes] file:/opt/offered ./" > "$1"/etc/apt/sources.list' \
