@@ -28,8 +28,8 @@ pub(crate) fn a_state_that_is_restored_unchanged_is_as_before(cluster: &mut Clus
     let [_, node2, _] = cluster.nodes();
     let block = node2.block();
     node2.sh(
-        "systemctl stop podnetd; tar -C /var/lib -cf /root/state.tar podnet; rm -r /var/lib/podnet
-        tar -C /var/lib -xf /root/state.tar; systemctl start podnetd",
+        "systemctl stop podnetd; tar -C /var/lib -cf /var/tmp/state.tar podnet; rm -r /var/lib/podnet
+        tar -C /var/lib -xf /var/tmp/state.tar; systemctl start podnetd",
     );
     node2.wait_ready(2);
     assert_eq!(node2.block(), block);

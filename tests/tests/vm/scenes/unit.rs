@@ -51,14 +51,14 @@ pub(crate) fn a_start_that_cannot_succeed_is_not_repeated(cluster: &mut Cluster)
     assert_given_up(node2, "2", "podnetd.toml");
     node2.sh("rm /etc/podnet/podnetd.toml; systemctl restart podnetd");
     node2.wait_ready(2);
-    node2.sh("systemctl stop podnetd; cp /var/lib/podnet/ledger /root/; echo x >> /var/lib/podnet/ledger");
+    node2.sh("systemctl stop podnetd; cp /var/lib/podnet/ledger /var/tmp/; echo x >> /var/lib/podnet/ledger");
     node2.try_sh("systemctl start podnetd");
     assert_given_up(node2, "6", "/var/lib/podnet/ledger");
     node1.sh(&format!(
         "podnetctl pod exec {} -- ping -c1 -W5 {pod}",
         node1.pod()
     ));
-    node2.sh("cp /root/ledger /var/lib/podnet/ledger; systemctl start podnetd");
+    node2.sh("cp /var/tmp/ledger /var/lib/podnet/ledger; systemctl start podnetd");
     node2.wait_ready(2);
     cluster.assert_paths();
 }
