@@ -62,9 +62,9 @@ fn play(dir: &Path) {
     });
     let join = steps.take("init", || {
         let said = machines.typed("node1", "sudo podnetctl init --pod-cidr 10.244.0.0/16");
-        let line = said.lines().map(str::trim);
-        let join = line.filter(|line| line.starts_with("podnetctl join "));
-        let join = join.last().unwrap().to_owned();
+        let mut lines = said.lines().map(str::trim).rev();
+        let join = lines.find(|line| line.starts_with("podnetctl join "));
+        let join = join.unwrap().to_owned();
         let private = "podnetctl join 192.168.56.11 --token podnet1.";
         assert!(join.starts_with(private), "the private address");
         format!("sudo {join}")

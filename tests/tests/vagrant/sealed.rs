@@ -91,13 +91,20 @@ pub(crate) fn first_process() -> u8 {
     fs::write("/etc/libvirt/qemu.conf", QEMU_CONF).unwrap();
 
     let mut test = Command::new(env::current_exe().unwrap());
-    let test = test.arg(SECOND).spawn().unwrap();
-    let ended = |pid: nix::unistd::Pid| pid.as_raw() == test.id().cast_signed();
+    // The first process waits for all there are, this one among them.
+    let test = test.arg(SECOND).spawn().unwrap().id().cast_signed();
+    let ended = |pid: nix::unistd::Pid| pid.as_raw() == test;
     loop {
-        match wait().unwrap() {
-            WaitStatus::Exited(pid, code) if ended(pid) => return u8::try_from(code).unwrap_or(1),
-            WaitStatus::Signaled(pid, _, _) if ended(pid) => return 1,
-            _ => {}
+        let status = wait().unwrap();
+        if let WaitStatus::Exited(pid, code) = status
+            && ended(pid)
+        {
+            return u8::try_from(code).unwrap_or(1);
+        }
+        if let WaitStatus::Signaled(pid, _, _) = status
+            && ended(pid)
+        {
+            return 1;
         }
     }
 }

@@ -23,7 +23,7 @@ pub(crate) enum Segment {
     Lan,
     /// 192.168.57.0/24, behind a router: the host, with .1 on each of both.
     Far,
-    /// 10.0.2.0/24, on which each machine is alone, as the NAT of Vagrant's VirtualBox is.
+    /// 10.0.2.0/24, on which each machine is alone, as behind the NAT that Vagrant's machines have.
     Nat,
 }
 
