@@ -113,7 +113,8 @@ corpus:
 # The suites with targets of their own are no part of --all-targets.
 lint: fmt deny vagrant-validate
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	$(CARGO) clippy --workspace --all-targets --test vm --test vagrant --features $(FAULTS) --locked -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --features $(FAULTS) --locked -- -D warnings
+	$(CARGO) clippy --workspace --test vm --test vagrant --features $(FAULTS) --locked -- -D warnings
 
 fmt:
 	$(CARGO) fmt --all -- --check
