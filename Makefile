@@ -35,6 +35,8 @@ LAB ?=
 DEB_VERSION ?= $(or $(PODNET_DEB_VERSION),$(shell sed -n '/^\[workspace.package\]/,/^version/s/^version = "\(.*\)"/\1-1/p' Cargo.toml))
 STAGE := target/stage
 package = $(CURDIR)/target/debian/podnet_$(1)_$(shell dpkg --print-architecture).deb
+# The version before, for an upgrade: elsewhere, since cargo-deb keeps one version in its folder.
+BEFORE = $(CURDIR)/target/vm/podnet-before.deb
 # The time that its files bear.
 EPOCH = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),$(shell date +%s))
 
@@ -97,9 +99,10 @@ bench: release
 vm-test: NEEDED += $(TO_TEST) $(TO_PACKAGE) $(TO_EMULATE)
 vm-test: release
 	$(MAKE) deb DEB_VERSION=$(DEB_VERSION)~before
+	mkdir -p $(dir $(BEFORE)) && mv $(call package,$(DEB_VERSION)~before) $(BEFORE)
 	$(MAKE) deb DEB_VERSION=$(DEB_VERSION)
 	PODNET_BIN_DIR=$(CURDIR)/target/release PODNET_VM_DIR=$(CURDIR)/target/vm \
-	    PODNET_DEB=$(call package,$(DEB_VERSION)) PODNET_DEB_BEFORE=$(call package,$(DEB_VERSION)~before) \
+	    PODNET_DEB=$(call package,$(DEB_VERSION)) PODNET_DEB_BEFORE=$(BEFORE) \
 	    $(CARGO) test --workspace --locked --features $(FAULTS) --test vm -- $(ONLY)
 
 # Each test runs the same targets for a short time; see agent/src/fuzz.rs.
