@@ -1,30 +1,24 @@
 //! The agent's configuration: a flag beats the environment, which beats the file.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::net::{AddrParseError, SocketAddr};
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use podnet_core::advertise::Range;
 use serde::Deserialize;
 
+pub use timing::Timing;
+
+mod file;
+mod timing;
+
 /// The UDP port of gossip where the user gives no other.
 pub const DEFAULT_GOSSIP_PORT: u16 = 7846;
 
 const DEFAULT_FILE: &str = "/etc/podnet/podnetd.toml";
-
-/// The longest message of the parser that is passed on, in bytes.
-const MAX_TOLD: usize = 300;
-
-/// The longest interval: ten years.
-const MAX_TIMING: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
-
-/// The longest configuration file, in bytes: far more than there is to say.
-const MAX_FILE: u64 = 1024 * 1024;
 
 /// The podnet agent: a pod network for plain Linux hosts.
 ///
@@ -194,39 +188,6 @@ pub struct Settings {
     timing: Option<Timing>,
 }
 
-/// Intervals; tests shorten them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Timing {
-    /// How often a node gossips unasked.
-    #[serde(with = "humantime_serde")]
-    pub gossip_interval: Duration,
-    /// How often all of the kernel's state is looked at unasked.
-    #[serde(with = "humantime_serde")]
-    pub resync: Duration,
-    /// How long gossip remembers a dead node.
-    #[serde(with = "humantime_serde")]
-    pub dead_grace: Duration,
-    /// How long a voter is dead before another takes its place.
-    #[serde(with = "humantime_serde")]
-    pub voter_replace_after: Duration,
-    /// How long a rebooted node listens before it speaks.
-    #[serde(with = "humantime_serde")]
-    pub listen: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            gossip_interval: Duration::from_secs(1),
-            resync: Duration::from_secs(60),
-            dead_grace: Duration::from_secs(24 * 60 * 60),
-            voter_replace_after: Duration::from_secs(5 * 60),
-            listen: Duration::from_secs(3),
-        }
-    }
-}
-
 /// The agent's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -306,9 +267,9 @@ impl Config {
     /// When the file cannot be read or holds what is no setting, or a value asks for what this
     /// version cannot do.
     pub fn load(given: Settings) -> Result<Self, ConfigError> {
-        let file = match &given.config {
-            Some(path) => read(path)?,
-            None => match read(Path::new(DEFAULT_FILE)) {
+        let from_file = match &given.config {
+            Some(path) => file::read(path)?,
+            None => match file::read(Path::new(DEFAULT_FILE)) {
                 Err(ConfigError::Unreadable { source, .. })
                     if source.kind() == io::ErrorKind::NotFound =>
                 {
@@ -317,7 +278,7 @@ impl Config {
                 read => read?,
             },
         };
-        Self::merge(given, file)
+        Self::merge(given, from_file)
     }
 
     fn merge(given: Settings, file: Settings) -> Result<Self, ConfigError> {
@@ -384,74 +345,6 @@ fn absolute(name: &'static str, path: PathBuf) -> Result<PathBuf, ConfigError> {
         return Err(ConfigError::Empty { name });
     }
     std::path::absolute(&path).map_err(|source| ConfigError::Relative { path, source })
-}
-
-fn read(path: &Path) -> Result<Settings, ConfigError> {
-    let unreadable = |source| ConfigError::Unreadable {
-        path: path.to_owned(),
-        source,
-    };
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_FILE).read_to_end(&mut bytes))
-        .map_err(unreadable)?;
-    if bytes.len() as u64 == MAX_FILE {
-        return Err(unreadable(io::ErrorKind::FileTooLarge.into()));
-    }
-    let text = String::from_utf8(bytes)
-        .map_err(|error| unreadable(io::Error::new(io::ErrorKind::InvalidData, error)))?;
-    parse(path, &text)
-}
-
-fn parse(path: &Path, text: &str) -> Result<Settings, ConfigError> {
-    let malformed = |reason: String| ConfigError::Malformed {
-        path: path.to_owned(),
-        reason,
-    };
-    let settings: Settings = toml::from_str(text).map_err(|error| malformed(told(text, &error)))?;
-    if let Some(timing) = settings.timing {
-        timing.check().map_err(malformed)?;
-    }
-    Ok(settings)
-}
-
-/// What the parser has to say, in one line.
-fn told(text: &str, error: &toml::de::Error) -> String {
-    let before = error.span().and_then(|span| text.get(..span.start));
-    let line = before.map_or(1, |before| before.matches('\n').count() + 1);
-    // It quotes the file.
-    let message: String = error.message().escape_default().take(MAX_TOLD).collect();
-    format!("line {line}: {message}")
-}
-
-impl Timing {
-    /// Refuses what no clock can count, and what would never rest.
-    fn check(&self) -> Result<(), String> {
-        let all = [
-            (
-                "gossip_interval",
-                self.gossip_interval,
-                Duration::from_millis(1),
-            ),
-            ("resync", self.resync, Duration::from_millis(1)),
-            ("dead_grace", self.dead_grace, Duration::from_secs(1)),
-            (
-                "voter_replace_after",
-                self.voter_replace_after,
-                Duration::ZERO,
-            ),
-            ("listen", self.listen, Duration::ZERO),
-        ];
-        match all
-            .iter()
-            .find(|(_, value, least)| value < least || *value > MAX_TIMING)
-        {
-            Some((name, _, least)) => Err(format!(
-                "[timing] {name}: it must be from {least:?} to 10 years"
-            )),
-            None => Ok(()),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! What is read, what is refused, and what the example says.
 
+use std::time::Duration;
+
 use super::*;
 
 fn parsed(text: &str) -> Result<Settings, ConfigError> {
-    parse(Path::new("podnetd.toml"), text)
+    file::parse(Path::new("podnetd.toml"), text)
 }
 
 fn given(arguments: &[&str]) -> Settings {
