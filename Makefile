@@ -1,6 +1,8 @@
 # podnet. `make demo` shows it, `make test` tests it; both install what is missing (Debian, root).
 
 CARGO ?= cargo
+# What the rules below take from there.
+export CARGO_TARGET_DIR := $(CURDIR)/target
 PREFIX ?= /usr/local
 DESTDIR ?=
 # How long `make chaos` lasts, and `make fuzz` for each target.
@@ -18,7 +20,8 @@ TO_TEST := ip:iproute2 tc:iproute2 ss:iproute2 iptables:iptables nft:nftables pi
            nsenter:util-linux unshare:util-linux setpriv:util-linux tcpdump:tcpdump conntrack:conntrack curl:curl ps:procps strace:strace \
            iperf3:iperf3
 TO_PACKAGE := dpkg-shlibdeps:dpkg-dev
-# QEMU's packages are to be of one release; a backport of some of them may be there.
+# QEMU's packages are to be of one release; if a backport of some of them is there, it goes.
+vm-test vagrant-test: DOWNGRADES := --allow-downgrades
 SUITE = $(shell . /etc/os-release && echo $$VERSION_CODENAME)
 TO_EMULATE = qemu-system-x86_64:qemu-system-x86 qemu-system-x86_64:qemu-utils/$(SUITE) qemu-img:qemu-utils/$(SUITE) \
              mmdebstrap:mmdebstrap mke2fs:e2fsprogs dpkg-scanpackages:dpkg-dev setpriv:util-linux
@@ -66,7 +69,7 @@ deps:
 	if [ -n "$$missing" ]; then \
 	    echo "installing:$$missing"; \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
-	        apt-get install -y -qq --no-install-recommends --allow-downgrades $$missing ca-certificates libc6-dev; \
+	        apt-get install -y -qq --no-install-recommends $(DOWNGRADES) $$missing ca-certificates libc6-dev; \
 	fi
 
 demo test chaos bench: NEEDED += $(TO_TEST)
@@ -77,9 +80,13 @@ build: deps
 release: deps
 	$(CARGO) build --workspace --locked --release
 
-# What a host runs, and nothing that only tests need.
+# What a host runs, and nothing that only tests need. After `make programs`, `sudo make install` does without
+# a cargo of root's.
 programs: deps
-	$(CARGO) build --locked --release $(PROGRAMS) $(if $(LAB),-p podnet-lab)
+	@if command -v $(CARGO) >/dev/null || ! [ -x target/release/podnetd ]; then \
+	    echo '$(CARGO) build --locked --release' && \
+	    $(CARGO) build --locked --release $(PROGRAMS) $(if $(LAB),-p podnet-lab); \
+	fi
 
 demo: build
 	target/debug/podnet-lab demo
@@ -96,7 +103,7 @@ bench: release
 	PODNET_BIN_DIR=$(CURDIR)/target/release $(CARGO) bench --locked -p podnet-lab --bench podnet -- $(ONLY)
 
 # Debian packages become images, which stay in target/vm; machines, disks and networks go when it ends.
-vm-test: NEEDED += $(TO_TEST) $(TO_PACKAGE) $(TO_EMULATE)
+vm-test: NEEDED += $(TO_TEST) $(TO_PACKAGE) $(TO_EMULATE) lintian:lintian
 vm-test: release
 	$(MAKE) deb DEB_VERSION=$(DEB_VERSION)~before
 	mkdir -p $(dir $(BEFORE)) && mv $(call package,$(DEB_VERSION)~before) $(BEFORE)
@@ -128,10 +135,10 @@ deny:
 	$(CARGO) deny --locked check bans licenses sources
 
 install: programs
-	PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) LAB=$(LAB) dist/install.sh install
+	PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' LAB='$(LAB)' dist/install.sh install
 
 uninstall:
-	PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) dist/install.sh uninstall
+	PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' dist/install.sh uninstall
 
 deb: NEEDED += $(TO_PACKAGE)
 deb: programs
@@ -141,16 +148,17 @@ deb: programs
 	printf 'podnet (%s) unstable; urgency=medium\n\n  * See /usr/share/doc/podnet/changelog.gz.\n\n -- %s  %s\n' \
 	    '$(DEB_VERSION)' "$$(sed -n 's/^maintainer = "\(.*\)"/\1/p' agent/Cargo.toml)" "$$(date -R -u -d @$(EPOCH))" >$(STAGE)/changelog
 	SOURCE_DATE_EPOCH=$(EPOCH) $(CARGO) deb --locked -p podnet-agent --no-build --no-strip --deb-version $(DEB_VERSION)
+	@if command -v lintian >/dev/null; then lintian --fail-on error $(call package,$(DEB_VERSION)); fi
 
 BOX := target/vagrant/podnet.box
 
 $(BOX): vagrant/build-box.sh | deps
 	vagrant/build-box.sh $@
 
-# In namespaces of its own: nothing of this host is touched. By emulation it takes a quarter of an hour.
+# In namespaces of its own: beside packages nothing of this host is touched. By emulation it takes a quarter of an hour.
 vagrant-test: NEEDED += $(TO_PACKAGE) $(TO_VAGRANT)
 vagrant-test: deb $(BOX)
-	PODNET_BOX_FILE=$(CURDIR)/$(BOX) $(CARGO) test --workspace --locked --features $(FAULTS) --test vagrant
+	PODNET_BOX_FILE=$(CURDIR)/$(BOX) PODNET_DEB=$(call package,$(DEB_VERSION)) $(CARGO) test --workspace --locked --features $(FAULTS) --test vagrant
 
 vagrant-validate:
 	vagrant/validate.sh

@@ -1,5 +1,5 @@
 //! Names the commit that `--version` shows: that of `PODNET_COMMIT`, or of the repository that this
-//! workspace is. Without either there is only the version. Of `podnetctl` too.
+//! workspace is. Without either there is only the version. `podnetctl` is built by this script too.
 
 use std::env;
 use std::path::Path;

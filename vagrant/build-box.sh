@@ -3,7 +3,7 @@
 #
 # For machines without hardware virtualisation, where a public box takes ten minutes to boot, and for
 # those that cannot fetch one. The box brings the settings of the machine along: its kernel is booted
-# directly, by KVM if there is one and by emulation otherwise. Needs root, mmdebstrap, e2fsprogs,
+# directly, by KVM if there is one and by emulation otherwise. Needs root, vagrant, mmdebstrap, e2fsprogs,
 # qemu-utils and openssh-client; takes two to four minutes and 140 MB.
 #
 #   vagrant/build-box.sh target/vagrant/podnet.box
@@ -23,6 +23,11 @@ readonly MASKED="apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2
     systemd-update-utmp.service systemd-update-utmp-runlevel.service
     dev-hugepages.mount dev-mqueue.mount sys-kernel-debug.mount sys-kernel-tracing.mount"
 
+# Vagrant's own well-known key. Debian's Vagrant and HashiCorp's have it in different places.
+key() {
+    find /usr/share/rubygems-integration /opt/vagrant -path '*/vagrant-*/keys/vagrant.pub' 2>/dev/null | head -n 1
+}
+
 # Runs before the kernel's package makes its initramfs.
 prepare() {
     local root=$1
@@ -38,11 +43,8 @@ configure() {
     echo vagrant:vagrant | chroot "$root" chpasswd
     echo 'vagrant ALL=(ALL) NOPASSWD: ALL' >"$etc/sudoers.d/vagrant"
     chmod 0440 "$etc/sudoers.d/vagrant"
-    # Vagrant's own well-known key. Debian's Vagrant and HashiCorp's have it in different places.
-    local key
-    key=$(find /usr/share/rubygems-integration /opt/vagrant -path '*/vagrant-*/keys/vagrant.pub' 2>/dev/null | head -n 1 || true)
     install -d -m 0700 "$root/home/vagrant/.ssh"
-    install -m 0600 "${key:?vagrant is not installed: no vagrant.pub}" "$root/home/vagrant/.ssh/authorized_keys"
+    install -m 0600 "$(key)" "$root/home/vagrant/.ssh/authorized_keys"
     chroot "$root" chown -R vagrant: /home/vagrant/.ssh
 
     # Each machine has the same host key, as the user's key is public too. Debian's Vagrant knows
@@ -94,6 +96,10 @@ END
 
 main() {
     local box dir root
+    if [ -z "$(key || true)" ]; then
+        echo "build-box.sh: vagrant is not installed: there is no vagrant.pub" >&2
+        exit 1
+    fi
     mkdir -p "$(dirname "$1")"
     box=$(readlink -f "$1")
     dir=$(mktemp -d "$(dirname "$box")/build.XXXXXX")

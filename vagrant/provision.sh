@@ -22,8 +22,12 @@ put() {
 
 case $kind in
 package)
-    # This very build, whatever its number; the settings stay.
-    put --reinstall --allow-downgrades -o Dpkg::Options::=--force-confold "$given/podnet.deb"
+    # Programs of another time would hide those of the package.
+    if [ -e /usr/local/share/podnet/installed ]; then
+        "$given/dist/install.sh" uninstall
+    fi
+    # This very build, whatever its number.
+    put --reinstall --allow-downgrades "$given/podnet.deb"
     ;;
 programs)
     put iptables

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use podnet_proto::{ApiError, ErrorCode};
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format;
@@ -36,7 +37,22 @@ pub fn start(config: &Config) -> Result<(), ApiError> {
             .init(),
         (LogFormat::Json, true) => subscriber.json().map_event_format(Prioritised).init(),
     }
+    log_panics();
     Ok(())
+}
+
+/// Lets a panic be a log line as others are; if errors are not logged, Rust prints it as ever.
+fn log_panics() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if tracing::enabled!(Level::ERROR) {
+            let place = panic.location().map(ToString::to_string);
+            let said = panic.payload_as_str().unwrap_or("no message");
+            tracing::error!(place, "a panic: {said}");
+        } else {
+            print(panic);
+        }
+    }));
 }
 
 /// Reads a log level. A word alone is a level: `EnvFilter` would take a misspelled one for the name

@@ -15,7 +15,16 @@ use tracing::Level;
 const EXIT_STATE: u8 = 6;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && journal::is_stderr() => {
+            for line in error.to_string().lines().filter(|line| !line.is_empty()) {
+                complain_line(line);
+            }
+            return ExitCode::from(ErrorCode::Usage.exit_code());
+        }
+        Err(error) => error.exit(),
+    };
     let command = cli.command.unwrap_or(Command::Run);
     let runs = matches!(command, Command::Run);
     match try_main(command, cli.settings) {
@@ -119,13 +128,16 @@ fn confirm(yes: bool, what: &str) -> Result<(), ApiError> {
 }
 
 fn complain(error: &ApiError) {
-    let mut stderr = std::io::stderr();
-    let priority = journal::is_stderr().then(|| journal::prefix(Level::ERROR));
-    let priority = priority.unwrap_or_default();
-    let _ = writeln!(stderr, "{priority}error: {}", error.message);
+    complain_line(&format!("error: {}", error.message));
     if let Some(hint) = &error.hint {
-        let _ = writeln!(stderr, "{priority}hint: {hint}");
+        complain_line(&format!("hint: {hint}"));
     }
+}
+
+/// A line on stderr, which the journal knows as an error.
+fn complain_line(line: &str) {
+    let priority = journal::is_stderr().then(|| journal::prefix(Level::ERROR));
+    let _ = writeln!(std::io::stderr(), "{}{line}", priority.unwrap_or_default());
 }
 
 /// A closed pipe is no reason to fail.

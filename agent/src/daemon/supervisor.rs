@@ -46,7 +46,8 @@ impl Supervisor {
             .map_or(self.watchdog_due, |due| due.min(self.watchdog_due))
     }
 
-    /// Whether to look where the node stands now; otherwise that is done in a moment.
+    /// Whether to look now where the node stands. If it was looked at a moment ago, the next deadline
+    /// is when to ask again; without a supervisor nobody looks.
     pub(super) fn wants_summary(&mut self, now: Instant) -> bool {
         if !self.listens {
             return false;

@@ -9,7 +9,7 @@ use podnet_lab::process::ProcessId;
 use podnet_lab::{Node, eventually};
 use serde_json::json;
 
-use crate::scene::{LIMIT, add_pod, ask, builder, idle, nodes, refused, shell, status, text};
+use crate::scene::{LIMIT, add_pod, ask, builder, ctl, idle, nodes, refused, shell, status, text};
 use crate::snapshot::Snapshot;
 
 pub(crate) fn podnetd(node: Node<'_>, words: &[&str]) -> Output {
@@ -285,9 +285,13 @@ fn the_journal_is_told_priorities_and_no_times() {
     let [node] = nodes(&lab);
     node.term().unwrap();
     let file = node.config_dir().join("log");
-    let start = |stream: &str| {
+    // What systemd sets for a unit.
+    let own = "$(stat -Lc %d:%i /proc/self/fd/2)";
+    let start = |stream: &str, arguments: &str| {
+        fs::write(&file, "").unwrap();
         let script = format!(
-            "exec 2>/etc/podnet/log; export JOURNAL_STREAM={stream}; exec podnetd run --log-level debug"
+            "exec 2>>/etc/podnet/log; export JOURNAL_STREAM={stream} PODNET_FAULT_FILE=/etc/podnet/fault
+            exec podnetd {arguments}"
         );
         node.spawn(["sh", "-c", &script]).unwrap()
     };
@@ -302,8 +306,7 @@ fn the_journal_is_told_priorities_and_no_times() {
         })
         .unwrap()
     };
-    // What systemd sets for a unit.
-    let mut agent = start("$(stat -Lc %d:%i /proc/self/fd/2)");
+    let mut agent = start(own, "run --log-level debug");
     let (ready, all) = lines("podnetd is ready");
     assert!(
         ready.starts_with("<6> INFO podnet_agent::daemon: podnetd is ready"),
@@ -311,18 +314,22 @@ fn the_journal_is_told_priorities_and_no_times() {
     );
     let known = |line: &String| ["<3>", "<4>", "<6>", "<7>"].contains(&&line[..3]);
     assert!(all.iter().all(known), "{all:?}");
-    fs::write(&file, "").unwrap();
-    let mut second = start("$(stat -Lc %d:%i /proc/self/fd/2)");
-    assert_eq!(second.wait(LIMIT).unwrap(), 5);
-    let (_, all) = lines("is in use by another agent");
-    assert!(all.iter().all(|line| line.starts_with("<3>")), "{all:?}");
-    ProcessId::of(agent.pid())
-        .unwrap()
-        .signal(Signal::SIGTERM)
-        .unwrap();
-    assert_eq!(agent.wait(LIMIT).unwrap(), 0);
+    for (arguments, code, wanted) in [
+        ("run", 5, "is in use by another agent"),
+        ("run --gossip-port no", 2, "--gossip-port"),
+    ] {
+        let mut second = start(own, arguments);
+        assert_eq!(second.wait(LIMIT).unwrap(), code);
+        let (_, all) = lines(wanted);
+        assert!(all.iter().all(|line| line.starts_with("<3>")), "{all:?}");
+    }
+    fs::write(node.config_dir().join("fault"), "panic").unwrap();
+    let _ended_with_it = ctl(node, &["init", "--pod-cidr", "10.244.0.0/16"], "").unwrap();
+    let (panic, _) = lines("told to panic");
+    assert!(panic.starts_with("<3>ERROR"), "{panic}");
+    agent.wait(LIMIT).unwrap();
     // What the child of a unit inherits, whose stderr leads elsewhere.
-    let mut agent = start("1:1");
+    let mut agent = start("1:1", "run");
     let (ready, _) = lines("podnetd is ready");
     assert!(ready.starts_with("20"), "a time: {ready}");
     ProcessId::of(agent.pid())

@@ -25,18 +25,27 @@ fn everything(root: &Path) -> BTreeSet<PathBuf> {
     found
 }
 
-fn make(verb: &str, destination: &Path, lab: &str) {
-    let programs = Path::new(env!("CARGO_BIN_EXE_podnet-lab"))
+/// The programs that were built.
+fn built() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_podnet-lab"))
         .parent()
-        .unwrap();
+        .unwrap()
+}
+
+fn script(verb: &str, destination: &Path) -> Command {
     let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../dist/install.sh"));
     command
         .arg(verb)
         .env("PREFIX", "/usr/local")
         .env("DESTDIR", destination)
-        .env("LAB", lab)
-        .env("PROGRAMS", programs);
-    let output = run(&mut command, "", LIMIT).unwrap();
+        .env("LAB", "")
+        .env("PROGRAMS", built());
+    command
+}
+
+#[track_caller]
+fn make(verb: &str, destination: &Path, lab: &str) {
+    let output = run(script(verb, destination).env("LAB", lab), "", LIMIT).unwrap();
     assert!(output.ok(), "{output}");
 }
 
@@ -95,4 +104,61 @@ fn another_install_removes_what_is_no_part_of_it() {
     assert_eq!(everything(root.path()), without);
     make("uninstall", root.path(), "");
     assert_eq!(everything(root.path()), BTreeSet::new());
+}
+
+#[test]
+fn programs_that_do_not_run_here_are_not_installed() {
+    let root = tempfile::tempdir().unwrap();
+    let programs = tempfile::tempdir().unwrap();
+    for program in ["podnetd", "podnetctl"] {
+        fs::copy("/bin/false", programs.path().join(program)).unwrap();
+    }
+    let mut install = script("install", root.path());
+    let output = run(install.env("PROGRAMS", programs.path()), "", LIMIT).unwrap();
+    assert!(!output.ok(), "{output}");
+    assert_eq!(everything(root.path()), BTreeSet::new());
+}
+
+#[test]
+fn an_install_that_ends_halfway_can_be_taken_back() {
+    let root = tempfile::tempdir().unwrap();
+    let programs = tempfile::tempdir().unwrap();
+    // The testbed comes after the others, and is missing.
+    for program in ["podnetd", "podnetctl"] {
+        std::os::unix::fs::symlink(built().join(program), programs.path().join(program)).unwrap();
+    }
+    let mut install = script("install", root.path());
+    install.env("PROGRAMS", programs.path()).env("LAB", "1");
+    let output = run(&mut install, "", LIMIT).unwrap();
+    assert!(!output.ok(), "{output}");
+    assert!(root.path().join("usr/local/bin/podnetd").exists());
+    make("uninstall", root.path(), "");
+    assert_eq!(everything(root.path()), BTreeSet::new());
+}
+
+#[test]
+fn in_another_prefix_the_unit_is_where_systemd_finds_it() {
+    let root = tempfile::tempdir().unwrap();
+    let mut install = script("install", root.path());
+    let output = run(install.env("PREFIX", "/opt/podnet"), "", LIMIT).unwrap();
+    assert!(output.ok(), "{output}");
+    let unit = root.path().join("etc/systemd/system/podnetd.service");
+    let unit = fs::read_to_string(unit).unwrap();
+    assert!(
+        unit.contains("ExecStart=/opt/podnet/bin/podnetd run"),
+        "{unit}"
+    );
+    let mut uninstall = script("uninstall", root.path());
+    run(uninstall.env("PREFIX", "/opt/podnet"), "", LIMIT).unwrap();
+    assert_eq!(everything(root.path()), BTreeSet::new());
+}
+
+#[test]
+fn a_prefix_that_cannot_be_meant_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    for prefix in ["/opt/my dir", "opt/podnet", "/opt/a|b"] {
+        let mut install = script("install", root.path());
+        let output = run(install.env("PREFIX", prefix), "", LIMIT).unwrap();
+        assert_eq!(output.code, 2, "{prefix}: {output}");
+    }
 }

@@ -145,7 +145,8 @@ impl<'c> Node<'c> {
     pub(crate) fn respond_in_pod(&self) {
         let pod = self.pod();
         self.sh(&format!(
-            "systemd-run -q --unit=whoami --collect sh -c \
+            "systemctl -q stop whoami 2>/dev/null
+             systemd-run -q --unit=whoami --collect sh -c \
              'sleep infinity | podnetctl pod exec {pod} -- {FOLDER}/podnet-lab __whoami serve'"
         ));
     }

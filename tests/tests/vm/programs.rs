@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use podnet_lab::LabError;
 
-/// The package, the package of the version before, and the testbed's program.
+/// What `make install` puts in place beside the programs.
+const DIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../dist");
+
+/// The package, the package of the version before, the testbed's program, and what else is built.
 #[derive(Debug, Clone)]
 pub(crate) struct Programs {
     /// The package under test.
@@ -14,6 +17,8 @@ pub(crate) struct Programs {
     pub(crate) package_before: PathBuf,
     /// `podnet-lab`, for the responder in it.
     pub(crate) lab: PathBuf,
+    /// The agent and its command line, as `make install` takes them.
+    pub(crate) built: [PathBuf; 2],
     /// Where images are kept, and the disks and logs of a run.
     pub(crate) work: PathBuf,
 }
@@ -27,9 +32,13 @@ fn variable(name: &str) -> Result<PathBuf, LabError> {
 }
 
 impl Programs {
-    /// What the machines get. The packages get plain names there.
+    /// What the machines get, files and folders. The packages get plain names there.
     pub(crate) fn files(&self) -> Vec<(&Path, &'static str)> {
+        let [agent, command_line] = &self.built;
         vec![
+            (agent, "podnetd"),
+            (command_line, "podnetctl"),
+            (Path::new(DIST), "dist"),
             (&self.package, "podnet.deb"),
             (&self.package_before, "podnet-before.deb"),
             (&self.lab, "podnet-lab"),
@@ -38,10 +47,12 @@ impl Programs {
 
     /// As the environment names them.
     pub(crate) fn locate() -> Result<Self, LabError> {
+        let programs = podnet_lab::programs::Programs::locate()?;
         Ok(Self {
+            built: [programs.path("podnetd")?, programs.path("podnetctl")?],
             package: variable("PODNET_DEB")?,
             package_before: variable("PODNET_DEB_BEFORE")?,
-            lab: podnet_lab::programs::Programs::locate()?.path("podnet-lab")?,
+            lab: programs.path("podnet-lab")?,
             work: variable("PODNET_VM_DIR")?,
         })
     }

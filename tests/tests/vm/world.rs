@@ -79,6 +79,9 @@ impl Group {
     }
 }
 
+/// What the name of a run's folder begins with; the number of its process follows.
+const PREFIX: &str = "run-";
+
 /// The machines, as far as there are any yet.
 #[derive(Debug, Default)]
 pub(crate) struct World {
@@ -126,8 +129,9 @@ impl World {
         fs::create_dir_all(&programs.work).map_err(failed)?;
         let image: Image = group.recipe().image(&programs.work)?;
         if self.dir.is_none() {
+            remove_leftovers(&programs.work).map_err(failed)?;
             let made = tempfile::Builder::new()
-                .prefix("run-")
+                .prefix(&format!("{PREFIX}{}-", std::process::id()))
                 .tempdir_in(&programs.work);
             self.dir = Some(made.map_err(failed)?);
         }
@@ -192,6 +196,20 @@ impl World {
         self.network = None;
         self.dir = None;
     }
+}
+
+/// Removes the disks of runs that were killed.
+fn remove_leftovers(work: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(work)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let rest = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        let process = rest.and_then(|rest| rest.split('-').next());
+        if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// What a panic said.

@@ -40,8 +40,8 @@ impl Forwarding {
         ways.map(|(device, _)| (device.clone(), true)).collect()
     }
 
-    /// What nobody but pods is to pass by: the devices that podnet has opened, or is about to, as long
-    /// as nobody has declared this host a router.
+    /// The rules that let packets from some devices reach pods and nobody else: those devices that
+    /// podnet has opened, or is about to open. None if somebody has declared this host a router.
     #[must_use]
     pub fn guards(&self, opened: &BTreeSet<IfName>) -> Vec<Guard> {
         let needs_guard = |(device, ingress): &(&IfName, &Ingress)| {
@@ -56,15 +56,15 @@ impl Forwarding {
         guarded.map(guard).collect()
     }
 
-    /// What of that which podnet has opened is to be closed when it goes; nothing where somebody has
-    /// declared this host a router since.
+    /// The devices that podnet has opened and closes when it goes. None if somebody has declared this
+    /// host a router since.
     #[must_use]
     pub fn closing(&self, opened: &BTreeSet<IfName>) -> BTreeMap<IfName, bool> {
         let open = self.still_open(opened).filter(|_| !self.router);
         open.map(|device| (device.clone(), false)).collect()
     }
 
-    /// What podnet has opened, and is open still.
+    /// The devices that podnet has opened and that are still open.
     pub fn still_open<'a>(
         &'a self,
         opened: &'a BTreeSet<IfName>,
@@ -73,7 +73,7 @@ impl Forwarding {
         opened.iter().filter(on)
     }
 
-    /// Whether podnet has to open a device that nobody has opened to all.
+    /// Whether podnet has to open a device whose owner keeps it closed to strangers.
     #[must_use]
     pub fn opens_under_guard(&self) -> bool {
         let closed = |ingress: &Ingress| ingress.way && !ingress.on;

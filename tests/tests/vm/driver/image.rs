@@ -16,6 +16,9 @@ const MAKE_LIMIT: Duration = Duration::from_secs(1200);
 /// How large an image's file system is: room for container images, and sparse.
 const SIZE: &str = "4G";
 
+/// The release of Debian.
+const SUITE: &str = "bookworm";
+
 /// What a virtual machine needs to boot, and what the suite drives it with.
 const NEEDED: &[&str] = &[
     "conntrack",
@@ -140,6 +143,9 @@ impl Recipe {
         let disabled = self.disabled.join(" ");
         format!(
             r#"
+# The host's own sources if they are of the same release: they may be of a mirror nearby.
+sources=
+if grep -qs {SUITE} /etc/apt/sources.list.d/debian.sources; then sources=/etc/apt/sources.list.d/debian.sources; fi
 mmdebstrap --quiet --mode=root --variant=minbase \
   --aptopt='APT::Install-Recommends "false"' \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/podnet/*' \
@@ -158,7 +164,7 @@ mmdebstrap --quiet --mode=root --variant=minbase \
   --customize-hook='chroot "$1" systemctl -q set-default multi-user.target' \
   --customize-hook='rm -f "$1"/etc/resolv.conf "$1"/etc/hostname "$1"/var/lib/dbus/machine-id' \
   --customize-hook=': > "$1"/etc/machine-id' \
-  bookworm root /etc/apt/sources.list.d/debian.sources
+  {SUITE} root $sources
 mv root/boot/vmlinuz-6.1.* stable.vmlinuz; mv root/boot/initrd.img-6.1.* stable.initrd
 mv root/boot/vmlinuz-6.12.* next.vmlinuz; mv root/boot/initrd.img-6.12.* next.initrd
 truncate -s {SIZE} root.img

@@ -132,7 +132,8 @@ impl Machine {
         self.guest.wait(BOOT_LIMIT)
     }
 
-    /// Cuts its power: what it had not flushed to its disk is lost.
+    /// Cuts its power: what it had in its memory is lost, and with it all that it had not written to
+    /// its disk.
     pub(crate) fn cut_power(&mut self) {
         self.process = None;
     }

@@ -19,13 +19,14 @@ pub(crate) struct Payload {
 }
 
 impl Payload {
-    /// Packs files into the archive at `path`, each under the name beside it.
+    /// Packs files and folders into the archive at `path`, each under the name beside it. The path of
+    /// none is the beginning of another's.
     pub(crate) fn pack(path: &Path, files: &[(&Path, &str)]) -> Result<Self, LabError> {
         let mut tar = Command::new("tar");
         tar.args(["--absolute-names", "--dereference", "-cf"])
             .arg(path);
         for (file, name) in files {
-            tar.arg(format!("--transform=s|^{}$|{name}|", file.display()));
+            tar.arg(format!("--transform=s|^{}|{name}|", file.display()));
         }
         tar.args(files.iter().map(|(file, _)| file));
         run(&mut tar, "", LIMIT)?.success("packing what the machines get")?;

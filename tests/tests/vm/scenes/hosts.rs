@@ -20,11 +20,23 @@ pub(crate) fn a_host_without_iptables(cluster: &mut Cluster) {
         node1.pod(),
         node2.pod_address()
     ));
-    node2.sh("podnetctl --yes leave");
+    // It cannot take its rules back, says so, and does it as soon as it can.
+    let leaving = node2.try_sh("podnetctl --yes --timeout 20s leave");
+    assert_eq!(leaving.code, 124, "{leaving}");
+    let status = node2.ctl("status");
+    assert!(
+        status["problems"].to_string().contains("iptables"),
+        "{status}"
+    );
+    let install = "apt-get install -qq -y -f 2>&1; command -v iptables";
+    node2.sh(install);
+    node2.wait_status("left", |status| status["phase"] == "idle");
+    assert!(!node2.try_sh("iptables-save | grep PODNET").ok());
+    node2.sh(remove);
     let refused = node2.try_ctl("init --pod-cidr 10.99.0.0/16");
     assert_eq!(refused.code, 1, "{refused}");
     assert!(refused.stdout.contains("missing_binary"), "{refused}");
-    node2.sh("apt-get install -qq -y -f 2>&1; command -v iptables");
+    node2.sh(install);
     node2.rejoin(node1);
     cluster.each(|node| drop(node.wait_ready(2)));
     node2.add_pod();
@@ -109,14 +121,20 @@ pub(crate) fn a_full_disk(cluster: &mut Cluster) {
     node3.sh("rm /filler /filler2");
     node3.rejoin(node1);
     node2.sh(fill);
-    // An agent that starts finds what it had; what runs goes on.
-    node2.sh("systemctl restart podnetd");
-    node2.wait_ready(2);
     let refused = node2.try_ctl("--yes leave");
     assert!(!refused.ok(), "{refused}");
     assert!(refused.stdout.contains("No space left"), "{refused}");
     node2.wait_ready(2);
+    // An agent that starts says what is wrong, what runs goes on, and systemd tries again.
+    let pod = node2.pod_address();
+    assert!(!node2.try_sh("systemctl restart podnetd").ok());
+    node2.wait_sh("journalctl -q -u podnetd | grep -q 'hint: make room'");
+    node1.sh(&format!(
+        "podnetctl pod exec {} -- ping -c1 -W5 {pod}",
+        node1.pod()
+    ));
     node2.sh("rm /filler /filler2");
+    node2.wait_ready(2);
     node3.add_pod();
     cluster.each(|node| drop(node.wait_ready(2)));
     cluster.assert_paths();

@@ -54,8 +54,44 @@ fn picture(node: Node<'_>) -> String {
         sysctl -a 2>/dev/null | grep -E '^net[.]ipv[46][.]conf[.].*(forwarding|redirects|rp_filter)'
         sysctl -a 2>/dev/null | grep -E 'ip_forward|^net[.]bridge'
         getent group podnet
-        find / -xdev -path /proc -prune -o -path '*podnet*' -print | grep -v -e ^/opt/payload -e ^/var/log",
+        find / /run -xdev -path /run/systemd -prune -o -path /proc -prune -o -path '*podnet*' -print | grep -v -e ^/opt/payload -e ^/var/log",
     )
+}
+
+/// `make install` and `make uninstall`, with what is built: as with the package.
+pub(crate) fn what_is_built_is_installed_and_uninstalled(cluster: &mut Cluster) {
+    let [node] = cluster.nodes();
+    node.sh("apt-get install -qq -y iptables 2>&1");
+    node.sh("mkdir -p /run/netns");
+    let before = picture(node);
+    let script = format!("PROGRAMS={FOLDER} {FOLDER}/dist/install.sh");
+    for _ in 0..2 {
+        node.sh(&format!("{script} install 2>&1"));
+        node.sh("systemctl enable --now podnetd 2>&1");
+    }
+    node.wait_status("idle", |status| status["phase"] == "idle");
+    node.ctl("init --pod-cidr 10.244.0.0/16");
+    node.ctl(&format!("pod add {}", node.pod()));
+    let pod = node.pod_address();
+    // systemd-networkd has read the files.
+    node.sh("networkctl list podnet0 --no-legend | grep -q unmanaged");
+    let said = node.sh(&format!("{script} uninstall 2>&1"));
+    assert!(said.contains("cleanup --purge"), "{said}");
+    assert!(!node.try_sh("pidof podnetd").ok());
+    node.sh(&format!("ping -c1 -W5 {pod}"));
+    let said = node.sh(&format!(
+        "{FOLDER}/podnetd cleanup --yes --purge 2>&1; groupdel podnet"
+    ));
+    assert_eq!(picture(node), before, "{said}");
+    // The package's agent goes on if what hid it goes.
+    install(node);
+    node.sh(&format!("{script} install 2>&1; systemctl restart podnetd"));
+    node.sh(&format!("{script} uninstall 2>&1"));
+    assert_eq!(node.sh("systemctl is-enabled podnetd"), "enabled");
+    assert_eq!(
+        node.sh("readlink /proc/$(pidof podnetd)/exe"),
+        "/usr/bin/podnetd"
+    );
 }
 
 /// A removed package leaves the data path and says so; a purged one leaves the host as it was.

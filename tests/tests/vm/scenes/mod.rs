@@ -48,6 +48,11 @@ pub(crate) fn all() -> Vec<Scene> {
             Fresh,
             install::remove_leaves_the_data_path_and_purge_leaves_nothing
         ),
+        scene!(
+            Plain,
+            Fresh,
+            install::what_is_built_is_installed_and_uninstalled
+        ),
         scene!(Plain, Idle, topology::a_second_card_has_the_default_route),
         scene!(
             Plain,
@@ -72,6 +77,11 @@ pub(crate) fn all() -> Vec<Scene> {
             Plain,
             Joined,
             unit::a_start_that_cannot_succeed_is_not_repeated
+        ),
+        scene!(
+            Plain,
+            Joined,
+            unit::a_start_that_fails_again_and_again_is_given_up
         ),
         scene!(Plain, Joined, network::a_restart_of_networkd_loses_nothing),
         scene!(Plain, Joined, network::a_link_flaps),

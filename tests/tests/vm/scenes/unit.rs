@@ -62,3 +62,22 @@ pub(crate) fn a_start_that_cannot_succeed_is_not_repeated(cluster: &mut Cluster)
     node2.wait_ready(2);
     cluster.assert_paths();
 }
+
+/// What may pass by itself is tried again, but not for ever: here another agent stands in the way.
+pub(crate) fn a_start_that_fails_again_and_again_is_given_up(cluster: &mut Cluster) {
+    let [_, node2, _] = cluster.nodes();
+    node2.sh(
+        "set -e; systemctl stop podnetd; systemd-run -q --unit=other podnetd run
+        mkdir -p /run/systemd/system/podnetd.service.d
+        printf '[Service]\\nRestartSec=100ms\\n' > /run/systemd/system/podnetd.service.d/often.conf
+        systemctl daemon-reload",
+    );
+    node2.wait_ready(2);
+    node2.try_sh("systemctl start podnetd");
+    node2.wait_sh("systemctl is-failed podnetd");
+    node2.sh("journalctl -q -u podnetd | grep -q 'in use by another agent'");
+    assert_eq!(node2.sh("systemctl show -P NRestarts podnetd"), "50");
+    node2.wait_ready(2);
+    node2.sh("systemctl stop other; systemctl reset-failed podnetd; systemctl start podnetd");
+    node2.wait_ready(2);
+}
