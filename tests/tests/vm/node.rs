@@ -10,7 +10,7 @@ use crate::driver::{FOLDER, Machine};
 
 /// How long anything may take that has to happen: minutes, since three emulated machines on two
 /// cores need that where a real one needs seconds.
-pub(crate) const LIMIT: Duration = Duration::from_secs(180);
+pub(crate) const LIMIT: Duration = Duration::from_secs(300);
 
 /// A machine of a cluster.
 #[derive(Debug, Clone, Copy)]
