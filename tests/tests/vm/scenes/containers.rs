@@ -114,8 +114,8 @@ pub(crate) fn docker_starts_before_podnet(cluster: &mut Cluster) {
 fn assert_attached(cluster: &Cluster, program: &str) {
     let [node1, node2] = cluster.nodes();
     node1.sh(&format!(
-        "{program} run -d --name plain --network none --security-opt apparmor=unconfined box \
-         sleep 100000"
+        "{program} run -d --name plain --network none --cap-add NET_RAW \
+         --security-opt apparmor=unconfined box sleep 100000"
     ));
     let attach = || {
         let pid = node1.sh(&format!("{program} inspect -f '{{{{.State.Pid}}}}' plain"));

@@ -69,6 +69,17 @@ pub(crate) fn a_link_flaps(cluster: &mut Cluster) {
     cluster.assert_translated();
 }
 
+/// How long it takes on the node, in milliseconds, to read all rules and to write none: what an emulated
+/// machine cannot do faster.
+#[track_caller]
+fn least(node: Node<'_>) -> u64 {
+    let took = node.sh(
+        "begun=$(date +%s%3N); iptables-save > /dev/null; iptables-restore -n < /dev/null
+        echo $(($(date +%s%3N) - begun))",
+    );
+    took.parse().unwrap()
+}
+
 /// How long it takes on the node until its rules are back after something, in milliseconds.
 #[track_caller]
 fn back_after(node: Node<'_>, happens: &str) -> u64 {
@@ -86,7 +97,8 @@ fn back_after(node: Node<'_>, happens: &str) -> u64 {
     took.lines().last().unwrap().parse().unwrap()
 }
 
-/// Whoever flushes all rules, flushes podnet's: they are back within a second.
+/// Whoever flushes all rules, flushes podnet's: they are back within a second, or, where the machine is
+/// so slow that this says more of it than of podnet, in a few times what it takes to look at them.
 pub(crate) fn flushed_rules_are_back_within_a_second(cluster: &mut Cluster) {
     let [_, node2, _] = cluster.nodes();
     for happens in [
@@ -94,8 +106,12 @@ pub(crate) fn flushed_rules_are_back_within_a_second(cluster: &mut Cluster) {
         "iptables -F; iptables -t nat -F",
         "iptables -F FORWARD",
     ] {
+        let limit = (6 * least(node2)).max(1000);
         let took = back_after(node2, happens);
-        assert!(took <= 1000, "{happens}: back after {took} ms");
+        assert!(
+            took <= limit,
+            "{happens}: back after {took} ms, not {limit}"
+        );
         node2.wait_ready(2);
         cluster.assert_paths();
         cluster.assert_translated();
