@@ -106,6 +106,9 @@ impl Agent {
                     }
                 }
                 Some(PathState::Ok | PathState::Pending) | None => {}
+                Some(PathState::Pending) if node.is_unproved() => {
+                    add(Severity::Warning, unproved(&node));
+                }
             }
         }
         problems
@@ -136,6 +139,16 @@ fn no_path(node: &Node) -> ApiError {
 }
 
 /// Packets reach a node, and yet there is no gossip with it.
+/// Gossip comes from a node, and an echo does not.
+fn unproved(node: &Node) -> ApiError {
+    let reason = node.path_reason.as_deref().unwrap_or_default();
+    let message = format!("path to node {}: {reason}", label(node));
+    ApiError::new(ErrorCode::Unreachable, message).hint(
+        "let ICMP echo requests pass the firewalls of both nodes, so that podnet can tell whether pods reach \
+         each other",
+    )
+}
+
 fn silent(node: &Node, seconds: f64, port: u16) -> ApiError {
     ApiError::new(
         ErrorCode::Unreachable,
