@@ -72,21 +72,22 @@ impl Agent {
             api_error.message = format!("pod {name}: it cannot be removed: {}", api_error.message);
             add(Severity::Error, api_error);
         }
+        for (severity, api_error) in self.problems_of_chains() {
+            add(severity, api_error);
+        }
         for op_error in &self.reconciling.hidden {
             add(Severity::Error, error::op(op_error));
         }
         for conflict in &self.reconciling.conflicts {
-            let api_error = ApiError::new(ErrorCode::ForeignObject, conflict.to_string())
-                .hint("remove what is in the way; podnet touches only what it made");
+            let api_error =
+                ApiError::new(ErrorCode::ForeignObject, conflict.to_string()).hint(conflict.cure());
             add(Severity::Error, api_error);
         }
         if let Some(gone) = gone(&self.pods.gone().collect::<Vec<_>>()) {
             add(Severity::Warning, gone);
         }
         for found in &self.reconciling.bystanders {
-            let api_error = ApiError::new(ErrorCode::ForeignObject, found).hint(
-                "give it another name; podnet leaves it alone, and chains that it leads to stay",
-            );
+            let api_error = ApiError::new(ErrorCode::ForeignObject, &found.what).hint(found.cure);
             add(Severity::Warning, api_error);
         }
         if membership.ledger().is_some() && !membership.quorum.ok() {
@@ -105,10 +106,10 @@ impl Agent {
                         add(Severity::Warning, silent(&node, seconds, port));
                     }
                 }
-                Some(PathState::Ok | PathState::Pending) | None => {}
                 Some(PathState::Pending) if node.is_unproved() => {
                     add(Severity::Warning, unproved(&node));
                 }
+                Some(PathState::Ok | PathState::Pending) | None => {}
             }
         }
         problems
@@ -138,7 +139,6 @@ fn no_path(node: &Node) -> ApiError {
     )
 }
 
-/// Packets reach a node, and yet there is no gossip with it.
 /// Gossip comes from a node, and an echo does not.
 fn unproved(node: &Node) -> ApiError {
     let reason = node.path_reason.as_deref().unwrap_or_default();
@@ -149,6 +149,7 @@ fn unproved(node: &Node) -> ApiError {
     )
 }
 
+/// Packets reach a node, and yet there is no gossip with it.
 fn silent(node: &Node, seconds: f64, port: u16) -> ApiError {
     ApiError::new(
         ErrorCode::Unreachable,
