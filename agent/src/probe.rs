@@ -35,6 +35,9 @@ const NOW_AND_THEN: Duration = Duration::from_secs(2);
 /// How long to wait between two echoes to a peer that answers.
 const STEADY: Duration = Duration::from_secs(10);
 
+/// What the reason begins with of a path on which echoes get lost.
+pub const NO_ECHO: &str = "no echo";
+
 /// What an echo told that was not known before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathReport {
@@ -154,7 +157,7 @@ async fn watch_path(
                 }
                 heard |= refused;
                 (
-                    Err(format!("no echo from {gateway}: {reason}")),
+                    Err(format!("{NO_ECHO} from {gateway}: {reason}")),
                     NOW_AND_THEN,
                 )
             }

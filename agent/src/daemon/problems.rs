@@ -9,6 +9,7 @@ use podnet_proto::{ApiError, ErrorCode, NodeId};
 use super::agent::Agent;
 use super::error;
 use super::membership::Membership;
+use crate::probe::NO_ECHO;
 use crate::store::{Member, PodRecord};
 
 impl Agent {
@@ -133,10 +134,15 @@ fn no_path(node: &Node) -> ApiError {
         .path_reason
         .as_deref()
         .unwrap_or("packets do not come back");
-    ApiError::new(
-        ErrorCode::Unreachable,
-        format!("path to node {}: {reason}", label(node)),
-    )
+    let message = format!("path to node {}: {reason}", label(node));
+    let api_error = ApiError::new(ErrorCode::Unreachable, message);
+    if reason.starts_with(NO_ECHO) {
+        api_error.hint(
+            "let what pods send, and ICMP echo requests, pass the firewalls of both nodes and between them",
+        )
+    } else {
+        api_error
+    }
 }
 
 /// Gossip comes from a node, and an echo does not.
