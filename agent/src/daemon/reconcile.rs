@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 use podnet_core::kernel::{
-    Bystander, Conflict, Desired, HostAddress, Mtu, Op, OpError, PeerBlock, RouteKey, UnderlayPath,
+    Bystander, Conflict, Contested, Desired, HostAddress, Mtu, Op, OpError, PeerBlock, RouteKey,
+    UnderlayPath,
 };
 use podnet_proto::network::gateway;
 use podnet_proto::{ApiError, api};
@@ -202,7 +203,7 @@ impl Reconciling {
         )
     }
 
-    fn take(&mut self, report: Report, told: &Changes) {
+    fn take(&mut self, mut report: Report, told: &Changes) {
         self.totals.passes += 1;
         self.totals.last_at = Some(jiff::Timestamp::now().to_string());
         self.totals.last_duration_seconds = Some(report.took.as_secs_f64());
@@ -227,6 +228,12 @@ impl Reconciling {
             tracing::warn!(error = %op_error, "a pod cannot be looked into");
         }
         self.hidden = hidden;
+        // What is in the way of rules stays so until somebody looks.
+        if report.bystanders.is_none() {
+            let of_rules = |conflict: &&Conflict| matches!(conflict.object, Contested::Rules(..));
+            let unseen = self.conflicts.iter().filter(of_rules).cloned();
+            report.conflicts.extend(unseen);
+        }
         for conflict in report.conflicts.difference(&self.conflicts) {
             let cause = cause_of_conflict(told, conflict);
             tracing::warn!(
