@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use podnet_proto::NodeId;
-use surge_ping::{Client, Config, ICMP, IcmpPacket, PingIdentifier, PingSequence, Pinger};
+use surge_ping::{
+    Client, Config, ICMP, IcmpPacket, PingIdentifier, PingSequence, Pinger, SurgeError,
+};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -33,6 +35,9 @@ const NOW_AND_THEN: Duration = Duration::from_secs(2);
 /// How long to wait between two echoes to a peer that answers.
 const STEADY: Duration = Duration::from_secs(10);
 
+/// What the reason begins with of a path on which echoes get lost.
+pub const NO_ECHO: &str = "no echo";
+
 /// What an echo told that was not known before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathReport {
@@ -42,6 +47,9 @@ pub struct PathReport {
     pub gateway: IpAddr,
     /// The round-trip time, or why there was no answer, in words.
     pub outcome: Result<Duration, String>,
+    /// Whether the peer has not answered so far, and nobody says that it cannot be reached: then a firewall
+    /// may drop just echoes.
+    pub unproved: bool,
 }
 
 /// Sends echoes to the gateways of all peers, for as long as it lives.
@@ -124,6 +132,8 @@ async fn watch_path(
     let mut silent_since = None;
     let mut timeout = FIRST_TIMEOUT;
     let mut reported: Option<bool> = None;
+    // Whether anything but silence was ever the answer.
+    let mut heard = false;
     let mut sequence = 0_u16;
     loop {
         sequence = sequence.wrapping_add(1);
@@ -131,11 +141,11 @@ async fn watch_path(
         pinger.timeout(timeout);
         let (outcome, pause) = match echo(&mut pinger, sequence).await {
             Ok(round_trip) => {
-                silent_since = None;
+                (silent_since, heard) = (None, true);
                 timeout = FIRST_TIMEOUT.max(round_trip * 4);
                 (Ok(round_trip), STEADY)
             }
-            Err(reason) => {
+            Err(NoEcho { reason, refused }) => {
                 let patient = silent_since.get_or_insert(sent).elapsed() < PATIENCE;
                 if patient {
                     // One that was refused at once waits as long as one that was lost.
@@ -145,8 +155,9 @@ async fn watch_path(
                 if patient {
                     continue;
                 }
+                heard |= refused;
                 (
-                    Err(format!("no echo from {gateway}: {reason}")),
+                    Err(format!("{NO_ECHO} from {gateway}: {reason}")),
                     NOW_AND_THEN,
                 )
             }
@@ -158,6 +169,7 @@ async fn watch_path(
                     node,
                     gateway,
                     outcome,
+                    unproved: !heard,
                 })
                 .await
                 .is_err()
@@ -169,19 +181,34 @@ async fn watch_path(
     }
 }
 
+/// Why there is no answer.
+struct NoEcho {
+    reason: String,
+    /// Whether somebody says that there will be none; else it is only missing.
+    refused: bool,
+}
+
 /// Sends one echo. What comes back may be an answer, or somebody's word that there will be none.
-async fn echo(pinger: &mut Pinger, sequence: u16) -> Result<Duration, String> {
+async fn echo(pinger: &mut Pinger, sequence: u16) -> Result<Duration, NoEcho> {
     let sent = Instant::now();
-    let (packet, _) = pinger
-        .ping(PingSequence(sequence), &[])
-        .await
-        .map_err(|error| error.to_string())?;
+    let answer = pinger.ping(PingSequence(sequence), &[]).await;
+    let (packet, _) = answer.map_err(|error| NoEcho {
+        refused: !matches!(error, SurgeError::Timeout { .. }),
+        reason: error.to_string(),
+    })?;
+    let refused = |reason| NoEcho {
+        reason,
+        refused: true,
+    };
     match packet {
         IcmpPacket::V4(packet) if packet.get_icmp_type().0 == ECHO_REPLY => Ok(sent.elapsed()),
-        IcmpPacket::V4(packet) => Err(format!(
+        IcmpPacket::V4(packet) => Err(refused(format!(
             "{} says that it cannot be reached",
             packet.get_source()
-        )),
-        IcmpPacket::V6(packet) => Err(format!("{} answers by IPv6", packet.get_source())),
+        ))),
+        IcmpPacket::V6(packet) => {
+            let source = packet.get_source();
+            Err(refused(format!("{source} answers by IPv6")))
+        }
     }
 }

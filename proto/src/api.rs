@@ -216,6 +216,19 @@ pub struct Node {
     pub path_reason: Option<String>,
 }
 
+/// What the reason of a pending path begins with where packets may well reach the node, which only does not
+/// answer echoes.
+pub const UNPROVED: &str = "unproved";
+
+impl Node {
+    /// Whether packets may well reach the node, which only does not answer echoes.
+    #[must_use]
+    pub fn is_unproved(&self) -> bool {
+        let reason = self.path_reason.as_deref().unwrap_or_default();
+        self.path == Some(PathState::Pending) && reason.starts_with(UNPROVED)
+    }
+}
+
 /// The state of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

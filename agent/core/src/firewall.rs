@@ -1,6 +1,6 @@
 //! Firewall rules as data. A back end writes them down for the kernel and reads them back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnetwork::IpNetwork;
 
@@ -150,6 +150,13 @@ pub struct RuleSet {
 }
 
 impl RuleSet {
+    /// The devices by which only pods are reached.
+    #[must_use]
+    pub fn guarded(&self) -> BTreeSet<IfName> {
+        let rules = self.chains.get(&Chain::Forward).into_iter().flatten();
+        rules.filter_map(Rule::guarded).cloned().collect()
+    }
+
     /// The part that a back end must hold which only has to let forwarded packets pass, beside the
     /// primary one that holds all.
     #[must_use]
@@ -175,51 +182,67 @@ fn as_read_back(destination: IpNetwork) -> Option<IpNetwork> {
     (range.prefix() > 0).then_some(range)
 }
 
-/// The rules of a node whose pods are in `pod_networks`.
+/// The rules of a node which has `blocks`, and whose cluster's pods are in `pod_networks`.
 ///
 /// What pods send, and what goes to pods, is forwarded whatever the policy of the built-in chain is;
-/// nothing else that comes in by the `guards`. What pods send out of the pod networks gets the node's
-/// address, unless it goes to one of the `excluded` ranges.
+/// nothing else that comes in by the `guards`. What the node's own pods send out of the pod networks gets
+/// the node's address, unless it goes to one of the `excluded` ranges. What keeps its address is accepted,
+/// so that no rule behind podnet's jump translates it; a frame from port to port of podnet's bridge is never
+/// translated, whatever its destination.
 #[must_use]
-pub fn rules(pod_networks: &[IpNetwork], excluded: &[IpNetwork], guards: &[Guard]) -> RuleSet {
-    let mut postrouting = Vec::new();
-    let mut forward = Vec::new();
+pub fn rules(
+    pod_networks: &[IpNetwork],
+    blocks: &[IpNetwork],
+    excluded: &[IpNetwork],
+    guards: &[Guard],
+) -> RuleSet {
+    if pod_networks.is_empty() {
+        return RuleSet::default();
+    }
     let multicast: Option<IpNetwork> = MULTICAST.parse().ok();
+    let mut postrouting = Vec::new();
     for &source in pod_networks {
         let same_family = |network: &&IpNetwork| network.is_ipv4() == source.is_ipv4();
-        let untouched = pod_networks
-            .iter()
-            .chain(excluded)
-            .chain(&multicast)
-            .filter(same_family);
-        postrouting.extend(untouched.map(|&destination| Rule {
-            source: Some(source),
-            destination: as_read_back(destination),
-            ..Rule::all(Verdict::Return)
-        }));
+        let pods = pod_networks.iter().filter(same_family);
+        postrouting.extend(pods.map(|&destination| kept(source, destination)));
+    }
+    for &block in blocks {
+        let same_family = |network: &&IpNetwork| network.is_ipv4() == block.is_ipv4();
+        let others = excluded.iter().chain(&multicast).filter(same_family);
+        postrouting.extend(others.map(|&destination| kept(block, destination)));
         postrouting.push(Rule {
-            source: Some(source),
+            source: Some(block),
+            output: Some(Device::IsNot(IfName::bridge())),
             ..Rule::all(Verdict::Masquerade)
         });
-        let by_bridge = Some(Device::Is(IfName::bridge()));
+    }
+    let by_bridge = Some(Device::Is(IfName::bridge()));
+    let mut forward = Vec::new();
+    for &network in pod_networks {
         let from_pods = Rule {
-            source: Some(source),
+            source: Some(network),
             input: by_bridge.clone(),
             ..Rule::all(Verdict::Accept)
         };
         let to_pods = Rule {
-            destination: Some(source),
-            output: by_bridge,
+            destination: Some(network),
+            output: by_bridge.clone(),
             ..Rule::all(Verdict::Accept)
         };
         forward.extend([from_pods, to_pods]);
     }
     forward.extend(guards.iter().flat_map(Guard::rules));
-    if pod_networks.is_empty() {
-        return RuleSet::default();
-    }
     RuleSet {
         chains: BTreeMap::from([(Chain::Postrouting, postrouting), (Chain::Forward, forward)]),
+    }
+}
+
+/// What goes from here to there keeps its address.
+fn kept(source: IpNetwork, destination: IpNetwork) -> Rule {
+    Rule {
+        source: Some(source),
+        destination: as_read_back(destination),
+        ..Rule::all(Verdict::Accept)
     }
 }
 
@@ -233,21 +256,25 @@ mod tests {
 
     #[test]
     fn pods_keep_their_address_inside_and_lose_it_outside() {
-        let pods = network("10.244.0.0/16");
+        let (pods, block) = (network("10.244.0.0/16"), network("10.244.7.0/24"));
         let excluded = network("10.9.0.0/16");
-        let rules = rules(&[pods], &[excluded], &[]);
-        let rule = |destination, verdict| Rule {
-            source: Some(pods),
-            destination,
-            ..Rule::all(verdict)
+        let rules = rules(&[pods], &[block], &[excluded], &[]);
+        let kept = |source, destination| Rule {
+            source: Some(source),
+            destination: Some(destination),
+            ..Rule::all(Verdict::Accept)
         };
         assert_eq!(
             rules.chains[&Chain::Postrouting],
             [
-                rule(Some(pods), Verdict::Return),
-                rule(Some(excluded), Verdict::Return),
-                rule(Some(network("224.0.0.0/4")), Verdict::Return),
-                rule(None, Verdict::Masquerade),
+                kept(pods, pods),
+                kept(block, excluded),
+                kept(block, network("224.0.0.0/4")),
+                Rule {
+                    source: Some(block),
+                    output: Some(Device::IsNot(IfName::bridge())),
+                    ..Rule::all(Verdict::Masquerade)
+                },
             ]
         );
         assert_eq!(rules.chains[&Chain::Forward].len(), 2);
@@ -263,7 +290,7 @@ mod tests {
         };
         let guards = [guard("br0", true), guard("eth0", false)];
         let pods = network("10.244.0.0/16");
-        let rules = rules(&[pods], &[], &guards);
+        let rules = rules(&[pods], &[], &[], &guards);
         let is = |name: &str| Some(Device::Is(device(name)));
         let strange = |name: &str| Rule {
             input: is(name),
@@ -301,7 +328,8 @@ mod tests {
 
     #[test]
     fn to_exclude_everything_is_no_condition() {
-        let rules = rules(&[network("10.244.0.0/16")], &[network("0.0.0.0/0")], &[]);
+        let pods = [network("10.244.0.0/16")];
+        let rules = rules(&pods, &pods, &[network("0.0.0.0/0")], &[]);
         let destinations = rules.chains[&Chain::Postrouting]
             .iter()
             .map(|rule| rule.destination);
@@ -310,7 +338,8 @@ mod tests {
 
     #[test]
     fn a_range_is_written_as_the_kernel_tells_of_it() {
-        let rules = rules(&[network("10.244.0.0/16")], &[network("10.9.1.1/16")], &[]);
+        let pods = [network("10.244.0.0/16")];
+        let rules = rules(&pods, &pods, &[network("10.9.1.1/16")], &[]);
         let expected = Some(network("10.9.0.0/16"));
         assert_eq!(rules.chains[&Chain::Postrouting][1].destination, expected);
     }
@@ -318,6 +347,6 @@ mod tests {
     #[test]
     fn no_networks_no_rules() {
         let excluded = [network("10.9.0.0/16")];
-        assert_eq!(rules(&[], &excluded, &[]), RuleSet::default());
+        assert_eq!(rules(&[], &[], &excluded, &[]), RuleSet::default());
     }
 }

@@ -19,6 +19,7 @@ use super::membership::Membership;
 use super::pods::{PodDone, Pods};
 use super::reconcile::{Reconciling, Repair};
 use super::supervisor::Supervisor;
+use super::suspicion::{Looked, Suspicion};
 use crate::announce::Announcer;
 use crate::config::Config;
 use crate::control::{Answer, Request};
@@ -51,6 +52,8 @@ pub(super) enum Event {
     NeighboursDone(Vec<(Repair, Result<(), OpError>)>),
     /// Asking the members of a cluster.
     Probed(Box<ProbeOutcome>),
+    /// A look at the chains of other programs.
+    Looked(Looked),
 }
 
 /// Why the loop turns.
@@ -89,6 +92,7 @@ pub(super) struct Agent {
     pub(super) early_leaves: Vec<(LeaveRequest, Answer<Box<Status>>)>,
     pub(super) pods: Pods,
     pub(super) reconciling: Reconciling,
+    pub(super) suspicion: Suspicion,
     /// What the node left on this host when it last left a cluster, since others rely on it.
     pub(super) left: Vec<String>,
     /// What the echoes to each peer's gateway tell.
@@ -129,6 +133,7 @@ impl Agent {
             early_leaves: Vec::new(),
             pods: Pods::default(),
             reconciling,
+            suspicion: Suspicion::new(start),
             left: Vec::new(),
             paths: BTreeMap::new(),
             news_due: None,
@@ -207,7 +212,8 @@ impl Agent {
             .as_ref()
             .map(|membership| membership.wake_at(self.start));
         let reconcile = self.reconciling.next_deadline();
-        [claim, reconcile, self.news_due]
+        let suspicion = self.suspicion.next_deadline();
+        [claim, reconcile, suspicion, self.news_due]
             .into_iter()
             .flatten()
             .fold(self.supervisor.next_deadline(), Instant::min)
@@ -231,6 +237,7 @@ impl Agent {
         }
         self.supervisor.turns(now);
         self.start_due_pass(now);
+        self.start_due_suspicion(now);
         if self.supervisor.wants_summary(now) {
             let summary = summary(&self.status());
             self.supervisor.tell(summary);
@@ -247,6 +254,7 @@ impl Agent {
             Event::NeighboursDone(done) => self.on_neighbours_done(&done),
             Event::StraysDone(done) => self.count_all(&done),
             Event::Probed(outcome) => self.on_probed(*outcome).await,
+            Event::Looked(looked) => self.on_looked(looked),
         }
     }
 
@@ -278,6 +286,7 @@ impl Agent {
                 by = change.makers(),
                 "the kernel tells of a change"
             );
+            self.suspicion.on_change(&change.scope);
             self.reconciling.on_change(change);
         }
     }
@@ -289,6 +298,7 @@ impl Agent {
                 tracing::info!(node = %report.node, %round_trip, "the path to a peer works");
             }
             Err(reason) => {
+                self.suspicion.look(Instant::now());
                 tracing::warn!(node = %report.node, reason, "the path to a peer does not work");
             }
         }

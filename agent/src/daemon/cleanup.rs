@@ -129,7 +129,9 @@ async fn remove_all(dataplane: &dyn Dataplane, cleaned: &mut Cleaned) -> Vec<Api
         observed.bridge = None;
     }
     for backend in observed.firewall.iter().flatten() {
-        cleaned.left.extend(backend.bystanders());
+        cleaned.left.extend(backend.namesakes());
+        cleaned.left.extend(backend.relied_on());
+        cleaned.left.extend(backend.out_of_reach());
     }
     let plan = diff(&Desired::default(), &observed);
     let results = dataplane.apply(&plan.ops).await;

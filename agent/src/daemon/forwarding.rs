@@ -91,11 +91,13 @@ async fn guarded(dataplane: &dyn Dataplane) -> BTreeSet<IfName> {
 /// What stays on a host that somebody has declared a router, in words.
 fn staying(forwarding: &Forwarding, opened: &BTreeSet<IfName>, switched: bool) -> Vec<String> {
     let switch = switched.then(|| {
-        "net.ipv4.ip_forward: it stays 1, as an earlier version of podnet has set it".to_owned()
+        let value = &forwarding.switch;
+        format!("net.ipv4.ip_forward: it stays {value}, as an earlier version of podnet has set it")
     });
+    let value = &forwarding.switch;
     let devices = forwarding.still_open(opened).map(|device| {
         let parameter = LinkParameter::Forwarding.on(device);
-        format!("{parameter}: it stays 1, since net.ipv4.ip_forward is 1")
+        format!("{parameter}: it stays {value}, since net.ipv4.ip_forward is {value}")
     });
     switch.into_iter().chain(devices).collect()
 }

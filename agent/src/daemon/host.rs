@@ -50,8 +50,9 @@ impl Agent {
             }
             Some(Place::Absent) | None => {}
         }
-        let backends = observed.firewall.iter().flatten();
-        if let Some(found) = backends.flat_map(ObservedFirewall::taken).next() {
+        let backends = observed.firewall.unwrap_or_default();
+        check_readable(&backends)?;
+        if let Some(found) = backends.iter().flat_map(ObservedFirewall::taken).next() {
             return Err(ApiError::new(
                 ErrorCode::ForeignObject,
                 format!("{found} has the name of podnet's, and rules that podnet did not make"),
@@ -63,6 +64,18 @@ impl Agent {
             routes: observed.host_routes.unwrap_or_default(),
             range: self.config.advertise,
         })
+    }
+}
+
+/// Refuses a host with a table that podnet could not change without doing harm.
+fn check_readable(backends: &[ObservedFirewall]) -> Result<(), ApiError> {
+    let hidden = backends.iter().find_map(|backend| backend.hidden().next());
+    match hidden {
+        None => Ok(()),
+        Some((_, conflict)) => {
+            let message = conflict.to_string();
+            Err(ApiError::new(ErrorCode::ForeignObject, message).hint(conflict.cure()))
+        }
     }
 }
 

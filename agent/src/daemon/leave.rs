@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use podnet_core::claim::ClaimState;
-use podnet_core::kernel::{ObservedFirewall, Scope};
+use podnet_core::kernel::Scope;
 use podnet_proto::api::{LeaveRequest, Status};
 use podnet_proto::{ApiError, ErrorCode, PodName};
 
@@ -170,12 +170,14 @@ impl Agent {
         self.forget_pods();
         self.paths.clear();
         self.reconciling.reset();
+        self.suspicion.forget();
         self.prober.set_targets(BTreeMap::new());
         tracing::info!("this node has left its cluster");
     }
 }
 
-/// The chains that stay without rules, since others rely on them; in words.
+/// The chains that stay: without rules, since others rely on them; or as they are, since iptables cannot
+/// show them; in words.
 async fn kept_chains(dataplane: &dyn Dataplane) -> Vec<String> {
     let scope = Scope {
         firewall: true,
@@ -188,7 +190,7 @@ async fn kept_chains(dataplane: &dyn Dataplane) -> Vec<String> {
     };
     let kept: Vec<String> = backends
         .iter()
-        .flat_map(ObservedFirewall::relied_on)
+        .flat_map(|backend| backend.relied_on().chain(backend.out_of_reach()))
         .collect();
     for what in &kept {
         tracing::warn!(what, "left as it is");

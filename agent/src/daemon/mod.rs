@@ -9,6 +9,7 @@
 //! ```
 
 mod agent;
+mod allowance;
 mod claim;
 mod cleanup;
 mod error;
@@ -28,6 +29,7 @@ mod reconcile;
 mod request;
 mod status;
 mod supervisor;
+mod suspicion;
 
 use std::sync::Arc;
 

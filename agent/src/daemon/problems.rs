@@ -9,6 +9,7 @@ use podnet_proto::{ApiError, ErrorCode, NodeId};
 use super::agent::Agent;
 use super::error;
 use super::membership::Membership;
+use crate::probe::NO_ECHO;
 use crate::store::{Member, PodRecord};
 
 impl Agent {
@@ -72,21 +73,22 @@ impl Agent {
             api_error.message = format!("pod {name}: it cannot be removed: {}", api_error.message);
             add(Severity::Error, api_error);
         }
+        for (severity, api_error) in self.problems_of_chains() {
+            add(severity, api_error);
+        }
         for op_error in &self.reconciling.hidden {
             add(Severity::Error, error::op(op_error));
         }
         for conflict in &self.reconciling.conflicts {
-            let api_error = ApiError::new(ErrorCode::ForeignObject, conflict.to_string())
-                .hint("remove what is in the way; podnet touches only what it made");
+            let api_error =
+                ApiError::new(ErrorCode::ForeignObject, conflict.to_string()).hint(conflict.cure());
             add(Severity::Error, api_error);
         }
         if let Some(gone) = gone(&self.pods.gone().collect::<Vec<_>>()) {
             add(Severity::Warning, gone);
         }
         for found in &self.reconciling.bystanders {
-            let api_error = ApiError::new(ErrorCode::ForeignObject, found).hint(
-                "give it another name; podnet leaves it alone, and chains that it leads to stay",
-            );
+            let api_error = ApiError::new(ErrorCode::ForeignObject, &found.what).hint(found.cure);
             add(Severity::Warning, api_error);
         }
         if membership.ledger().is_some() && !membership.quorum.ok() {
@@ -104,6 +106,9 @@ impl Agent {
                         let port = membership.member.advertise.port();
                         add(Severity::Warning, silent(&node, seconds, port));
                     }
+                }
+                Some(PathState::Pending) if node.is_unproved() => {
+                    add(Severity::Warning, unproved(&node));
                 }
                 Some(PathState::Ok | PathState::Pending) | None => {}
             }
@@ -129,9 +134,24 @@ fn no_path(node: &Node) -> ApiError {
         .path_reason
         .as_deref()
         .unwrap_or("packets do not come back");
-    ApiError::new(
-        ErrorCode::Unreachable,
-        format!("path to node {}: {reason}", label(node)),
+    let message = format!("path to node {}: {reason}", label(node));
+    let api_error = ApiError::new(ErrorCode::Unreachable, message);
+    if reason.starts_with(NO_ECHO) {
+        api_error.hint(
+            "let what pods send, and ICMP echo requests, pass the firewalls of both nodes and between them",
+        )
+    } else {
+        api_error
+    }
+}
+
+/// Gossip comes from a node, and an echo does not.
+fn unproved(node: &Node) -> ApiError {
+    let reason = node.path_reason.as_deref().unwrap_or_default();
+    let message = format!("path to node {}: {reason}", label(node));
+    ApiError::new(ErrorCode::Unreachable, message).hint(
+        "let ICMP echo requests pass the firewalls of both nodes, so that podnet can tell whether pods reach \
+         each other",
     )
 }
 

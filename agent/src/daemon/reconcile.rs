@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 use podnet_core::kernel::{
-    Conflict, Desired, HostAddress, Mtu, Op, OpError, PeerBlock, RouteKey, UnderlayPath,
+    Bystander, Conflict, Contested, Desired, HostAddress, Mtu, Op, OpError, PeerBlock, RouteKey,
+    UnderlayPath,
 };
 use podnet_proto::network::gateway;
 use podnet_proto::{ApiError, api};
 
 use super::agent::{Agent, Event};
+use super::allowance::Allowance;
 use super::error;
 use super::patience::Patience;
 use crate::dataplane::{Change, Changes};
@@ -38,6 +40,8 @@ pub(super) struct Reconciling {
     resync: Duration,
     resync_due: Instant,
     patience: Patience,
+    /// For looks at the firewall, which cost the more the more rules others have.
+    allowance: Allowance,
     retry: Duration,
     pub(super) totals: api::Reconcile,
     /// What the kernel was last known to hold, but for pods.
@@ -50,8 +54,8 @@ pub(super) struct Reconciling {
     pub(super) addresses: Option<Vec<HostAddress>>,
     /// What is in the way.
     pub(super) conflicts: BTreeSet<Conflict>,
-    /// What others keep under podnet's names, which is in nobody's way.
-    pub(super) bystanders: BTreeSet<String>,
+    /// What others have beside podnet's rules.
+    pub(super) bystanders: BTreeSet<Bystander>,
     /// Changes that failed in the last pass.
     pub(super) failed: Vec<(Op, OpError)>,
     /// Why some pods could not be looked into in the last pass.
@@ -99,6 +103,7 @@ impl Reconciling {
             resync,
             resync_due: now + resync,
             patience: Patience::new(now),
+            allowance: Allowance::new(now),
             retry: FIRST_RETRY,
             totals: api::Reconcile::default(),
             held: Desired::default(),
@@ -157,6 +162,19 @@ impl Reconciling {
         self.retry = (self.retry * 2).min(LONGEST_RETRY);
     }
 
+    /// Puts off a look at the firewall for which there is no time left.
+    fn put_off_firewall(&mut self, parts: &mut Parts, now: Instant) {
+        let next = self.allowance.next(now);
+        if parts.firewall && next > now {
+            parts.firewall = false;
+            let later = Parts {
+                firewall: true,
+                ..Parts::default()
+            };
+            self.look_at(later, next);
+        }
+    }
+
     /// Forgets everything: the node is no member any more.
     pub(super) fn reset(&mut self) {
         let totals = std::mem::take(&mut self.totals);
@@ -185,11 +203,12 @@ impl Reconciling {
         )
     }
 
-    fn take(&mut self, report: Report, told: &Changes) {
+    fn take(&mut self, mut report: Report, told: &Changes) {
         self.totals.passes += 1;
         self.totals.last_at = Some(jiff::Timestamp::now().to_string());
         self.totals.last_duration_seconds = Some(report.took.as_secs_f64());
         self.converged = report.converged();
+        self.allowance.spend(report.firewall_took, Instant::now());
         self.held = report.held;
         self.blind = report.error.as_ref().map(error::observe);
         if report.error.is_some() {
@@ -209,6 +228,12 @@ impl Reconciling {
             tracing::warn!(error = %op_error, "a pod cannot be looked into");
         }
         self.hidden = hidden;
+        // What is in the way of rules stays so until somebody looks.
+        if report.bystanders.is_none() {
+            let of_rules = |conflict: &&Conflict| matches!(conflict.object, Contested::Rules(..));
+            let unseen = self.conflicts.iter().filter(of_rules).cloned();
+            report.conflicts.extend(unseen);
+        }
         for conflict in report.conflicts.difference(&self.conflicts) {
             let cause = cause_of_conflict(told, conflict);
             tracing::warn!(
@@ -222,7 +247,7 @@ impl Reconciling {
         self.conflicts = report.conflicts;
         if let Some(bystanders) = report.bystanders {
             for found in bystanders.difference(&self.bystanders) {
-                tracing::warn!(found, "left alone, though it bears podnet's name");
+                tracing::warn!(found = found.what, "left alone: podnet did not make it");
             }
             self.bystanders = bystanders;
         }
@@ -288,7 +313,10 @@ impl Agent {
             return;
         }
         self.reconciling.due = None;
-        let parts = std::mem::take(&mut self.reconciling.wanted);
+        let mut parts = std::mem::take(&mut self.reconciling.wanted);
+        if !resync {
+            self.reconciling.put_off_firewall(&mut parts, now);
+        }
         if parts.is_empty() {
             return;
         }
@@ -324,6 +352,7 @@ impl Agent {
             let _ = events.send(Event::PassDone(Box::new(report))).await;
         });
         if resync {
+            self.suspicion.look(now);
             // Pods that could not be removed are tried again.
             self.go_on_leaving();
         }
@@ -348,6 +377,7 @@ impl Agent {
         }
 
         self.aim_echoes();
+        self.follow_flows();
 
         for host_ifname in gone {
             self.pod_gone(&host_ifname);

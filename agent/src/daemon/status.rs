@@ -9,7 +9,7 @@ use podnet_core::kernel::{
 };
 use podnet_proto::api::{
     self, API_VERSION, Cluster, Encapsulation, Node, PathState, Phase, Quorum, RouteState,
-    SelfNode, Status, TokenResponse,
+    SelfNode, Status, TokenResponse, UNPROVED,
 };
 use podnet_proto::network::gateway;
 use podnet_proto::token::JoinToken;
@@ -175,9 +175,20 @@ impl Agent {
         }
         match self.paths.get(&id).map(|report| &report.outcome) {
             Some(Ok(_)) => (Some(PathState::Ok), None),
+            Some(Err(reason)) if self.is_unproved(membership, id) => {
+                let reason = format!("{UNPROVED}: {reason}, though its gossip arrives");
+                (Some(PathState::Pending), Some(reason))
+            }
             Some(Err(reason)) => (Some(PathState::Failed), Some(reason.clone())),
             None => (Some(PathState::Pending), path_problem(address, underlay)),
         }
+    }
+
+    /// Whether a peer that is alive has never answered an echo: many firewalls drop those, and let pass what
+    /// pods send to each other.
+    fn is_unproved(&self, membership: &Membership, id: NodeId) -> bool {
+        let silent = self.paths.get(&id).is_some_and(|report| report.unproved);
+        silent && membership.view.is_live(id)
     }
 
     pub(super) fn routes(&self) -> Vec<api::Route> {

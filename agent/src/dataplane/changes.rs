@@ -36,8 +36,10 @@ pub enum ChangeScope {
     HostEnd(IfName),
     /// Routes of podnet's.
     Routes,
-    /// Firewall rules.
+    /// The firewall rules of the tables that podnet has chains in.
     Firewall,
+    /// Rules in other tables that pods' packets may pass.
+    OtherChains,
     /// What is forwarded.
     Forwarding,
     /// The host's other links or addresses: the way to the peers, and podnet's routes go with it.

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use podnet_core::kernel::{Forwarding, IfName, Op, OpError, OpErrorKind};
+use podnet_core::firewall::Chain;
+use podnet_core::kernel::{
+    Conflict, Contested, Forwarding, IfName, Observed, ObservedFirewall, Op, OpError, OpErrorKind,
+    Scope,
+};
 
 use super::{Finding, Job, Report};
 use crate::dataplane::{Dataplane, ObserveError};
@@ -32,15 +36,57 @@ pub(super) struct Devices {
     pub(super) forwarding: Forwarding,
 }
 
-/// Reads what is on record.
+/// Reads what is on record. Whoever has removed the record has closed no device: what podnet's rules keep
+/// strangers out of, it has opened.
 pub(super) fn on_record(job: &Job) -> Result<BTreeSet<IfName>, ObserveError> {
-    job.opened.read().map_err(|detail| ObserveError::Failed {
+    let recorded = job.opened.read().map_err(|detail| ObserveError::Failed {
         what: "the record of opened devices",
         detail,
-    })
+    })?;
+    let opened = recorded
+        .union(&job.held.firewall.guarded())
+        .cloned()
+        .collect();
+    record(job, &recorded, &opened);
+    Ok(opened)
+}
+
+/// Brings the record up to date.
+fn record(job: &Job, recorded: &BTreeSet<IfName>, opened: &BTreeSet<IfName>) {
+    if recorded != opened
+        && let Err(error) = job.opened.write(opened)
+    {
+        tracing::warn!(%error, "the record of opened devices is out of date");
+    }
 }
 
 impl Devices {
+    /// Takes from the rules that an earlier agent has left which devices podnet has opened; returns whether
+    /// that is more than was known.
+    pub(super) async fn learn(
+        &mut self,
+        dataplane: &dyn Dataplane,
+        job: &Job,
+        observed: &Observed,
+    ) -> Result<bool, ObserveError> {
+        let backends = observed.firewall.iter().flatten();
+        let guarded = backends.flat_map(ObservedFirewall::guarded).cloned();
+        let opened: BTreeSet<IfName> = guarded.chain(self.opened.iter().cloned()).collect();
+        let started = job.target.is_some() && job.held.firewall.chains.is_empty();
+        if opened == self.opened || !started {
+            return Ok(false);
+        }
+        record(job, &self.opened, &opened);
+        let scope = Scope {
+            forwarding: Some(opened.clone()),
+            ..Scope::default()
+        };
+        let found = dataplane.observe(&scope).await?;
+        self.forwarding = found.forwarding.unwrap_or_default();
+        self.opened = opened;
+        Ok(true)
+    }
+
     /// Opens devices, after all else was done: only with the rules in place that keep strangers out,
     /// unless the host is a router anyway; and none that is not on record.
     pub(super) async fn open(
@@ -71,7 +117,11 @@ impl Devices {
         let failed = |(finding, result): &(Finding, Result<(), OpError>)| {
             matches!(finding.op, Op::SetFirewall(_)) && result.is_err()
         };
-        let guarded = report.unread_firewall.is_none() && !report.applied.iter().any(failed);
+        let unreadable =
+            |conflict: &Conflict| matches!(conflict.object, Contested::Rules(Chain::Forward, _));
+        let guarded = report.unread_firewall.is_none()
+            && !report.applied.iter().any(failed)
+            && !report.conflicts.iter().any(unreadable);
         (!self.forwarding.router && !guarded).then(|| {
             let why = "not before the firewall rules are there that let only pods pass";
             OpError::new(OpErrorKind::Busy, why)
@@ -98,9 +148,7 @@ impl Devices {
         }
         let rest = self.opened.difference(&closed).cloned().collect();
         // What stays on record is closed once more.
-        if let Err(error) = job.opened.write(&rest) {
-            tracing::warn!(%error, "the record of opened devices is out of date");
-        }
+        record(job, &self.opened, &rest);
     }
 }
 

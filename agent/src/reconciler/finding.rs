@@ -73,6 +73,8 @@ pub fn cause_of_conflict<'a>(told: &'a Changes, conflict: &Conflict) -> Option<&
             ChangeScope::HostEnd(host_ifname.clone())
         }
         Contested::Route(_) => ChangeScope::OtherRoutes,
+        Contested::Rules(..) => ChangeScope::Firewall,
+        Contested::Forwarding(_) => ChangeScope::OtherRoutes,
     };
     cause(told, &[scope])
 }

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use ipnetwork::Ipv4Network;
 use podnet_core::host;
 use podnet_core::kernel::{
-    Conflict, Desired, HostAddress, IfName, Input, Mtu, Observed, ObservedFirewall, Op, OpError,
-    Passed, PeerBlock, PodLink, Scope, UnderlayPath, desired, diff, held,
+    Bystander, Conflict, Desired, HostAddress, IfName, Input, Mtu, Observed, ObservedFirewall, Op,
+    OpError, Passed, PeerBlock, PodLink, Scope, UnderlayPath, desired, diff, held,
 };
 use podnet_proto::PodNetwork;
 
@@ -91,8 +91,10 @@ pub struct Report {
     pub held: Desired,
     /// What is in the way.
     pub conflicts: BTreeSet<Conflict>,
-    /// What others keep under podnet's names, which is in nobody's way; `None` where nobody looked.
-    pub bystanders: Option<BTreeSet<String>>,
+    /// What others have beside podnet's rules; `None` where nobody looked.
+    pub bystanders: Option<BTreeSet<Bystander>>,
+    /// How long it took to look at the firewall.
+    pub firewall_took: Duration,
     /// Pods (by host end) whose namespace has vanished.
     pub gone: BTreeSet<IfName>,
     /// Why some pods (by host end) could not be looked into.
@@ -136,38 +138,22 @@ async fn try_pass(
     report: &mut Report,
 ) -> Result<(), ObserveError> {
     let devices = look_at_underlay(dataplane, job, report).await?;
-    let found = devices.as_ref().map(|devices| devices.forwarding.clone());
-    let devices = devices.unwrap_or_default();
-    if let Some(target) = &job.target {
-        let mtu = report.mtu.unwrap_or(DEFAULT_MTU);
-        let pods: Vec<PodLink> = target
-            .pods
-            .iter()
-            .map(|pod| PodLink { mtu, ..pod.clone() })
-            .collect();
-        report.desired = desired(&Input {
-            networks: &target.networks,
-            excluded: &target.excluded,
-            block: target.block,
-            mtu,
-            peers: &target.peers,
-            underlay: &report.underlay,
-            pods: &pods,
-            in_flight: &target.in_flight,
-            forwarding: &devices.forwarding,
-            opened: &devices.opened,
-        });
-    } else {
-        report.desired = Desired::nothing(&devices.forwarding, &devices.opened);
-    }
+    let looks_at_devices = devices.is_some();
+    let mut devices = devices.unwrap_or_default();
+    report.desired = wanted(job, &devices, report);
 
     let mut looked_at = scope(&job.parts, &report.desired);
     // Who opens a device needs the rules that keep strangers out.
-    looked_at.firewall |= found.is_some()
+    looked_at.firewall |= looks_at_devices
         && (devices.forwarding.opens_under_guard() || report.desired.firewall != job.held.firewall);
     let mut observed = observe(dataplane, &mut looked_at, report).await?;
-    looked_at.forwarding = found.as_ref().map(|_| devices.opened.clone());
-    observed.forwarding = found;
+    if looks_at_devices {
+        if devices.learn(dataplane, job, &observed).await? {
+            report.desired = wanted(job, &devices, report);
+        }
+        looked_at.forwarding = Some(devices.opened.clone());
+        observed.forwarding = Some(devices.forwarding.clone());
+    }
     let plan = diff(&report.desired, &observed);
     report.conflicts = plan.conflicts;
     report.gone = plan.gone;
@@ -207,6 +193,31 @@ async fn try_pass(
     Ok(())
 }
 
+/// What the kernel should hold.
+fn wanted(job: &Job, devices: &Devices, report: &Report) -> Desired {
+    let Some(target) = &job.target else {
+        return Desired::nothing(&devices.forwarding, &devices.opened);
+    };
+    let mtu = report.mtu.unwrap_or(DEFAULT_MTU);
+    let pods: Vec<PodLink> = target
+        .pods
+        .iter()
+        .map(|pod| PodLink { mtu, ..pod.clone() })
+        .collect();
+    desired(&Input {
+        networks: &target.networks,
+        excluded: &target.excluded,
+        block: target.block,
+        mtu,
+        peers: &target.peers,
+        underlay: &report.underlay,
+        pods: &pods,
+        in_flight: &target.in_flight,
+        forwarding: &devices.forwarding,
+        opened: &devices.opened,
+    })
+}
+
 /// Looks at what a scope names; where the firewall cannot be looked at, at the rest: routes and pods
 /// do not have to wait for iptables.
 async fn observe(
@@ -214,7 +225,9 @@ async fn observe(
     scope: &mut Scope,
     report: &mut Report,
 ) -> Result<Observed, ObserveError> {
-    match dataplane.observe(scope).await {
+    let started = Instant::now();
+    let with_firewall = scope.firewall;
+    let observed = match dataplane.observe(scope).await {
         Err(error) if scope.firewall => {
             scope.firewall = false;
             let observed = dataplane.observe(scope).await?;
@@ -222,7 +235,11 @@ async fn observe(
             Ok(observed)
         }
         observed => observed,
+    };
+    if with_firewall {
+        report.firewall_took = started.elapsed();
     }
+    observed
 }
 
 /// What the kernel is known to hold after a pass.

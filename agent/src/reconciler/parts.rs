@@ -67,6 +67,8 @@ impl Parts {
             // The traffic of pods may come back by another device now.
             ChangeScope::OtherRoutes => (self.routes, self.forwarding) = (true, true),
             ChangeScope::Firewall => self.firewall = true,
+            // Nothing of podnet's.
+            ChangeScope::OtherChains => {}
             ChangeScope::Forwarding => self.forwarding = true,
             ChangeScope::Everything => *self = Self::all(),
         }

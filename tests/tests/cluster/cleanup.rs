@@ -108,12 +108,12 @@ fn what_others_rely_on_by_now_stays_and_is_named() {
         let expected = shell(node, forwarding);
         let done = cleanup(node, &["--yes", "--purge"]);
         assert!(done.ok(), "{done}");
-        let named = "it stays 1, since net.ipv4.ip_forward is 1";
+        let named = format!("it stays {value}, since net.ipv4.ip_forward is {value}");
         let left = format!("left: net.ipv4.conf.eth0.forwarding: {named}\n");
         assert!(done.stdout.contains(&left), "{done}");
         assert_eq!(shell(node, forwarding), expected);
         shell(node, "sysctl -w net.ipv4.ip_forward=0");
-        before.assert_same(&Snapshot::kernel(node), named);
+        before.assert_same(&Snapshot::kernel(node), &named);
         node.start().unwrap();
     }
 }

@@ -74,6 +74,48 @@ fn a_join_returns_when_the_node_has_a_block_and_a_path_to_every_peer() {
     }
 }
 
+/// Firewalls that let gossip pass, and drop echoes, as many do.
+#[test]
+fn firewalls_that_drop_echoes_hold_up_no_join() {
+    let lab = idle(3);
+    let [node1, node2, node3] = nodes(&lab);
+    for node in lab.nodes() {
+        shell(
+            node,
+            "iptables -P INPUT DROP; iptables -A INPUT -i lo -j ACCEPT
+             iptables -A INPUT -p udp --dport 7846 -j ACCEPT",
+        );
+    }
+    let invitation = node1.init(None).unwrap();
+    for node in [node2, node3] {
+        joined(node, &invitation, node1, &[]);
+    }
+    let (red, blue) = (add_pod(node1, "red"), add_pod(node2, "blue"));
+    node1.pod("red").ping(blue).unwrap();
+    node2.pod("blue").ping(red).unwrap();
+    let unproved = |peer: &Value| {
+        let reason = peer["path_reason"].as_str().unwrap_or_default();
+        peer["path"] == "pending" && reason.starts_with("unproved: no echo")
+    };
+    let seen = status_where(node2, "unproved paths", |status| {
+        list(&status["peers"]).iter().all(unproved)
+    });
+    for problem in list(&seen["problems"]) {
+        assert!(
+            text(&problem["message"]).starts_with("path to node node"),
+            "{seen}"
+        );
+        assert!(text(&problem["hint"]).contains("ICMP echo"), "{seen}");
+    }
+    assert_eq!(list(&seen["problems"]).len(), 2, "{seen}");
+
+    for node in lab.nodes() {
+        shell(node, "iptables -A INPUT -p icmp -j ACCEPT");
+    }
+    let seen = ready(node2, 2);
+    assert_eq!(list(&seen["problems"]).len(), 0, "{seen}");
+}
+
 /// Joins with more arguments.
 #[track_caller]
 fn joined(node: Node<'_>, invitation: &Invitation, member: Node<'_>, more: &[&str]) -> Value {

@@ -1,5 +1,7 @@
 //! Whom a node lets through: pods, and nobody else whom its owner does not.
 
+mod opened;
+
 use std::net::Ipv4Addr;
 use std::process::Stdio;
 use std::time::{Duration, Instant};

@@ -11,6 +11,7 @@ use crate::world::World;
 fn some_rules() -> RuleSet {
     rules(
         &[net("10.244.0.0/16"), net("10.9.0.0/24")],
+        &[net("10.244.7.0/24")],
         &[net("172.16.0.0/12"), net("192.0.2.77/32")],
         &[("br0", true), ("eth0", false), ("tun0.7", false)].map(|(device, bridge)| Guard {
             device: name(device),
@@ -49,7 +50,7 @@ pub(crate) async fn rules_are_held_as_told(world: &dyn World) {
 
 pub(crate) async fn rules_are_replaced(world: &dyn World) {
     apply(world, &[Op::SetFirewall(some_rules())]).await;
-    let fewer = rules(&[net("10.244.0.0/16")], &[], &[]);
+    let fewer = rules(&[net("10.244.0.0/16")], &[net("10.244.7.0/24")], &[], &[]);
     apply(world, &[Op::SetFirewall(fewer.clone())]).await;
     assert_holds(world, &fewer).await;
     let one_chain = fewer.forwarding();
@@ -100,7 +101,7 @@ pub(crate) async fn tampered_rules_are_seen_and_set_right(world: &dyn World) {
 pub(crate) async fn foreign_rules_survive(world: &dyn World) {
     world.add_foreign_rule();
     let before = world.foreign();
-    let fewer = rules(&[net("10.244.0.0/16")], &[], &[]);
+    let fewer = rules(&[net("10.244.0.0/16")], &[net("10.244.7.0/24")], &[], &[]);
     for op in [
         Op::SetFirewall(some_rules()),
         Op::SetFirewall(fewer),

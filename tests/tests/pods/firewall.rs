@@ -1,8 +1,8 @@
 //! Pods on hosts whose firewall is strict.
 
-use podnet_lab::{Lab, Node, eventually};
+use podnet_lab::{Invitation, Lab, Node, eventually};
 
-use super::stage::{LIMIT, add, address, attempt, cluster, first, passes, shell, show};
+use super::stage::{LIMIT, add, address, ask, attempt, cluster, first, passes, shell, show, text};
 
 /// Pods of one node, of two nodes, and the internet reach each other, under the right addresses.
 fn assert_reachable(lab: &Lab) {
@@ -110,4 +110,74 @@ fn bridged_frames_that_meet_the_ip_rules_stay_as_they_are() {
     assert!(met());
     shell(node, &format!("echo 0 > {parameter}"));
     assert!(!met());
+}
+
+/// Recipes for VPNs have such rules. What pods send to pods, and to excluded ranges, is translated by nobody.
+#[test]
+fn an_operators_masquerade_leaves_pods_their_addresses() {
+    let lab = super::stage::idle(2).up().unwrap();
+    let [node, far] = ["node1", "node2"].map(|name| lab.node(name).unwrap());
+    let underlay = "192.168.56.0/24";
+    let words = [
+        "init",
+        "--pod-cidr",
+        "10.244.0.0/16",
+        "--exclude-cidr",
+        underlay,
+    ];
+    let token = text(&ask(node, &words)["token"]).to_owned();
+    far.join(&Invitation { token }, node).unwrap();
+    let [red, blue] = [add(node, "red"), add(far, "blue")].map(|pod| address(&pod));
+    for node in lab.nodes() {
+        shell(
+            node,
+            "iptables -t nat -A POSTROUTING -o eth0 -j MASQUERADE; \
+             iptables -t nat -A POSTROUTING -j MASQUERADE",
+        );
+    }
+    let internet = lab.internet();
+    let places = [far.pod("blue"), internet.place()];
+    let _responders = places.map(|place| place.respond().unwrap());
+    let place = node.pod("red");
+    assert_eq!(place.seen_as(blue).unwrap(), red, "to a pod");
+    assert_eq!(
+        place.seen_as(internet.address()).unwrap(),
+        node.address(),
+        "to the internet"
+    );
+    let capture = far.capture("eth0", "icmp").unwrap();
+    place.ping(far.address()).unwrap();
+    let expected = format!("{red} > {}: ICMP echo request", far.address());
+    capture
+        .wait_for(LIMIT, &expected, |line| line.contains(&expected))
+        .unwrap();
+    capture.stop().unwrap();
+}
+
+/// A frame from port to port of the bridge leaves the host for nowhere, also when all ports get it.
+#[test]
+fn broadcasts_between_pods_are_answered_where_bridged_frames_meet_the_ip_rules() {
+    let lab = cluster(1);
+    let node = first(&lab);
+    let [_, green] = [add(node, "red"), add(node, "green")].map(|pod| address(&pod));
+    shell(
+        node,
+        "echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables; \
+         ip netns exec green sysctl -qw net.ipv4.icmp_echo_ignore_broadcasts=0",
+    );
+    let words = [
+        "ping",
+        "-n",
+        "-b",
+        "-c",
+        "2",
+        "-i",
+        "0.1",
+        "-W",
+        "2",
+        "255.255.255.255",
+    ];
+    let answers = node.pod("red").exec(words).unwrap();
+    let from_green = format!("bytes from {green}:");
+    assert!(answers.stdout.contains(&from_green), "{answers}");
 }

@@ -8,6 +8,7 @@
 )]
 
 mod burst;
+mod chains;
 mod foreign;
 mod meanwhile;
 mod network;
@@ -17,3 +18,4 @@ mod scene;
 #[path = "../pods/stage.rs"]
 #[expect(dead_code, reason = "the suite of the pods needs all of it")]
 mod stage;
+mod strange;

@@ -42,7 +42,7 @@ fn rules_of_the_nft_variant_come_back_at_once() {
         scene.put_back(&without_jump(table, chain), said(&found, iptables));
     }
     scene.put_back(
-        "iptables -I FORWARD -j PODNET-FORWARD",
+        "iptables -I FORWARD -m comment --comment podnet -j PODNET-FORWARD",
         said("2 jumps from FORWARD", iptables),
     );
     // All in one transaction, or podnet would be quicker than the next command.

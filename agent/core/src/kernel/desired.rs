@@ -121,6 +121,7 @@ pub fn desired(input: &Input<'_>) -> Desired {
             .collect(),
         firewall: firewall::rules(
             &pod_networks,
+            &[IpNetwork::V4(input.block)],
             &excluded,
             &input.forwarding.guards(input.opened),
         ),

@@ -10,9 +10,11 @@ use podnet_proto::PodName;
 use super::desired::Desired;
 use super::faults;
 use super::link::{Bridge, IfName, MacAddr, PodLink};
-use super::observed::{Inside, Observed, ObservedHostEnd, ObservedRoute, Place};
+use super::observed::{Inside, Observed, ObservedFirewall, ObservedHostEnd, ObservedRoute, Place};
 use super::op::Op;
 use super::route::{NextHop, Route, RouteKey};
+use super::sysctl::LinkParameter;
+use crate::firewall::Chain;
 
 /// An object of podnet's that something foreign stands in the place of.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +27,10 @@ pub enum Contested {
     Interface(IfName, IfName, PodName),
     /// A route.
     Route(Route),
+    /// The rules of a chain, in this back end.
+    Rules(Chain, String),
+    /// The forwarding of what comes in by a device.
+    Forwarding(IfName),
 }
 
 impl fmt::Display for Contested {
@@ -34,6 +40,15 @@ impl fmt::Display for Contested {
             Self::HostEnd(host_ifname, pod) => write!(f, "host end {host_ifname} of pod {pod}"),
             Self::Interface(ifname, _, pod) => write!(f, "interface {ifname} of pod {pod}"),
             Self::Route(route) => write!(f, "route {route}"),
+            Self::Forwarding(device) => f.write_str(&LinkParameter::Forwarding.on(device)),
+            Self::Rules(chain, backend) => {
+                write!(
+                    f,
+                    "chain {} in table {} of {backend}",
+                    chain.name(),
+                    chain.table()
+                )
+            }
         }
     }
 }
@@ -45,6 +60,46 @@ pub struct Conflict {
     pub object: Contested,
     /// What stands there.
     pub found: String,
+}
+
+impl Conflict {
+    /// What cures it.
+    #[must_use]
+    pub fn cure(&self) -> String {
+        match &self.object {
+            Contested::Rules(chain, _) => {
+                let table = chain.table();
+                format!(
+                    "find it with 'nft list table ip {table}', and move what iptables did not make into \
+                     a table of its own; podnet leaves the whole table as it is until then"
+                )
+            }
+            Contested::Forwarding(_) => {
+                "give the device a name of letters, digits, '-', '.' and '_', or set the parameter to 1 \
+                 yourself; until then pods get no answers by this device"
+                    .to_owned()
+            }
+            Contested::Bridge(_)
+            | Contested::HostEnd(..)
+            | Contested::Interface(..)
+            | Contested::Route(_) => {
+                "remove what is in the way; podnet touches only what it made".to_owned()
+            }
+        }
+    }
+}
+
+impl ObservedFirewall {
+    /// The chains whose table the back end cannot show, and what is in the way of each.
+    pub fn hidden(&self) -> impl Iterator<Item = (Chain, Conflict)> {
+        self.unreadable.iter().map(|&chain| {
+            let conflict = Conflict {
+                object: Contested::Rules(chain, self.backend.clone()),
+                found: "a rule that iptables cannot show".to_owned(),
+            };
+            (chain, conflict)
+        })
+    }
 }
 
 impl fmt::Display for Conflict {
@@ -98,6 +153,14 @@ fn forwarding(desired: &Desired, observed: &Observed, plan: &mut Plan) {
             plan.ops.push(Op::SetForwarding { device, on });
         }
     }
+    let barred = found
+        .unguardable
+        .iter()
+        .filter(|_| desired.bridge.is_some());
+    plan.conflicts.extend(barred.map(|device| Conflict {
+        object: Contested::Forwarding(device.clone()),
+        found: "the device's name, by which no rule could keep strangers out,".to_owned(),
+    }));
 }
 
 /// Whether something foreign bears the bridge's name: then nothing can be built on it, while what is
@@ -306,6 +369,13 @@ fn firewall(desired: &Desired, observed: &Observed, plan: &mut Plan, removals: &
         return;
     };
     let wanted = !desired.firewall.chains.is_empty();
+    for backend in backends.iter().filter(|_| wanted) {
+        let share = faults::share(&desired.firewall, backend);
+        let hidden = backend
+            .hidden()
+            .filter(|(chain, _)| share.chains.contains_key(chain));
+        plan.conflicts.extend(hidden.map(|(_, conflict)| conflict));
+    }
     // Rules that no back end could hold are tried as well, so that the failure is told.
     let held = !wanted || backends.iter().any(|backend| backend.primary);
     let right = held

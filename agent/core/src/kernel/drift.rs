@@ -122,7 +122,8 @@ pub fn held(before: &Desired, passed: Passed<'_>) -> Desired {
         match &conflict.object {
             Contested::Bridge(_) => held.bridge.clone_from(&before.bridge),
             Contested::Route(route) => keep_route(&mut held, before, route.key()),
-            Contested::HostEnd(..) | Contested::Interface(..) => {}
+            Contested::Rules(..) => held.firewall.clone_from(&before.firewall),
+            Contested::HostEnd(..) | Contested::Interface(..) | Contested::Forwarding(_) => {}
         }
     }
     held

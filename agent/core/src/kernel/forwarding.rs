@@ -16,9 +16,14 @@ use crate::firewall::Guard;
 pub struct Forwarding {
     /// Whether somebody has declared this host a router (`net.ipv4.ip_forward`).
     pub router: bool,
+    /// The value by which that is said.
+    pub switch: String,
     /// The devices that routes of the host lead out of, and those that were asked for and are there;
     /// but for loopback, and for podnet's own.
     pub devices: BTreeMap<IfName, Ingress>,
+    /// The devices that routes of the host lead out of, which nobody has opened, and podnet cannot: no rule
+    /// could keep strangers out of them, by the names that they have.
+    pub unguardable: BTreeSet<IfName>,
 }
 
 /// What comes in by a device.
@@ -134,6 +139,7 @@ mod tests {
         Forwarding {
             router,
             devices: devices.collect(),
+            ..Forwarding::default()
         }
     }
 

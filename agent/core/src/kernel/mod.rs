@@ -27,8 +27,8 @@ pub use link::{
     POD_IFNAME, PodLink, host_ifname,
 };
 pub use observed::{
-    HostAddress, HostRoute, Inside, NetnsState, Observed, ObservedBridge, ObservedFirewall,
-    ObservedHostEnd, ObservedInterface, ObservedRoute, Place, UnderlayPath,
+    Bystander, HostAddress, HostRoute, Inside, NetnsState, Observed, ObservedBridge,
+    ObservedFirewall, ObservedHostEnd, ObservedInterface, ObservedRoute, Place, UnderlayPath,
 };
 pub use op::{Op, OpError, OpErrorClass, OpErrorKind};
 pub use route::{NextHop, PROTOCOL, Route, RouteKey};

@@ -12,6 +12,7 @@ use super::op::OpError;
 use super::route::{NextHop, RouteKey};
 use super::sysctl::LinkParameters;
 use crate::firewall::{Chain, Rule};
+use crate::nft::Ruleset;
 
 /// What was found where an object of podnet's belongs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub struct Observed {
     pub routes: Option<BTreeMap<RouteKey, ObservedRoute>>,
     /// Podnet's firewall chains.
     pub firewall: Option<Vec<ObservedFirewall>>,
+    /// The chains of all programs that pods' packets pass; `None` also where nothing can tell.
+    pub chains: Option<Ruleset>,
     /// What of the host's packets is forwarded.
     pub forwarding: Option<Forwarding>,
     /// The addresses of the host, but for the bridge's.
@@ -141,23 +144,77 @@ pub struct ObservedFirewall {
     pub primary: bool,
     /// Podnet's chains in it. A rule that podnet never makes is `None`.
     pub chains: BTreeMap<Chain, Vec<Option<Rule>>>,
-    /// How often each chain is jumped to from the built-in chain that it hooks into.
+    /// How often podnet's own jump to each chain stands in the built-in chain that it hooks into.
     pub jumps: BTreeMap<Chain, usize>,
-    /// Podnet's chains that rules of others jump to, from other chains of theirs: these can be
-    /// emptied, and not removed.
+    /// Podnet's chains that rules of others jump to: these can be emptied, and not removed.
     pub referenced: BTreeSet<Chain>,
     /// Chains of others that bear names like podnet's, as `TABLE/NAME`.
     pub namesakes: BTreeSet<String>,
+    /// Podnet's chains whose table the back end cannot show, since something in it was made by other
+    /// means: nothing is known of it, and nothing in it is changed.
+    pub unreadable: BTreeSet<Chain>,
+    /// Rules of others before podnet's jump that accept whatever is forwarded, or whatever comes in or leaves
+    /// by a device, as the back end shows them.
+    pub ahead: BTreeSet<String>,
+}
+
+/// What others have beside podnet's rules, and podnet leaves alone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bystander {
+    /// What it is, in words.
+    pub what: String,
+    /// What to do about it.
+    pub cure: &'static str,
 }
 
 impl ObservedFirewall {
-    /// What others keep under podnet's names, in words. It is in nobody's way.
-    pub fn bystanders(&self) -> impl Iterator<Item = String> {
+    /// What podnet may have in tables that it cannot look at, and so cannot take back, in words with
+    /// their cure.
+    pub fn out_of_reach(&self) -> impl Iterator<Item = String> {
+        let backend = &self.backend;
+        self.unreadable.iter().map(move |chain| {
+            let (table, name) = (chain.table(), chain.name());
+            format!(
+                "table {table} of {backend}: iptables cannot show it, so chain {name} and the jump to \
+                 it may still be there; remove from the table what 'nft list table ip {table}' shows \
+                 and iptables did not make, then run 'podnetd cleanup' while the agent is stopped"
+            )
+        })
+    }
+
+    /// What others keep under podnet's names, which is in nobody's way, and what opens devices to strangers
+    /// that podnet has opened to pods.
+    pub fn bystanders(&self) -> impl Iterator<Item = Bystander> {
+        let named = self.namesakes().chain(self.relied_on());
+        let named = named.map(|what| Bystander {
+            what,
+            cure: "give it another name; podnet leaves it alone, and chains that it leads to stay",
+        });
+        named.chain(self.bypasses())
+    }
+
+    /// Chains of others that bear names like podnet's, in words.
+    pub fn namesakes(&self) -> impl Iterator<Item = String> {
         let backend = &self.backend;
         let namesakes = self.namesakes.iter();
-        let namesakes = namesakes
-            .map(move |chain| format!("chain {chain} in {backend}: podnet did not make it"));
-        namesakes.chain(self.relied_on())
+        namesakes.map(move |chain| format!("chain {chain} in {backend}: podnet did not make it"))
+    }
+
+    /// Rules of others that open to strangers what podnet has opened to pods.
+    fn bypasses(&self) -> impl Iterator<Item = Bystander> {
+        let ahead = self
+            .ahead
+            .iter()
+            .filter(|_| self.guarded().next().is_some());
+        ahead.map(|rule| Bystander {
+            what: format!(
+                "rule '{rule}' in {}: it stands before podnet's jump, so strangers pass by devices that \
+                 podnet has opened to pods alone",
+                self.backend
+            ),
+            cure: "move the rule behind podnet's jump, or set net.ipv4.ip_forward to 1 if this host is to \
+                   be a router",
+        })
     }
 
     /// Podnet's chains that others rely on, in words.

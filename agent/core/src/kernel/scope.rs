@@ -21,6 +21,8 @@ pub struct Scope {
     pub routes: Option<BTreeSet<IpNetwork>>,
     /// Podnet's firewall chains.
     pub firewall: bool,
+    /// The chains of all programs that pods' packets pass.
+    pub chains: bool,
     /// What of the host's packets is forwarded, also from these devices.
     pub forwarding: Option<BTreeSet<IfName>>,
     /// The addresses of the host, but for the bridge's.

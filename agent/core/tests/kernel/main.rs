@@ -7,3 +7,4 @@ mod history;
 mod node;
 mod strangers;
 mod tamper;
+mod unreadable;

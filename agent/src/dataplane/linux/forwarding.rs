@@ -43,29 +43,42 @@ pub(super) async fn observe(
         .flat_map(route::KernelRoute::devices)
         .collect();
     let mut devices = BTreeMap::new();
+    let mut unguardable = BTreeSet::new();
     for link in link::list(socket, None).await? {
         let Some(name) = name_of(&link) else { continue };
         let way = ways.contains(&link.index);
-        if way || asked.contains(&name) {
+        if !can_be_guarded(&name) {
+            unguardable.extend(way.then_some(name));
+        } else if way || asked.contains(&name) {
             let bridge = link.kind == Some(InfoKind::Bridge);
             devices.insert(name, (way, bridge));
         }
     }
-    Ok(on_thread(move || read(devices)).await??)
+    Ok(on_thread(move || read(devices, unguardable)).await??)
 }
 
-/// The name of a link that may be opened: neither loopback nor one of podnet's own.
+/// The name of a link that is neither loopback nor one of podnet's own.
 fn name_of(link: &Link) -> Option<IfName> {
     let name: IfName = link.name.parse().ok()?;
     let own = link.is_our_bridge() || link.is_our_host_end() || name.as_str() == BRIDGE;
-    (!link.loopback && !own && can_be_guarded(&name)).then_some(name)
+    (!link.loopback && !own).then_some(name)
 }
 
-fn read(devices: BTreeMap<IfName, (bool, bool)>) -> io::Result<Forwarding> {
+fn read(
+    devices: BTreeMap<IfName, (bool, bool)>,
+    unguardable: BTreeSet<IfName>,
+) -> io::Result<Forwarding> {
+    let switch = value(ROUTER)?.unwrap_or_else(|| OFF.to_owned());
     let mut found = Forwarding {
-        router: is_on(ROUTER)?.unwrap_or_default(),
-        devices: BTreeMap::new(),
+        router: switch != OFF,
+        switch,
+        ..Forwarding::default()
     };
+    for device in unguardable {
+        if is_on(&forwarding_path(&device))? != Some(true) {
+            found.unguardable.insert(device);
+        }
+    }
     for (device, (way, bridge)) in devices {
         // One that has gone meanwhile has nothing to be opened.
         if let Some(on) = is_on(&forwarding_path(&device))? {
@@ -77,8 +90,13 @@ fn read(devices: BTreeMap<IfName, (bool, bool)>) -> io::Result<Forwarding> {
 
 /// Whether a parameter is on; `None` where there is none.
 fn is_on(path: &str) -> io::Result<Option<bool>> {
+    Ok(value(path)?.map(|value| value != OFF))
+}
+
+/// The value of a parameter; `None` where there is none.
+fn value(path: &str) -> io::Result<Option<String>> {
     match fs::read_to_string(Path::new(sysctl::ROOT).join(path)) {
-        Ok(value) => Ok(Some(value.trim_end() != OFF)),
+        Ok(value) => Ok(Some(value.trim_end().to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }

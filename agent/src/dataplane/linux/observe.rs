@@ -46,6 +46,9 @@ pub(super) async fn observe(host: &Host, scope: &Scope) -> Result<Observed, Obse
     if scope.firewall {
         observed.firewall = Some(host.firewall.observe().await?);
     }
+    if scope.chains {
+        observed.chains = host.firewall.others().await;
+    }
     if let Some(asked) = &scope.forwarding {
         let found = forwarding::observe(socket, asked)
             .await

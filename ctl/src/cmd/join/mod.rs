@@ -40,13 +40,22 @@ pub(crate) async fn run(context: &Context, args: JoinArgs) -> Result<(), Failure
     let patience = deadline.remaining().max(first_answer + GRACE);
     context.client.within(patience).join(&request).await?;
     steps.show("a member of the cluster has answered");
-    let (status, dead) = wait(context, &deadline, &mut steps).await?;
+    let Done {
+        status,
+        dead,
+        unproved,
+    } = wait(context, &deadline, &mut steps).await?;
     drop(steps);
 
     for peer in dead {
         context
             .output
             .warn(&format!("{peer} is dead, and was not waited for"));
+    }
+    for peer in unproved {
+        context.output.warn(&format!(
+            "the path to {peer}; `podnetctl status` names the cure"
+        ));
     }
     let Some(cluster) = status.cluster else {
         let why = "join: the agent is ready and names no cluster";
@@ -84,20 +93,36 @@ fn request(mut args: JoinArgs, timeout: Duration) -> Result<JoinRequest, ApiErro
     })
 }
 
-/// Looks until the join is done; gives the last status and the dead peers. Once a member has
+/// A join that is done.
+struct Done {
+    /// The last status.
+    status: Status,
+    /// The dead peers.
+    dead: Vec<String>,
+    /// The peers that only gossip tells of.
+    unproved: Vec<String>,
+}
+
+/// Looks until the join is done. Once a member has
 /// answered, the agent goes on by itself, also through a restart: that it is out of reach for a
 /// while ends nothing.
 async fn wait(
     context: &Context,
     deadline: &Deadline,
     steps: &mut Steps<'_>,
-) -> Result<(Status, Vec<String>), Failure> {
+) -> Result<Done, Failure> {
     let mut pauses = Pauses::new();
     let mut ready_since = None;
     loop {
         let step = match deadline.limit(&context.client).status().await {
             Ok(status) => match progress(&status, probes(&status, &mut ready_since)) {
-                Progress::Done { dead } => return Ok((status, dead)),
+                Progress::Done { dead, unproved } => {
+                    return Ok(Done {
+                        status,
+                        dead,
+                        unproved,
+                    });
+                }
                 Progress::Stopped(error) => return Err(error.into()),
                 Progress::Waiting(step) => step,
             },

@@ -25,6 +25,8 @@ pub(crate) enum Progress {
     Done {
         /// The peers that were not waited for.
         dead: Vec<String>,
+        /// The peers that only gossip tells of, and why.
+        unproved: Vec<String>,
     },
     /// It will not get there by waiting.
     Stopped(ApiError),
@@ -108,19 +110,20 @@ pub(crate) fn progress(status: &Status, probes: Probes) -> Progress {
 
 fn paths(status: &Status, probes: Probes) -> Progress {
     let mut ok = 0;
-    let (mut missing, mut dead) = (Vec::new(), Vec::new());
+    let (mut missing, mut dead, mut unproved) = (Vec::new(), Vec::new(), Vec::new());
     for peer in &status.peers {
         let state = peer.path.unwrap_or(PathState::Pending);
         match state {
             PathState::Ok => ok += 1,
             PathState::Failed if !peer.live => dead.push(name(peer)),
             PathState::Pending if !peer.live && probes == Probes::Over => dead.push(name(peer)),
+            PathState::Pending if peer.is_unproved() => unproved.push(describe(peer, "")),
             PathState::Pending => missing.push(describe(peer, "no answer yet")),
             PathState::Failed => missing.push(describe(peer, "packets do not come through")),
         }
     }
     if missing.is_empty() {
-        return Progress::Done { dead };
+        return Progress::Done { dead, unproved };
     }
     Progress::Waiting(Step::Paths {
         blocks: joined(&status.blocks),
@@ -190,7 +193,9 @@ mod tests {
     #[test]
     fn done_when_every_live_peer_is_reached_and_the_dead_are_named() {
         let dead = vec!["aaaaaaaaaaaaaaaaaaaaaaaaai (10.0.0.3:7846)".to_owned()];
-        assert_eq!(progress(&ready(), Probes::Over), Progress::Done { dead });
+        let unproved = vec![];
+        let done = Progress::Done { dead, unproved };
+        assert_eq!(progress(&ready(), Probes::Over), done);
     }
 
     #[test]
@@ -199,7 +204,10 @@ mod tests {
         alone.peers.clear();
         assert_eq!(
             progress(&alone, Probes::Running),
-            Progress::Done { dead: vec![] }
+            Progress::Done {
+                dead: vec![],
+                unproved: vec![]
+            }
         );
     }
 
@@ -230,8 +238,23 @@ mod tests {
         assert_eq!(step.brief(), "owns 10.244.1.0/24; path to 1 of 2 peers");
         assert!(matches!(
             progress(&status, Probes::Over),
-            Progress::Done { dead } if dead.len() == 1
+            Progress::Done { dead, .. } if dead.len() == 1
         ));
+    }
+
+    #[test]
+    fn the_word_of_gossip_is_taken_for_a_peer_that_answers_no_echo() {
+        let mut status = ready();
+        status.peers.truncate(1);
+        status.peers[0].path = Some(PathState::Pending);
+        status.peers[0].path_reason = Some("unproved: no echo".to_owned());
+        let done = Progress::Done {
+            dead: vec![],
+            unproved: vec!["node1 (10.0.0.1:7846): unproved: no echo".to_owned()],
+        };
+        assert_eq!(progress(&status, Probes::Running), done);
+        status.peers[0].path = Some(PathState::Failed);
+        assert!(waiting(&status).contains("node1"));
     }
 
     #[test]

@@ -84,6 +84,8 @@ impl Backend {
             jumps: self.jumps.clone(),
             referenced: BTreeSet::new(),
             namesakes: BTreeSet::new(),
+            unreadable: BTreeSet::new(),
+            ahead: BTreeSet::new(),
         }
     }
 }

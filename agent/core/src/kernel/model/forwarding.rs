@@ -52,6 +52,8 @@ impl Kernel {
         let devices = links.filter(|(name, link)| counts(name, link));
         Forwarding {
             router: self.router,
+            switch: u8::from(self.router).to_string(),
+            unguardable: BTreeSet::new(),
             devices: devices
                 .map(|(name, link)| (name.clone(), ingress(link)))
                 .collect(),

@@ -152,9 +152,12 @@ impl Programs {
         self.variant.name()
     }
 
-    /// Everything that the tables hold. Tables that were never used are not made by looking.
-    pub(super) async fn save(self) -> Result<String, ProgramError> {
-        run(&format!("{}-save", self.prefix), &[], "", |_| ()).await
+    /// What a table holds, or what all of them do. Without a name, tables that were never used are not
+    /// made by looking.
+    pub(super) async fn save(self, table: Option<&str>) -> Result<String, ProgramError> {
+        let named = table.map(|table| ["-t", table]);
+        let arguments = named.as_ref().map_or(&[][..], |named| &named[..]);
+        run(&format!("{}-save", self.prefix), arguments, "", |_| ()).await
     }
 
     /// Changes tables; each as a whole, or not at all. `process` is set to the number of the process
@@ -178,7 +181,7 @@ impl Programs {
 
 /// Runs a program to its end, and returns what it wrote. `started` learns the number of the process
 /// before it reads its input.
-async fn run(
+pub(super) async fn run(
     program: &str,
     arguments: &[&str],
     input: &str,

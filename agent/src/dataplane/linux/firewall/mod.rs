@@ -5,18 +5,23 @@
 //! one that the host's `iptables` is.
 
 mod iptables;
+mod nft;
 mod render;
+mod saved;
+#[cfg(test)]
+mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use podnet_core::firewall::{Chain, RuleSet};
 use podnet_core::kernel::{ObservedFirewall, OpError};
+use podnet_core::nft::Ruleset;
 use tokio::sync::{Mutex, OnceCell};
 
 use self::iptables::{ProgramError, Programs, Variant};
-use self::render::Saved;
+use self::saved::Saved;
 use super::super::ObserveError;
 
 /// The legacy tables that are in use in this network namespace.
@@ -47,12 +52,19 @@ impl Firewall {
         let observed = backends.into_iter().map(|backend| ObservedFirewall {
             backend: backend.programs.backend().to_owned(),
             primary: backend.primary,
-            jumps: jumps(&backend.saved),
             chains: backend.saved.chains,
+            jumps: backend.saved.jumps,
             referenced: backend.saved.referenced,
             namesakes: backend.saved.namesakes,
+            unreadable: backend.saved.unreadable,
+            ahead: backend.saved.ahead,
         });
         Ok(observed.collect())
+    }
+
+    /// Looks at the chains of all programs that pods' packets pass; `None` where nothing can tell.
+    pub(super) async fn others(&self) -> Option<Ruleset> {
+        nft::observe().await
     }
 
     /// Makes podnet's chains hold exactly these rules; no rules, no chains.
@@ -90,7 +102,10 @@ impl Firewall {
 
     async fn backends(&self) -> Result<Vec<Backend>, ProgramError> {
         let programs = *self.primary.get_or_try_init(Programs::primary).await?;
-        let saved = render::parse(&programs.save().await?);
+        let saved = match programs.variant {
+            Variant::Legacy => read_legacy(programs).await?,
+            Variant::Nft => read(programs, &Chain::ALL).await?,
+        };
         let mut backends = vec![Backend {
             programs,
             primary: true,
@@ -107,26 +122,36 @@ impl Firewall {
     }
 }
 
-fn jumps(saved: &Saved) -> BTreeMap<Chain, usize> {
-    saved
-        .jumps
-        .iter()
-        .map(|(chain, jumps)| (*chain, jumps.len()))
-        .collect()
+/// Reads the tables of these chains; others may be long.
+async fn read(programs: Programs, chains: &[Chain]) -> Result<Saved, ProgramError> {
+    let mut saved = String::new();
+    for chain in chains {
+        saved += &programs.save(Some(chain.table())).await?;
+    }
+    Ok(saved::parse(&saved))
+}
+
+/// Reads the legacy tables that are there: to name another would make the kernel make it.
+async fn read_legacy(programs: Programs) -> Result<Saved, ProgramError> {
+    let there = legacy_tables();
+    let mut chains = Chain::ALL.to_vec();
+    chains.retain(|chain| there.contains(chain.table()));
+    read(programs, &chains).await
 }
 
 /// The other variant, where it has a say in what is forwarded.
 async fn secondary(variant: Variant) -> Result<Option<(Programs, Saved)>, ProgramError> {
     let programs = Programs::of(variant);
-    match variant {
-        // To run the program would make the kernel load its tables.
-        Variant::Legacy if !legacy_filters() => return Ok(None),
-        Variant::Legacy | Variant::Nft => {}
-    }
-    match programs.save().await {
+    let saved = match variant {
+        Variant::Legacy if !legacy_tables().contains(Chain::Forward.table()) => return Ok(None),
+        Variant::Legacy => read_legacy(programs).await,
+        // A table that is named is shown as if it were there.
+        Variant::Nft => programs.save(None).await.map(|saved| saved::parse(&saved)),
+    };
+    match saved {
         Ok(saved) => {
-            let saved = render::parse(&saved);
-            Ok(saved.filters_forwarded.then_some((programs, saved)))
+            let has_a_say = saved.filters_forwarded || saved.unreadable.contains(&Chain::Forward);
+            Ok(has_a_say.then_some((programs, saved)))
         }
         // Not installed, or the kernel cannot do it: then it has no say.
         Err(error @ (ProgramError::Missing(_) | ProgramError::Failed { .. })) => {
@@ -137,7 +162,8 @@ async fn secondary(variant: Variant) -> Result<Option<(Programs, Saved)>, Progra
     }
 }
 
-fn legacy_filters() -> bool {
-    fs::read_to_string(LEGACY_TABLES)
-        .is_ok_and(|tables| tables.lines().any(|table| table == Chain::Forward.table()))
+/// The legacy tables that are there.
+fn legacy_tables() -> BTreeSet<String> {
+    let tables = fs::read_to_string(LEGACY_TABLES).unwrap_or_default();
+    tables.lines().map(str::to_owned).collect()
 }

@@ -20,6 +20,7 @@ use tokio::sync::mpsc::{self, Permit};
 use tokio::time::timeout;
 
 use self::events::Seen;
+use self::nftables::Transaction;
 use super::super::{Change, ChangeScope, Changes, ObserveError};
 use super::Host;
 use super::errno::{Errno, KernelError};
@@ -72,6 +73,7 @@ pub(super) async fn watch(host: Arc<Host>) -> Result<mpsc::Receiver<Change>, Obs
     let monitor = Monitor {
         host,
         seen,
+        transaction: Transaction::default(),
         waiting: Waiting::default(),
     };
     vital::spawn(monitor.run(network, sysctls, firewall, sender));
@@ -84,6 +86,7 @@ type RawSocket = (Socket<raw::Event>, Events<raw::Event>);
 struct Monitor {
     host: Arc<Host>,
     seen: Seen,
+    transaction: Transaction,
     waiting: Waiting,
 }
 
@@ -129,7 +132,7 @@ impl Monitor {
                         deaf.push(hears(socket, nftables::question()).boxed());
                     }
                     let own = self.host.firewall.own_process();
-                    self.waiting.add(nftables::change(&message.payload, own));
+                    self.waiting.add(self.transaction.hear(&message.payload, own));
                 }
                 Some((message, _)) = sysctls.next() => {
                     let name = |index| self.seen.device(index);

@@ -1,8 +1,13 @@
 //! Changes of nftables, which `iptables` (its nft variant) makes too.
+//!
+//! The kernel tells of each object that a transaction changes, and then of the transaction as a whole. Others
+//! may change much and often, such as the elements of a set: only what touches podnet's tables, or the rules of
+//! others that forwarded packets pass, is a change.
 
 use std::collections::BTreeSet;
 
 use netlink_packet_core::NetlinkPayload;
+use podnet_core::firewall::Chain;
 
 use super::super::super::{Change, ChangeScope};
 use super::raw::Event;
@@ -11,12 +16,27 @@ use super::who;
 /// The multicast group of nftables (`NFNLGRP_NFTABLES` in `linux/netfilter/nfnetlink.h`).
 pub(super) const GROUP: u32 = 7;
 
-/// The message that ends each transaction: a new generation of the rules, and who made it
-/// (`NFNL_SUBSYS_NFTABLES`, `NFT_MSG_NEWGEN`).
-const NEW_GENERATION: u16 = 10 << 8 | 15;
+/// What the kinds of all messages of nftables have in common (`NFNL_SUBSYS_NFTABLES`).
+const SUBSYSTEM: u16 = 10 << 8;
 
-/// The length of `struct nfgenmsg`, before the attributes.
+/// The message that ends each transaction: a new generation of the rules, and who made it
+/// (`NFT_MSG_NEWGEN`).
+const NEW_GENERATION: u16 = SUBSYSTEM | 15;
+
+/// The last of the messages about tables, chains and rules (`NFT_MSG_DELRULE`); those that follow are about
+/// sets and other objects, which rules only refer to.
+const LAST_OF_RULES: u16 = SUBSYSTEM | 8;
+
+/// The length of `struct nfgenmsg`, before the attributes. It begins with the family.
 const HEADER_LEN: usize = 4;
+
+/// The name of the table that an object is in, or is (`NFTA_TABLE_NAME`, `NFTA_CHAIN_TABLE`,
+/// `NFTA_RULE_TABLE`).
+const TABLE: u16 = 1;
+
+/// The families of tables whose chains IPv4 packets pass that are routed (`NFPROTO_IPV4`, `NFPROTO_INET`).
+const IPV4: u8 = 2;
+const INET: u8 = 1;
 
 /// The number of the process (`NFTA_GEN_PROC_PID`).
 const PROCESS_ID: u16 = 2;
@@ -25,7 +45,7 @@ const PROCESS_ID: u16 = 2;
 const PROCESS_NAME: u16 = 3;
 
 /// Asks for the present generation (`NFT_MSG_GETGEN`).
-const GET_GENERATION: u16 = 10 << 8 | 16;
+const GET_GENERATION: u16 = SUBSYSTEM | 16;
 
 /// A question that the kernel answers at once.
 pub(super) fn question() -> Event {
@@ -35,35 +55,78 @@ pub(super) fn question() -> Event {
     }
 }
 
-/// The change that an event tells of. `own` is the process that changes the rules for podnet.
-pub(super) fn change(payload: &NetlinkPayload<Event>, own: u32) -> Option<Change> {
-    let scope = ChangeScope::Firewall;
-    if let NetlinkPayload::InnerMessage(event) = payload {
-        (event.kind == NEW_GENERATION).then(|| {
-            let by = process(event);
-            let (what, by) = match by {
-                // It is looked at all the same: another may have changed them just before.
-                Some((pid, _)) if pid == own => ("nftables changed by podnet", None),
-                by => (
-                    "nftables changed",
-                    by.map(|(pid, name)| who::named(&name, pid)),
-                ),
-            };
-            Change {
-                scope,
-                what: what.to_owned(),
-                by: by.into_iter().collect(),
-            }
-        })
-    } else if let NetlinkPayload::Overrun(_) = payload {
-        Some(Change {
-            scope,
-            what: "events of nftables were lost".to_owned(),
-            by: BTreeSet::new(),
-        })
-    } else {
-        None
+/// What the transaction has touched that is being told of.
+#[derive(Debug, Default)]
+pub(super) struct Transaction {
+    touched: BTreeSet<ChangeScope>,
+}
+
+impl Transaction {
+    /// The changes that an event tells of. `own` is the process that changes the rules for podnet.
+    pub(super) fn hear(&mut self, payload: &NetlinkPayload<Event>, own: u32) -> Vec<Change> {
+        if let NetlinkPayload::Overrun(_) = payload {
+            self.touched.clear();
+            return changes(
+                [ChangeScope::Firewall, ChangeScope::OtherChains],
+                "events of nftables were lost",
+                &BTreeSet::new(),
+            );
+        }
+        let NetlinkPayload::InnerMessage(event) = payload else {
+            return Vec::new();
+        };
+        if event.kind != NEW_GENERATION {
+            self.touched.extend(touched(event));
+            return Vec::new();
+        }
+        let (what, by) = match process(event) {
+            // It is looked at all the same: another may have changed them just before.
+            Some((pid, _)) if pid == own => ("nftables changed by podnet", None),
+            by => (
+                "nftables changed",
+                by.map(|(pid, name)| who::named(&name, pid)),
+            ),
+        };
+        changes(
+            std::mem::take(&mut self.touched),
+            what,
+            &by.into_iter().collect(),
+        )
     }
+}
+
+fn changes(
+    scopes: impl IntoIterator<Item = ChangeScope>,
+    what: &str,
+    by: &BTreeSet<String>,
+) -> Vec<Change> {
+    let change = |scope| Change {
+        scope,
+        what: what.to_owned(),
+        by: by.clone(),
+    };
+    scopes.into_iter().map(change).collect()
+}
+
+/// What an event of a table, a chain or a rule may mean to podnet.
+fn touched(event: &Event) -> Option<ChangeScope> {
+    if !(SUBSYSTEM..=LAST_OF_RULES).contains(&event.kind) {
+        return None;
+    }
+    let family = *event.payload.first()?;
+    if !matches!(family, IPV4 | INET) {
+        return None;
+    }
+    let table = event.attribute(HEADER_LEN, TABLE)?;
+    let table = table.strip_suffix(b"\0").unwrap_or(&table);
+    let own = Chain::ALL
+        .iter()
+        .any(|chain| chain.table().as_bytes() == table);
+    Some(if own && family == IPV4 {
+        ChangeScope::Firewall
+    } else {
+        ChangeScope::OtherChains
+    })
 }
 
 fn process(event: &Event) -> Option<(u32, String)> {
@@ -78,6 +141,12 @@ fn process(event: &Event) -> Option<(u32, String)> {
 mod tests {
     use super::*;
 
+    /// `NFT_MSG_NEWRULE` and `NFT_MSG_NEWSETELEM`.
+    const NEW_RULE: u16 = SUBSYSTEM | 6;
+    const NEW_ELEMENT: u16 = SUBSYSTEM | 12;
+
+    const BY_NFT: &[u8] = b"\0\0\0\0\x08\0\x02\0\0\0\x01\x02\x08\0\x03\0nft\0";
+
     fn event(kind: u16, payload: &[u8]) -> NetlinkPayload<Event> {
         NetlinkPayload::InnerMessage(Event {
             kind,
@@ -85,17 +154,63 @@ mod tests {
         })
     }
 
+    /// A message about something in a table.
+    fn object(kind: u16, family: u8, table: &str) -> NetlinkPayload<Event> {
+        let len = u8::try_from(table.len() + 5).unwrap();
+        let head = [family, 0, 0, 0, len, 0, 1, 0];
+        let mut payload = [&head, table.as_bytes(), b"\0"].concat();
+        payload.resize(payload.len().next_multiple_of(4), 0);
+        event(kind, &payload)
+    }
+
+    fn transaction(objects: &[NetlinkPayload<Event>], own: u32) -> Vec<Change> {
+        let mut transaction = Transaction::default();
+        for object in objects {
+            assert_eq!(transaction.hear(object, own), []);
+        }
+        let changes = transaction.hear(&event(NEW_GENERATION, BY_NFT), own);
+        let nothing = transaction.hear(&event(NEW_GENERATION, BY_NFT), own);
+        assert_eq!(nothing, [], "one transaction is not the next");
+        changes
+    }
+
     #[test]
     fn a_transaction_is_one_change_and_names_its_maker() {
-        let payload = b"\0\0\0\0\x08\0\x02\0\0\0\x01\x02\x08\0\x03\0nft\0";
-        let found = change(&event(NEW_GENERATION, payload), 0).unwrap();
-        assert_eq!(found.scope, ChangeScope::Firewall);
-        assert_eq!(found.makers().as_deref(), Some("nft[258]"));
-        let own = change(&event(NEW_GENERATION, payload), 258).unwrap();
-        assert_eq!(own.makers(), None);
-        assert_eq!(change(&event(NEW_GENERATION - 1, payload), 0), None);
-        let unknown = change(&event(NEW_GENERATION, b""), 0).unwrap();
-        assert_eq!(unknown.makers(), None);
-        assert!(change(&NetlinkPayload::Overrun(Vec::new()), 0).is_some());
+        let rules = [
+            object(NEW_RULE, IPV4, "filter"),
+            object(NEW_RULE, IPV4, "nat"),
+        ];
+        let found = transaction(&rules, 0);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].scope, ChangeScope::Firewall);
+        assert_eq!(found[0].makers().as_deref(), Some("nft[258]"));
+        let own = transaction(&rules, 258);
+        assert_eq!(own[0].makers(), None);
+    }
+
+    #[test]
+    fn what_touches_nothing_of_podnets_is_no_change() {
+        for (kind, family, table, scope) in [
+            (NEW_RULE, IPV4, "filter", Some(ChangeScope::Firewall)),
+            (SUBSYSTEM, IPV4, "nat", Some(ChangeScope::Firewall)),
+            (LAST_OF_RULES, IPV4, "nat", Some(ChangeScope::Firewall)),
+            (NEW_RULE, INET, "filter", Some(ChangeScope::OtherChains)),
+            (NEW_RULE, IPV4, "mangle", Some(ChangeScope::OtherChains)),
+            (NEW_RULE, 10, "filter", None),
+            (NEW_ELEMENT, IPV4, "filter", None),
+            (NEW_ELEMENT, INET, "theirs", None),
+        ] {
+            let found = transaction(&[object(kind, family, table)], 0);
+            let scopes: Vec<_> = found.into_iter().map(|change| change.scope).collect();
+            assert_eq!(scopes, Vec::from_iter(scope), "{kind} {family} {table}");
+        }
+        assert_eq!(transaction(&[event(NEW_RULE, b"")], 0), []);
+    }
+
+    #[test]
+    fn lost_events_may_have_told_of_anything() {
+        let mut transaction = Transaction::default();
+        let lost = transaction.hear(&NetlinkPayload::Overrun(Vec::new()), 0);
+        assert_eq!(lost.len(), 2);
     }
 }

@@ -17,6 +17,7 @@ fn guards() -> [Guard; 2] {
 fn rule_set(excluded: &str) -> RuleSet {
     rules(
         &["10.244.0.0/16".parse().unwrap()],
+        &["10.244.7.0/24".parse().unwrap()],
         &[excluded.parse().unwrap()],
         &guards(),
     )
@@ -84,8 +85,7 @@ fn what_others_did_to_the_rules_is_seen_and_put_right() {
         let rules = rule_set("10.9.0.0/16");
         apply(&linux, Op::SetFirewall(rules.clone())).await.unwrap();
         let tampering = [
-            "iptables -A FORWARD -j PODNET-FORWARD",
-            "iptables -I FORWARD -i lo -g PODNET-FORWARD",
+            "iptables -A FORWARD -m comment --comment podnet -j PODNET-FORWARD",
             "iptables -D FORWARD -m comment --comment podnet -j PODNET-FORWARD",
             "iptables -A PODNET-FORWARD -i lo -j DROP",
             "iptables -t nat -F PODNET-POSTROUTING",

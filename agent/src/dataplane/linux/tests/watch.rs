@@ -38,7 +38,7 @@ fn changes_by_others_are_told_of() {
         let mut changes = linux.watch().await.unwrap();
         let host_end = ChangeScope::HostEnd(red.host_ifname.clone());
         use ChangeScope::{
-            Bridge, Firewall, Forwarding, Neighbours, OtherRoutes, Routes, Underlay,
+            Bridge, Firewall, Forwarding, Neighbours, OtherChains, OtherRoutes, Routes, Underlay,
         };
         let cases = [
             ("ip address add 192.0.2.9/24 dev u0", Underlay),
@@ -55,6 +55,7 @@ fn changes_by_others_are_told_of() {
             ("ip link set podnet0 mtu 1300", Bridge),
             ("ip link set podnet0 down", Bridge),
             ("iptables -A FORWARD -j ACCEPT", Firewall),
+            ("nft add table inet theirs", OtherChains),
             ("echo 1 > /proc/sys/net/ipv4/ip_forward", Forwarding),
             ("echo 0 > /proc/sys/net/ipv4/conf/u0/forwarding", Forwarding),
             (

@@ -1,0 +1,196 @@
+//! Rules of others that are easily taken for podnet's, or that iptables cannot show.
+
+use podnet_lab::{Lab, Node, eventually};
+
+use crate::stage::{LIMIT, add, ask, code, first, idle, passes, refusal, shell, text};
+
+const INIT: [&str; 3] = ["init", "--pod-cidr", "10.244.0.0/16"];
+
+/// A rule of nftables in a table of iptables.
+const HIDDEN: &str = "nft add rule ip filter FORWARD ct state vmap '{ invalid : drop }'";
+
+/// What takes it away again.
+const SHOWN: &str = "nft delete rule ip filter FORWARD handle \
+    $(nft -a list chain ip filter FORWARD | sed -n 's/.*vmap.*handle //p')";
+
+/// Rules that lead elsewhere, or to podnet's chain because an operator wants it.
+const OPERATORS: [&str; 6] = [
+    "-s 10.9.9.9 -m comment --comment 'stays before -j PODNET-FORWARD or pods leak' -j DROP",
+    "-s 10.9.9.8 -m comment --comment '\"\\ -m comment --comment podnet -j PODNET-FORWARD' -j DROP",
+    "-s 10.9.9.7 -m comment --comment 'a\n-A FORWARD -m comment --comment podnet -j PODNET-FORWARD\n' -j DROP",
+    "-i wg0 -j PODNET-FORWARD",
+    "-s 10.9.9.6 -m comment --comment podnet -j PODNET-FORWARD",
+    "-m comment --comment -j -g PODNET-FORWARD",
+];
+
+/// All rules that the nft variant of iptables keeps, or whoever else.
+fn ruleset(node: Node<'_>) -> String {
+    shell(
+        node,
+        "nft -s list ruleset | sed 's/ packets [0-9]* bytes [0-9]*//'",
+    )
+}
+
+fn jumps(node: Node<'_>) -> usize {
+    let rules = ruleset(node);
+    rules.matches("jump PODNET-FORWARD").count()
+}
+
+/// Waits until a problem says this.
+#[track_caller]
+fn named(node: Node<'_>, what: &str) {
+    eventually(LIMIT, what, || {
+        let problems = ask(node, &["status"])["problems"].to_string();
+        if problems.contains(what) {
+            Ok(())
+        } else {
+            Err(problems)
+        }
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_table_that_iptables_cannot_show_keeps_a_host_from_being_a_node() {
+    let lab = idle(2).up().unwrap();
+    let [node, founder] = ["node1", "node2"].map(|name| lab.node(name).unwrap());
+    let token = text(&ask(founder, &INIT)["token"]).to_owned();
+    let founder = founder.address().to_string();
+    shell(
+        node,
+        &format!("iptables -A FORWARD -i lo -j DROP; {HIDDEN}"),
+    );
+    let before = ruleset(node);
+    let join = ["join", &founder, "--token", &token];
+    for command in [&INIT[..], &join] {
+        assert_eq!(refusal(node, command), code(5, "foreign_object"));
+        assert_eq!(ruleset(node), before);
+        assert_eq!(ask(node, &["status"])["phase"], "idle");
+    }
+    shell(node, SHOWN);
+    ask(node, &join);
+}
+
+#[test]
+fn a_table_that_iptables_cannot_show_is_left_alone_and_named() {
+    let lab = idle(1).up().unwrap();
+    let node = first(&lab);
+    ask(node, &INIT);
+    add(node, "red");
+    shell(node, HIDDEN);
+    let what =
+        "chain PODNET-FORWARD in table filter of iptables-nft: a rule that iptables cannot show";
+    named(node, what);
+    for number in 1..4 {
+        shell(
+            node,
+            &format!("nft add rule ip filter FORWARD ip saddr 10.9.9.{number} drop"),
+        );
+        let before = ruleset(node);
+        passes(node, 3);
+        assert_eq!(ruleset(node), before);
+    }
+    assert_eq!(jumps(node), 1);
+
+    // What podnet cannot take back it names, and takes it back once it can.
+    let left = node
+        .ctl(["--yes", "leave"])
+        .unwrap()
+        .success("leave")
+        .unwrap();
+    let what = "table filter of iptables-nft: iptables cannot show it";
+    assert!(left.stdout.contains(what), "{left}");
+    named(node, what);
+    assert_eq!(jumps(node), 1);
+    assert!(!ruleset(node).contains("PODNET-POSTROUTING"));
+    node.kill().unwrap();
+    let cleanup = || node.exec(["podnetd", "cleanup", "--yes"]).unwrap();
+    let cleaned = cleanup().success("cleanup").unwrap();
+    assert!(format!("{cleaned}").contains(what), "{cleaned}");
+    shell(node, SHOWN);
+    cleanup().success("cleanup").unwrap();
+    assert!(!ruleset(node).contains("PODNET"), "{}", ruleset(node));
+    assert!(ruleset(node).contains("10.9.9.3"));
+}
+
+/// Podnet puts its rules right again once it can read them.
+#[test]
+fn a_table_that_can_be_shown_again_is_put_right() {
+    let lab = idle(1).up().unwrap();
+    let node = first(&lab);
+    ask(node, &INIT);
+    shell(
+        node,
+        &format!("{HIDDEN}; nft flush chain ip filter PODNET-FORWARD"),
+    );
+    named(node, "a rule that iptables cannot show");
+    shell(node, SHOWN);
+    eventually(LIMIT, "podnet's rules", || {
+        let rules = shell(node, "iptables -S PODNET-FORWARD");
+        let problems = ask(node, &["status"])["problems"].to_string();
+        if rules.contains("-i podnet0 -j ACCEPT") && problems == "[]" {
+            Ok(())
+        } else {
+            Err(format!("{rules} {problems}"))
+        }
+    })
+    .unwrap();
+    assert_eq!(jumps(node), 1);
+}
+
+fn operators_rules(node: Node<'_>) -> String {
+    let rules = shell(node, "iptables -S FORWARD");
+    let own = "-A FORWARD -m comment --comment podnet -j PODNET-FORWARD\n";
+    // One that looks like it stands in a comment.
+    rules.replacen(own, "", 1)
+}
+
+fn with_operators_rules() -> (Lab, String) {
+    let lab = idle(1).up().unwrap();
+    let node = first(&lab);
+    ask(node, &INIT);
+    add(node, "red");
+    for rule in OPERATORS {
+        shell(node, &format!("iptables -A FORWARD {rule}"));
+    }
+    let rules = operators_rules(node);
+    (lab, rules)
+}
+
+#[test]
+fn what_looks_like_podnets_jump_stays() {
+    let (lab, before) = with_operators_rules();
+    let node = first(&lab);
+    assert_eq!(
+        before.matches("PODNET-FORWARD").count(),
+        OPERATORS.len(),
+        "{before}"
+    );
+    named(
+        node,
+        "chain filter/PODNET-FORWARD in iptables-nft: rules of others jump to it",
+    );
+    for tamper in [
+        "iptables -F PODNET-FORWARD",
+        "iptables -I FORWARD -m comment --comment podnet -j PODNET-FORWARD",
+        "iptables -D FORWARD -m comment --comment podnet -j PODNET-FORWARD",
+    ] {
+        shell(node, tamper);
+        eventually(LIMIT, tamper, || {
+            let rules = shell(node, "iptables -S FORWARD; iptables -S PODNET-FORWARD");
+            let own = "-A FORWARD -m comment --comment podnet -j PODNET-FORWARD\n";
+            // One is podnet's, another stands in a comment.
+            let right = rules.matches(own).count() == 2 && rules.contains("-i podnet0 -j ACCEPT");
+            if right { Ok(()) } else { Err(rules) }
+        })
+        .unwrap();
+        passes(node, 2);
+        assert_eq!(operators_rules(node), before, "{tamper}");
+    }
+    ask(node, &["--yes", "leave"]);
+    assert_eq!(shell(node, "iptables -S FORWARD"), before, "leave");
+    assert_eq!(
+        shell(node, "iptables -S PODNET-FORWARD"),
+        "-N PODNET-FORWARD\n"
+    );
+}
