@@ -8,6 +8,7 @@ pub mod claim;
 pub mod firewall;
 pub mod host;
 pub mod kernel;
+pub mod peer;
 pub mod podip;
 pub mod summary;
 pub mod time;

@@ -49,9 +49,14 @@ pub(super) fn contradictory_delta(id: &ChitchatId, known: u64) -> Vec<u8> {
 }
 
 async fn send(payload: Vec<u8>, to: SocketAddrV4) -> UdpSocket {
-    let socket = UdpSocket::bind(address()).await.unwrap();
+    let sender = address();
+    let socket = UdpSocket::bind(sender).await.unwrap();
     let mut sealer = Sealer::new(keyring(1)).unwrap();
-    let sealed = sealer.seal(&Payload::Chitchat(payload)).unwrap();
+    let payload = Payload::Chitchat {
+        sender,
+        message: payload,
+    };
+    let sealed = sealer.seal(&payload).unwrap();
     for datagram in sealed.datagrams {
         socket.send_to(&datagram, to).await.unwrap();
     }
@@ -95,10 +100,10 @@ async fn a_digest_of_sixty_kilobytes_passes_both_ways() {
         opener.open(&buffer[..len], Instant::now()).unwrap()
     })
     .await;
-    let Payload::Chitchat(answer) = answer.payload else {
+    let Payload::Chitchat { message, .. } = answer.payload else {
         panic!("not gossip");
     };
-    assert!(answer.len() > 60_000);
+    assert!(message.len() > 60_000);
 }
 
 #[tokio::test]
