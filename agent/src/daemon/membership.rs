@@ -286,6 +286,7 @@ impl Agent {
             .state_dir
             .next_epoch(durable.epoch)
             .map_err(|e| error::store(&e))?;
+        let is_new = durable.epoch == 0;
         durable.epoch = epoch;
         let node = self.identity.node();
         let keyring = Keyring::new(member.gossip_key.clone());
@@ -304,7 +305,11 @@ impl Agent {
             instance: self.instance,
         };
         self.membership = Some(Membership {
-            machine: Machine::new(identity, durable, rand::random()),
+            machine: if is_new {
+                Machine::of_new_member(identity, durable, rand::random())
+            } else {
+                Machine::new(identity, durable, rand::random())
+            },
             member,
             peers,
             gossip: Some(gossip),

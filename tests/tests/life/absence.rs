@@ -92,7 +92,10 @@ fn a_node_that_reboots_without_the_founder_says_what_it_waits_for() {
         "{waiting}"
     );
     let hint = text(&waiting["hint"]);
-    assert!(hint.starts_with(&format!("start podnetd on {who};")), "{hint}");
+    assert!(
+        hint.starts_with(&format!("start podnetd on {who};")),
+        "{hint}"
+    );
     assert!(hint.contains("if its disk is lost"), "{hint}");
     assert_eq!(waiting["severity"], "error");
     assert_eq!(

@@ -72,6 +72,7 @@ impl Host {
     pub(crate) fn start(&mut self, now: u64, grace: u64, rng: &mut fastrand::Rng) {
         let Some(disk) = &mut self.disk else { return };
         self.epoch += 1;
+        let is_new = disk.epoch == 0;
         disk.epoch = self.epoch;
         let identity = Identity {
             node: self.node,
@@ -82,9 +83,14 @@ impl Host {
         let mut board = Board::new(own, disk.epoch, Duration::from_secs(grace));
         board.set(Key::Node, &record(disk.epoch));
         self.life += 1;
+        let machine = if is_new {
+            Machine::of_new_member
+        } else {
+            Machine::new
+        };
         self.agent = Some(Agent {
             identity,
-            machine: Machine::new(identity, disk.clone(), rng.u64(..)),
+            machine: machine(identity, disk.clone(), rng.u64(..)),
             reader: Reader::default(),
             board,
             wake_at: now,

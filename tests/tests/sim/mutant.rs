@@ -124,12 +124,11 @@ impl Mutant {
                 }
             }
             Self::Secretive => {
-                let voters = durable.ledger.iter().flat_map(|ledger| &ledger.voters);
-                let voters: Vec<_> = voters.collect();
-                for entry in raw
-                    .iter_mut()
-                    .filter(|entry| !voters.contains(&&entry.node))
-                {
+                let Some(ledger) = &durable.ledger else {
+                    return;
+                };
+                let voters = &ledger.voters;
+                for entry in raw.iter_mut().filter(|entry| !voters.contains(&entry.node)) {
                     Arc::make_mut(&mut entry.values).insert(Key::Snap, String::new());
                 }
             }

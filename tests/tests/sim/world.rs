@@ -205,6 +205,8 @@ impl World {
                 let off = &mut self.hosts[host];
                 off.kill();
                 (off.pods, off.disk) = (None, None);
+                // Nobody runs with its boot any more.
+                off.boot = Boot(self.rng.u64(..));
             }
             Act::Cut(cut) => self.network.cuts.push(cut),
             Act::Mend => self.network.cuts.clear(),

@@ -46,6 +46,8 @@ pub struct Machine {
     shows: bool,
     /// When this process began to listen.
     started: Option<Moment>,
+    /// Whether this process made the durable state.
+    made_now: bool,
     /// Since when this process asks for a release.
     leaving_since: Option<Moment>,
     proposer: Proposer,
@@ -67,9 +69,20 @@ impl Machine {
             muted: None,
             shows: false,
             started: None,
+            made_now: false,
             leaving_since: None,
             proposer: Proposer::new(identity.node, identity.instance, rng.fork()),
             publisher: Publisher::new(rng),
+        }
+    }
+
+    /// The same for the process that has just made this state, by founding or joining a cluster: it
+    /// has forgotten nothing.
+    #[must_use]
+    pub fn of_new_member(identity: Identity, durable: Durable, seed: u64) -> Self {
+        Self {
+            made_now: true,
+            ..Self::new(identity, durable, seed)
         }
     }
 
@@ -226,7 +239,8 @@ impl Machine {
 
     /// Judges whether this node has to keep silent. Returns whether that has changed.
     fn listen(&mut self, now: Moment, view: &View) -> bool {
-        let muted = muted(self.standing(), view, self.is_listening(now));
+        let listening = self.is_listening(now);
+        let muted = muted(self.standing(), view, listening, self.made_now);
         std::mem::replace(&mut self.muted, muted) != muted
     }
 

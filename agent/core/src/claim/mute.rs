@@ -43,7 +43,13 @@ impl Muted {
 }
 
 /// Why the node keeps silent, if it has to. A newcomer, whom no ledger registers, never has to.
-pub(super) fn muted(node: Standing<'_>, view: &View, listening: bool) -> Option<Muted> {
+/// `made_now`: this process made the state, so that nobody can know more.
+pub(super) fn muted(
+    node: Standing<'_>,
+    view: &View,
+    listening: bool,
+    made_now: bool,
+) -> Option<Muted> {
     let ledger = node.durable.ledger.as_ref()?;
     let me = node.identity.node;
     if let Some(registered) = node.registered()
@@ -74,7 +80,11 @@ pub(super) fn muted(node: Standing<'_>, view: &View, listening: bool) -> Option<
             node: entry.node,
             slot,
         })
-        .or_else(|| (listening && others.any(unheard)).then_some(Muted::Listening))
+        .or_else(|| {
+            // One that knows nobody may have forgotten all.
+            let unsure = others.any(unheard) || (ledger.boots.keys().eq([&me]) && !made_now);
+            (listening && unsure).then_some(Muted::Listening)
+        })
 }
 
 /// The entries that show a later slot than this ledger's, of those that it can be known from: its

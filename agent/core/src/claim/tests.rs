@@ -58,7 +58,11 @@ impl Host {
     }
 
     pub(super) fn founder() -> Self {
-        Self::new(1, 10, Durable::founder(genesis()))
+        let identity = identity(1, 10);
+        Self {
+            machine: Machine::of_new_member(identity, Durable::founder(genesis()), 1),
+            ..Self::new(1, 10, Durable::founder(genesis()))
+        }
     }
 
     pub(super) fn joiner(n: u8) -> Self {
@@ -280,7 +284,7 @@ fn nobody_joins_a_cluster_whose_only_member_is_about_to_leave() {
     settle(1, &mut [&mut founder, &mut joiner]);
     assert_eq!(founder.machine.ledger().unwrap().slot, 0);
     founder.machine.stay();
-    settle(2, &mut [&mut founder, &mut joiner]);
+    settle(3001, &mut [&mut founder, &mut joiner]);
     assert_eq!(founder.machine.ledger().unwrap().slot, 1);
 }
 
@@ -364,13 +368,14 @@ fn a_burst_of_joins_takes_few_slots() {
     for joiner in &mut joiners {
         joiner.step(0, &View::default());
     }
-    let seen = view(1, &joiners.iter().collect::<Vec<_>>());
-    let outcome = founder.step(1, &seen);
+    founder.step(0, &View::default());
+    let seen = view(3001, &joiners.iter().collect::<Vec<_>>());
+    let outcome = founder.step(3001, &seen);
     assert_eq!(founder.machine.ledger().unwrap().slot, 4);
     assert_eq!(founder.machine.ledger().unwrap().blocks.len(), 250);
     assert_eq!(outcome.nudge.peers.len(), 8);
     for joiner in &mut joiners {
-        joiner.step(2, &view(2, &[&founder]));
+        joiner.step(3002, &view(3002, &[&founder]));
         assert!(joiner.machine.ledger() == founder.machine.ledger());
     }
 }

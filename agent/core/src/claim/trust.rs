@@ -105,8 +105,16 @@ fn a_voter_that_is_behind_decides_nothing_until_members_have_shown_what_it_has_f
 fn a_founder_that_has_forgotten_its_first_member_learns_of_it_from_that_member() {
     let (mut founder, mut second) = (Host::founder(), Host::joiner(2));
     settle(0, &mut [&mut founder, &mut second]);
-    let mut founder = Host::founder();
-    settle(5000, &mut [&mut founder, &mut second]);
+    let mut founder = Host::new(1, 10, Durable::founder(genesis()));
+    let mut third = Host::joiner(3);
+    third.step(0, &View::default());
+    let outcome = founder.step(5000, &view(5000, &[&third]));
+    assert_eq!(
+        outcome.muted,
+        Some(Muted::Listening),
+        "it may have let somebody in before"
+    );
+    settle(5001, &mut [&mut founder, &mut second]);
     assert_eq!(founder.machine.ledger(), second.machine.ledger());
     assert_eq!(founder.machine.ledger().unwrap().slot, 1);
 }
