@@ -32,6 +32,9 @@ impl Agent {
             self.restart_gossip(0).await;
             return;
         };
+        if !gossip.speaks() {
+            membership.machine.note_deaf(now);
+        }
         let snapshot = gossip.snapshot().await;
         membership.view = membership.reader.read(now, snapshot.entries);
         let own = membership.view.of(self.identity.node());

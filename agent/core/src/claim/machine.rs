@@ -129,6 +129,11 @@ impl Machine {
         }
     }
 
+    /// Notes that this process cannot be heard, and hears nobody: it has not listened until now.
+    pub const fn note_deaf(&mut self, now: Moment) {
+        self.started = Some(now);
+    }
+
     /// Whether the cluster would stay without a voter if this node left: it is the only one, and
     /// there are other members. Then the voters do not release it.
     #[must_use]
