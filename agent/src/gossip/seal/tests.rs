@@ -159,8 +159,8 @@ fn ones_own_and_strangers_datagrams_are_told_apart() {
     assert_eq!(stranger.open(b"", now), Err(Dropped::Magic));
     assert_eq!(stranger.open(b"pdn", now), Err(Dropped::Magic));
     assert_eq!(stranger.open(b"pdnt", now), Err(Dropped::Malformed));
-    assert_eq!(stranger.open(b"pdnt\x02", now), Err(Dropped::Version));
-    assert_eq!(stranger.open(b"pdnt\x01", now), Err(Dropped::Malformed));
+    assert_eq!(stranger.open(b"pdnt\x01", now), Err(Dropped::Version));
+    assert_eq!(stranger.open(b"pdnt\x02", now), Err(Dropped::Malformed));
     assert_eq!(stranger.counters.datagrams_in(), 6);
     assert_eq!(stranger.counters.dropped(Dropped::Malformed), 2);
 }
