@@ -6,6 +6,8 @@
 
 use std::net::SocketAddrV4;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -145,6 +147,19 @@ pub struct NodeRecord {
     pub counter: u64,
     /// The agent's version.
     pub agent_version: String,
+}
+
+impl NodeRecord {
+    /// Whether the record carries the public key whose hash is the node's id: else it is not that
+    /// node's.
+    #[must_use]
+    pub fn is_of(&self, node: NodeId) -> bool {
+        STANDARD
+            .decode(&self.public_key)
+            .ok()
+            .and_then(|key| <[u8; 32]>::try_from(key).ok())
+            .is_some_and(|key| NodeId::of_public_key(&key) == node)
+    }
 }
 
 /// `use`: what a node's data path carries.

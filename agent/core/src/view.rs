@@ -3,14 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 use std::sync::Arc;
+use std::time::Duration;
 
-use podnet_proto::NodeId;
 use podnet_proto::gossip::{
     AccRecord, Key, NodeRecord, PropRecord, SnapRecord, UseRecord, Want, decode,
 };
+use podnet_proto::{Boot, NodeId};
 use serde::de::DeserializeOwned;
 
 use crate::time::Moment;
+
+/// How long after it is first heard of an entry may be alive without looking so: its heartbeat has
+/// to be seen to rise.
+pub const NEWCOMER: Duration = Duration::from_secs(3);
+
+/// The boot with which each member may use its block, as the ledger registers it.
+pub type Registered = BTreeMap<NodeId, Boot>;
 
 /// One entry of the gossip state, unread: a node at an address. A node whose address changed has
 /// two.
@@ -40,6 +48,8 @@ pub struct Entry {
     pub address: SocketAddrV4,
     /// [`RawEntry::live`].
     pub live: bool,
+    /// Whether it is live, or so new that it cannot look so yet.
+    pub present: bool,
     /// [`RawEntry::last_seen`].
     pub last_seen: Option<Moment>,
     /// When this agent first saw the entry; again, when gossip had forgotten it in between.
@@ -87,18 +97,19 @@ impl View {
         &self.entries[start..start + len]
     }
 
-    /// The entry of a node to route to and to show: that with the newest record, a live one before
-    /// a dead one, the one seen last.
+    /// The entry of a node to hear and to show: before all one that looks alive with the registered
+    /// boot, since another may be a clone's; then that with the newest record, a live one before a
+    /// dead one, the one seen last.
     #[must_use]
-    pub fn best(&self, node: NodeId) -> Option<&Entry> {
-        newest_of(self.of(node))
+    pub fn best(&self, node: NodeId, registered: &Registered) -> Option<&Entry> {
+        best_of(self.of(node), registered)
     }
 
     /// The [`best`](Self::best) entry of each node.
-    pub fn newest(&self) -> impl Iterator<Item = &Entry> {
+    pub fn all_best(&self, registered: &Registered) -> impl Iterator<Item = &Entry> {
         self.entries
             .chunk_by(|a, b| a.node == b.node)
-            .filter_map(newest_of)
+            .filter_map(|entries| best_of(entries, registered))
     }
 
     /// Whether one of the node's entries is live.
@@ -106,12 +117,36 @@ impl View {
     pub fn is_live(&self, node: NodeId) -> bool {
         self.of(node).iter().any(|entry| entry.live)
     }
+
+    /// Whether an instance of the node with this boot looks alive.
+    #[must_use]
+    pub fn runs(&self, node: NodeId, boot: Boot) -> bool {
+        self.of(node)
+            .iter()
+            .any(|entry| entry.present && entry.boot() == Some(boot))
+    }
 }
 
-fn newest_of(entries: &[Entry]) -> Option<&Entry> {
+impl Entry {
+    /// The boot that it runs with, as it says.
+    #[must_use]
+    pub fn boot(&self) -> Option<Boot> {
+        self.usage.map(|usage| usage.boot)
+    }
+}
+
+fn best_of<'a>(entries: &'a [Entry], registered: &Registered) -> Option<&'a Entry> {
     entries.iter().max_by_key(|entry| {
+        let boot = entry.boot();
+        let may_use = boot.is_some() && boot == registered.get(&entry.node).copied();
         let counter = entry.record.as_ref().map(|record| record.counter);
-        (counter, entry.live, entry.last_seen, entry.first_seen)
+        (
+            entry.present && may_use,
+            counter,
+            entry.live,
+            entry.last_seen,
+            entry.first_seen,
+        )
     })
 }
 
@@ -255,6 +290,7 @@ impl Reader {
                     node: entry.node,
                     address: entry.address,
                     live: entry.live,
+                    present: entry.live || now.since(cached.first_seen) < NEWCOMER,
                     last_seen: entry.last_seen,
                     first_seen: cached.first_seen,
                     record: cached.record.parsed.clone(),
@@ -395,6 +431,30 @@ mod tests {
     }
 
     #[test]
+    fn an_instance_with_the_registered_boot_is_better_than_a_newer_one_as_long_as_it_looks_alive() {
+        let uses = |boot, counter| {
+            let usage = UseRecord {
+                slot: 1,
+                boot: Boot(boot),
+                block: None,
+            };
+            [
+                (Key::Node, record(counter)),
+                (Key::Use, encode(&usage).unwrap()),
+            ]
+        };
+        let registered = Registered::from([(node(1), Boot(7))]);
+        let entries = |live| vec![raw(1, 1, live, &uses(7, 1)), raw(1, 2, true, &uses(8, 2))];
+        let mut reader = Reader::default();
+        for (seconds, live, best) in [(1, false, 1), (2, true, 1), (9, true, 1), (10, false, 2)] {
+            let view = reader.read(at(seconds), entries(live));
+            let port = view.best(node(1), &registered).unwrap().address.port();
+            assert_eq!(port, best, "at {seconds} s");
+            assert_eq!(view.runs(node(1), Boot(7)), best == 1);
+        }
+    }
+
+    #[test]
     fn the_best_entry_has_the_newest_record_then_life() {
         let mut reader = Reader::default();
         let view = reader.read(
@@ -408,8 +468,9 @@ mod tests {
             ],
         );
         assert_eq!(view.of(node(1)).len(), 4);
-        assert_eq!(view.best(node(1)).unwrap().address.port(), 3);
-        assert_eq!(view.best(node(3)), None);
+        let registered = Registered::new();
+        assert_eq!(view.best(node(1), &registered).unwrap().address.port(), 3);
+        assert_eq!(view.best(node(3), &registered), None);
         assert!(view.is_live(node(2)) && !view.is_live(node(3)));
     }
 }

@@ -33,7 +33,7 @@ impl Default for Timing {
         Self {
             gossip_interval: Duration::from_secs(1),
             resync: Duration::from_secs(60),
-            dead_grace: Duration::from_secs(24 * 60 * 60),
+            dead_grace: Duration::from_secs(10 * 60),
             voter_replace_after: Duration::from_secs(5 * 60),
             listen: Duration::from_secs(3),
         }

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use podnet_core::claim::{ClaimState, Nudge, Outcome};
+use podnet_core::claim::{ClaimState, Muted, Nudge, Outcome};
+use podnet_core::peer::later_start;
 use podnet_core::time::Moment;
+use podnet_core::view::Registered;
 use podnet_proto::gossip::Key;
 use rand::seq::IndexedRandom;
 
@@ -30,21 +32,20 @@ impl Agent {
             self.restart_gossip(0).await;
             return;
         };
-        let snapshot = gossip.snapshot().await;
-        if let Some(epoch) = snapshot.own_version_ahead {
-            tracing::error!(
-                epoch,
-                "others hold values of this node from a later start: was its disk rolled back?"
-            );
-            self.restart_gossip(epoch).await;
-            return;
+        if !gossip.speaks() {
+            membership.machine.note_deaf(now);
         }
+        let snapshot = gossip.snapshot().await;
         membership.view = membership.reader.read(now, snapshot.entries);
+        let own = membership.view.of(self.identity.node());
+        let ahead = snapshot
+            .own_version_ahead
+            .or_else(|| later_start(own, membership.epoch));
         if membership.view.changed {
             membership.learned = None;
         }
         let outcome = membership.machine.step(now, &membership.view);
-        membership.quorum = membership.machine.quorum(now, &membership.view);
+        membership.quorum = membership.machine.quorum(&membership.view);
         membership.wake = outcome.wake;
 
         membership.unsaved |= outcome.persist;
@@ -52,7 +53,16 @@ impl Agent {
             return;
         }
         self.take_over(&outcome);
-        self.learn();
+        self.learn(now);
+        // After the step: what this node has forgotten may be among what it once said itself.
+        if let Some(epoch) = ahead {
+            tracing::error!(
+                epoch,
+                "others hold values of this node from a later start: was its disk rolled back?"
+            );
+            self.restart_gossip(epoch).await;
+            return;
+        }
         self.publish(outcome.keys, &outcome.nudge).await;
         self.search(now);
         self.finish_leaving().await;
@@ -91,6 +101,11 @@ impl Agent {
         let Some(membership) = &mut self.membership else {
             return;
         };
+        if membership.muted != outcome.muted {
+            log_muted(outcome.muted);
+            membership.muted = outcome.muted;
+        }
+        membership.refused.clone_from(&outcome.refused);
         if membership.state != outcome.state {
             log_state(&membership.state, &outcome.state);
             membership.state = outcome.state;
@@ -121,7 +136,7 @@ impl Agent {
     }
 
     /// Keeps what the members say of themselves, and lets routes and echoes follow.
-    fn learn(&mut self) {
+    fn learn(&mut self, now: Moment) {
         let node = self.identity.node();
         let Some(membership) = &mut self.membership else {
             return;
@@ -130,9 +145,9 @@ impl Agent {
         if slot.is_some() && membership.learned == slot {
             return;
         }
-        membership.learned = slot;
+        membership.learned = slot.filter(|_| !membership.is_ambiguous());
         let blocks_before = self.reconciling.peers.take();
-        let news = membership.learn_peers(node);
+        let news = membership.learn_peers(node, now);
         membership.update_roster(node);
         if news && let Err(store_error) = self.state_dir.save_peers(&membership.peers) {
             // Only addresses are lost, and gossip brings them again.
@@ -222,7 +237,7 @@ impl Agent {
 
 /// The addresses of those to gossip with at once.
 fn nudged(membership: &Membership, nudge: &Nudge) -> Vec<SocketAddrV4> {
-    let heard = |node| membership.view.best(node).map(|entry| entry.address);
+    let heard = |node| membership.heard_at(node);
     let addresses: Vec<SocketAddrV4> = nudge
         .peers
         .iter()
@@ -242,12 +257,31 @@ fn random_others(
     count: usize,
 ) -> Vec<SocketAddrV4> {
     // A node whose address has changed is not at its old one any more.
-    let addresses = membership.view.newest().map(|entry| entry.address);
+    let nobody = Registered::new();
+    let registered = membership.ledger().map_or(&nobody, |ledger| &ledger.boots);
+    let best = membership.view.all_best(registered);
+    let addresses = best.map(|entry| entry.address);
     let own = membership.member.advertise;
     let others: Vec<SocketAddrV4> = addresses
         .filter(|address| *address != own && !nudged.contains(address))
         .collect();
     others.sample(&mut rand::rng(), count).copied().collect()
+}
+
+fn log_muted(muted: Option<Muted>) {
+    match muted {
+        Some(Muted::Behind { node, slot }) => tracing::error!(
+            %node,
+            slot,
+            "a member knows of decisions that this voter has forgotten: it decides nothing until it \
+             has caught up"
+        ),
+        Some(Muted::Twin { address }) => tracing::error!(
+            %address,
+            "another host runs with this node's identity: this one does not ask for the block"
+        ),
+        Some(Muted::Listening) | None => {}
+    }
 }
 
 fn log_state(before: &ClaimState, after: &ClaimState) {

@@ -25,7 +25,7 @@ impl Agent {
     pub(super) fn answer_leaves(&mut self) {
         let now = self.now();
         let early = self.membership.as_ref().is_some_and(|membership| {
-            let lonely = membership.ledger().is_some() && !membership.quorum.ok();
+            let lonely = membership.ledger().is_some() && !membership.quorum.is_live();
             let listening = now.since(membership.listening_since) < LISTENING;
             lonely && listening && !membership.is_departing()
         });
@@ -61,15 +61,19 @@ impl Agent {
                 .hint("remove them with 'podnetctl pod rm', or leave with --yes, which does"));
             }
             let quorum = membership.quorum;
-            if membership.ledger().is_some() && !quorum.ok() {
+            // One that was just heard of may be dead for long.
+            if membership.ledger().is_some() && !quorum.is_live() {
                 return Err(ApiError::new(
                     ErrorCode::NoQuorum,
                     format!(
                         "leave: {} of {} voters can be reached, which is no majority",
-                        quorum.reachable, quorum.voters
+                        quorum.live, quorum.voters
                     ),
                 )
-                .hint("bring the voters back; this node keeps its block until then"));
+                .hint(
+                    "bring the voters back; this node keeps its block until then. If their disks \
+                     are lost, stop podnetd and run 'podnetd cleanup --yes --purge'",
+                ));
             }
             tracing::info!(pods = pods.len(), "leaving the cluster");
             self.depart()?;

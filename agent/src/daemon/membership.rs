@@ -5,14 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use ipnetwork::Ipv4Network;
 use podnet_core::advertise::{Follower, Seat};
-use podnet_core::claim::{ClaimState, Identity as ClaimIdentity, Machine, Quorum};
+use podnet_core::claim::{ClaimState, Identity as ClaimIdentity, Machine, Muted, Quorum};
 use podnet_core::kernel::PeerBlock;
+use podnet_core::peer::{believed, is_plausible_start};
 use podnet_core::time::Moment;
-use podnet_core::view::{Reader, View};
+use podnet_core::view::{Entry, Reader, Registered, View};
 use podnet_proto::gossip::{Hello, Key, NodeRecord, WantKind, Welcome, encode};
 use podnet_proto::ledger::Ledger;
 use podnet_proto::network::{BlockIndex, gateway};
@@ -49,10 +48,15 @@ pub(super) struct Membership {
     pub(super) learned: Option<u64>,
     /// How often gossip was started, this time included.
     pub(super) epoch: u64,
+    /// Under which of its gossip ids the node speaks; see [`Settings::generation`].
+    pub(super) generation: u64,
     /// What the claim machine said last.
     pub(super) state: ClaimState,
     pub(super) using: Option<BlockIndex>,
     pub(super) quorum: Quorum,
+    /// Why the node keeps silent, and whose ledgers contradict its own.
+    pub(super) muted: Option<Muted>,
+    pub(super) refused: BTreeSet<NodeId>,
     /// When gossip was started, this time.
     pub(super) listening_since: Moment,
     pub(super) wake: Moment,
@@ -80,6 +84,11 @@ impl Membership {
     /// Whether the claim machine gives the block back, or has.
     pub(super) const fn is_leaving(&self) -> bool {
         matches!(self.state, ClaimState::Leaving | ClaimState::Gone)
+    }
+
+    /// Whether another host runs with this node's identity, and comes first.
+    pub(super) const fn has_twin(&self) -> bool {
+        matches!(self.muted, Some(Muted::Twin { .. }))
     }
 
     /// Whether the node is to leave. What was asked before the process or the host ended is still
@@ -151,22 +160,26 @@ impl Membership {
                 .and_then(|record| record.endpoints.first())
                 .copied()
         };
-        book().or_else(|| self.view.best(node).map(|entry| entry.address))
+        book().or_else(|| self.heard_at(node))
+    }
+
+    /// Where a node gossips.
+    pub(super) fn heard_at(&self, node: NodeId) -> Option<SocketAddrV4> {
+        self.entry(node).map(|entry| entry.address)
+    }
+
+    /// What gossip has of a node.
+    pub(super) fn entry(&self, node: NodeId) -> Option<&Entry> {
+        let nobody = Registered::new();
+        let registered = self.ledger().map_or(&nobody, |ledger| &ledger.boots);
+        self.view.best(node, registered)
     }
 
     /// The voters that cannot be reached, by name and address as far as these are known.
     pub(super) fn absent_voters(&self, own: NodeId) -> Vec<String> {
         let voters = self.ledger().into_iter().flat_map(|ledger| &ledger.voters);
         let absent = voters.filter(|id| **id != own && !self.view.is_live(**id));
-        let named = absent.map(|id| {
-            let name = self.peers.get(id).map(|record| record.name.to_string());
-            let name = name.unwrap_or_else(|| format!("node {id}"));
-            match self.address_of(*id) {
-                Some(address) => format!("{name} ({})", address.ip()),
-                None => name,
-            }
-        });
-        let named: Vec<String> = named.collect();
+        let named: Vec<String> = absent.map(|id| self.place(*id)).collect();
         if named.is_empty() {
             vec!["a majority of the voters".to_owned()]
         } else {
@@ -174,29 +187,47 @@ impl Membership {
         }
     }
 
+    /// A node's name, or its id where nothing was heard of it yet, and its address if known.
+    pub(super) fn place(&self, id: NodeId) -> String {
+        let name = self.peers.get(&id).map(|record| record.name.to_string());
+        let name = name.unwrap_or_else(|| format!("node {id}"));
+        match self.address_of(id) {
+            Some(address) => format!("{name} ({})", address.ip()),
+            None => name,
+        }
+    }
+
     /// Takes over what the members say of themselves. Returns whether it has changed.
-    pub(super) fn learn_peers(&mut self, own: NodeId) -> bool {
+    pub(super) fn learn_peers(&mut self, own: NodeId, now: Moment) -> bool {
         let Some(ledger) = self.machine.ledger() else {
             return false;
         };
         let mut peers = PeerBook::new();
-        for &node in ledger.boots.keys().filter(|node| **node != own) {
-            let heard = self
-                .view
-                .best(node)
-                .and_then(|entry| entry.record.as_deref());
+        for (&node, &boot) in ledger.boots.iter().filter(|(node, _)| **node != own) {
             let known = self.peers.get(&node);
-            let newer = heard.filter(|heard| {
-                // A record that does not carry the key of its node is not that node's.
-                is_of(heard, node) && known.is_none_or(|known| known.counter <= heard.counter)
-            });
-            if let Some(record) = newer.or(known) {
+            let heard = believed(now, self.view.of(node), boot, known);
+            if let Some(record) = heard.or(known) {
                 peers.insert(node, record.clone());
             }
         }
         let changed = peers != self.peers;
         self.peers = peers;
         changed
+    }
+
+    /// Whether somebody may be at several places: which is believed changes with time alone.
+    pub(super) fn is_ambiguous(&self) -> bool {
+        let present = self.view.entries().iter().filter(|entry| entry.present);
+        let nodes: Vec<NodeId> = present.map(|entry| entry.node).collect();
+        nodes.windows(2).any(|pair| pair[0] == pair[1])
+    }
+
+    /// The other members that bear this node's name.
+    pub(super) fn namesakes(&self) -> impl Iterator<Item = NodeId> {
+        let peers = self.peers.iter();
+        peers
+            .filter(|(_, record)| record.name == self.member.name)
+            .map(|(node, _)| *node)
     }
 
     /// Tells the welcomer who bears which name.
@@ -232,15 +263,6 @@ fn node_record(member: &Member, own: &Identity, epoch: u64) -> NodeRecord {
     }
 }
 
-/// Whether a record carries the public key whose hash is the node's id.
-fn is_of(record: &NodeRecord, node: NodeId) -> bool {
-    STANDARD
-        .decode(&record.public_key)
-        .ok()
-        .and_then(|key| <[u8; 32]>::try_from(key).ok())
-        .is_some_and(|key| NodeId::of_public_key(&key) == node)
-}
-
 /// What a member answers to a node that asks before it joins.
 fn welcome(roster: &RwLock<Roster>, own: NodeId, hello: &Hello) -> Welcome {
     let roster = roster.read().unwrap_or_else(PoisonError::into_inner);
@@ -264,6 +286,7 @@ impl Agent {
             .state_dir
             .next_epoch(durable.epoch)
             .map_err(|e| error::store(&e))?;
+        let is_new = durable.epoch == 0;
         durable.epoch = epoch;
         let node = self.identity.node();
         let keyring = Keyring::new(member.gossip_key.clone());
@@ -271,7 +294,8 @@ impl Agent {
         let roster = Arc::new(RwLock::new(Roster::default()));
         let record = encode(&node_record(&member, &self.identity, epoch)).unwrap_or_default();
         let values = BTreeMap::from([(Key::Node, record)]);
-        let settings = self.gossip_settings(&member, &peers, epoch, &keyring, &counters, &roster);
+        let settings =
+            self.gossip_settings(&member, &peers, (epoch, 0), &keyring, &counters, &roster);
         let gossip = Gossip::spawn(settings, values.clone())
             .await
             .map_err(|e| error::gossip(&e))?;
@@ -281,7 +305,11 @@ impl Agent {
             instance: self.instance,
         };
         self.membership = Some(Membership {
-            machine: Machine::new(identity, durable, rand::random()),
+            machine: if is_new {
+                Machine::of_new_member(identity, durable, rand::random())
+            } else {
+                Machine::new(identity, durable, rand::random())
+            },
             member,
             peers,
             gossip: Some(gossip),
@@ -292,9 +320,12 @@ impl Agent {
             view: View::default(),
             learned: None,
             epoch,
+            generation: 0,
             state: ClaimState::New,
             using: None,
             quorum: Quorum::default(),
+            muted: None,
+            refused: BTreeSet::new(),
             listening_since: self.now(),
             wake: self.now(),
             search_due: self.now(),
@@ -337,6 +368,17 @@ impl Agent {
         let Some(membership) = &self.membership else {
             return Ok(());
         };
+        // What somebody has made up is not outdone, and least of all on disk: the node speaks under
+        // another of its ids instead.
+        let (epoch_seen, generation) = if is_plausible_start(membership.epoch, epoch_seen) {
+            (epoch_seen, membership.generation)
+        } else {
+            tracing::error!(
+                epoch = epoch_seen,
+                "somebody who has the token speaks in this node's name"
+            );
+            (0, rand::random())
+        };
         let epoch = self
             .state_dir
             .next_epoch(epoch_seen)
@@ -344,7 +386,7 @@ impl Agent {
         let settings = self.gossip_settings(
             &membership.member,
             &membership.peers,
-            epoch,
+            (epoch, generation),
             &membership.keyring,
             &membership.counters,
             &membership.roster,
@@ -362,6 +404,7 @@ impl Agent {
             membership.gossip = Some(gossip);
             membership.published = values;
             membership.epoch = epoch;
+            membership.generation = generation;
             membership.reader = Reader::default();
         }
         Ok(())
@@ -371,7 +414,7 @@ impl Agent {
         &self,
         member: &Member,
         peers: &PeerBook,
-        epoch: u64,
+        (epoch, generation): (u64, u64),
         keyring: &Keyring,
         counters: &Arc<Counters>,
         roster: &Arc<RwLock<Roster>>,
@@ -391,6 +434,7 @@ impl Agent {
             cluster: member.cluster,
             networks: member.networks.clone(),
             epoch,
+            generation,
             timing: Timing {
                 interval: self.config.timing.gossip_interval,
                 initial_interval: self.config.timing.gossip_interval,

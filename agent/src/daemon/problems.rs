@@ -1,9 +1,12 @@
 //! What is wrong on this node, and what cures it.
 
+use std::net::SocketAddrV4;
+
 use podnet_core::advertise::{Lost, lost};
-use podnet_core::claim::{ClaimState, Quorum};
+use podnet_core::claim::{ClaimState, Muted, Quorum};
 use podnet_core::kernel::OpErrorKind;
 use podnet_proto::api::{Node, PathState, ProblemEntry, Severity};
+use podnet_proto::ledger::Slot;
 use podnet_proto::{ApiError, ErrorCode, NodeId};
 
 use super::agent::Agent;
@@ -36,6 +39,9 @@ impl Agent {
         }
         if membership.state == ClaimState::Dup {
             add(Severity::Error, fenced());
+        }
+        for (severity, api_error) in distrust(membership, self.identity.is_on_known_machine()) {
+            add(severity, api_error);
         }
         if membership.gossip.is_none() {
             let message = "gossip: it does not run, and is being started again";
@@ -184,6 +190,75 @@ fn fenced() -> ApiError {
     .hint("if this host is a clone, run 'podnetd reset --new-identity' on it and join again")
 }
 
+/// What tells that this node's state, or another's, is not what it was.
+fn distrust(membership: &Membership, machine_known: bool) -> Vec<(Severity, ApiError)> {
+    let mut found = Vec::new();
+    match membership.muted {
+        Some(Muted::Twin { address }) => found.push((Severity::Error, twin(address))),
+        Some(Muted::Behind { node, slot }) => {
+            found.push((Severity::Error, behind(membership, node, slot)));
+        }
+        Some(Muted::Listening) | None => {}
+    }
+    if !membership.refused.is_empty() {
+        found.push((Severity::Error, contradicted(membership)));
+    }
+    for namesake in membership.namesakes() {
+        let name = &membership.member.name;
+        let other = membership.place(namesake);
+        let message = format!("node name {name}: {other} bears it too");
+        let api_error = ApiError::new(ErrorCode::Exists, message)
+            .hint("let one of the two leave, and join again with --node-name NAME");
+        found.push((Severity::Error, api_error));
+    }
+    if !machine_known {
+        let message = "this machine has no id: a clone of its disk is not told from the original";
+        let api_error = ApiError::new(ErrorCode::Unsupported, message)
+            .hint("run 'podnetd reset --new-identity' on every clone before its agent starts");
+        found.push((Severity::Warning, api_error));
+    }
+    found
+}
+
+fn twin(address: SocketAddrV4) -> ApiError {
+    let message = format!(
+        "this node's identity is in use at {address} too: this host does not use its block while \
+         the other is alive"
+    );
+    ApiError::new(ErrorCode::Fenced, message).hint(
+        "run 'podnetd reset --new-identity' on the one that is a clone, while its agent is \
+         stopped, and join again",
+    )
+}
+
+/// A voter whose disk was rolled back.
+fn behind(membership: &Membership, node: NodeId, slot: Slot) -> ApiError {
+    let own = membership.ledger().map_or(0, |ledger| ledger.slot);
+    let other = membership.place(node);
+    let message = format!(
+        "this node's ledger ends at decision {own}, and {other} knows decision {slot}: its disk \
+         was rolled back; nobody can join or leave until the members have shown it the rest"
+    );
+    ApiError::new(ErrorCode::StateCorrupt, message)
+        .hint("let podnetd run on most of the nodes; never restore an older state on this one")
+}
+
+fn contradicted(membership: &Membership) -> ApiError {
+    let by = membership
+        .refused
+        .iter()
+        .map(|node| membership.place(*node));
+    let message = format!(
+        "the ledger of {} contradicts this node's own: a disk was rolled back, or somebody \
+         who has the token lies",
+        by.collect::<Vec<_>>().join(", ")
+    );
+    ApiError::new(ErrorCode::StateCorrupt, message).hint(
+        "compare 'podnetctl nodes' on the nodes; reset those that are wrong with 'podnetd reset \
+         --new-identity' while their agents are stopped, and join again",
+    )
+}
+
 /// How many gone pods are named; more are counted.
 const MOST_NAMES: usize = 5;
 
@@ -204,6 +279,10 @@ fn gone(pods: &[&PodRecord]) -> Option<ApiError> {
     Some(ApiError::new(ErrorCode::NotFound, message).hint(cure))
 }
 
+/// What helps where the disks of a majority of the voters are lost, as that of the first node is.
+const LOST_DISK: &str = "if its disk is lost, only a new cluster helps: 'podnetd cleanup --yes \
+    --purge' on each node while its agent is stopped, then init and join";
+
 /// Without a majority a node goes on that has its block; one whose boot is new waits for it.
 fn no_quorum(membership: &Membership, own: NodeId) -> ApiError {
     let absent = membership.absent_voters(own).join(", ");
@@ -212,15 +291,17 @@ fn no_quorum(membership: &Membership, own: NodeId) -> ApiError {
             "this node's block cannot be confirmed until {absent} is reachable: its pods have no \
              network until then"
         );
-        let cure = format!("start podnetd on {absent}");
+        let cure = format!("start podnetd on {absent}; {LOST_DISK}");
         return ApiError::new(ErrorCode::NoQuorum, message).hint(cure);
     }
-    let Quorum { voters, reachable } = membership.quorum;
+    let Quorum {
+        voters, reachable, ..
+    } = membership.quorum;
     let message =
         format!("{reachable} of {voters} voters can be reached: no node can join or leave");
     let cure = format!(
         "start podnetd on {absent}; what runs goes on, but a node that reboots has no pod network \
-         until then"
+         until then; {LOST_DISK}"
     );
     ApiError::new(ErrorCode::NoQuorum, message).hint(cure)
 }

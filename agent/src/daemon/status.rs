@@ -32,6 +32,7 @@ impl Agent {
             return Phase::Leaving;
         }
         match membership.state {
+            ClaimState::Want { .. } if membership.has_twin() => Phase::Fenced,
             ClaimState::New
             | ClaimState::Want {
                 full: false,
@@ -114,7 +115,7 @@ impl Agent {
     fn node(&self, membership: &Membership, id: NodeId) -> Node {
         let is_self = id == self.identity.node();
         let ledger = membership.ledger();
-        let entry = membership.view.best(id);
+        let entry = membership.entry(id);
         let last_seen = entry.and_then(|entry| entry.last_seen);
         let (path, path_reason) = if is_self {
             (None, None)

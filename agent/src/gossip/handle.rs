@@ -23,10 +23,6 @@ use super::settings::{Settings, cluster_name};
 use super::socket::{self, BindError};
 use super::transport::{SealedSocket, SealedTransport};
 
-/// The generation of every node, for ever: a new one would make a restarted node another node to
-/// chitchat, and the old one would haunt the cluster. Restarts lift the versions instead.
-const GENERATION: u64 = 0;
-
 /// How many of the 64 bits of a version count within one epoch.
 const EPOCH_SHIFT: u32 = 32;
 
@@ -155,6 +151,7 @@ impl Gossip {
         let (gate, gate_receiver) = watch::channel(false);
         let socket = SealedSocket::new(
             udp,
+            settings.advertise,
             gate_receiver,
             &settings.keyring,
             Arc::clone(&settings.welcomer),
@@ -214,6 +211,10 @@ impl Gossip {
         let mut seen = self.seen();
         let own = chitchat.self_node_state();
         seen.note_own_version(own.max_version());
+        if seen.own_version_ahead.is_some() {
+            // Gossip is about to be started again, with all values; here may be no version left.
+            return Ok(());
+        }
         for (key, value) in changed {
             own.set(key.as_str(), value);
         }
@@ -228,10 +229,12 @@ impl Gossip {
         let mut seen = self.seen();
         let now = Moment::after_start(self.start.elapsed());
         let detected: BTreeSet<&ChitchatId> = chitchat.live_nodes().collect();
-        let mut entries = Vec::with_capacity(chitchat.node_states().len());
+        let mut entries = BTreeMap::new();
+        let mut skipped = 0;
         let mut ids = BTreeSet::new();
         for (id, state) in chitchat.node_states() {
             let Some((node, address)) = read_id(id) else {
+                skipped += 1;
                 continue;
             };
             let (live, last_seen) = if *id == self.own_id {
@@ -242,20 +245,29 @@ impl Gossip {
                 seen.liveness
                     .observe(id, heartbeat, detected.contains(id), now)
             };
-            entries.push(RawEntry {
+            let entry = RawEntry {
                 node,
                 address,
                 live,
                 last_seen,
                 values: seen.values_of(id, state),
-            });
+            };
+            // Of a node's ids at one address that counts under which it was heard of last.
+            let heard = (*id == self.own_id, last_seen, id.generation_id);
+            let place = entries.entry((node, address)).or_insert((heard, None));
+            if place.1.is_none() || place.0 < heard {
+                *place = (heard, Some(entry));
+            }
             ids.insert(id.clone());
         }
         seen.liveness.retain(&ids);
         seen.values.retain(|id, _| ids.contains(id));
         Snapshot {
-            skipped: chitchat.node_states().len() - entries.len(),
-            entries,
+            skipped,
+            entries: entries
+                .into_values()
+                .filter_map(|(_, entry)| entry)
+                .collect(),
             own_version_ahead: seen.own_version_ahead,
         }
     }
@@ -280,6 +292,16 @@ impl Gossip {
             } else if let Err(error) = self.chitchat.gossip(SocketAddr::V4(address)) {
                 tracing::debug!(%address, %error, "gossip has ended");
             }
+        }
+    }
+
+    /// Whether the node speaks at all: not while the host does not have the address that the others
+    /// are told.
+    #[must_use]
+    pub fn speaks(&self) -> bool {
+        match self.own_id.gossip_advertise_addr {
+            SocketAddr::V4(address) => socket::is_local(*address.ip()),
+            SocketAddr::V6(_) => false,
         }
     }
 
@@ -332,7 +354,9 @@ fn chitchat_config(settings: &Settings) -> ChitchatConfig {
     ChitchatConfig {
         chitchat_id: ChitchatId::new(
             settings.node.to_string(),
-            GENERATION,
+            // Not a new one for each start, which would make a restarted node another node to
+            // chitchat, and the old one would haunt the cluster: starts lift the versions instead.
+            settings.generation,
             SocketAddr::V4(settings.advertise),
         ),
         cluster_id: cluster_name(&settings.cluster, &settings.networks),
@@ -392,10 +416,8 @@ fn watch_news(chitchat: &Chitchat, own_id: &ChitchatId, news: &Arc<Notify>) -> J
 
 fn read_id(id: &ChitchatId) -> Option<(NodeId, SocketAddrV4)> {
     match (id.node_id.parse(), id.gossip_advertise_addr) {
-        (Ok(node), SocketAddr::V4(address)) if id.generation_id == GENERATION => {
-            Some((node, address))
-        }
-        (_, SocketAddr::V4(_) | SocketAddr::V6(_)) => None,
+        (Ok(node), SocketAddr::V4(address)) => Some((node, address)),
+        (Err(_), SocketAddr::V4(_)) | (_, SocketAddr::V6(_)) => None,
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) const MAX_CHUNK: usize = MAX_DATAGRAM - HEADER_LEN - TAG_LEN;
 pub(super) const MAX_FRAGMENTS: u8 = 64;
 
 const MAGIC: [u8; 4] = *b"pdnt";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// One sender of datagrams: 64 random bits that it draws when it is made, so that the nonces of
 /// two senders never meet.

@@ -1,5 +1,7 @@
 //! What a sealed message says.
 
+use std::net::SocketAddrV4;
+
 use podnet_proto::gossip::{Hello, Welcome};
 use serde::de::DeserializeOwned;
 
@@ -12,10 +14,21 @@ const WELCOME: u8 = 3;
 /// A message between agents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Payload {
-    /// A message of chitchat, in its own encoding.
-    Chitchat(Vec<u8>),
+    /// A message of chitchat.
+    Chitchat {
+        /// Where the sender is reached. The answer goes there, wherever the datagram came from: who
+        /// sends a datagram again that he has seen gets nothing.
+        sender: SocketAddrV4,
+        /// The message, in chitchat's encoding.
+        message: Vec<u8>,
+    },
     /// A question of a node that has no state yet.
-    Hello(Hello),
+    Hello {
+        /// Who is asked. Nobody else answers, so that the question is of no use elsewhere.
+        target: SocketAddrV4,
+        /// What it asks.
+        hello: Hello,
+    },
     /// The answer to it.
     Welcome {
         /// The question, so that an old answer that somebody repeats is told from a new one.
@@ -37,12 +50,14 @@ impl Payload {
     pub(super) fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
         let mut bytes = Vec::new();
         match self {
-            Self::Chitchat(message) => {
+            Self::Chitchat { sender, message } => {
                 bytes.push(CHITCHAT);
+                bytes.extend(address_to_bytes(*sender));
                 bytes.extend(message);
             }
-            Self::Hello(hello) => {
+            Self::Hello { target, hello } => {
                 bytes.push(HELLO);
+                bytes.extend(address_to_bytes(*target));
                 serde_json::to_writer(&mut bytes, hello)?;
             }
             Self::Welcome { answers, welcome } => {
@@ -59,8 +74,16 @@ impl Payload {
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let (&kind, body) = bytes.split_first().ok_or(Malformed)?;
         match kind {
-            CHITCHAT => Ok(Self::Chitchat(body.to_vec())),
-            HELLO => json(body).map(Self::Hello),
+            CHITCHAT => {
+                let (sender, message) = split_address(body)?;
+                let message = message.to_vec();
+                Ok(Self::Chitchat { sender, message })
+            }
+            HELLO => {
+                let (target, body) = split_address(body)?;
+                let hello = json(body)?;
+                Ok(Self::Hello { target, hello })
+            }
             WELCOME => {
                 let (&sender, body) = body.split_first_chunk().ok_or(Malformed)?;
                 let (&counter, body) = body.split_first_chunk().ok_or(Malformed)?;
@@ -75,6 +98,19 @@ impl Payload {
             _ => Err(Malformed),
         }
     }
+}
+
+/// An address and its port, in network order.
+fn address_to_bytes(address: SocketAddrV4) -> impl Iterator<Item = u8> {
+    let port = address.port().to_be_bytes();
+    address.ip().octets().into_iter().chain(port)
+}
+
+fn split_address(bytes: &[u8]) -> Result<(SocketAddrV4, &[u8]), Malformed> {
+    let (&address, rest) = bytes.split_first_chunk::<4>().ok_or(Malformed)?;
+    let (&port, rest) = rest.split_first_chunk().ok_or(Malformed)?;
+    let address = SocketAddrV4::new(address.into(), u16::from_be_bytes(port));
+    Ok((address, rest))
 }
 
 fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Malformed> {

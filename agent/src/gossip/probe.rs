@@ -118,7 +118,7 @@ struct Probe {
     udp: UdpSocket,
     sealer: Sealer,
     opener: Opener,
-    question: Payload,
+    question: Hello,
     asked: Vec<(MessageId, SocketAddrV4)>,
     buffer: [u8; MAX_DATAGRAM + 1],
 }
@@ -137,7 +137,7 @@ impl Probe {
             udp,
             opener: Opener::new(keyring.clone(), own, counters).map_err(ProbeError::Socket)?,
             sealer,
-            question: Payload::Hello(hello.clone()),
+            question: hello.clone(),
             asked: Vec::new(),
             buffer: [0; MAX_DATAGRAM + 1],
         })
@@ -148,7 +148,9 @@ impl Probe {
         let mut refused = None;
         let mut sent = false;
         for &target in targets {
-            let sealed = self.sealer.seal(&self.question).map_err(ProbeError::Seal)?;
+            let hello = self.question.clone();
+            let question = Payload::Hello { target, hello };
+            let sealed = self.sealer.seal(&question).map_err(ProbeError::Seal)?;
             for datagram in &sealed.datagrams {
                 match self.udp.try_send_to(datagram, SocketAddr::V4(target)) {
                     Ok(_) => sent = true,
@@ -177,7 +179,7 @@ impl Probe {
                 let (_, target) = self.asked.iter().find(|(id, _)| *id == answers)?;
                 Some((*target, welcome))
             }
-            Payload::Chitchat(_) | Payload::Hello(_) => None,
+            Payload::Chitchat { .. } | Payload::Hello { .. } => None,
         }
     }
 }

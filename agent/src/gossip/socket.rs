@@ -1,7 +1,7 @@
 //! The UDP socket beneath the transport.
 
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::UdpSocket;
@@ -88,6 +88,11 @@ fn enlarge_buffers(socket: &UdpSocket) {
     if let Err(error) = receive.and(send) {
         tracing::debug!(%error, "the gossip socket keeps its default buffers");
     }
+}
+
+/// Whether an address is one of this host: nothing else can be bound to.
+pub(super) fn is_local(address: Ipv4Addr) -> bool {
+    std::net::UdpSocket::bind((address, 0)).is_ok()
 }
 
 /// Whether a socket goes on working after this error of receiving: a report about a datagram that

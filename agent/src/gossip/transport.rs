@@ -1,7 +1,7 @@
 //! chitchat's transport: sealed datagrams over UDP.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -48,6 +48,8 @@ impl Transport for SealedTransport {
 /// does neither.
 pub(super) struct SealedSocket {
     udp: UdpSocket,
+    /// Where the others are told that this node is.
+    advertise: SocketAddrV4,
     gate: watch::Receiver<bool>,
     sealer: Sealer,
     opener: Opener,
@@ -60,6 +62,7 @@ pub(super) struct SealedSocket {
 impl SealedSocket {
     pub(super) fn new(
         udp: UdpSocket,
+        advertise: SocketAddrV4,
         gate: watch::Receiver<bool>,
         keyring: &Keyring,
         welcomer: Welcomer,
@@ -69,6 +72,7 @@ impl SealedSocket {
         let own = Some(sealer.instance());
         Ok(Self {
             udp,
+            advertise,
             gate,
             sealer,
             opener: Opener::new(keyring.clone(), own, Arc::clone(&counters))?,
@@ -111,8 +115,9 @@ impl SealedSocket {
         }
     }
 
-    /// What a datagram of `len` bytes means to chitchat, if it does; a question is answered here.
-    fn take(&mut self, from: SocketAddr, len: usize) -> Option<ChitchatMessage> {
+    /// What a datagram of `len` bytes means to chitchat, if it does, and to whom an answer goes; a
+    /// question is answered here.
+    fn take(&mut self, from: SocketAddr, len: usize) -> Option<(SocketAddr, ChitchatMessage)> {
         let message = match self.opener.open(&self.buffer[..len], Instant::now()) {
             Ok(message) => message?,
             Err(reason) => {
@@ -121,16 +126,20 @@ impl SealedSocket {
             }
         };
         match message.payload {
-            Payload::Chitchat(bytes) => match ChitchatMessage::deserialize(&mut &bytes[..]) {
-                Ok(message) => Some(message),
-                Err(error) => {
-                    self.counters.count_dropped(Dropped::Malformed, 1);
-                    tracing::debug!(%from, %error, "a gossip message does not read");
-                    None
+            Payload::Chitchat { sender, message } => {
+                match ChitchatMessage::deserialize(&mut &message[..]) {
+                    Ok(message) => Some((SocketAddr::V4(sender), message)),
+                    Err(error) => {
+                        self.counters.count_dropped(Dropped::Malformed, 1);
+                        tracing::debug!(%from, %error, "a gossip message does not read");
+                        None
+                    }
                 }
-            },
-            Payload::Hello(hello) => {
-                self.welcome(from, message.id, &hello);
+            }
+            Payload::Hello { target, hello } => {
+                if socket::is_local(*target.ip()) {
+                    self.welcome(from, message.id, &hello);
+                }
                 None
             }
             // An answer to a probe that is over.
@@ -141,9 +150,15 @@ impl SealedSocket {
 
 #[async_trait]
 impl Socket for SealedSocket {
+    /// A clone speaks under its original's address until it has noticed that it has another: that
+    /// would make others take the original's own word for an older one. Nor would answers reach it.
     async fn send(&mut self, to: SocketAddr, message: ChitchatMessage) -> anyhow::Result<()> {
-        if *self.gate.borrow() {
-            self.transmit(to, &Payload::Chitchat(message.serialize_to_vec()));
+        if *self.gate.borrow() && socket::is_local(*self.advertise.ip()) {
+            let payload = Payload::Chitchat {
+                sender: self.advertise,
+                message: message.serialize_to_vec(),
+            };
+            self.transmit(to, &payload);
         }
         Ok(())
     }
@@ -154,8 +169,8 @@ impl Socket for SealedSocket {
         loop {
             match self.udp.recv_from(&mut self.buffer[..]).await {
                 Ok((len, from)) => {
-                    if let Some(message) = self.take(from, len) {
-                        return Ok((from, message));
+                    if let Some(taken) = self.take(from, len) {
+                        return Ok(taken);
                     }
                 }
                 Err(error) if socket::is_transient(&error) => {
@@ -176,9 +191,13 @@ mod tests {
 
     use super::*;
 
+    /// Where the sockets of the tests say that they are; they are bound elsewhere.
+    const TOLD: SocketAddrV4 = SocketAddrV4::new(std::net::Ipv4Addr::new(127, 9, 9, 9), 7846);
+
     fn sealed(udp: UdpSocket, gate: watch::Receiver<bool>) -> SealedSocket {
         let ring = Keyring::new(GossipKey::from_bytes([1; 32]));
-        SealedSocket::new(udp, gate, &ring, Arc::new(|_| None), Arc::default()).unwrap()
+        let nobody: Welcomer = Arc::new(|_| None);
+        SealedSocket::new(udp, TOLD, gate, &ring, nobody, Arc::default()).unwrap()
     }
 
     #[tokio::test]
@@ -210,10 +229,22 @@ mod tests {
         gate.send_replace(true);
         let received = tokio::time::timeout(Duration::from_secs(20), receive).await;
         let (from, message) = received.unwrap().unwrap();
-        assert_eq!((from, message), (addresses[1], ChitchatMessage::BadCluster));
+        assert_eq!(message, ChitchatMessage::BadCluster);
+        assert_eq!(from, SocketAddr::V4(TOLD), "not where it came from");
         shut.send(addresses[1], ChitchatMessage::BadCluster)
             .await
             .unwrap();
         assert_eq!(shut.counters.datagrams_out(), 1);
+    }
+
+    #[tokio::test]
+    async fn nobody_speaks_under_an_address_that_is_another_hosts() {
+        let udp = socket::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let to = udp.local_addr().unwrap();
+        let (_open, open) = watch::channel(true);
+        let mut clone = sealed(udp, open);
+        clone.advertise = "192.0.2.7:7846".parse().unwrap();
+        clone.send(to, ChitchatMessage::BadCluster).await.unwrap();
+        assert_eq!(clone.counters.datagrams_out(), 0);
     }
 }

@@ -21,6 +21,9 @@ const KIND: Kind = Kind::Identity;
 /// clone, and an administrator does not change it in passing.
 const PRODUCT_UUID: &str = "/sys/class/dmi/id/product_uuid";
 
+/// Where it shows the serial number of a board whose firmware has a device tree instead.
+const SERIAL_NUMBER: &str = "/sys/firmware/devicetree/base/serial-number";
+
 /// The longest identity of a machine that is read, in bytes; the firmware's has 37.
 const MAX_MACHINE_ID: u64 = 256;
 
@@ -32,6 +35,7 @@ const OF_IDENTITY: [Kind; 4] = [Kind::Cluster, Kind::Ledger, Kind::Peers, Kind::
 pub struct Identity {
     node: NodeId,
     key: SigningKey,
+    on_known_machine: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -69,14 +73,19 @@ impl Identity {
     pub fn load(state_dir: &Path, machine_file: Option<&Path>) -> Result<Option<Self>, StoreError> {
         let path = state_dir.join(KIND.as_str());
         if let Some(content) = file::read::<Content>(&path, KIND, None)? {
-            let identity = Self::from_content(&path, &content)?;
-            return match (&content.machine, machine(machine_file)) {
-                (Some(made_on), Some(here)) if *made_on != here => Err(StoreError::Foreign {
+            let mut identity = Self::from_content(&path, &content)?;
+            let here = machine(machine_file);
+            identity.on_known_machine = content.machine.is_some();
+            return match &content.machine {
+                Some(made_on) if here.as_ref() != Some(made_on) => Err(StoreError::Foreign {
                     path,
                     kind: KIND,
-                    owner: format!("machine {made_on}, and this is {here}"),
+                    owner: match here {
+                        Some(here) => format!("machine {made_on}, and this is {here}"),
+                        None => format!("machine {made_on}, and this one has no id"),
+                    },
                 }),
-                (Some(_) | None, _) => Ok(Some(identity)),
+                Some(_) | None => Ok(Some(identity)),
             };
         }
         // What is there without it was this node's: another identity would be of no use to it.
@@ -104,7 +113,8 @@ impl Identity {
         let mut secret = Zeroizing::new([0_u8; 32]);
         rand::fill(secret.as_mut_slice());
         let content = Content::of_key(&secret, machine(machine_file));
-        let identity = Self::from_key(SigningKey::from_bytes(&secret));
+        let mut identity = Self::from_key(SigningKey::from_bytes(&secret));
+        identity.on_known_machine = content.machine.is_some();
         file::write(&path, KIND, identity.node, &content)?;
         Ok(identity)
     }
@@ -125,6 +135,7 @@ impl Identity {
         Self {
             node: NodeId::of_public_key(key.verifying_key().as_bytes()),
             key,
+            on_known_machine: false,
         }
     }
 
@@ -132,6 +143,12 @@ impl Identity {
     #[must_use]
     pub const fn node(&self) -> NodeId {
         self.node
+    }
+
+    /// Whether the identity names the machine that it was made on, so that a clone of the disk shows.
+    #[must_use]
+    pub const fn is_on_known_machine(&self) -> bool {
+        self.on_known_machine
     }
 
     /// The public key, in base64.
@@ -167,11 +184,22 @@ pub fn reset_identity(state_dir: &Path, run_dir: &Path) -> Result<Vec<PathBuf>, 
     Ok(present.into_iter().chain(of_boot).collect())
 }
 
+/// The machine's identity: what the file says, or else the firmware.
 fn machine(file: Option<&Path>) -> Option<String> {
+    match file {
+        Some(file) => machine_in(file),
+        None => [PRODUCT_UUID, SERIAL_NUMBER]
+            .iter()
+            .find_map(|file| machine_in(Path::new(file))),
+    }
+}
+
+fn machine_in(file: &Path) -> Option<String> {
     let mut text = String::new();
-    let file = File::open(file.unwrap_or(Path::new(PRODUCT_UUID))).ok()?;
+    let file = File::open(file).ok()?;
     file.take(MAX_MACHINE_ID).read_to_string(&mut text).ok()?;
-    let text = text.trim().to_ascii_lowercase();
+    // A text of the device tree ends with a zero byte.
+    let text = text.trim_end_matches('\0').trim().to_ascii_lowercase();
     // Firmware that was never given an identity says so with a constant.
     let meaningless = text.is_empty() || text.bytes().all(|b| matches!(b, b'0' | b'f' | b'-'));
     (!meaningless).then_some(text)
@@ -203,9 +231,29 @@ mod tests {
         fs::write(&machine, "4c4c4544-0043\n").unwrap();
         let error = Identity::load_or_create(dir.path(), Some(&machine)).unwrap_err();
         assert!(error.to_string().contains("4c4c4544-0042"), "{error}");
-        // Firmware that tells nothing is no reason to refuse.
-        fs::write(&machine, "00000000-0000\n").unwrap();
-        Identity::load_or_create(dir.path(), Some(&machine)).unwrap();
+        // A machine that does not say who it is is not the one that did.
+        for silent in ["00000000-0000\n", ""] {
+            fs::write(&machine, silent).unwrap();
+            let error = Identity::load_or_create(dir.path(), Some(&machine)).unwrap_err();
+            assert!(error.to_string().contains("has no id"), "{error}");
+        }
+        fs::write(&machine, "4C4C4544-0042\0").unwrap();
+        let identity = Identity::load_or_create(dir.path(), Some(&machine)).unwrap();
+        assert!(identity.is_on_known_machine());
+    }
+
+    #[test]
+    fn a_machine_without_an_id_is_known_to_have_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let machine = dir.path().join("machine");
+        for _ in 0..2 {
+            let identity = Identity::load_or_create(dir.path(), Some(&machine)).unwrap();
+            assert!(!identity.is_on_known_machine());
+        }
+        // One that has got one since does not know what the disk was made on.
+        fs::write(&machine, "4c4c4544-0042\n").unwrap();
+        let identity = Identity::load_or_create(dir.path(), Some(&machine)).unwrap();
+        assert!(!identity.is_on_known_machine());
     }
 
     #[test]

@@ -58,6 +58,19 @@ fn done(context: &Context, status: &Status, text: &str) -> Result<(), Failure> {
         .result(status, || format!("{text}\n{}", left.collect::<String>()))
 }
 
+/// Why a node that uses no block any more has not left yet.
+fn unreleased(status: &Status) -> String {
+    let quorum = &status.quorum;
+    if quorum.ok {
+        "its block is not released yet".to_owned()
+    } else {
+        format!(
+            "its block is not released, since {} of {} voters can be reached, which is no majority",
+            quorum.reachable, quorum.voters
+        )
+    }
+}
+
 /// Looks until the node is idle. The agent may be out of reach for a while: it goes on by itself,
 /// also through a restart.
 async fn wait(context: &Context, deadline: &Deadline) -> Result<Status, Failure> {
@@ -74,7 +87,7 @@ async fn wait(context: &Context, deadline: &Deadline) -> Result<Status, Failure>
                 .hint("let the other nodes leave first")
                 .into());
             }
-            Ok(status) if status.blocks.is_empty() => "its data path is still there".to_owned(),
+            Ok(status) if status.blocks.is_empty() => unreleased(&status),
             Ok(status) => format!("it still owns {}", joined(&status.blocks)),
             Err(error @ ClientError::Malformed { .. }) => return Err(error.into()),
             Err(error) => ApiError::from(error).message,

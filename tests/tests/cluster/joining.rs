@@ -410,3 +410,33 @@ fn a_full_pod_network_says_so_and_gives_the_next_free_block() {
     let status = ready(node3, 1);
     assert_eq!(text(&status["blocks"][0]), freed, "given again by itself");
 }
+
+/// Each asks while nobody bears the name yet.
+#[test]
+fn two_nodes_that_get_one_name_at_once_both_show_it() {
+    let lab = idle(3);
+    let [one, two, three] = nodes(&lab);
+    let invitation = one.init(None).unwrap();
+    let founder = one.agent().unwrap().unwrap().pid;
+    shell(one, &format!("kill -STOP {founder}"));
+    let words = ["join", "192.168.56.11", "--node-name", "twin"];
+    let token = invitation.token.as_str();
+    thread::scope(|scope| {
+        let joins = [two, three].map(|node| scope.spawn(move || ctl(node, &words, token)));
+        for node in [two, three] {
+            status_where(node, "asking", |status| status["phase"] == "joining");
+        }
+        shell(one, &format!("kill -CONT {founder}"));
+        for join in joins {
+            let joined = join.join().unwrap().unwrap();
+            assert!(joined.ok(), "{joined}");
+        }
+    });
+    for node in [two, three] {
+        status_where(node, "its namesake", |status| {
+            list(&status["problems"]).iter().any(|problem| {
+                problem["code"] == "exists" && text(&problem["message"]).contains("name twin")
+            })
+        });
+    }
+}

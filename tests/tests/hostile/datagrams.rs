@@ -240,6 +240,35 @@ fn datagrams_that_are_sent_again_change_nothing() {
     }
 }
 
+/// What goes over the underlay is of no use to whoever sends it to somebody else: the answer goes to
+/// the one who has sealed it, and only who was asked answers a question.
+#[test]
+fn whoever_sends_datagrams_again_to_another_member_gets_no_answer() {
+    let lab = idle(4);
+    let [one, two, three, outsider] = nodes(&lab);
+    let invitation = one.init(None).unwrap();
+    three.join(&invitation, one).unwrap();
+    let recording = Recording::of(&lab);
+    two.join(&invitation, one).unwrap();
+    ready(two, 2);
+    let said = gossip(&recording.stop());
+    assert!(said.len() > 10, "{}", said.len());
+    let sender = Sender::on(outsider);
+    sender.socket.set_nonblocking(true).unwrap();
+    let assert_silent = |when: &str| {
+        sender.send(three, &said);
+        // It answers in the order in which it hears.
+        ready(three, 2);
+        let answer = sender.socket.recv(&mut [0; 1500]).map_err(|e| e.kind());
+        assert_eq!(answer, Err(std::io::ErrorKind::WouldBlock), "{when}");
+    };
+    assert_silent("to one that was not meant");
+    three.kill().unwrap();
+    three.start().unwrap();
+    ready(three, 2);
+    assert_silent("to one that has just started");
+}
+
 /// An agent that has just started knows no datagram that was sent before.
 #[test]
 fn what_a_node_said_before_it_left_is_not_taken_for_a_wish_to_come_back() {

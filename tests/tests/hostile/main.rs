@@ -10,6 +10,7 @@ mod datagrams;
 mod files;
 mod forms;
 mod http;
+mod member;
 mod secrets;
 mod settings;
 mod sockets;

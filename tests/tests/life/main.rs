@@ -7,6 +7,7 @@
 )]
 
 mod absence;
+mod disks;
 mod flow;
 mod followed;
 mod frozen;

@@ -7,7 +7,7 @@ use podnet_lab::{Lab, Mtu, Node, eventually, in_time};
 use serde_json::{Value, json};
 
 use crate::flow::Ping;
-use crate::scene::{LIMIT, add_pod, ask, block, nodes, shell, status};
+use crate::scene::{LIMIT, add_pod, ask, block, nodes, shell, status, status_where};
 use crate::underlay::users_cluster;
 
 /// How long a node may take from the moment its power is gone.
@@ -110,6 +110,10 @@ fn a_pod_that_is_added_at_once_is_whole() {
                 founder.kill().unwrap();
                 founder.start().unwrap();
             }
+        }
+        // After a reboot it listens first whether another host runs with its identity.
+        if round == "after a reboot" {
+            status_where(founder, round, |status| status["phase"] == "ready");
         }
         assert_eq!(status(founder)["phase"], "ready", "{round}");
         add_pod(founder, "red");

@@ -6,7 +6,7 @@ use crate::plan::{Act, Plan, STAGES};
 use crate::verdict::{Failure, Summary};
 use crate::world::World;
 
-fn assert_sound(plan: &Plan) -> Summary {
+pub(crate) fn assert_sound(plan: &Plan) -> Summary {
     let mut world = World::new(plan.clone(), Mutant::Sound);
     world.trace = Some(Vec::new());
     world.run().unwrap_or_else(|failure| {
@@ -15,11 +15,11 @@ fn assert_sound(plan: &Plan) -> Summary {
     })
 }
 
-fn is_broken(plan: Plan, mutant: Mutant) -> bool {
+pub(crate) fn is_broken(plan: Plan, mutant: Mutant) -> bool {
     matches!(World::new(plan, mutant).run(), Err(Failure::Broken(_)))
 }
 
-const fn reboot(host: usize, down: u64) -> Act {
+pub(crate) const fn reboot(host: usize, down: u64) -> Act {
     let moves = false;
     Act::Reboot { host, down, moves }
 }
@@ -182,7 +182,7 @@ fn late_relay(at: u64) -> Plan {
         .act(9000, Act::Kill { host: 0, down: 100 })
         .act(9000, Act::Mend)
         .act(9000, Act::Cut(Cut::Apart(1 << 2)))
-        .act(12_000, Act::Mend)
+        .act(20_000, Act::Mend)
 }
 
 #[test]

@@ -24,7 +24,10 @@ impl World {
             match stage {
                 0 => self.write(host, &outcome)?,
                 1 => self.apply(host, &outcome)?,
-                2 => self.publish(host, &outcome),
+                2 => {
+                    self.gossip_above(host);
+                    self.publish(host, &outcome);
+                }
                 _ => self.nudge(host, &outcome),
             }
         }
@@ -43,7 +46,7 @@ impl World {
         mutant.tamper(&mut raw, agent.machine.durable(), agent.identity);
         let view = agent.reader.read(local, raw);
         let outcome = agent.machine.step(local, &view);
-        if view.malformed + outcome.refused > 0 {
+        if view.malformed + outcome.refused.len() > 0 && !self.disks {
             return Err(format!("{host} takes an honest record for a bad one").into());
         }
         if !outcome.persist
@@ -58,6 +61,7 @@ impl World {
         let late = [0, self.rng.u64(0..3000)][self.rng.usize(0..2)];
         let at = agent.after(now, outcome.wake.since(local)).max(now + 1) + late;
         deciding.state = Some(outcome.state);
+        deciding.muted = outcome.muted;
         self.wake(host, at);
         Ok(outcome)
     }
@@ -103,6 +107,16 @@ impl World {
         Ok(())
     }
 
+    /// Gossip starts again if others hold values of this node that are newer than its own.
+    fn gossip_above(&mut self, host: usize) {
+        let agent = self.hosts[host].agent.as_ref();
+        if let Some(ahead) = agent.and_then(|agent| agent.board.ahead()) {
+            self.note(|| format!("{host} gossips again: it was at start {ahead} before"));
+            let grace = self.grace();
+            self.hosts[host].gossip_again(ahead, grace);
+        }
+    }
+
     fn publish(&mut self, host: usize, outcome: &Outcome) {
         let Some(agent) = &mut self.hosts[host].agent else {
             return;
@@ -126,7 +140,7 @@ impl World {
     }
 
     /// What follows from the state: a node that is gone comes back as somebody else; and nobody is
-    /// ever taken for a duplicate, since there are no clones.
+    /// ever taken for a duplicate without clones.
     fn follow(&mut self, host: usize, outcome: &Outcome) -> Result<(), Failure> {
         match outcome.state {
             ClaimState::Gone => {
@@ -140,10 +154,14 @@ impl World {
                 self.join(host);
                 Ok(())
             }
-            ClaimState::Dup => Err(format!("{host} takes itself for a duplicate").into()),
-            ClaimState::New | ClaimState::Want { .. } | ClaimState::Using | ClaimState::Leaving => {
-                Ok(())
+            ClaimState::Dup if !self.disks => {
+                Err(format!("{host} takes itself for a duplicate").into())
             }
+            ClaimState::New
+            | ClaimState::Want { .. }
+            | ClaimState::Using
+            | ClaimState::Leaving
+            | ClaimState::Dup => Ok(()),
         }
     }
 

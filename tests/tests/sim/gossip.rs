@@ -70,6 +70,8 @@ pub(crate) struct Board {
     entries: BTreeMap<EntryId, Entry>,
     /// How long a dead entry is kept; half as long it is given to others.
     grace: Duration,
+    /// The highest start under which others hold values of this node that it has not published.
+    ahead: Option<u64>,
 }
 
 impl Board {
@@ -92,7 +94,13 @@ impl Board {
             own,
             entries: BTreeMap::from([(own, entry)]),
             grace,
+            ahead: None,
         }
+    }
+
+    /// [`Self::ahead`](field@Self::ahead).
+    pub(crate) const fn ahead(&self) -> Option<u64> {
+        self.ahead
     }
 
     /// Publishes a value; an equal one changes nothing.
@@ -242,7 +250,8 @@ impl Board {
 
     fn apply(&mut self, now: Moment, delta: Delta) -> bool {
         let mut changed = false;
-        for patch in delta.into_iter().filter(|patch| patch.id != self.own) {
+        for patch in delta {
+            let own = patch.id == self.own;
             let entry = self
                 .entries
                 .entry(patch.id)
@@ -257,6 +266,10 @@ impl Board {
                 }
             }
             entry.version = patch.to;
+            if own {
+                changed = true;
+                self.ahead = self.ahead.max(Some(patch.to >> 32));
+            }
         }
         changed
     }

@@ -3,7 +3,7 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use podnet_core::claim::{ClaimState, Durable, Identity, Machine};
+use podnet_core::claim::{ClaimState, Durable, Identity, Machine, Muted};
 use podnet_core::time::Moment;
 use podnet_core::view::Reader;
 use podnet_proto::gossip::{Key, NodeRecord, encode};
@@ -24,6 +24,8 @@ pub(crate) struct Host {
     pub(crate) disk: Option<Durable>,
     /// How often gossip was started; fsynced too.
     pub(crate) epoch: u64,
+    /// What was kept of both.
+    pub(crate) saved: Option<(Durable, u64)>,
     /// In the run directory, which dies with the boot.
     pub(crate) boot: Boot,
     /// The block of the data path: set by the agent, outlives it, dies with the boot.
@@ -36,6 +38,8 @@ pub(crate) struct Host {
     /// The stage before which the agent is to die, and for how long.
     pub(crate) crash: Option<(usize, u64)>,
     pub(crate) state: Option<ClaimState>,
+    /// Why it keeps silent.
+    pub(crate) muted: Option<Muted>,
 }
 
 #[derive(Debug)]
@@ -68,6 +72,7 @@ impl Host {
     pub(crate) fn start(&mut self, now: u64, grace: u64, rng: &mut fastrand::Rng) {
         let Some(disk) = &mut self.disk else { return };
         self.epoch += 1;
+        let is_new = disk.epoch == 0;
         disk.epoch = self.epoch;
         let identity = Identity {
             node: self.node,
@@ -78,9 +83,14 @@ impl Host {
         let mut board = Board::new(own, disk.epoch, Duration::from_secs(grace));
         board.set(Key::Node, &record(disk.epoch));
         self.life += 1;
+        let machine = if is_new {
+            Machine::of_new_member
+        } else {
+            Machine::new
+        };
         self.agent = Some(Agent {
             identity,
-            machine: Machine::new(identity, disk.clone(), rng.u64(..)),
+            machine: machine(identity, disk.clone(), rng.u64(..)),
             reader: Reader::default(),
             board,
             wake_at: now,
@@ -96,9 +106,14 @@ impl Host {
     /// The running host gets another address: to gossip, its agent is another node from now on.
     pub(crate) fn relocate(&mut self, address: SocketAddrV4, grace: u64) {
         self.address = address;
+        self.gossip_again(0, grace);
+    }
+
+    /// Gossip starts again, with versions above all that were seen.
+    pub(crate) fn gossip_again(&mut self, seen: u64, grace: u64) {
         let Some(agent) = &mut self.agent else { return };
-        self.epoch += 1;
-        let own = (self.node, address);
+        self.epoch = self.epoch.max(seen) + 1;
+        let own = (self.node, self.address);
         let mut board = Board::new(own, self.epoch, Duration::from_secs(grace));
         for (key, value) in agent.board.published() {
             board.set(key, &value);

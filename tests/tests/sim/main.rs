@@ -5,6 +5,7 @@
 
 mod checker;
 mod directed;
+mod disks;
 mod driver;
 mod gossip;
 mod host;

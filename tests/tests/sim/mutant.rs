@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use podnet_core::claim::{Durable, Identity, Outcome};
 use podnet_core::view::RawEntry;
-use podnet_proto::gossip::{AccRecord, Key, Want, WantKind, decode, encode};
+use podnet_proto::gossip::{AccRecord, Key, UseRecord, Want, WantKind, decode, encode};
 use podnet_proto::network::BlockIndex;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,14 @@ pub(crate) enum Mutant {
     LiveMajority,
     /// Every wish to join counts, whatever boot it replaces.
     AnyWish,
+    /// A voter does not heed that members know of later decisions.
+    Forgetful,
+    /// No member shows a voter what it has forgotten.
+    Secretive,
+    /// An agent does not see other instances of its node.
+    TwinsUnseen,
+    /// Nor does a voter see whether an instance with the registered boot is alive.
+    InstancesUnseen,
 }
 
 impl Mutant {
@@ -45,7 +53,11 @@ impl Mutant {
             | Self::KeepsBlock
             | Self::AcceptedIgnored
             | Self::LiveMajority
-            | Self::AnyWish => {}
+            | Self::AnyWish
+            | Self::Forgetful
+            | Self::Secretive
+            | Self::TwinsUnseen
+            | Self::InstancesUnseen => {}
         }
     }
 
@@ -69,7 +81,11 @@ impl Mutant {
             | Self::LateWrite
             | Self::AcceptedIgnored
             | Self::LiveMajority
-            | Self::AnyWish => outcome.using,
+            | Self::AnyWish
+            | Self::Forgetful
+            | Self::Secretive
+            | Self::TwinsUnseen
+            | Self::InstancesUnseen => outcome.using,
         }
     }
 
@@ -98,6 +114,40 @@ impl Mutant {
                     );
                 }
             }
+            Self::Forgetful => {
+                let slot = durable.ledger.as_ref().map_or(0, |ledger| ledger.slot);
+                for entry in raw.iter_mut() {
+                    let values = Arc::make_mut(&mut entry.values);
+                    rewrite(values, Key::Use, |usage: &mut UseRecord| {
+                        usage.slot = usage.slot.min(slot);
+                    });
+                }
+            }
+            Self::Secretive => {
+                let Some(ledger) = &durable.ledger else {
+                    return;
+                };
+                let voters = &ledger.voters;
+                for entry in raw.iter_mut().filter(|entry| !voters.contains(&entry.node)) {
+                    Arc::make_mut(&mut entry.values).insert(Key::Snap, String::new());
+                }
+            }
+            Self::TwinsUnseen => hide_twins(raw, identity),
+            Self::InstancesUnseen => {
+                hide_twins(raw, identity);
+                let wants = |entry: &RawEntry| {
+                    let want = entry.values.get(&Key::Want);
+                    want.is_some_and(|want| !want.is_empty())
+                };
+                let others = |entry: &&mut RawEntry| entry.node != identity.node;
+                for entry in raw.iter_mut().filter(others) {
+                    if !wants(entry) {
+                        let values = Arc::make_mut(&mut entry.values);
+                        values.insert(Key::Use, String::new());
+                        values.insert(Key::Node, String::new());
+                    }
+                }
+            }
             Self::Sound
             | Self::VolatileAcceptor
             | Self::VolatileLeave
@@ -105,6 +155,17 @@ impl Mutant {
             | Self::NoBootCheck
             | Self::KeepsBlock => {}
         }
+    }
+}
+
+/// Other instances of the own node look as if they were this one.
+fn hide_twins(raw: &mut [RawEntry], identity: Identity) {
+    let own = |entry: &&mut RawEntry| entry.node == identity.node;
+    for entry in raw.iter_mut().filter(own) {
+        let values = Arc::make_mut(&mut entry.values);
+        rewrite(values, Key::Use, |usage: &mut UseRecord| {
+            usage.boot = identity.boot;
+        });
     }
 }
 

@@ -27,10 +27,30 @@ pub(crate) enum Act {
     Move { host: usize },
     /// The agent is stopped for a while; its pods run on.
     Freeze { host: usize, time: u64 },
+    /// What is on the host's disk now is kept for [`Act::Rollback`].
+    Save { host: usize },
+    /// The disk is put back to what was kept, or else to what it is; the agent starts again.
+    Rollback { host: usize, down: u64 },
+    /// The disk is lost and the host boots with an empty one: it joins as somebody else.
+    Lose { host: usize, down: u64 },
+    /// A host that has not joined yet starts with a copy of another's disk and identity.
+    Clone { host: usize, of: usize },
+    /// The host is switched off for good.
+    Off { host: usize },
     /// The network is cut, on top of the cuts that there are.
     Cut(Cut),
     /// The network is whole again.
     Mend,
+}
+
+impl Act {
+    /// Whether it does to a disk what no crash does.
+    pub(crate) const fn is_of_disks(self) -> bool {
+        matches!(
+            self,
+            Self::Rollback { .. } | Self::Lose { .. } | Self::Clone { .. } | Self::Off { .. }
+        )
+    }
 }
 
 /// One schedule.
@@ -104,6 +124,36 @@ impl Plan {
             for _ in 0..rng.usize(1..6) {
                 let host = rng.usize(0..hosts);
                 plan.acts.push((rng.u64(0..horizon), Act::Move { host }));
+            }
+        }
+        plan
+    }
+
+    /// The schedule of a seed in which disks are rolled back, lost or cloned as well.
+    pub(crate) fn with_disks(seed: u64, voters: usize) -> Self {
+        let mut plan = Self::random(seed, voters);
+        let mut rng = fastrand::Rng::with_seed(seed ^ 0xd15c);
+        for _ in 0..rng.usize(1..4) {
+            let (host, at) = (rng.usize(0..plan.hosts), rng.u64(0..plan.horizon));
+            let down = rng.u64(1..2_000);
+            match rng.u8(0..4) {
+                0 | 1 => {
+                    plan.acts.push((rng.u64(0..=at), Act::Save { host }));
+                    plan.acts.push((at, Act::Rollback { host, down }));
+                }
+                // Without a majority of the voters' disks nothing is decided for ever.
+                2 if host >= voters => plan.acts.push((at, Act::Lose { host, down })),
+                _ => {
+                    let of = host;
+                    plan.acts.push((
+                        at,
+                        Act::Clone {
+                            host: plan.hosts,
+                            of,
+                        },
+                    ));
+                    plan.hosts += 1;
+                }
             }
         }
         plan

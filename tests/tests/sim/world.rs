@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::net::SocketAddrV4;
 
-use podnet_core::claim::{ClaimState, Durable};
+use podnet_core::claim::{ClaimState, Durable, Muted};
 use podnet_proto::{Boot, NodeId};
 
 use crate::checker::Checker;
@@ -13,7 +13,7 @@ use crate::host::Host;
 use crate::mutant::Mutant;
 use crate::network::{Network, Weather};
 use crate::plan::{Act, Plan};
-use crate::setup::{genesis, new_address, new_host};
+use crate::setup::{genesis, new_address, new_host, new_node};
 use crate::verdict::{Failure, Summary};
 
 /// How long after the last fault the members may take to agree again, in milliseconds.
@@ -52,6 +52,8 @@ pub(crate) struct World {
     pub(crate) checker: Checker,
     pub(crate) mutant: Mutant,
     pub(crate) summary: Summary,
+    /// Whether disks are rolled back, lost or cloned: then a node may meet what contradicts its own.
+    pub(crate) disks: bool,
     plan: Plan,
     queue: BinaryHeap<Reverse<(u64, u64)>>,
     events: BTreeMap<u64, Event>,
@@ -61,6 +63,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(plan: Plan, mutant: Mutant) -> Self {
+        let disks = plan.acts.iter().any(|(_, act)| act.is_of_disks());
         let mut rng = fastrand::Rng::with_seed(plan.seed ^ 0x5eed);
         let mut hosts: Vec<Host> = (0..plan.hosts).map(|_| new_host(&mut rng)).collect();
         let genesis = genesis(&plan, &hosts);
@@ -80,6 +83,7 @@ impl World {
             checker,
             mutant,
             summary: Summary::default(),
+            disks,
             queue: BinaryHeap::new(),
             events: BTreeMap::new(),
             pushed: 0,
@@ -178,6 +182,32 @@ impl World {
                     agent.frozen_until = self.now + time;
                 }
             }
+            Act::Save { host } => {
+                let saving = &mut self.hosts[host];
+                saving.saved = saving.disk.clone().map(|disk| (disk, saving.epoch));
+            }
+            Act::Rollback { host, down } => {
+                let restored = &mut self.hosts[host];
+                if let (Some(_), Some((disk, epoch))) = (&restored.disk, restored.saved.clone()) {
+                    (restored.disk, restored.epoch) = (Some(disk), epoch);
+                    self.end(host, down);
+                }
+            }
+            Act::Lose { host, down } => self.lose(host, down),
+            Act::Clone { host, of } => {
+                let original = &self.hosts[of];
+                let copied = (original.node, original.disk.clone(), original.epoch);
+                let clone = &mut self.hosts[host];
+                (clone.node, clone.disk, clone.epoch) = copied;
+                self.push(self.now, Event::Start { host });
+            }
+            Act::Off { host } => {
+                let off = &mut self.hosts[host];
+                off.kill();
+                (off.pods, off.disk) = (None, None);
+                // Nobody runs with its boot any more.
+                off.boot = Boot(self.rng.u64(..));
+            }
             Act::Cut(cut) => self.network.cuts.push(cut),
             Act::Mend => self.network.cuts.clear(),
         }
@@ -195,6 +225,24 @@ impl World {
         let durable = Durable::joiner(ledger.cluster, ledger.checkpoint());
         self.hosts[host].disk = Some(durable);
         self.push(self.now, Event::Start { host });
+    }
+
+    /// The host boots with an empty disk, and joins as somebody else.
+    fn lose(&mut self, host: usize, down: u64) {
+        if self.hosts[host].disk.is_none() {
+            return;
+        }
+        self.reboot(host, down, false);
+        let node = new_node(&mut self.rng);
+        let losing = &mut self.hosts[host];
+        losing.node = node;
+        (losing.epoch, losing.leave, losing.state, losing.muted) = (0, false, None, None);
+        losing.saved = None;
+        self.join(host);
+    }
+
+    pub(crate) const fn grace(&self) -> u64 {
+        self.plan.grace
     }
 
     /// The agent ends, and starts again after a while.
@@ -224,7 +272,7 @@ impl World {
 
     fn start(&mut self, host: usize) -> Result<(), Failure> {
         let starting = &mut self.hosts[host];
-        if starting.agent.is_some() {
+        if starting.agent.is_some() || starting.disk.is_none() {
             return Ok(());
         }
         if let Some(disk) = &mut starting.disk {
@@ -344,8 +392,11 @@ impl World {
         };
         let full = latest.blocks.len() == usize::from(self.plan.blocks);
         joined().all(|host| {
+            let is_clone = matches!(host.muted, Some(Muted::Twin { .. }));
             let settled = match host.state {
                 Some(ClaimState::Using) => true,
+                Some(ClaimState::Want { .. }) if is_clone => true,
+                Some(ClaimState::Dup) if self.disks => true,
                 Some(ClaimState::Want { full: said, .. }) => said && full,
                 Some(
                     ClaimState::New | ClaimState::Leaving | ClaimState::Gone | ClaimState::Dup,
@@ -374,8 +425,8 @@ impl World {
             let ledger = host.agent.as_ref().and_then(|agent| agent.machine.ledger());
             let slot = ledger.map(|ledger| ledger.slot);
             format!(
-                "{} {:?} at {slot:?} leave {}",
-                host.node, host.state, host.leave
+                "{} {:?} {:?} at {slot:?} leave {}",
+                host.node, host.state, host.muted, host.leave
             )
         });
         hosts.collect::<Vec<_>>().join("; ")

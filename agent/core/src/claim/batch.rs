@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use podnet_proto::NodeId;
 use podnet_proto::gossip::{Want, WantKind};
 use podnet_proto::ledger::{Batch, Ledger, Operation};
+use podnet_proto::{Boot, NodeId};
 
 use super::ledger::{apply_operation, choose_block};
 use crate::time::Moment;
@@ -16,16 +16,30 @@ const FRESH: Duration = Duration::from_secs(30);
 
 /// The wishes of the other nodes that count now, the oldest first.
 ///
-/// A wish to be released always counts, for it says that this boot never uses a block again. A wish
-/// to join counts while its node is alive or has just come. Of a node with several addresses only
-/// the newest entry counts: what the others ask for is over.
-pub(super) fn wishes(now: Moment, me: NodeId, view: &View) -> Vec<(NodeId, Want)> {
+/// A wish to join counts while its node is alive or has just come, and while no instance of it with
+/// the registered boot looks alive: that one would lose its block to a clone. Until this node has
+/// listened for long enough to know of such an instance, no member gets another boot. A wish to be
+/// released counts from whoever runs with that boot and uses no block, as long as nobody who runs
+/// with it does. Of a node with several addresses only the best entry counts: what the others ask
+/// for is over.
+pub(super) fn wishes(
+    now: Moment,
+    me: NodeId,
+    ledger: &Ledger,
+    view: &View,
+    listening: bool,
+) -> Vec<(NodeId, Want)> {
     let counts = |entry: &Entry, want: &Want| match want.want {
-        WantKind::Release => true,
-        WantKind::Join => entry.live || now.since(entry.want_first_seen) < FRESH,
+        WantKind::Release => has_stopped(entry, want.boot, view),
+        WantKind::Join => {
+            let taken = ledger.boots.get(&entry.node).is_some_and(|registered| {
+                *registered != want.boot && (listening || view.runs(entry.node, *registered))
+            });
+            !taken && (entry.live || now.since(entry.want_first_seen) < FRESH)
+        }
     };
     let mut wishes: Vec<(Moment, NodeId, Want)> = view
-        .newest()
+        .all_best(&ledger.boots)
         .filter(|entry| entry.node != me)
         .filter_map(|entry| {
             let want = entry.want.filter(|want| counts(entry, want))?;
@@ -37,6 +51,16 @@ pub(super) fn wishes(now: Moment, me: NodeId, view: &View) -> Vec<(NodeId, Want)
         .into_iter()
         .map(|(_, node, want)| (node, want))
         .collect()
+}
+
+/// Whether the boot that is to be released uses no block, as far as anybody says.
+fn has_stopped(entry: &Entry, boot: Boot, view: &View) -> bool {
+    let uses = |entry: &Entry| {
+        let usage = entry.usage.filter(|usage| usage.boot == boot);
+        usage.is_some_and(|usage| usage.block.is_some())
+    };
+    let mut present = view.of(entry.node).iter().filter(|entry| entry.present);
+    entry.boot() == Some(boot) && !uses(entry) && !present.any(uses)
 }
 
 /// Turns wishes into at most [`Batch::MAX`] operations, releases first. A wish that the ledger does
@@ -87,7 +111,7 @@ fn operation(ledger: &Ledger, node: NodeId, want: Want) -> Option<Operation> {
 #[cfg(test)]
 mod tests {
     use podnet_proto::ledger::Settings;
-    use podnet_proto::{Boot, ClusterId, PodNetwork};
+    use podnet_proto::{ClusterId, PodNetwork};
 
     use super::*;
 

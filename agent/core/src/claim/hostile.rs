@@ -171,7 +171,62 @@ fn entry() -> impl Strategy<Value = RawEntry> {
     })
 }
 
+/// The ledger of a founder and two members.
+fn founded() -> Ledger {
+    let mut ledger = genesis();
+    ledger.voters = vec![NodeId::from_bytes([0; 16])];
+    ledger
+}
+
+/// What a member says of itself that knows this ledger and uses its block.
+fn honest(n: u8, ledger: &Ledger) -> RawEntry {
+    let node = NodeId::from_bytes([n; 16]);
+    let usage = UseRecord {
+        slot: ledger.slot,
+        boot: Boot(0),
+        block: ledger.blocks_of(node).next(),
+    };
+    RawEntry {
+        node,
+        address: SocketAddrV4::new([192, 0, 2, 100 + n].into(), 1),
+        live: true,
+        last_seen: None,
+        values: Arc::new([(Key::Use, encode(&usage).unwrap())].into()),
+    }
+}
+
 proptest! {
+    /// One that has the token speaks under the ids of nobody and of a member, beside that member.
+    #[test]
+    fn liars_who_are_no_voters_move_no_members_block(
+        me in prop::sample::select(vec![0_u8, 2]),
+        steps in vec((vec((prop::sample::select(vec![1_u8, 3, 4]), entry()), 0..6), 0..40_000u64), 1..6),
+    ) {
+        let identity = Identity {
+            node: NodeId::from_bytes([me; 16]),
+            boot: Boot(0),
+            instance: Instance(9),
+        };
+        let mut machine = Machine::new(identity, Durable::founder(founded()), 1);
+        let mut reader = Reader::default();
+        for (lies, millis) in steps {
+            let now = Moment::after_start(Duration::from_millis(millis));
+            let lies = lies.into_iter().map(|(n, mut lie)| {
+                lie.node = NodeId::from_bytes([n; 16]);
+                lie
+            });
+            let ledger = machine.ledger().unwrap();
+            let others = (0..3).filter(|n| *n != me).map(|n| honest(n, ledger));
+            let entries = others.chain(lies).collect();
+            machine.step(now, &reader.read(now, entries));
+            let ledger = machine.ledger().unwrap();
+            for (block, owner) in founded().blocks {
+                prop_assert_eq!(ledger.blocks.get(&block), Some(&owner));
+                prop_assert_eq!(ledger.boots.get(&owner), Some(&Boot(0)));
+            }
+        }
+    }
+
     #[test]
     fn liars_are_survived(
         me in 0..5u8,

@@ -1,21 +1,32 @@
-//! Learning ledgers from other nodes' snapshots.
+//! Learning ledgers from snapshots.
 
 use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 
 use podnet_proto::NodeId;
-use podnet_proto::ledger::{Checkpoint, Ledger};
+use podnet_proto::ledger::{Checkpoint, Ledger, Slot};
 
 use super::durable::Durable;
 use super::ledger::is_sound;
-use crate::view::View;
+use super::mute::ahead;
+use crate::view::{Entry, View};
+
+/// The most decisions that a ledger may be ahead of one's own and still be believed: more than any
+/// cluster comes to, and no more than leaves room for all that follow.
+const MOST_DECISIONS: Slot = 1 << 20;
+
+/// Whether a ledger at `slot` may be a later one than that at `own`.
+pub(super) const fn is_plausible(own: Slot, slot: Slot) -> bool {
+    slot <= own.saturating_add(MOST_DECISIONS)
+}
 
 /// What the snapshots in the view are good for.
 pub(super) struct Snapshots<'a> {
     /// The latest ledger that is later than one's own.
     pub(super) newest: Option<&'a Ledger>,
-    /// How many snapshots cannot be true: of another cluster, unsound, or at odds with one's own
+    /// Whose snapshots cannot be true: of another cluster, unsound, or at odds with one's own
     /// ledger or with another snapshot.
-    pub(super) refused: usize,
+    pub(super) refused: BTreeSet<NodeId>,
 }
 
 enum Verdict {
@@ -25,29 +36,73 @@ enum Verdict {
     Refused,
 }
 
-/// Judges the other nodes' snapshots.
-pub(super) fn snapshots<'a>(me: NodeId, durable: &Durable, view: &'a View) -> Snapshots<'a> {
-    let mut newer: Vec<&Ledger> = Vec::new();
-    let mut refused = 0;
-    for entry in view.entries().iter().filter(|entry| entry.node != me) {
+/// Judges the voters' snapshots, one's own from before the disk was rolled back among them. Nobody
+/// else's count; a node that knows no ledger yet takes those for voters that say so.
+pub(super) fn snapshots<'a>(durable: &Durable, view: &'a View) -> Snapshots<'a> {
+    let mut newer: Vec<(NodeId, &Ledger)> = Vec::new();
+    let mut refused = BTreeSet::new();
+    for entry in view.entries() {
         let Some(snap) = &entry.snap else { continue };
+        let by = durable.ledger.as_ref().unwrap_or(&snap.ledger);
+        if !by.voters.contains(&entry.node) {
+            continue;
+        }
         match judge(durable, &snap.ledger) {
             Verdict::Known => {}
-            Verdict::Newer => newer.push(&snap.ledger),
-            Verdict::Refused => refused += 1,
+            Verdict::Newer => newer.push((entry.node, &snap.ledger)),
+            Verdict::Refused => _ = refused.insert(entry.node),
         }
     }
-    newer.sort_by_key(|ledger| std::cmp::Reverse(ledger.order()));
+    newer.sort_by_key(|(_, ledger)| std::cmp::Reverse(ledger.order()));
     let mut newest = None;
-    for rivals in newer.chunk_by(|a, b| a.order() == b.order()) {
-        let first = rivals[0];
-        if rivals.iter().any(|rival| *rival != first) {
-            refused += rivals.len();
+    for rivals in newer.chunk_by(|(_, a), (_, b)| a.order() == b.order()) {
+        let (_, first) = rivals[0];
+        if rivals.iter().any(|(_, rival)| *rival != first) {
+            refused.extend(rivals.iter().map(|(node, _)| *node));
         } else if newest.is_none() {
             newest = Some(first);
         }
     }
     Snapshots { newest, refused }
+}
+
+/// What a voter that is behind may take over from members: the latest ledger that a majority of the
+/// members that are alive show alike. Whatever it says, it does not take this node's own block.
+pub(super) fn shown_by_members<'a>(
+    me: NodeId,
+    durable: &'a Durable,
+    view: &'a View,
+) -> Option<&'a Ledger> {
+    let own = durable.ledger.as_ref()?;
+    let mut asked: BTreeSet<NodeId> = ahead(me, own, view).map(|(entry, _)| entry.node).collect();
+    asked.extend(own.boots.keys().filter(|member| view.is_live(**member)));
+    asked.remove(&me);
+    let keeps_mine = |ledger: &Ledger| {
+        ledger.voters == own.voters
+            && ledger.blocks_of(me).eq(own.blocks_of(me))
+            && ledger.boots.contains_key(&me)
+    };
+    let mut shown: BTreeMap<(u64, Slot), Vec<(NodeId, &Ledger)>> = BTreeMap::new();
+    let entries = asked.iter().flat_map(|member| view.of(*member));
+    for (node, snap) in entries.filter_map(|entry: &Entry| Some((entry.node, entry.snap.as_ref()?)))
+    {
+        if matches!(judge(durable, &snap.ledger), Verdict::Newer) && keeps_mine(&snap.ledger) {
+            let at = shown.entry(snap.ledger.order()).or_default();
+            at.push((node, &snap.ledger));
+        }
+    }
+    let is_majority = |alike: &BTreeSet<NodeId>| alike.len() > asked.len() / 2;
+    shown
+        .values()
+        .rev()
+        .flatten()
+        .map(|(_, ledger)| *ledger)
+        .find(|ledger| {
+            let same = shown[&ledger.order()]
+                .iter()
+                .filter(|(_, other)| other == ledger);
+            is_majority(&same.map(|(node, _)| *node).collect())
+        })
 }
 
 fn judge(durable: &Durable, ledger: &Ledger) -> Verdict {
@@ -56,11 +111,21 @@ fn judge(durable: &Durable, ledger: &Ledger) -> Verdict {
         None => judge_first(durable.checkpoint, ledger),
     };
     match newer {
-        Verdict::Newer if ledger.cluster != durable.cluster || !is_sound(ledger) => {
-            Verdict::Refused
-        }
+        Verdict::Newer if !may_follow(durable, ledger) => Verdict::Refused,
         Verdict::Newer | Verdict::Known | Verdict::Refused => newer,
     }
+}
+
+/// Whether a later ledger may be one of this cluster at all.
+fn may_follow(durable: &Durable, ledger: &Ledger) -> bool {
+    let (recovery, slot) = match &durable.ledger {
+        Some(own) => own.order(),
+        None => (durable.checkpoint.recovery, durable.checkpoint.slot),
+    };
+    ledger.cluster == durable.cluster
+        && is_plausible(recovery, ledger.recovery)
+        && is_plausible(slot, ledger.slot)
+        && is_sound(ledger)
 }
 
 fn judge_after(own: &Ledger, ledger: &Ledger) -> Verdict {

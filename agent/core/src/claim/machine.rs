@@ -1,5 +1,6 @@
 //! The step: learn, vote, propose, and say what follows.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use podnet_proto::NodeId;
@@ -9,22 +10,19 @@ use podnet_proto::ledger::{Batch, Ledger};
 use super::acceptor::hear;
 use super::batch::{next_batch, wishes};
 use super::durable::Durable;
-use super::learn::snapshots;
+use super::learn::{shown_by_members, snapshots};
 use super::ledger::apply;
+use super::mute::{LISTENING, Muted, has_forgetful_voter, muted};
 use super::outcome::{Outcome, Quorum};
 use super::proposer::Proposer;
 use super::publish::Publisher;
 use super::standing::{Identity, Standing};
 use super::votes::Votes;
 use crate::time::Moment;
-use crate::view::View;
+use crate::view::{Entry, View};
 
 /// The longest pause between two steps.
 const TICK: Duration = Duration::from_millis(250);
-
-/// How long after it is first heard of a node may be in reach without looking alive: chitchat wants
-/// to see its heartbeat rise.
-const NEWCOMER: Duration = Duration::from_secs(3);
 
 /// How long a node that leaves without a claim waits for one: the voters may be granting an earlier
 /// wish of its own, and then it is released from that. Five gossip rounds.
@@ -42,7 +40,14 @@ pub struct Machine {
     dirty: bool,
     /// So did that, or the open proposal: what is published is out of date.
     stale: bool,
-    refused: usize,
+    refused: BTreeSet<NodeId>,
+    muted: Option<Muted>,
+    /// Whether a member has to show its ledger to a voter that has forgotten it.
+    shows: bool,
+    /// When this process began to listen.
+    started: Option<Moment>,
+    /// Whether this process made the durable state.
+    made_now: bool,
     /// Since when this process asks for a release.
     leaving_since: Option<Moment>,
     proposer: Proposer,
@@ -60,10 +65,24 @@ impl Machine {
             durable,
             dirty: false,
             stale: true,
-            refused: 0,
+            refused: BTreeSet::new(),
+            muted: None,
+            shows: false,
+            started: None,
+            made_now: false,
             leaving_since: None,
             proposer: Proposer::new(identity.node, identity.instance, rng.fork()),
             publisher: Publisher::new(rng),
+        }
+    }
+
+    /// The same for the process that has just made this state, by founding or joining a cluster: it
+    /// has forgotten nothing.
+    #[must_use]
+    pub fn of_new_member(identity: Identity, durable: Durable, seed: u64) -> Self {
+        Self {
+            made_now: true,
+            ..Self::new(identity, durable, seed)
         }
     }
 
@@ -110,6 +129,11 @@ impl Machine {
         }
     }
 
+    /// Notes that this process cannot be heard, and hears nobody: it has not listened until now.
+    pub const fn note_deaf(&mut self, now: Moment) {
+        self.started = Some(now);
+    }
+
     /// Whether the cluster would stay without a voter if this node left: it is the only one, and
     /// there are other members. Then the voters do not release it.
     #[must_use]
@@ -125,27 +149,33 @@ impl Machine {
 
     /// How many of the voters are in reach.
     #[must_use]
-    pub fn quorum(&self, now: Moment, view: &View) -> Quorum {
-        let in_reach = |voter: NodeId| {
-            voter == self.identity.node
-                || view
-                    .of(voter)
-                    .iter()
-                    .any(|entry| entry.live || now.since(entry.first_seen) < NEWCOMER)
-        };
+    pub fn quorum(&self, view: &View) -> Quorum {
         let voters = self.ledger().map_or(&[][..], |ledger| &ledger.voters);
+        let count = |is: fn(&Entry) -> bool| {
+            let among = |voter: &NodeId| view.of(*voter).iter().any(is);
+            let counted = voters
+                .iter()
+                .filter(|voter| **voter == self.identity.node || among(voter));
+            counted.count()
+        };
         Quorum {
             voters: voters.len(),
-            reachable: voters.iter().filter(|voter| in_reach(**voter)).count(),
+            reachable: count(|entry| entry.present),
+            live: count(|entry| entry.live),
         }
     }
 
     /// Takes in what gossip tells, and says what follows.
     pub fn step(&mut self, now: Moment, view: &View) -> Outcome {
+        self.started.get_or_insert(now);
         let settled = (0..MAX_ROUNDS).any(|_| !self.round(now, view));
-        let node = standing(self.identity, &self.durable);
+        let node = self.standing();
+        let forgotten = |ledger| has_forgetful_voter(ledger, view);
+        let shows = node.member().is_some_and(forgotten);
+        self.stale |= std::mem::replace(&mut self.shows, shows) != shows;
+        let node = standing(self.identity, &self.durable, self.muted);
         if std::mem::take(&mut self.stale) {
-            self.publisher.renew(node, self.proposer.open());
+            self.publisher.renew(node, self.proposer.open(), shows);
         }
         let (keys, nudge) = self.publisher.publish(now, node, view);
         if node.is_leaving() {
@@ -163,31 +193,37 @@ impl Machine {
             using: node.using(),
             state: node.state(
                 view,
-                self.quorum(now, view).ok(),
+                self.quorum(view).ok(),
                 self.durable.released || waited,
             ),
             keys,
             nudge,
             wake: turn.map_or(tick, |turn| turn.clamp(now, tick)),
-            refused: self.refused,
+            refused: self.refused.clone(),
+            muted: self.muted,
         }
     }
 
     /// One round of learning, proposing and voting. Returns whether anything changed.
     fn round(&mut self, now: Moment, view: &View) -> bool {
         let learnt = self.learn(view);
+        let judged = self.listen(now, view);
         let proposed = self.propose(now, view);
         let voted = self.vote(view);
-        let changed = learnt || proposed || voted;
+        let changed = learnt || judged || proposed || voted;
         self.stale |= changed;
         changed
     }
 
     /// Takes over the newest ledger that it is shown, or what a majority has accepted.
     fn learn(&mut self, view: &View) -> bool {
-        let snapshots = snapshots(self.identity.node, &self.durable, view);
+        let snapshots = snapshots(&self.durable, view);
         self.refused = snapshots.refused;
-        let newer = snapshots.newest.cloned().or_else(|| {
+        let by_members = || match self.muted {
+            Some(Muted::Behind { .. }) => shown_by_members(self.identity.node, &self.durable, view),
+            Some(Muted::Listening | Muted::Twin { .. }) | None => None,
+        };
+        let newer = snapshots.newest.or_else(by_members).cloned().or_else(|| {
             let ledger = self.durable.ledger.as_ref()?;
             let own = &self.durable.acceptor;
             let votes = Votes::gather(self.identity.node, own, ledger, view);
@@ -206,15 +242,32 @@ impl Machine {
         true
     }
 
+    /// Judges whether this node has to keep silent. Returns whether that has changed.
+    fn listen(&mut self, now: Moment, view: &View) -> bool {
+        let listening = self.is_listening(now);
+        let muted = muted(self.standing(), view, listening, self.made_now);
+        std::mem::replace(&mut self.muted, muted) != muted
+    }
+
+    fn is_listening(&self, now: Moment) -> bool {
+        self.started
+            .is_none_or(|started| now.since(started) < LISTENING)
+    }
+
+    const fn standing(&self) -> Standing<'_> {
+        standing(self.identity, &self.durable, self.muted)
+    }
+
     /// As a voter, proposes what there is to decide.
     fn propose(&mut self, now: Moment, view: &View) -> bool {
-        let node = standing(self.identity, &self.durable);
+        let node = standing(self.identity, &self.durable, self.muted);
+        let listening = self.is_listening(now);
         let Some(ledger) = node.voting() else {
             return self.proposer.stop();
         };
         let me = self.identity.node;
         let votes = Votes::gather(me, &self.durable.acceptor, ledger, view);
-        let work = work(now, node, ledger, view);
+        let work = work(now, node, ledger, view, listening);
         let rank = rank(me, ledger, view);
         self.proposer
             .advance(now, ledger.next_slot(), &votes, &work, rank)
@@ -222,7 +275,7 @@ impl Machine {
 
     /// As a voter, hears the voters' proposals, its own too.
     fn vote(&mut self, view: &View) -> bool {
-        let Some(ledger) = standing(self.identity, &self.durable).voting() else {
+        let Some(ledger) = standing(self.identity, &self.durable, self.muted).voting() else {
             return false;
         };
         let shown: Vec<&PropRecord> = ledger
@@ -246,19 +299,25 @@ impl Machine {
     }
 }
 
-const fn standing(identity: Identity, durable: &Durable) -> Standing<'_> {
-    Standing { identity, durable }
+const fn standing(identity: Identity, durable: &Durable, muted: Option<Muted>) -> Standing<'_> {
+    Standing {
+        identity,
+        durable,
+        muted,
+    }
 }
 
 /// What there is to decide: the others' wishes, and this node's own. A voter does not propose its
 /// own release.
-fn work(now: Moment, node: Standing<'_>, ledger: &Ledger, view: &View) -> Batch {
+fn work(now: Moment, node: Standing<'_>, ledger: &Ledger, view: &View, listening: bool) -> Batch {
     let me = node.identity.node;
     let own = node.want().filter(|want| want.want == WantKind::Join);
     let own = own.map(|want| (me, want));
     // The cluster ends with its only member. Whoever joined now would be left without a voter.
     let ends = node.durable.is_departing() && ledger.boots.keys().eq([&me]);
-    let others = wishes(now, me, view).into_iter().filter(|_| !ends);
+    let others = wishes(now, me, ledger, view, listening)
+        .into_iter()
+        .filter(|_| !ends);
     let wishes: Vec<_> = own.into_iter().chain(others).collect();
     next_batch(ledger, &wishes)
 }

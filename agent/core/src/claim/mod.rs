@@ -15,6 +15,7 @@ mod durable;
 mod learn;
 mod ledger;
 mod machine;
+mod mute;
 mod outcome;
 mod proposer;
 mod publish;
@@ -25,8 +26,11 @@ mod votes;
 mod hostile;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trust;
 
 pub use durable::Durable;
 pub use machine::Machine;
+pub use mute::Muted;
 pub use outcome::{ClaimState, Nudge, Outcome, Quorum};
 pub use standing::Identity;

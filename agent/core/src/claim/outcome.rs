@@ -7,6 +7,7 @@ use podnet_proto::NodeId;
 use podnet_proto::gossip::Key;
 use podnet_proto::network::BlockIndex;
 
+use super::mute::Muted;
 use crate::time::Moment;
 
 /// Where a node stands with its claim.
@@ -61,6 +62,8 @@ pub struct Quorum {
     pub voters: usize,
     /// How many of them are live, or so new that they cannot look alive yet.
     pub reachable: usize,
+    /// How many of them are live.
+    pub live: usize,
 }
 
 impl Quorum {
@@ -68,6 +71,12 @@ impl Quorum {
     #[must_use]
     pub const fn ok(self) -> bool {
         self.reachable > self.voters / 2
+    }
+
+    /// Whether a majority is known to be alive.
+    #[must_use]
+    pub const fn is_live(self) -> bool {
+        self.live > self.voters / 2
     }
 }
 
@@ -98,6 +107,9 @@ pub struct Outcome {
     pub nudge: Nudge,
     /// When to step next, if nothing happens before.
     pub wake: Moment,
-    /// How many snapshots in the view cannot be true, and were not adopted.
-    pub refused: usize,
+    /// Whose snapshots cannot be true, and were not adopted.
+    pub refused: BTreeSet<NodeId>,
+    /// Why the node neither decides anything nor, with a boot that is not registered, asks for a
+    /// block.
+    pub muted: Option<Muted>,
 }

@@ -45,9 +45,9 @@ impl Publisher {
         }
     }
 
-    /// Writes the keys anew.
-    pub(super) fn renew(&mut self, node: Standing<'_>, open: Option<&PropRecord>) {
-        let keys = self.keys(node, open);
+    /// Writes the keys anew. `shows`: a member shows its ledger, as voters always do.
+    pub(super) fn renew(&mut self, node: Standing<'_>, open: Option<&PropRecord>, shows: bool) {
+        let keys = self.keys(node, open, shows);
         let changed = keys
             .iter()
             .filter(|(key, value)| self.keys.get(key) != Some(value));
@@ -99,7 +99,12 @@ impl Publisher {
         (self.keys.clone(), nudge)
     }
 
-    fn keys(&mut self, node: Standing<'_>, open: Option<&PropRecord>) -> BTreeMap<Key, String> {
+    fn keys(
+        &mut self,
+        node: Standing<'_>,
+        open: Option<&PropRecord>,
+        shows: bool,
+    ) -> BTreeMap<Key, String> {
         let ledger = node.durable.ledger.as_ref();
         let usage = UseRecord {
             slot: ledger.map_or(0, |ledger| ledger.slot),
@@ -107,7 +112,7 @@ impl Publisher {
             block: node.using(),
         };
         let voter = ledger.filter(|ledger| ledger.voters.contains(&node.identity.node));
-        let acc = voter.map(|_| AccRecord {
+        let acc = node.voting().map(|_| AccRecord {
             acceptor: node.durable.acceptor.clone(),
         });
         let mut keys = BTreeMap::from([
@@ -116,7 +121,7 @@ impl Publisher {
             (Key::Acc, value(acc.as_ref())),
             (Key::Prop, value(open)),
         ]);
-        keys.insert(Key::Snap, self.snap(voter));
+        keys.insert(Key::Snap, self.snap(voter.or(ledger.filter(|_| shows))));
         keys
     }
 

@@ -7,6 +7,7 @@ use podnet_proto::{Boot, Instance, NodeId};
 
 use super::durable::Durable;
 use super::ledger::choose_block;
+use super::mute::Muted;
 use super::outcome::ClaimState;
 use crate::view::{Entry, View};
 
@@ -26,13 +27,21 @@ pub struct Identity {
 pub(super) struct Standing<'a> {
     pub(super) identity: Identity,
     pub(super) durable: &'a Durable,
+    pub(super) muted: Option<Muted>,
 }
 
 impl<'a> Standing<'a> {
     /// The ledger, if this node votes on its next slot.
     pub(super) fn voting(self) -> Option<&'a Ledger> {
         let ledger = self.durable.ledger.as_ref()?;
-        (!self.durable.dup && ledger.voters.contains(&self.identity.node)).then_some(ledger)
+        let votes = ledger.voters.contains(&self.identity.node);
+        (votes && !self.durable.dup && self.muted.is_none()).then_some(ledger)
+    }
+
+    /// The ledger, if this node is a member with its present boot.
+    pub(super) fn member(self) -> Option<&'a Ledger> {
+        let ledger = self.durable.ledger.as_ref()?;
+        self.is_registered().then_some(ledger)
     }
 
     /// The voters; none while no ledger is known.
@@ -54,6 +63,7 @@ impl<'a> Standing<'a> {
     pub(super) fn want(self) -> Option<Want> {
         let want = match (self.is_leaving(), self.registered()) {
             _ if self.durable.dup => None,
+            _ if self.muted.is_some_and(Muted::wants_nothing) => None,
             (false, _) if self.is_registered() => None,
             (true, Some(boot)) if boot != self.identity.boot => Some(WantKind::Join),
             (true, _) => Some(WantKind::Release),
@@ -117,7 +127,7 @@ impl<'a> Standing<'a> {
         released && know.count() >= ledger.majority()
     }
 
-    fn registered(self) -> Option<Boot> {
+    pub(super) fn registered(self) -> Option<Boot> {
         self.durable.registered(self.identity.node)
     }
 

@@ -9,15 +9,15 @@ use podnet_proto::ledger::{Ledger, Settings};
 use podnet_proto::network::BlockIndex;
 use podnet_proto::{Boot, ClusterId, Instance, NodeId, PodNetwork};
 
-use super::{ClaimState, Durable, Identity, Machine, Outcome};
+use super::{ClaimState, Durable, Identity, Machine, Muted, Outcome};
 use crate::time::Moment;
 use crate::view::{RawEntry, Reader, View};
 
-fn node(n: u8) -> NodeId {
+pub(super) fn node(n: u8) -> NodeId {
     NodeId::from_bytes([n; 16])
 }
 
-fn at(millis: u64) -> Moment {
+pub(super) fn at(millis: u64) -> Moment {
     Moment::after_start(Duration::from_millis(millis))
 }
 
@@ -30,7 +30,7 @@ fn identity(n: u8, boot: u64) -> Identity {
 }
 
 /// Two blocks; node 1 has the first, with boot 10.
-fn genesis() -> Ledger {
+pub(super) fn genesis() -> Ledger {
     Ledger::genesis(
         ClusterId::from_bytes([7; 16]),
         vec![PodNetwork::parse("10.0.0.0/23", 24).unwrap()],
@@ -41,14 +41,14 @@ fn genesis() -> Ledger {
 }
 
 /// A machine, and what it published last.
-struct Host {
-    machine: Machine,
+pub(super) struct Host {
+    pub(super) machine: Machine,
     identity: Identity,
-    keys: BTreeMap<Key, String>,
+    pub(super) keys: BTreeMap<Key, String>,
 }
 
 impl Host {
-    fn new(n: u8, boot: u64, durable: Durable) -> Self {
+    pub(super) fn new(n: u8, boot: u64, durable: Durable) -> Self {
         let identity = identity(n, boot);
         Self {
             machine: Machine::new(identity, durable, 1),
@@ -57,11 +57,15 @@ impl Host {
         }
     }
 
-    fn founder() -> Self {
-        Self::new(1, 10, Durable::founder(genesis()))
+    pub(super) fn founder() -> Self {
+        let identity = identity(1, 10);
+        Self {
+            machine: Machine::of_new_member(identity, Durable::founder(genesis()), 1),
+            ..Self::new(1, 10, Durable::founder(genesis()))
+        }
     }
 
-    fn joiner(n: u8) -> Self {
+    pub(super) fn joiner(n: u8) -> Self {
         let genesis = genesis();
         Self::new(
             n,
@@ -70,13 +74,13 @@ impl Host {
         )
     }
 
-    fn step(&mut self, millis: u64, view: &View) -> Outcome {
+    pub(super) fn step(&mut self, millis: u64, view: &View) -> Outcome {
         let outcome = self.machine.step(at(millis), view);
         self.keys = outcome.keys.clone();
         outcome
     }
 
-    fn entry(&self, live: bool) -> RawEntry {
+    pub(super) fn entry(&self, live: bool) -> RawEntry {
         RawEntry {
             node: self.identity.node,
             address: SocketAddrV4::new([192, 0, 2, 1].into(), 1),
@@ -86,18 +90,18 @@ impl Host {
         }
     }
 
-    fn want(&self) -> Option<Want> {
+    pub(super) fn want(&self) -> Option<Want> {
         decode(&self.keys[&Key::Want]).unwrap()
     }
 }
 
-fn view(millis: u64, hosts: &[&Host]) -> View {
+pub(super) fn view(millis: u64, hosts: &[&Host]) -> View {
     let entries = hosts.iter().map(|host| host.entry(true)).collect();
     Reader::default().read(at(millis), entries)
 }
 
 /// Lets the hosts step in turn until none changes what it publishes.
-fn settle(millis: u64, hosts: &mut [&mut Host]) {
+pub(super) fn settle(millis: u64, hosts: &mut [&mut Host]) {
     for _ in 0..20 {
         let before: Vec<_> = hosts.iter().map(|host| host.keys.clone()).collect();
         for number in 0..hosts.len() {
@@ -203,20 +207,25 @@ fn a_restarted_agent_uses_its_block_with_nobodys_help_and_a_rebooted_host_asks()
 
     let mut rebooted = Host::new(2, 21, durable);
     let outcome = rebooted.step(9000, &View::default());
+    assert_eq!(outcome.muted, Some(Muted::Listening), "for a clone");
+    assert_eq!(rebooted.want(), None);
+    let outcome = rebooted.step(12_000, &View::default());
+    assert_eq!(outcome.muted, None);
     let stranded = ClaimState::Want {
         full: false,
         quorum: false,
     };
     assert_eq!((outcome.state, outcome.using), (stranded, None));
-    settle(9001, &mut [&mut founder, &mut rebooted]);
-    let outcome = rebooted.step(9002, &view(9002, &[&founder]));
+    settle(12_001, &mut [&mut founder, &mut rebooted]);
+    let outcome = rebooted.step(12_002, &view(12_002, &[&founder]));
     assert_eq!(outcome.using, Some(BlockIndex(1)), "the same block again");
 }
 
 #[test]
 fn a_rebooted_founder_registers_its_own_boot() {
     let mut founder = Host::new(1, 11, Durable::founder(genesis()));
-    let outcome = founder.step(0, &View::default());
+    assert_eq!(founder.step(0, &View::default()).using, None);
+    let outcome = founder.step(3000, &View::default());
     assert_eq!(outcome.using, Some(BlockIndex(0)));
     assert!(outcome.persist);
 }
@@ -229,8 +238,10 @@ fn the_wish_of_an_earlier_boot_is_not_granted_any_more() {
     settle(1, &mut [&mut founder, &mut joiner]);
     let mut rebooted = Host::new(2, 21, joiner.machine.durable().clone());
     settle(2, &mut [&mut founder, &mut rebooted]);
+    settle(3002, &mut [&mut founder, &mut rebooted]);
     let slot = founder.machine.ledger().unwrap().slot;
-    founder.step(3, &Reader::default().read(at(3), vec![early]));
+    assert_eq!(slot, 2);
+    founder.step(3003, &Reader::default().read(at(3003), vec![early]));
     assert_eq!(founder.machine.ledger().unwrap().slot, slot);
 }
 
@@ -273,7 +284,7 @@ fn nobody_joins_a_cluster_whose_only_member_is_about_to_leave() {
     settle(1, &mut [&mut founder, &mut joiner]);
     assert_eq!(founder.machine.ledger().unwrap().slot, 0);
     founder.machine.stay();
-    settle(2, &mut [&mut founder, &mut joiner]);
+    settle(3001, &mut [&mut founder, &mut joiner]);
     assert_eq!(founder.machine.ledger().unwrap().slot, 1);
 }
 
@@ -295,6 +306,7 @@ fn another_boot_in_the_ledger_makes_a_duplicate_for_ever() {
     settle(0, &mut [&mut founder, &mut joiner]);
     let mut clone = Host::new(2, 29, joiner.machine.durable().clone());
     settle(1, &mut [&mut founder, &mut clone]);
+    settle(3001, &mut [&mut founder, &mut clone]);
     let outcome = joiner.step(2, &view(2, &[&founder]));
     assert_eq!((outcome.state, outcome.using), (ClaimState::Dup, None));
     assert!(outcome.persist && joiner.want().is_none());
@@ -317,10 +329,13 @@ fn ledgers_that_cannot_be_true_are_refused() {
         let mut liar = Host::new(1, 10, Durable::founder(ledger));
         liar.step(0, &View::default());
         let mut lie = liar.entry(true);
-        lie.node = node(3);
         let mut member = Host::founder();
-        let outcome = member.step(1, &Reader::default().read(at(1), vec![lie]));
-        assert_eq!(outcome.refused, 1, "{number}");
+        let outcome = member.step(1, &Reader::default().read(at(1), vec![lie.clone()]));
+        assert_eq!(outcome.refused, [node(1)].into(), "{number}");
+        assert_eq!(member.machine.ledger(), Some(&genesis()), "{number}");
+        lie.node = node(3);
+        let outcome = member.step(2, &Reader::default().read(at(2), vec![lie]));
+        assert!(outcome.refused.is_empty(), "{number}: of no voter");
         assert_eq!(member.machine.ledger(), Some(&genesis()), "{number}");
     }
 }
@@ -353,13 +368,14 @@ fn a_burst_of_joins_takes_few_slots() {
     for joiner in &mut joiners {
         joiner.step(0, &View::default());
     }
-    let seen = view(1, &joiners.iter().collect::<Vec<_>>());
-    let outcome = founder.step(1, &seen);
+    founder.step(0, &View::default());
+    let seen = view(3001, &joiners.iter().collect::<Vec<_>>());
+    let outcome = founder.step(3001, &seen);
     assert_eq!(founder.machine.ledger().unwrap().slot, 4);
     assert_eq!(founder.machine.ledger().unwrap().blocks.len(), 250);
     assert_eq!(outcome.nudge.peers.len(), 8);
     for joiner in &mut joiners {
-        joiner.step(2, &view(2, &[&founder]));
+        joiner.step(3002, &view(3002, &[&founder]));
         assert!(joiner.machine.ledger() == founder.machine.ledger());
     }
 }

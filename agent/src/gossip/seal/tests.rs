@@ -1,8 +1,14 @@
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
+
+const SENDER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 7846);
+
+/// What a message of chitchat has before it: its kind and its sender.
+const PREFIX: usize = 7;
 
 fn keyring(byte: u8) -> Keyring {
     Keyring::new(GossipKey::from_bytes([byte; 32]))
@@ -13,7 +19,10 @@ fn opener(keyring: &Keyring) -> Opener {
 }
 
 fn chitchat(bytes: impl Into<Vec<u8>>) -> Payload {
-    Payload::Chitchat(bytes.into())
+    Payload::Chitchat {
+        sender: SENDER,
+        message: bytes.into(),
+    }
 }
 
 /// Bytes that no compressor makes shorter.
@@ -53,9 +62,12 @@ fn messages_of_all_kinds_and_lengths_come_through() {
         chitchat([]),
         chitchat(b"short".as_slice()),
         chitchat(noise(1500)),
-        chitchat(noise(MAX_MESSAGE - 1)),
-        chitchat(vec![7; MAX_MESSAGE - 1]),
-        Payload::Hello(hello),
+        chitchat(noise(MAX_MESSAGE - PREFIX)),
+        chitchat(vec![7; MAX_MESSAGE - PREFIX]),
+        Payload::Hello {
+            target: SENDER,
+            hello,
+        },
         Payload::Welcome { answers, welcome },
     ];
     for payload in payloads {
@@ -147,8 +159,8 @@ fn ones_own_and_strangers_datagrams_are_told_apart() {
     assert_eq!(stranger.open(b"", now), Err(Dropped::Magic));
     assert_eq!(stranger.open(b"pdn", now), Err(Dropped::Magic));
     assert_eq!(stranger.open(b"pdnt", now), Err(Dropped::Malformed));
-    assert_eq!(stranger.open(b"pdnt\x02", now), Err(Dropped::Version));
-    assert_eq!(stranger.open(b"pdnt\x01", now), Err(Dropped::Malformed));
+    assert_eq!(stranger.open(b"pdnt\x01", now), Err(Dropped::Version));
+    assert_eq!(stranger.open(b"pdnt\x02", now), Err(Dropped::Malformed));
     assert_eq!(stranger.counters.datagrams_in(), 6);
     assert_eq!(stranger.counters.dropped(Dropped::Malformed), 2);
 }

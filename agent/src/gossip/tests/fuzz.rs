@@ -21,10 +21,20 @@ fn opener() -> Opener {
 }
 
 fn hello() -> Payload {
-    Payload::Hello(Hello {
-        node: NodeId::from_bytes([2; 16]),
-        name: "node2".parse().unwrap(),
-    })
+    Payload::Hello {
+        target: "192.0.2.1:7846".parse().unwrap(),
+        hello: Hello {
+            node: NodeId::from_bytes([2; 16]),
+            name: "node2".parse().unwrap(),
+        },
+    }
+}
+
+fn chitchat(message: Vec<u8>) -> Payload {
+    Payload::Chitchat {
+        sender: "192.0.2.2:7846".parse().unwrap(),
+        message,
+    }
 }
 
 fn welcome() -> Payload {
@@ -61,8 +71,8 @@ fn samples() -> Vec<Sample> {
     for (name, payload) in [
         ("hello", hello()),
         ("welcome", welcome()),
-        ("syn", Payload::Chitchat(syn)),
-        ("delta", Payload::Chitchat(delta)),
+        ("syn", chitchat(syn)),
+        ("delta", chitchat(delta)),
     ] {
         let plain = payload.encode().unwrap();
         let packed = zstd::bulk::compress(&plain, 1).unwrap();
@@ -114,8 +124,8 @@ fn read(payload: &Payload) {
     let plain = payload.encode().unwrap();
     assert!(plain.len() <= 2 * MAX_MESSAGE);
     assert_eq!(Payload::decode(&plain).as_ref(), Ok(payload));
-    if let Payload::Chitchat(bytes) = payload {
-        let _ = ChitchatMessage::deserialize(&mut bytes.as_slice());
+    if let Payload::Chitchat { message, .. } = payload {
+        let _ = ChitchatMessage::deserialize(&mut message.as_slice());
     }
 }
 

@@ -77,6 +77,7 @@ fn settings(number: u8, seeds: &[SocketAddrV4]) -> Settings {
         cluster: ClusterId::from_bytes([9; 16]),
         networks: vec![PodNetwork::parse("10.244.0.0/16", 24).unwrap()],
         epoch: 1,
+        generation: 0,
         timing: fast(),
         keyring: keyring(1),
         seeds: seeds.to_vec(),

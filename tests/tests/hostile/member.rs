@@ -1,0 +1,449 @@
+//! Whoever holds the token and lies: what is said in the name of members, of the founder, and of
+//! nobody, costs the others at most a restart of gossip. It never moves a block or a route, and
+//! decisions go on.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use data_encoding::BASE64;
+use nix::sched::{CloneFlags, setns};
+use podnet_agent::gossip::{Gossip, Keyring, Settings, Timing};
+use podnet_core::view::RawEntry;
+use podnet_lab::{Lab, Node, eventually};
+use podnet_proto::gossip::{
+    Key, NodeRecord, SnapRecord, UseRecord, Want, WantKind, decode, encode,
+};
+use podnet_proto::ledger::Ledger;
+use podnet_proto::network::BlockIndex;
+use podnet_proto::token::JoinToken;
+use podnet_proto::{Boot, NodeId};
+use serde_json::Value;
+
+use crate::pcap::GOSSIP_PORT;
+use crate::scene::{LIMIT, add_pod, ask, ctl, idle, nodes, ready, shell, text};
+use crate::unharmed::assert_no_panic;
+
+/// How many datagrams a liar has got from the others when they have heard it.
+const HEARD: u64 = 30;
+
+/// The public key of the liar, whose node is the hash of it.
+const KEY: [u8; 32] = [66; 32];
+
+/// What a liar says in the name of a node.
+struct Lie {
+    node: NodeId,
+    /// Where the node is said to be.
+    address: SocketAddrV4,
+    epoch: u64,
+    values: BTreeMap<Key, String>,
+}
+
+/// What the cluster is, as gossip tells whoever has the token.
+struct Truth {
+    ledger: Ledger,
+    records: BTreeMap<NodeId, NodeRecord>,
+}
+
+impl Truth {
+    fn read(entries: &[RawEntry]) -> Option<Self> {
+        let value = |entry: &RawEntry, key| entry.values.get(&key).cloned().unwrap_or_default();
+        let snaps = entries
+            .iter()
+            .filter_map(|entry| decode::<SnapRecord>(&value(entry, Key::Snap)).ok()?);
+        let ledger = snaps.map(|snap| snap.ledger).max_by_key(Ledger::order)?;
+        let records = entries.iter().filter_map(|entry| {
+            let record = decode::<NodeRecord>(&value(entry, Key::Node)).ok()??;
+            Some((entry.node, record))
+        });
+        let records: BTreeMap<_, _> = records.collect();
+        let complete = ledger.boots.keys().all(|node| records.contains_key(node));
+        complete.then_some(Self { ledger, records })
+    }
+
+    /// The members: the founder first, the others by name.
+    fn members(&self) -> Vec<NodeId> {
+        let mut members: Vec<NodeId> = self.ledger.boots.keys().copied().collect();
+        members.sort_by_key(|node| self.records[node].name.clone());
+        members
+    }
+
+    /// A record of a node that is said to be elsewhere.
+    fn record(&self, node: NodeId, address: SocketAddrV4, counter: u64) -> (Key, String) {
+        let record = NodeRecord {
+            endpoints: vec![address],
+            counter,
+            ..self.records[&node].clone()
+        };
+        (Key::Node, encode(&record).unwrap())
+    }
+
+    /// What a node says of its data path.
+    fn usage(&self, node: NodeId, slot: u64, uses: bool) -> (Key, String) {
+        let usage = UseRecord {
+            slot,
+            boot: self.ledger.boots[&node],
+            block: self.ledger.blocks_of(node).next().filter(|_| uses),
+        };
+        (Key::Use, encode(&usage).unwrap())
+    }
+
+    /// A later ledger in which the liar has the blocks of all but the founder.
+    fn robbed(&self, slot: u64) -> (Key, String) {
+        let thief = NodeId::of_public_key(&KEY);
+        let mut ledger = self.ledger.clone();
+        ledger.previous = self.ledger.hash();
+        ledger.slot = slot;
+        for owner in ledger.blocks.values_mut() {
+            if !ledger.voters.contains(owner) {
+                *owner = thief;
+            }
+        }
+        ledger.boots.retain(|node, _| ledger.voters.contains(node));
+        ledger.boots.insert(thief, Boot(66));
+        (Key::Snap, encode(&SnapRecord { ledger }).unwrap())
+    }
+}
+
+/// Somebody with the token in the namespace of a node, who lies until this is dropped.
+struct Liar {
+    stop: Sender<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Liar {
+    fn drop(&mut self) {
+        let _ = self.stop.send(());
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            assert!(thread::panicking() || ended.is_ok(), "the liar fails");
+        }
+    }
+}
+
+impl Liar {
+    /// Learns the truth, lies, and returns when that is heard.
+    fn tell(
+        lab: &Lab,
+        from: Node<'_>,
+        token: &str,
+        lies: impl FnOnce(&Truth, Ipv4Addr) -> Vec<Lie> + Send + 'static,
+    ) -> Self {
+        let path = format!("/proc/{}/ns/net", from.holder().unwrap().pid);
+        let token: JoinToken = token.parse().unwrap();
+        let own = from.address();
+        let members = lab.nodes().into_iter().take(3).map(|node| node.address());
+        let members = members.map(|address| SocketAddrV4::new(address, GOSSIP_PORT));
+        let members: Vec<_> = members.collect();
+        let (stop, stopped) = channel();
+        let (said, hears) = channel();
+        let thread = thread::spawn(move || {
+            setns(File::open(path).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let id = NodeId::of_public_key(&KEY);
+                let at = |ip, port| SocketAddrV4::new(ip, port);
+                let here = at(own, GOSSIP_PORT);
+                let mut seeds = members.clone();
+                // Where those gossip who are said to be where somebody else is.
+                let mask: Vec<_> = (2..12)
+                    .map(|n| at(Ipv4Addr::new(127, 0, 0, n), 7999))
+                    .collect();
+                seeds.extend(mask.iter().copied());
+                let any = Ipv4Addr::UNSPECIFIED;
+                let scout = settings(&token, id, here, at(any, GOSSIP_PORT), 1, seeds);
+                let scout = Gossip::spawn(scout, BTreeMap::new()).await.unwrap();
+                let truth = loop {
+                    if let Some(truth) = Truth::read(&scout.snapshot().await.entries) {
+                        break truth;
+                    }
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                };
+                let mut liars = vec![];
+                for (lie, mask) in lies(&truth, own).into_iter().zip(mask) {
+                    let listen = if *lie.address.ip() == own {
+                        at(any, lie.address.port())
+                    } else {
+                        mask
+                    };
+                    let seeds = [members.clone(), vec![here]].concat();
+                    let lying = settings(&token, lie.node, lie.address, listen, lie.epoch, seeds);
+                    liars.push(Gossip::spawn(lying, lie.values).await.unwrap());
+                }
+                let before = scout.counters().datagrams_in();
+                while stopped.try_recv().is_err() {
+                    if scout.counters().datagrams_in() - before > HEARD {
+                        let _ = said.send(());
+                    }
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            });
+        });
+        let liar = Self {
+            stop,
+            thread: Some(thread),
+        };
+        hears.recv_timeout(LIMIT).unwrap();
+        liar
+    }
+}
+
+fn settings(
+    token: &JoinToken,
+    node: NodeId,
+    advertise: SocketAddrV4,
+    listen: SocketAddrV4,
+    epoch: u64,
+    seeds: Vec<SocketAddrV4>,
+) -> Settings {
+    Settings {
+        node,
+        advertise,
+        listen,
+        cluster: token.cluster,
+        networks: token.networks.clone(),
+        epoch,
+        generation: 0,
+        timing: Timing {
+            interval: Duration::from_millis(100),
+            ..Timing::default()
+        },
+        keyring: Keyring::new(token.gossip_key.clone()),
+        seeds,
+        start: Instant::now(),
+        welcomer: std::sync::Arc::new(|_| None),
+        counters: std::sync::Arc::default(),
+    }
+}
+
+/// What no lie may change: who owns what, and where packets to it go.
+fn standing(node: Node<'_>) -> (Value, String) {
+    let mut shown = ask(node, &["nodes"]);
+    for node in shown.as_array_mut().unwrap() {
+        for passing in ["last_seen_seconds", "path", "path_reason", "live"] {
+            node[passing] = Value::Null;
+        }
+    }
+    (
+        shown,
+        shell(
+            node,
+            "ip route show proto 112; ip -o neigh show nud permanent",
+        ),
+    )
+}
+
+/// Three members with a pod each, and two that are none; lets the fourth lie, and looks all the
+/// while. Then the fifth is let in, while the fourth goes on.
+fn unmoved(what: &str, lies: impl FnOnce(&Truth, Ipv4Addr) -> Vec<Lie> + Send + 'static) {
+    let lab = idle(5);
+    let [one, two, three, liar, fifth] = nodes(&lab);
+    let invitation = one.init(None).unwrap();
+    let members = [one, two, three];
+    for node in [two, three] {
+        node.join(&invitation, one).unwrap();
+    }
+    for node in members {
+        ready(node, 2);
+    }
+    let pods = members.map(|node| add_pod(node, "pod"));
+    let before = members.map(standing);
+    let agents = members.map(|node| node.agent().unwrap());
+
+    let liar_at_work = Liar::tell(&lab, liar, &invitation.token, lies);
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_secs(4) {
+        for (node, before) in members.iter().zip(&before) {
+            assert_eq!(&standing(*node), before, "{what}: {}", node.name());
+        }
+    }
+    one.pod("pod").ping(pods[1]).unwrap();
+    three.pod("pod").ping(pods[1]).unwrap();
+    // Whoever has never heard of a member may take the liar for it, and find no path to it.
+    let words = ["--timeout", "10s", "join", "192.168.56.11"];
+    let joined = ctl(fifth, &words, &invitation.token).unwrap();
+    assert!([0, 124].contains(&joined.code), "{what}: {joined}");
+    let blocks = || {
+        let shown = ask(one, &["nodes"]);
+        let blocks = shown.as_array().unwrap().iter();
+        let blocks: Vec<_> = blocks
+            .map(|node| text(&node["blocks"][0]).to_owned())
+            .collect();
+        if blocks.len() == 4 {
+            Ok(blocks)
+        } else {
+            Err(shown)
+        }
+    };
+    let mut blocks = eventually(LIMIT, "four members", blocks).unwrap();
+    blocks.sort();
+    blocks.dedup();
+    assert_eq!(blocks.len(), 4, "{what}: {blocks:?}");
+    drop(liar_at_work);
+    for (node, agent) in members.iter().zip(agents) {
+        assert_eq!(node.agent().unwrap(), agent, "{what}: {}", node.name());
+        assert_no_panic(*node, what);
+        ready(*node, 3);
+    }
+}
+
+fn at(address: Ipv4Addr, port: u16) -> SocketAddrV4 {
+    SocketAddrV4::new(address, port)
+}
+
+#[test]
+fn a_ledger_of_nobody_is_nobodys() {
+    unmoved("a ledger under an id that no voter has", |truth, own| {
+        let node = NodeId::of_public_key(&KEY);
+        let record = NodeRecord {
+            name: "liar".parse().unwrap(),
+            public_key: BASE64.encode(&KEY),
+            endpoints: vec![at(own, 7847)],
+            counter: 1,
+            agent_version: String::new(),
+        };
+        let record = (Key::Node, encode(&record).unwrap());
+        let robbed = [truth.ledger.slot + 1, truth.ledger.slot + 2, u64::MAX];
+        let lies = robbed.iter().zip(7847..).map(|(slot, port)| Lie {
+            node,
+            address: at(own, port),
+            epoch: 1,
+            values: BTreeMap::from([truth.robbed(*slot), record.clone()]),
+        });
+        lies.collect()
+    });
+}
+
+#[test]
+fn a_forged_release_evicts_nobody() {
+    unmoved("a release of another", |truth, own| {
+        let node = truth.members()[1];
+        let want = Want {
+            boot: truth.ledger.boots[&node],
+            want: WantKind::Release,
+            replaces: None,
+            released: 0,
+        };
+        let want = (Key::Want, encode(&want).unwrap());
+        let slot = truth.ledger.slot;
+        let said = [
+            vec![want.clone()],
+            vec![want.clone(), truth.usage(node, slot, false)],
+            vec![want, truth.usage(node, slot, true)],
+        ];
+        let lies = said.into_iter().zip(7847..).map(|(values, port)| {
+            let address = at(own, port);
+            let mut values: BTreeMap<_, _> = values.into_iter().collect();
+            values.extend([truth.record(node, address, 900)]);
+            Lie {
+                node,
+                address,
+                epoch: 900,
+                values,
+            }
+        });
+        lies.collect()
+    });
+}
+
+#[test]
+fn a_forged_record_takes_nobodys_packets() {
+    unmoved("records of another", |truth, own| {
+        let node = truth.members()[1];
+        let counters = [2, 900, 1 << 31, u64::from(u32::MAX), u64::MAX];
+        let lies = counters.into_iter().zip(7847..).map(|(counter, port)| {
+            let address = at(own, port);
+            Lie {
+                node,
+                address,
+                epoch: counter.min(u64::from(u32::MAX) - 1),
+                values: BTreeMap::from([
+                    truth.record(node, address, counter),
+                    truth.usage(node, truth.ledger.slot, true),
+                ]),
+            }
+        });
+        lies.collect()
+    });
+}
+
+#[test]
+fn slots_beyond_all_reason_stop_no_decision() {
+    unmoved("a slot that no cluster comes to", |truth, own| {
+        let [founder, second] = [truth.members()[0], truth.members()[1]];
+        let lies = [founder, second]
+            .into_iter()
+            .zip(7847..)
+            .map(|(node, port)| {
+                let address = at(own, port);
+                Lie {
+                    node,
+                    address,
+                    epoch: 900,
+                    values: BTreeMap::from([
+                        truth.record(node, address, 900),
+                        truth.usage(node, u64::MAX, true),
+                        truth.robbed(u64::MAX),
+                    ]),
+                }
+            });
+        lies.collect()
+    });
+}
+
+/// Somebody speaks in the name of members from where they are, with versions above which there are
+/// hardly any.
+#[test]
+fn an_epoch_beyond_all_reason_ends_nobodys_agent() {
+    unmoved("the last epoch", |truth, _| {
+        let lies = truth.members().into_iter().take(2).map(|node| {
+            let record = truth.records[&node].clone();
+            let address = record.endpoints[0];
+            Lie {
+                node,
+                address,
+                epoch: u64::from(u32::MAX),
+                values: BTreeMap::from([
+                    truth.record(node, address, record.counter),
+                    truth.usage(node, truth.ledger.slot, true),
+                ]),
+            }
+        });
+        lies.collect()
+    });
+}
+
+#[test]
+fn another_boot_takes_no_living_nodes_block() {
+    unmoved("another boot of a member", |truth, own| {
+        let node = truth.members()[1];
+        let address = at(own, 7847);
+        let want = Want {
+            boot: Boot(66),
+            want: WantKind::Join,
+            replaces: truth.ledger.boots.get(&node).copied(),
+            released: truth.ledger.released,
+        };
+        let usage = UseRecord {
+            slot: truth.ledger.slot,
+            boot: Boot(66),
+            block: truth.ledger.blocks_of(node).next().or(Some(BlockIndex(1))),
+        };
+        vec![Lie {
+            node,
+            address,
+            epoch: 900,
+            values: BTreeMap::from([
+                truth.record(node, address, 900),
+                (Key::Want, encode(&want).unwrap()),
+                (Key::Use, encode(&usage).unwrap()),
+            ]),
+        }]
+    });
+}
