@@ -1,6 +1,6 @@
 //! Commands in pods.
 
-use super::stage::{LIMIT, add, attempt, cluster, code, first, refusal, shell};
+use super::stage::{LIMIT, add, ask, attempt, cluster, code, first, refusal, shell};
 use podnet_lab::command::Output;
 
 #[test]
@@ -69,6 +69,8 @@ fn streams_and_environment_pass_through() {
             stderr: "no\n".to_owned()
         }
     );
+    let secret = "PODNET_TOKEN=secret podnetctl pod exec red -- sh -c 'echo [$PODNET_TOKEN]'";
+    assert_eq!(shell(node, secret), "[]\n");
     let large =
         "podnetctl pod exec red -- head -c 300000 /dev/zero | podnetctl pod exec red -- wc -c";
     assert_eq!(shell(node, large).trim(), "300000");
@@ -111,4 +113,33 @@ fn a_command_sees_the_network_of_its_pod_and_the_files_of_its_node() {
         "it says so: {output}"
     );
     assert!(attempt(node, "ip netns exec red true").ok());
+}
+
+/// Its path leads elsewhere since, which the agent has not seen yet.
+#[test]
+fn nothing_is_run_in_a_namespace_that_is_not_the_pods_any_more() {
+    let lab = cluster(1);
+    let node = first(&lab);
+    shell(
+        node,
+        "ip netns add one; ip netns add two; ln -s /run/netns/one /run/way",
+    );
+    ask(node, &["pod", "add", "red", "--netns", "/run/way"]);
+    let exec = "podnetctl pod exec red -- true";
+    shell(node, exec);
+    for (target, said) in [
+        ("/run/netns/two", "is another one by now"),
+        ("/proc/self/ns/net", "that this command runs in"),
+    ] {
+        // In one step; the agent looks at the path only now and then.
+        shell(
+            node,
+            &format!("ln -s {target} /run/new; mv -T /run/new /run/way"),
+        );
+        let output = node.exec_with(["sh", "-c", exec], "", LIMIT).unwrap();
+        assert_eq!(output.code, 125, "{target}: {output}");
+        // The agent may have looked meanwhile.
+        let known = output.stderr.contains(said) || output.stderr.contains("gone");
+        assert!(known, "{target}: {output}");
+    }
 }

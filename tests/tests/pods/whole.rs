@@ -105,6 +105,14 @@ fn a_pod_has_all_that_it_needs_from_the_first_moment() {
         assert!([wanted, ""].contains(&value.trim()), "{parameter}: {value}");
     }
 
+    // What the pod makes for itself may have IPv6, such as a VPN's tunnel.
+    let tunnel = "ip -n red link add tunnel type dummy && ip -n red link set tunnel up
+        ip -n red address add fd00::1/64 dev tunnel nodad && ip -n red link del tunnel";
+    shell(
+        node,
+        &format!("! test -e /proc/net/if_inet6 || {{ {tunnel}; }}"),
+    );
+
     // Outside.
     let host_ifname = text(&pod["host_ifname"]);
     let host_end = &look(node, &format!("ip -j address show dev {host_ifname}"))[0];

@@ -11,12 +11,11 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::statfs::{FsType, fstatfs};
-use podnet_core::kernel::{LinkParameters, NetnsState};
+use podnet_core::kernel::NetnsState;
 use tokio::runtime;
 
 use super::errno::{Errno, KernelError};
 use super::socket::Socket;
-use super::sysctl;
 use super::thread::on_thread;
 use crate::fault;
 
@@ -39,12 +38,17 @@ pub(super) struct Netns {
 impl Netns {
     /// Opens what a path leads to; `None` where that is no network namespace.
     fn open(path: &Path) -> io::Result<Option<Self>> {
-        // A path may lead to anything: a FIFO must not hold us up.
-        let file = OpenOptions::new()
+        // A path may lead to anything, and to open a FIFO or a device has effects: it is looked at
+        // unopened first (`O_PATH` in open(2)).
+        let found = OpenOptions::new()
             .read(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+            .custom_flags(libc::O_PATH | libc::O_CLOEXEC)
             .open(path)?;
-        if !is_netns(&file)? {
+        if fstatfs(&found)?.filesystem_type() != NSFS_MAGIC {
+            return Ok(None);
+        }
+        let file = File::open(format!("/proc/thread-self/fd/{}", found.as_raw_fd()))?;
+        if !is_netns(&file) {
             return Ok(None);
         }
         let inode = file.metadata()?.ino();
@@ -81,17 +85,13 @@ fn leads_nowhere(error: &io::Error) -> bool {
     matches!(errno, Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP))
 }
 
-/// Whether a file is a network namespace: one of the file system of namespaces, and of that kind
-/// (`ioctl_ns(2)`).
-fn is_netns(file: &File) -> io::Result<bool> {
-    // Only there is the number of the ioctl known to mean this.
-    if fstatfs(file)?.filesystem_type() != NSFS_MAGIC {
-        return Ok(false);
-    }
+/// Whether a file of the file system of namespaces, where alone the number of the ioctl is known to
+/// mean this, is a network namespace (`ioctl_ns(2)`).
+fn is_netns(file: &File) -> bool {
     #[expect(unsafe_code, reason = "no crate asks a namespace for its kind")]
     // SAFETY: the descriptor is open, and this ioctl has no argument.
     let kind = unsafe { libc::ioctl(file.as_raw_fd(), libc::NS_GET_NSTYPE) };
-    Ok(kind == libc::CLONE_NEWNET)
+    kind == libc::CLONE_NEWNET
 }
 
 impl AsFd for Netns {
@@ -142,13 +142,12 @@ pub(super) async fn enter_and<R: Send + 'static>(
 /// Opens the namespace that a path leads to, or makes one there, and a socket inside.
 pub(super) async fn enter_or_make(
     path: &Path,
-    defaults: LinkParameters,
     driver: &runtime::Handle,
 ) -> Result<Entered, KernelError> {
     let (path, driver) = (path.to_owned(), driver.clone());
     on_thread(move || match open_inside(&path, &driver)? {
         Some(found) => Ok(Entered::Found(found)),
-        None => make(&path, &defaults, &driver).map(Entered::Made),
+        None => make(&path, &driver).map(Entered::Made),
     })
     .await?
 }
@@ -166,13 +165,8 @@ fn open_inside(path: &Path, driver: &runtime::Handle) -> Result<Option<Inside>, 
     }
 }
 
-/// Makes a namespace and mounts it at a path, as `ip netns add` does, with podnet's parameters for
-/// the interfaces to come. The calling thread stays in it.
-fn make(
-    path: &Path,
-    defaults: &LinkParameters,
-    driver: &runtime::Handle,
-) -> Result<Inside, KernelError> {
+/// Makes a namespace and mounts it at a path, as `ip netns add` does. The calling thread stays in it.
+fn make(path: &Path, driver: &runtime::Handle) -> Result<Inside, KernelError> {
     if let Some(directory) = path.parent() {
         share(directory)?;
     }
@@ -182,7 +176,7 @@ fn make(
         .mode(MADE_MODE)
         .open(path)?;
     fault::point("file of a namespace");
-    let made = populate(path, defaults, driver);
+    let made = populate(path, driver);
     if made.is_err() {
         // The first error counts.
         let _ = remove(path);
@@ -190,11 +184,7 @@ fn make(
     made
 }
 
-fn populate(
-    path: &Path,
-    defaults: &LinkParameters,
-    driver: &runtime::Handle,
-) -> Result<Inside, KernelError> {
+fn populate(path: &Path, driver: &runtime::Handle) -> Result<Inside, KernelError> {
     unshare(CloneFlags::CLONE_NEWNET)?;
     fault::point("namespace");
     mount(
@@ -205,7 +195,6 @@ fn populate(
         None::<&str>,
     )?;
     fault::point("mount of a namespace");
-    sysctl::prepare_pod_defaults(defaults)?;
     let netns = Netns::open(path)?.ok_or(KernelError::Incomplete("namespace"))?;
     let socket = Socket::route(driver)?;
     Ok(Inside { netns, socket })
@@ -300,5 +289,27 @@ pub(super) fn state(path: &Path, own_inode: u64) -> Result<NetnsState, KernelErr
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error.into()),
         // A namespace can be opened; what cannot is none.
         Err(_) => Ok(NetnsState::NotANetns),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+
+    use super::*;
+
+    /// Whoever waits for a FIFO to be opened is not woken. (Before Linux 6.10, what is opened by
+    /// `O_PATH` was reported as well.)
+    #[test]
+    fn what_is_no_namespace_is_looked_at_unopened() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let events = Inotify::init(InitFlags::IN_NONBLOCK).unwrap();
+        events
+            .add_watch(file.path(), AddWatchFlags::IN_OPEN)
+            .unwrap();
+        assert_eq!(state(file.path(), 0).unwrap(), NetnsState::NotANetns);
+        assert_eq!(events.read_events().err(), Some(nix::errno::Errno::EAGAIN));
+        File::open(file.path()).unwrap();
+        assert!(events.read_events().is_ok());
     }
 }

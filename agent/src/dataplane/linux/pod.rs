@@ -29,7 +29,7 @@ pub(super) async fn attach(host: &Host, pod: &PodLink) -> Result<(), OpError> {
     .await;
     let (namespace, made) = entered?;
     let attached = match bridge {
-        Ok(bridge) => plug_in(host, pod, &bridge, &namespace, made).await,
+        Ok(bridge) => plug_in(host, pod, &bridge, &namespace).await,
         Err(error) => Err(error),
     };
     if attached.is_err() && made {
@@ -83,7 +83,7 @@ async fn open_or_make(host: &Host, pod: &PodLink) -> Result<(Inside, bool), OpEr
         let found = open(host, pod).await?.ok_or_else(|| missing(pod))?;
         return Ok((found, false));
     }
-    match netns::enter_or_make(&pod.netns.path, pod.parameters(), host.driver.runtime()).await {
+    match netns::enter_or_make(&pod.netns.path, host.driver.runtime()).await {
         Ok(Entered::Made(made)) => Ok((made, true)),
         Ok(Entered::Found(found)) => {
             let found = expected(host, pod, found)?;
@@ -128,7 +128,6 @@ async fn plug_in(
     pod: &PodLink,
     bridge: &Link,
     namespace: &Inside,
-    made: bool,
 ) -> Result<(), OpError> {
     let created = match create_pair(host, pod, bridge, namespace).await {
         Err(error) if error.is(Errno::Exists) => match pair(host, pod, namespace).await? {
@@ -151,7 +150,7 @@ async fn plug_in(
         created => created,
     };
     let (host_end, pod_end) = created.map_err(|error| error.at(object(pod)))?;
-    if let Err(error) = finish(host, pod, bridge, namespace, pod_end, made).await {
+    if let Err(error) = finish(host, pod, bridge, namespace, pod_end).await {
         undo(host, pod, bridge, host_end).await;
         return Err(error);
     }
@@ -233,13 +232,10 @@ async fn finish(
     bridge: &Link,
     namespace: &Inside,
     pod_end: u32,
-    made: bool,
 ) -> Result<(), OpError> {
     let outside = set_outside(host, pod, bridge);
     let inside = async {
-        if !made {
-            prepare(pod, namespace).await?;
-        }
+        prepare(pod, namespace).await?;
         inside::set_up(&namespace.socket, pod, pod_end).await
     };
     let (outside, inside) = join(outside, inside).await;

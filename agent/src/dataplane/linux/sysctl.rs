@@ -23,11 +23,6 @@ pub(super) fn write(path: impl AsRef<Path>, value: &str) -> io::Result<()> {
     written
 }
 
-/// Prepares the calling thread's namespace, a new one of a pod, for interfaces to come.
-pub(super) fn prepare_pod_defaults(parameters: &LinkParameters) -> io::Result<()> {
-    write_link("default", parameters)
-}
-
 /// Prepares an interface of a pod, in the calling thread's namespace.
 pub(super) fn prepare_pod_interface(
     ifname: &IfName,

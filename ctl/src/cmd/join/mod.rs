@@ -19,6 +19,9 @@ use crate::deadline::{Deadline, Pauses};
 use crate::failure::Failure;
 use crate::render;
 
+/// The environment variable that may hold the token.
+pub(crate) const TOKEN_VARIABLE: &str = "PODNET_TOKEN";
+
 /// How long the agent waits for the first answer of a member, at most.
 const FIRST_ANSWER: Duration = Duration::from_secs(10);
 
@@ -79,7 +82,7 @@ fn request(mut args: JoinArgs, timeout: Duration) -> Result<JoinRequest, ApiErro
     }
     check::node_name("--node-name", args.node_name.as_deref())?;
     check::node_name("--replace", args.replace.as_deref())?;
-    let environment = std::env::var_os("PODNET_TOKEN");
+    let environment = std::env::var_os(TOKEN_VARIABLE);
     let source = token::source(args.token.take(), args.token_file.take(), environment)?;
     let token: Zeroizing<String> = token::read(source, timeout)?;
     Ok(JoinRequest {

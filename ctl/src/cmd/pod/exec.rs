@@ -2,12 +2,12 @@
 
 use std::io;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
 use std::process::Command;
 
-use podnet_proto::api::PodState;
+use podnet_proto::api::{Pod, PodState};
 use podnet_proto::{ApiError, ErrorCode, PodName};
 
+use super::super::join::TOKEN_VARIABLE;
 use super::super::{Context, block_on};
 use super::namespace;
 use crate::check;
@@ -34,24 +34,28 @@ pub(crate) fn run(context: &Context, args: &PodExecArgs) -> Failure {
         let error = ApiError::new(ErrorCode::Usage, "pod exec: the command is missing");
         return Failure::from(error).exit(PODNET_FAILED);
     };
-    let error = Command::new(program).args(arguments).exec();
+    // The cluster's secret may be there for podnetctl; it is none of a pod's business.
+    let error = Command::new(program)
+        .args(arguments)
+        .env_remove(TOKEN_VARIABLE)
+        .exec();
     not_started(&program.display().to_string(), &error)
 }
 
 fn enter(context: &Context, name: &str) -> Result<(), Failure> {
     let name = check::pod_name(name)?;
-    let netns = netns_of(context, &name)?;
-    let warnings = namespace::enter(&name, &netns).map_err(ApiError::from)?;
+    let pod = ready(context, &name)?;
+    let warnings = namespace::enter(&pod).map_err(ApiError::from)?;
     for warning in warnings {
         context.output.warn(&warning.to_string());
     }
     Ok(())
 }
 
-fn netns_of(context: &Context, name: &PodName) -> Result<PathBuf, Failure> {
+fn ready(context: &Context, name: &PodName) -> Result<Pod, Failure> {
     let pod = block_on(async { Ok(context.client.pod(name).await?) })?;
     match pod.state {
-        PodState::Ready | PodState::Fenced => Ok(PathBuf::from(pod.netns)),
+        PodState::Ready | PodState::Fenced => Ok(pod),
         PodState::Gone => Err(ApiError::new(
             ErrorCode::NotFound,
             format!("pod {name}: gone, its namespace {} has vanished", pod.netns),

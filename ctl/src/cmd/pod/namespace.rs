@@ -4,13 +4,15 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::statvfs::{FsFlags, statvfs};
-use podnet_proto::{ApiError, ErrorCode, PodName};
+use podnet_proto::api::Pod;
+use podnet_proto::{ApiError, ErrorCode};
 
 /// Where files for single namespaces lie.
 const ETC_NETNS: &str = "/etc/netns";
@@ -25,6 +27,20 @@ pub(crate) enum NamespaceError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// It is the caller's own, which no pod has: something else has taken the place of the pod's.
+    #[error("namespace {}", path.display())]
+    Own {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It does not hold the pod's interface: something else has taken the place of the pod's.
+    #[error("namespace {}", path.display())]
+    Another {
+        /// The file.
+        path: PathBuf,
+        /// The interface that a pod has.
+        ifname: String,
     },
     /// The kernel refuses to enter it.
     #[error("namespace {}", path.display())]
@@ -51,6 +67,14 @@ impl From<NamespaceError> for ApiError {
     fn from(error: NamespaceError) -> Self {
         let (why, kind) = match &error {
             NamespaceError::Open { source, .. } => (source.to_string(), source.kind()),
+            NamespaceError::Own { .. } => {
+                let why = "it is no pod's, but the one that this command runs in".to_owned();
+                (why, io::ErrorKind::InvalidInput)
+            }
+            NamespaceError::Another { ifname, .. } => {
+                let why = format!("it is another one by now: the pod's {ifname} is not in it");
+                (why, io::ErrorKind::NotFound)
+            }
             // setns(2): the file is not a namespace's, or one of another kind's.
             NamespaceError::Enter { source, .. } if *source == Errno::EINVAL => {
                 let why = "it is not a network namespace".to_owned();
@@ -74,12 +98,19 @@ impl From<NamespaceError> for ApiError {
     }
 }
 
-/// Moves this process into the namespace. Gives the mounts that failed and may be done without.
-pub(crate) fn enter(name: &PodName, netns: &Path) -> Result<Vec<OverlayFailed>, NamespaceError> {
+/// Moves this process into the namespace of a pod. Gives the mounts that failed and may be done without.
+pub(crate) fn enter(pod: &Pod) -> Result<Vec<OverlayFailed>, NamespaceError> {
+    let netns = Path::new(&pod.netns);
+    let host_end = device_number(&pod.host_ifname, "ifindex");
     let file = File::open(netns).map_err(|source| NamespaceError::Open {
         path: netns.to_owned(),
         source,
     })?;
+    if is_own(&file).unwrap_or_default() {
+        return Err(NamespaceError::Own {
+            path: netns.to_owned(),
+        });
+    }
     setns(file, CloneFlags::CLONE_NEWNET).map_err(|source| NamespaceError::Enter {
         path: netns.to_owned(),
         source,
@@ -88,7 +119,24 @@ pub(crate) fn enter(name: &PodName, netns: &Path) -> Result<Vec<OverlayFailed>, 
     // Mounts of the host shall still appear here, and none made here on the host.
     mount_at("/", None, None, MsFlags::MS_SLAVE | MsFlags::MS_REC)?;
     mount_sysfs()?;
-    Ok(overlay_etc(&Path::new(ETC_NETNS).join(name.as_str())))
+    if host_end.is_some() && device_number(&pod.ifname, "iflink") != host_end {
+        return Err(NamespaceError::Another {
+            path: netns.to_owned(),
+            ifname: pod.ifname.clone(),
+        });
+    }
+    Ok(overlay_etc(&Path::new(ETC_NETNS).join(pod.name.as_str())))
+}
+
+/// A number that /sys shows of a device, as text: its own, or that of the other end of its veth pair.
+fn device_number(device: &str, which: &str) -> Option<String> {
+    fs::read_to_string(Path::new("/sys/class/net").join(device).join(which)).ok()
+}
+
+/// Whether an open namespace is the one that this process is in.
+fn is_own(netns: &File) -> io::Result<bool> {
+    let (found, own) = (netns.metadata()?, fs::metadata("/proc/self/ns/net")?);
+    Ok((found.dev(), found.ino()) == (own.dev(), own.ino()))
 }
 
 /// Mounts /sys anew: a sysfs shows the devices of the namespace that it was mounted in.
