@@ -23,7 +23,7 @@ pub struct Timing {
     /// How long a voter is dead before another takes its place.
     #[serde(with = "humantime_serde")]
     pub voter_replace_after: Duration,
-    /// How long a rebooted node listens before it speaks.
+    /// How long a node that has rebooted, or a voter that has started, listens before it decides anything.
     #[serde(with = "humantime_serde")]
     pub listen: Duration,
 }

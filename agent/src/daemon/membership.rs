@@ -1,26 +1,24 @@
 //! A running membership: the claim machine, gossip, and what the peers say of themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddrV4};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use ipnetwork::Ipv4Network;
 use podnet_core::advertise::{Follower, Seat};
-use podnet_core::claim::{ClaimState, Identity as ClaimIdentity, Machine, Muted, Quorum};
+use podnet_core::claim::{ClaimState, Machine, Muted, Quorum};
 use podnet_core::kernel::PeerBlock;
-use podnet_core::peer::{believed, is_plausible_start};
+use podnet_core::peer::believed;
 use podnet_core::time::Moment;
 use podnet_core::view::{Entry, Reader, Registered, View};
-use podnet_proto::gossip::{Hello, Key, NodeRecord, WantKind, Welcome, encode};
+use podnet_proto::gossip::{Key, WantKind};
 use podnet_proto::ledger::Ledger;
 use podnet_proto::network::{BlockIndex, gateway};
 use podnet_proto::{ApiError, NodeId, NodeName};
 
-use super::agent::Agent;
-use super::error;
-use crate::gossip::{Counters, Gossip, Keyring, Settings, Timing};
-use crate::store::{Identity, Joined, Member, PeerBook};
+use crate::gossip::{Counters, Gossip, Keyring};
+use crate::store::{Member, PeerBook};
 
 /// How long to wait after the disk has refused a write, or gossip a start.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
@@ -28,8 +26,8 @@ pub(super) const RETRY: Duration = Duration::from_secs(1);
 /// The names of the members, for those who ask before they join.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
-    names: BTreeMap<NodeName, NodeId>,
-    slot: u64,
+    pub(super) names: BTreeMap<NodeName, NodeId>,
+    pub(super) slot: u64,
 }
 
 /// A running membership.
@@ -48,7 +46,7 @@ pub(super) struct Membership {
     pub(super) learned: Option<u64>,
     /// How often gossip was started, this time included.
     pub(super) epoch: u64,
-    /// Under which of its gossip ids the node speaks; see [`Settings::generation`].
+    /// Under which of its gossip ids the node speaks; see [`crate::gossip::Settings::generation`].
     pub(super) generation: u64,
     /// What the claim machine said last.
     pub(super) state: ClaimState,
@@ -250,202 +248,5 @@ impl Membership {
         names.insert(self.member.name.clone(), own);
         let slot = self.ledger().map_or(0, |ledger| ledger.slot);
         *self.roster.write().unwrap_or_else(PoisonError::into_inner) = Roster { names, slot };
-    }
-}
-
-fn node_record(member: &Member, own: &Identity, epoch: u64) -> NodeRecord {
-    NodeRecord {
-        name: member.name.clone(),
-        public_key: own.public_key(),
-        endpoints: vec![member.advertise],
-        counter: epoch,
-        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-    }
-}
-
-/// What a member answers to a node that asks before it joins.
-fn welcome(roster: &RwLock<Roster>, own: NodeId, hello: &Hello) -> Welcome {
-    let roster = roster.read().unwrap_or_else(PoisonError::into_inner);
-    let taken_by = roster.names.get(&hello.name).copied();
-    Welcome {
-        node: own,
-        name_taken_by: taken_by.filter(|node| *node != hello.node),
-        slot: roster.slot,
-    }
-}
-
-impl Agent {
-    /// Starts gossip and the claim machine with what is on disk.
-    pub(super) async fn start_membership(&mut self, joined: Joined) -> Result<(), ApiError> {
-        let Joined {
-            member,
-            mut durable,
-            peers,
-        } = joined;
-        let epoch = self
-            .state_dir
-            .next_epoch(durable.epoch)
-            .map_err(|e| error::store(&e))?;
-        let is_new = durable.epoch == 0;
-        durable.epoch = epoch;
-        let node = self.identity.node();
-        let keyring = Keyring::new(member.gossip_key.clone());
-        let counters = Arc::new(Counters::default());
-        let roster = Arc::new(RwLock::new(Roster::default()));
-        let record = encode(&node_record(&member, &self.identity, epoch)).unwrap_or_default();
-        let values = BTreeMap::from([(Key::Node, record)]);
-        let settings =
-            self.gossip_settings(&member, &peers, (epoch, 0), &keyring, &counters, &roster);
-        let gossip = Gossip::spawn(settings, values.clone())
-            .await
-            .map_err(|e| error::gossip(&e))?;
-        let identity = ClaimIdentity {
-            node,
-            boot: self.boot,
-            instance: self.instance,
-        };
-        self.membership = Some(Membership {
-            machine: if is_new {
-                Machine::of_new_member(identity, durable, rand::random())
-            } else {
-                Machine::new(identity, durable, rand::random())
-            },
-            member,
-            peers,
-            gossip: Some(gossip),
-            keyring,
-            counters,
-            roster,
-            reader: Reader::default(),
-            view: View::default(),
-            learned: None,
-            epoch,
-            generation: 0,
-            state: ClaimState::New,
-            using: None,
-            quorum: Quorum::default(),
-            muted: None,
-            refused: BTreeSet::new(),
-            listening_since: self.now(),
-            wake: self.now(),
-            search_due: self.now(),
-            published: values,
-            values: BTreeMap::new(),
-            unsaved: true,
-            disk_error: None,
-            // Whatever the last process left of the data path goes first, unless it is used.
-            stopping: true,
-            follower: Follower::default(),
-            seat: None,
-        });
-        Ok(())
-    }
-
-    /// The gossip task has died. The next step starts another: not at once, or one that dies at its
-    /// start would keep the agent busy.
-    pub(super) async fn gossip_ended(&mut self) {
-        let later = self.now() + RETRY;
-        let Some(membership) = &mut self.membership else {
-            return;
-        };
-        membership.wake = later;
-        if let Some(gossip) = membership.gossip.take() {
-            gossip.shutdown().await;
-        }
-    }
-
-    /// Starts gossip again, with values that are newer than all before: its task has died, the
-    /// node's address has changed, or its disk was rolled back. Where it cannot be started, the
-    /// next step tries again.
-    pub(super) async fn restart_gossip(&mut self, epoch_seen: u64) {
-        self.gossip_ended().await;
-        if let Err(api_error) = self.try_restart_gossip(epoch_seen).await {
-            tracing::error!(error = %api_error, "gossip cannot be started again");
-        }
-    }
-
-    async fn try_restart_gossip(&mut self, epoch_seen: u64) -> Result<(), ApiError> {
-        let Some(membership) = &self.membership else {
-            return Ok(());
-        };
-        // What somebody has made up is not outdone, and least of all on disk: the node speaks under
-        // another of its ids instead.
-        let (epoch_seen, generation) = if is_plausible_start(membership.epoch, epoch_seen) {
-            (epoch_seen, membership.generation)
-        } else {
-            tracing::error!(
-                epoch = epoch_seen,
-                "somebody who has the token speaks in this node's name"
-            );
-            (0, rand::random())
-        };
-        let epoch = self
-            .state_dir
-            .next_epoch(epoch_seen)
-            .map_err(|e| error::store(&e))?;
-        let settings = self.gossip_settings(
-            &membership.member,
-            &membership.peers,
-            (epoch, generation),
-            &membership.keyring,
-            &membership.counters,
-            &membership.roster,
-        );
-        let record = node_record(&membership.member, &self.identity, epoch);
-        let mut values = membership.published.clone();
-        values.insert(Key::Node, encode(&record).unwrap_or_default());
-        let gossip = Gossip::spawn(settings, values.clone())
-            .await
-            .map_err(|e| error::gossip(&e))?;
-        tracing::warn!(epoch, "gossip was started again");
-        let now = self.now();
-        if let Some(membership) = &mut self.membership {
-            membership.listening_since = now;
-            membership.gossip = Some(gossip);
-            membership.published = values;
-            membership.epoch = epoch;
-            membership.generation = generation;
-            membership.reader = Reader::default();
-        }
-        Ok(())
-    }
-
-    fn gossip_settings(
-        &self,
-        member: &Member,
-        peers: &PeerBook,
-        (epoch, generation): (u64, u64),
-        keyring: &Keyring,
-        counters: &Arc<Counters>,
-        roster: &Arc<RwLock<Roster>>,
-    ) -> Settings {
-        let node = self.identity.node();
-        let known = peers
-            .values()
-            .filter_map(|record| record.endpoints.first().copied());
-        let mut seeds: Vec<SocketAddrV4> = member.seeds.iter().copied().chain(known).collect();
-        seeds.sort_unstable();
-        seeds.dedup();
-        let roster = Arc::clone(roster);
-        Settings {
-            node,
-            advertise: member.advertise,
-            listen: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, self.config.gossip_port),
-            cluster: member.cluster,
-            networks: member.networks.clone(),
-            epoch,
-            generation,
-            timing: Timing {
-                interval: self.config.timing.gossip_interval,
-                initial_interval: self.config.timing.gossip_interval,
-                dead_grace: self.config.timing.dead_grace,
-                ..Timing::default()
-            },
-            keyring: keyring.clone(),
-            seeds,
-            start: self.start,
-            welcomer: Arc::new(move |hello| Some(welcome(&roster, node, hello))),
-            counters: Arc::clone(counters),
-        }
     }
 }

@@ -17,6 +17,7 @@ mod follow;
 mod forwarding;
 #[cfg(test)]
 mod fuzz;
+mod gossip;
 mod host;
 mod init;
 mod join;

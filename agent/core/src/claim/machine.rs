@@ -46,6 +46,8 @@ pub struct Machine {
     shows: bool,
     /// When this process began to listen.
     started: Option<Moment>,
+    /// How long it listens.
+    listening: Duration,
     /// Whether this process made the durable state.
     made_now: bool,
     /// Since when this process asks for a release.
@@ -69,6 +71,7 @@ impl Machine {
             muted: None,
             shows: false,
             started: None,
+            listening: LISTENING,
             made_now: false,
             leaving_since: None,
             proposer: Proposer::new(identity.node, identity.instance, rng.fork()),
@@ -84,6 +87,13 @@ impl Machine {
             made_now: true,
             ..Self::new(identity, durable, seed)
         }
+    }
+
+    /// The same with another time of listening than three seconds.
+    #[must_use]
+    pub const fn listening_for(mut self, listening: Duration) -> Self {
+        self.listening = listening;
+        self
     }
 
     /// The state that has to be on disk once [`Outcome::persist`] asks for it.
@@ -251,7 +261,7 @@ impl Machine {
 
     fn is_listening(&self, now: Moment) -> bool {
         self.started
-            .is_none_or(|started| now.since(started) < LISTENING)
+            .is_none_or(|started| now.since(started) < self.listening)
     }
 
     const fn standing(&self) -> Standing<'_> {

@@ -10,8 +10,8 @@ use super::learn::is_plausible;
 use super::standing::Standing;
 use crate::view::{Entry, View};
 
-/// How long a process listens before it decides anything, or asks for the block that it had under
-/// another boot. Whoever is alive is heard of within two rounds of gossip.
+/// How long a process listens, unless it is set otherwise, before it decides anything, or asks for the
+/// block that it had under another boot. Whoever is alive is heard of within two rounds of gossip.
 pub(super) const LISTENING: Duration = Duration::from_secs(3);
 
 /// Why a node decides nothing.

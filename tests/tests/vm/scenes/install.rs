@@ -79,8 +79,10 @@ pub(crate) fn what_is_built_is_installed_and_uninstalled(cluster: &mut Cluster) 
     assert!(said.contains("cleanup --purge"), "{said}");
     assert!(!node.try_sh("pidof podnetd").ok());
     node.sh(&format!("ping -c1 -W5 {pod}"));
+    // Two folders with nothing but locks stay, and the group.
     let said = node.sh(&format!(
-        "{FOLDER}/podnetd cleanup --yes --purge 2>&1; groupdel podnet"
+        "set -e; {FOLDER}/podnetd cleanup --yes --purge 2>&1; groupdel podnet
+        rm /var/lib/podnet/lock /run/podnet/lock; rmdir /var/lib/podnet /run/podnet/pods /run/podnet"
     ));
     assert_eq!(picture(node), before, "{said}");
     // The package's agent goes on if what hid it goes.
