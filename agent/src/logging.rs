@@ -47,8 +47,9 @@ fn log_panics() {
     std::panic::set_hook(Box::new(move |panic| {
         if tracing::enabled!(Level::ERROR) {
             let place = panic.location().map(ToString::to_string);
+            let place = place.as_deref().unwrap_or("an unknown place");
             let said = panic.payload_as_str().unwrap_or("no message");
-            tracing::error!(place, "a panic: {said}");
+            tracing::error!("panicked at {place}: {said}");
         } else {
             print(panic);
         }

@@ -226,8 +226,10 @@ async fn where_everything_fails_nothing_foreign_is_touched() {
 async fn a_failed_look_changes_nothing() {
     for (start, job) in ways().await {
         let trial = Fake::new(start.kernel());
+        let recorded = job.opened.read().unwrap();
         pass(&trial, &job).await;
         for at in 0..trial.take_observations().len() {
+            job.opened.write(&recorded).unwrap();
             let fake = Fake::new(start.kernel());
             let foreign = fake.kernel().foreign();
             let mut looks = 0;

@@ -22,7 +22,8 @@ pub(crate) struct Standing {
     links: BTreeSet<String>,
 }
 
-const LEAVING: &str = "iptables-save -t nat | grep -- '-A PODNET-POSTROUTING' | cat -n";
+const LEAVING: &str = "iptables-save -t nat | grep -- '-A PODNET-POSTROUTING' \
+    | sed 's|-s 10[.]244[.][0-9]*[.]0/24|-s OWN|' | cat -n";
 const LINKS: &str = "ls /sys/class/net | grep -v ^pn";
 
 impl Standing {

@@ -269,7 +269,8 @@ fn a_pod_waits_for_the_bridge_of_a_host_that_takes_its_time() {
     );
     ask(node, &["init", "--pod-cidr", "10.244.0.0/16"]);
     lab.reboot(&[node]).unwrap();
-    assert_eq!(status(node)["phase"], "ready");
+    // Once it has listened, and before its bridge is there.
+    status_where(node, "ready", |status| status["phase"] == "ready");
     let red = add_pod(node, "red");
     node.place().ping(red).unwrap();
     assert_eq!(list(&status(node)["problems"]).len(), 0);

@@ -329,7 +329,10 @@ impl World for Host {
 
     fn add_jump(&self, chain: Chain) {
         let (table, hook, name) = (chain.table(), chain.hook(), chain.name());
-        iptables(&format!("-t {table} -A {hook} -j {name}"));
+        // Podnet's own to the letter: any other is an operator's.
+        iptables(&format!(
+            "-t {table} -A {hook} -m comment --comment podnet -j {name}"
+        ));
     }
 
     fn delete_jump(&self, chain: Chain) {
