@@ -255,7 +255,10 @@ impl Machine {
     /// Judges whether this node has to keep silent. Returns whether that has changed.
     fn listen(&mut self, now: Moment, view: &View) -> bool {
         let listening = self.is_listening(now);
-        let muted = muted(self.standing(), view, listening, self.made_now);
+        let judged = muted(self.standing(), view, listening, self.made_now);
+        let muted = judged.or(self
+            .muted
+            .filter(|before| before.holds_on(self.standing(), view)));
         std::mem::replace(&mut self.muted, muted) != muted
     }
 

@@ -80,6 +80,12 @@ fn a_voter_that_is_behind_decides_nothing_until_members_have_shown_what_it_has_f
     assert_eq!(outcome.state, ClaimState::Using, "its own block is its own");
     assert_eq!(founder.keys[&Key::Acc], "", "it votes for nothing");
 
+    // A member that starts again has said nothing yet, for a moment.
+    for silent in [vec![&fourth], vec![]] {
+        let outcome = founder.step(9000, &view(9000, &silent));
+        assert!(outcome.muted.is_some() && !outcome.persist);
+    }
+
     // A majority of those that the rolled back ledger has as members is the second alone.
     second.step(9001, &view(9001, &[&founder]));
     assert!(!second.keys[&Key::Snap].is_empty());
