@@ -106,7 +106,8 @@ fn a_pod_has_all_that_it_needs_from_the_first_moment() {
     }
 
     // What the pod makes for itself may have IPv6, such as a VPN's tunnel.
-    let tunnel = "ip -n red link add tunnel type dummy && ip -n red link set tunnel up
+    let tunnel =
+        "ip -n red link add tunnel type veth peer name other && ip -n red link set tunnel up
         ip -n red address add fd00::1/64 dev tunnel nodad && ip -n red link del tunnel";
     shell(
         node,
