@@ -37,10 +37,12 @@ programs)
 code)
     # Debian's Rust is too old. This needs the network, 3 GB of memory and a while.
     put iptables gcc libc6-dev make curl ca-certificates
-    if ! [ -x /root/.cargo/bin/cargo ]; then
-        curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y -q --profile minimal --default-toolchain none
+    export CARGO_HOME=/usr/local/cargo RUSTUP_HOME=/usr/local/rustup
+    if ! [ -x "$CARGO_HOME/bin/cargo" ]; then
+        curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
+            sh -s -- -y -q --no-modify-path --profile minimal --default-toolchain none
     fi
-    PATH=/root/.cargo/bin:$PATH make -C "$given" install
+    PATH=$CARGO_HOME/bin:$PATH make -C "$given" install
     ;;
 *)
     echo "provision.sh: '$kind' is none of package, programs, code" >&2
