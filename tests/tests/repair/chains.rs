@@ -71,37 +71,36 @@ fn a_chain_that_drops_what_is_forwarded_is_named() {
     );
     named(node, "inet strict", false);
     assert!(passes_between(&lab));
-    // A last rule instead of the policy.
-    shell(
-        node,
+    // A rule instead of the policy.
+    assert_in_the_way(
+        &lab,
         "nft insert rule inet strict forward ip daddr 10.244.0.0/16 reject",
-    );
-    named(
-        node,
         "of chain forward in table inet strict: it drops what pods",
-        true,
+        "nft delete table inet strict",
     );
-    assert!(!passes_between(&lab));
-    shell(node, "nft delete table inet strict");
-    named(node, "inet strict", false);
-    assert!(passes_between(&lab));
+}
+
+/// Nothing passes once this was run on the first node, and a problem says why, until it is undone.
+#[track_caller]
+fn assert_in_the_way(lab: &Lab, run: &str, said: &str, undo: &str) {
+    let node = first(lab);
+    shell(node, run);
+    named(node, said, true);
+    assert!(!passes_between(lab));
+    shell(node, undo);
+    named(node, said, false);
+    assert!(passes_between(lab));
 }
 
 /// So does iptables, where a rule of another program stands before podnet's jump.
 #[test]
 fn a_rule_before_podnets_jump_that_drops_what_pods_send_is_named() {
-    let lab = two();
-    let node = first(&lab);
-    shell(node, "iptables -I FORWARD -i podnet0 -j DROP");
-    assert!(!passes_between(&lab));
-    named(
-        node,
+    assert_in_the_way(
+        &two(),
+        "iptables -I FORWARD -i podnet0 -j DROP",
         "of chain FORWARD in table ip filter: it drops what pods",
-        true,
+        "iptables -D FORWARD -i podnet0 -j DROP",
     );
-    shell(node, "iptables -D FORWARD -i podnet0 -j DROP");
-    named(node, "it drops what pods", false);
-    assert!(passes_between(&lab));
 }
 
 /// What packets of pods pass is nobody's business, however strict it is.
