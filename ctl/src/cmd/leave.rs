@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _};
 
 use podnet_client::ClientError;
-use podnet_proto::api::{LeaveRequest, Phase, Status};
+use podnet_proto::api::{LeaveRequest, Phase, Severity, Status};
 use podnet_proto::{ApiError, ErrorCode};
 
 use super::Context;
@@ -58,16 +58,23 @@ fn done(context: &Context, status: &Status, text: &str) -> Result<(), Failure> {
         .result(status, || format!("{text}\n{}", left.collect::<String>()))
 }
 
-/// Why a node that uses no block any more has not left yet.
-fn unreleased(status: &Status) -> String {
+/// What a leave waits for: what the agent finds broken, as far as it does.
+fn missing(status: &Status) -> String {
     let quorum = &status.quorum;
-    if quorum.ok {
+    let what = if !status.blocks.is_empty() {
+        format!("it still owns {}", joined(&status.blocks))
+    } else if quorum.ok {
         "its block is not released yet".to_owned()
     } else {
         format!(
             "its block is not released, since {} of {} voters can be reached, which is no majority",
             quorum.reachable, quorum.voters
         )
+    };
+    let mut problems = status.problems.iter();
+    match problems.find(|problem| problem.severity == Severity::Error) {
+        Some(problem) => format!("{what}: {}", problem.message),
+        None => what,
     }
 }
 
@@ -87,8 +94,7 @@ async fn wait(context: &Context, deadline: &Deadline) -> Result<Status, Failure>
                 .hint("let the other nodes leave first")
                 .into());
             }
-            Ok(status) if status.blocks.is_empty() => unreleased(&status),
-            Ok(status) => format!("it still owns {}", joined(&status.blocks)),
+            Ok(status) => missing(&status),
             Err(error @ ClientError::Malformed { .. }) => return Err(error.into()),
             Err(error) => ApiError::from(error).message,
         };

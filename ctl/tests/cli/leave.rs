@@ -62,6 +62,33 @@ fn a_deadline_that_passes_says_so() {
 }
 
 #[test]
+fn what_holds_a_leave_up_is_named() {
+    let waits_for = |what: &str, change: fn(&mut Value)| {
+        let agent = FakeAgent::start(move |request| match request.line.as_str() {
+            "POST /v1/leave" => Reply::Json(202, Value::Null),
+            _ => {
+                let mut status = without_block("leaving");
+                change(&mut status);
+                Reply::ok(status)
+            }
+        });
+        let ended = run(&agent, "leave --yes --timeout 400ms -ojson").expect(124);
+        assert!(ended.stderr.contains(what), "{what}: {ended:?}");
+    };
+    waits_for("is not released yet", |_| {});
+    waits_for("0 of 1 voters", |status| {
+        status["quorum"] = json!({"ok": false, "voters": 1, "reachable": 0});
+    });
+    waits_for("'iptables' is not installed", |status| {
+        status["problems"] = json!([
+            {"code": "foreign_object", "severity": "warning", "message": "something else", "hint": null},
+            {"code": "missing_binary", "severity": "error",
+             "message": "'iptables' is not installed", "hint": null},
+        ]);
+    });
+}
+
+#[test]
 fn an_idle_node_has_nothing_to_do() {
     let agent = FakeAgent::start(|_| Reply::ok(idle()));
     let ended = run(&agent, "leave --yes").expect(0);

@@ -23,6 +23,7 @@ pub(crate) fn a_host_without_iptables(cluster: &mut Cluster) {
     // It cannot take its rules back, says so, and does it as soon as it can.
     let leaving = node2.try_sh("podnetctl --yes --timeout 20s leave");
     assert_eq!(leaving.code, 124, "{leaving}");
+    assert!(leaving.stderr.contains("iptables"), "{leaving}");
     let status = node2.ctl("status");
     assert!(
         status["problems"].to_string().contains("iptables"),
