@@ -118,12 +118,14 @@ impl View {
         self.of(node).iter().any(|entry| entry.live)
     }
 
-    /// Whether an instance of the node with this boot looks alive.
+    /// Whether an instance of the node that looks alive runs with this boot, or does not say yet with
+    /// which: its gossip has just started.
     #[must_use]
-    pub fn runs(&self, node: NodeId, boot: Boot) -> bool {
+    pub fn may_run(&self, node: NodeId, boot: Boot) -> bool {
+        let may_be = |said: Option<Boot>| said.is_none_or(|said| said == boot);
         self.of(node)
             .iter()
-            .any(|entry| entry.present && entry.boot() == Some(boot))
+            .any(|entry| entry.present && may_be(entry.boot()))
     }
 }
 

@@ -46,6 +46,25 @@ fn a_founder_that_was_rolled_back_gives_no_block_away_twice() {
     }
 }
 
+/// The members that know what the founder has forgotten start again, one after the other.
+fn rolled_back_among_restarts(seed: u64) -> Plan {
+    let mut plan = rolled_back_founder(seed, 1, 100);
+    for time in 0..4 {
+        for host in [2, 3] {
+            let at = 9200 + time * 700 + seed * 13 % 350 + 350 * (host as u64 % 2);
+            plan = plan.act(at, Act::Kill { host, down: 1 });
+        }
+    }
+    plan
+}
+
+#[test]
+fn a_founder_that_was_rolled_back_does_not_mistake_a_restart_for_ignorance() {
+    let plans = || (0..100).map(rolled_back_among_restarts);
+    plans().for_each(|plan| _ = assert_sound(&plan));
+    assert!(plans().any(|plan| is_broken(plan, Mutant::Fickle)));
+}
+
 #[test]
 fn a_founder_that_was_rolled_back_while_its_agent_was_restarted_often_finds_its_own_word() {
     for seed in 0..20 {
@@ -138,6 +157,23 @@ fn no_voter_lets_a_clone_take_a_block_over_that_listens_to_nobody() {
     }
     let plans = || (0..40).map(clone_at_a_restart);
     assert!(plans().any(|plan| is_broken(plan, Mutant::InstancesUnseen)));
+}
+
+/// The original's agent starts again while its clone waits for it to be gone.
+fn clone_at_restarts_of_the_original(seed: u64) -> Plan {
+    let mut plan = clone_of(seed, 1);
+    for time in 0..20 {
+        let at = 19_000 + seed * 29 % 400 + time * 600;
+        plan = plan.act(at, Act::Kill { host: 1, down: 1 });
+    }
+    plan
+}
+
+#[test]
+fn a_clone_does_not_take_a_restart_for_an_end() {
+    for seed in 0..60 {
+        assert_sound(&clone_at_restarts_of_the_original(seed));
+    }
 }
 
 #[test]

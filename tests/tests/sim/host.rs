@@ -83,6 +83,7 @@ impl Host {
         let mut board = Board::new(own, disk.epoch, Duration::from_secs(grace));
         board.set(Key::Node, &record(disk.epoch));
         self.life += 1;
+        (self.state, self.muted) = (None, None);
         let machine = if is_new {
             Machine::of_new_member
         } else {

@@ -36,6 +36,8 @@ pub(crate) enum Mutant {
     TwinsUnseen,
     /// Nor does a voter see whether an instance with the registered boot is alive.
     InstancesUnseen,
+    /// Who has just started, and says nothing yet, is taken for one that has nothing to say.
+    Fickle,
 }
 
 impl Mutant {
@@ -57,7 +59,8 @@ impl Mutant {
             | Self::Forgetful
             | Self::Secretive
             | Self::TwinsUnseen
-            | Self::InstancesUnseen => {}
+            | Self::InstancesUnseen
+            | Self::Fickle => {}
         }
     }
 
@@ -85,7 +88,8 @@ impl Mutant {
             | Self::Forgetful
             | Self::Secretive
             | Self::TwinsUnseen
-            | Self::InstancesUnseen => outcome.using,
+            | Self::InstancesUnseen
+            | Self::Fickle => outcome.using,
         }
     }
 
@@ -143,9 +147,24 @@ impl Mutant {
                 for entry in raw.iter_mut().filter(others) {
                     if !wants(entry) {
                         let values = Arc::make_mut(&mut entry.values);
-                        values.insert(Key::Use, String::new());
+                        rewrite(values, Key::Use, |usage: &mut UseRecord| {
+                            usage.boot = identity.boot;
+                        });
                         values.insert(Key::Node, String::new());
                     }
+                }
+            }
+            Self::Fickle => {
+                let slot = durable.ledger.as_ref().map_or(0, |ledger| ledger.slot);
+                let silent = |entry: &&mut RawEntry| !entry.values.contains_key(&Key::Use);
+                for entry in raw.iter_mut().filter(silent) {
+                    let usage = UseRecord {
+                        boot: identity.boot,
+                        slot,
+                        block: None,
+                    };
+                    let usage = encode(&usage).expect("short");
+                    Arc::make_mut(&mut entry.values).insert(Key::Use, usage);
                 }
             }
             Self::Sound

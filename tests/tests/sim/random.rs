@@ -179,7 +179,7 @@ fn disks_of_one_voter() {
 
 #[test]
 fn disks_of_three_voters() {
-    assert_residue(3, 200, 6);
+    assert_residue(3, 200, 10);
 }
 
 /// Asserts that random schedules break a rule of the protocol where the driver has this fault.

@@ -22,6 +22,9 @@ const CONVERGENCE: u64 = 120_000;
 /// The gossip interval, in milliseconds.
 const INTERVAL: u64 = 1000;
 
+/// How long an agent gossips at most before its first step, in milliseconds.
+const MOST_STARTING: u64 = 500;
+
 #[derive(Debug)]
 pub(crate) enum Event {
     Act(Act),
@@ -138,7 +141,7 @@ impl World {
                     host.crash = None;
                 }
             }
-            Event::Start { host } => self.start(host)?,
+            Event::Start { host } => self.start(host),
             Event::Wake { host, life } => {
                 let agent = self.hosts[host].agent.as_ref();
                 let due = agent.is_some_and(|agent| agent.wake_at <= self.now);
@@ -270,10 +273,10 @@ impl World {
         }
     }
 
-    fn start(&mut self, host: usize) -> Result<(), Failure> {
+    fn start(&mut self, host: usize) {
         let starting = &mut self.hosts[host];
         if starting.agent.is_some() || starting.disk.is_none() {
-            return Ok(());
+            return;
         }
         if let Some(disk) = &mut starting.disk {
             self.mutant.read_disk(disk);
@@ -285,7 +288,9 @@ impl World {
         self.note(|| format!("{host} starts: {node} boot {boot}"));
         let first = self.now + self.rng.u64(0..INTERVAL);
         self.push(first, Event::Round { host, life });
-        self.step(host)
+        // Gossip speaks before the first step: until then it shows who is there, and nothing else.
+        let first_step = self.now + self.rng.u64(0..MOST_STARTING);
+        self.wake(host, first_step);
     }
 
     /// Whether the agent's process is the one that is meant, and not frozen; if it is frozen, the

@@ -33,7 +33,7 @@ pub(super) fn wishes(
         WantKind::Release => has_stopped(entry, want.boot, view),
         WantKind::Join => {
             let taken = ledger.boots.get(&entry.node).is_some_and(|registered| {
-                *registered != want.boot && (listening || view.runs(entry.node, *registered))
+                *registered != want.boot && (listening || view.may_run(entry.node, *registered))
             });
             !taken && (entry.live || now.since(entry.want_first_seen) < FRESH)
         }

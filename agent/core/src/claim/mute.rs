@@ -36,16 +36,23 @@ pub enum Muted {
 }
 
 impl Muted {
-    /// Whether this holds on though nothing shows it at the moment: the member that knew of more says
-    /// nothing now, as one that has just started again.
+    /// Whether this holds on though nothing shows it at the moment: the member that knew of more, or
+    /// the other instance, says nothing now, as one that has just started again.
     pub(super) fn holds_on(self, node: Standing<'_>, view: &View) -> bool {
-        let Self::Behind { node: member, slot } = self else {
-            return false;
-        };
         let says_something = |entry: &Entry| entry.usage.is_some();
-        let ledger = node.durable.ledger.as_ref();
-        ledger.is_some_and(|ledger| ledger.slot < slot)
-            && !view.of(member).iter().any(says_something)
+        match self {
+            Self::Listening => false,
+            Self::Twin { address } => {
+                let entries = view.of(node.identity.node);
+                let mut other = entries.iter().filter(|entry| entry.address == address);
+                other.any(|entry| entry.present && !says_something(entry))
+            }
+            Self::Behind { node: member, slot } => {
+                let ledger = node.durable.ledger.as_ref();
+                ledger.is_some_and(|ledger| ledger.slot < slot)
+                    && !view.of(member).iter().any(says_something)
+            }
+        }
     }
 
     /// Whether the node does not even ask for its block.

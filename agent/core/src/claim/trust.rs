@@ -174,6 +174,13 @@ fn a_clone_keeps_silent_while_the_original_is_alive_and_takes_its_place_when_it_
             assert_eq!((outcome.using, outcome.persist), (None, false));
             assert_eq!((clone.want(), clone.keys[&Key::Acc].as_str()), (None, ""));
         }
+        // An original that starts again has said nothing yet, for a moment.
+        let silent = RawEntry {
+            values: std::sync::Arc::default(),
+            ..elsewhere(alive.clone(), &[])
+        };
+        let outcome = step(&mut clone, 6000, vec![silent]);
+        assert!(outcome.muted.is_some() && clone.want().is_none());
         // The same reader all along: else whatever it sees is new to it.
         let mut reader = Reader::default();
         let dead = || RawEntry {
@@ -203,8 +210,13 @@ fn no_voter_gives_a_boot_up_whose_instance_looks_alive() {
     clone.step(4000, &View::default());
     assert!(clone.want().is_some());
     let both = vec![second.entry(true), elsewhere(clone.entry(true), &[])];
-    step(&mut founder, 5000, both);
-    assert_eq!(founder.machine.ledger().unwrap().boots[&node(2)], Boot(20));
+    // The second one has said nothing yet: its gossip has just started.
+    let mut starting = both.clone();
+    starting[0].values = std::sync::Arc::default();
+    for seen in [both, starting] {
+        step(&mut founder, 5000, seen);
+        assert_eq!(founder.machine.ledger().unwrap().boots[&node(2)], Boot(20));
+    }
     step(&mut founder, 9000, vec![elsewhere(clone.entry(true), &[])]);
     assert_eq!(founder.machine.ledger().unwrap().boots[&node(2)], Boot(29));
 }
