@@ -112,14 +112,15 @@ pub(crate) fn clocks_are_years_off(cluster: &mut Cluster) {
 pub(crate) fn a_full_disk(cluster: &mut Cluster) {
     let [node1, node2, node3] = cluster.nodes();
     node3.sh("podnetctl --yes leave");
-    let fill = "dd if=/dev/zero of=/filler bs=1M 2>/dev/null; dd if=/dev/zero of=/filler2 bs=512 2>/dev/null; \
-        dd if=/dev/zero of=/var/lib/podnet/x bs=1 count=1 2>/dev/null && rm /var/lib/podnet/x; true";
+    // All that is free at once, root's reserve too, then the rest block by block.
+    let fill = "fallocate -l $(($(stat -f -c '%f * %S' /))) /filler; \
+        dd if=/dev/zero of=/filler2 bs=4096 2>/dev/null; true";
     node3.sh(fill);
     let refused = node3.try_join(node1);
     assert!(!refused.ok(), "{refused}");
     assert!(refused.stdout.contains("No space left"), "{refused}");
     assert_eq!(node3.ctl("status")["phase"], "idle");
-    node3.sh("rm /filler /filler2");
+    node3.sh("rm /filler*");
     node3.rejoin(node1);
     node2.sh(fill);
     let refused = node2.try_ctl("--yes leave");
@@ -128,13 +129,16 @@ pub(crate) fn a_full_disk(cluster: &mut Cluster) {
     node2.wait_ready(2);
     // An agent that starts says what is wrong, what runs goes on, and systemd tries again.
     let pod = node2.pod_address();
-    assert!(!node2.try_sh("systemctl restart podnetd").ok());
+    // What others have freed meanwhile is filled again.
+    let refill = fill.replace("/filler", "/more-filler");
+    let restarted = node2.try_sh(&format!("{refill}; systemctl restart podnetd"));
+    assert!(!restarted.ok(), "{restarted}");
     node2.wait_sh("journalctl -q -u podnetd | grep -q 'hint: make room'");
     node1.sh(&format!(
         "podnetctl pod exec {} -- ping -c1 -W5 {pod}",
         node1.pod()
     ));
-    node2.sh("rm /filler /filler2");
+    node2.sh("rm /filler* /more-filler*");
     node2.wait_ready(2);
     node3.add_pod();
     cluster.each(|node| drop(node.wait_ready(2)));
