@@ -130,6 +130,7 @@ async fn settled() -> (Fake, PodLink) {
         addresses: vec!["10.244.0.2/24".parse().unwrap()],
         gateways: vec![gateway.into()],
         gateway_mac: MacAddr::of_address(gateway),
+        trusted: false,
     };
     assert_eq!(fake.apply(&[Op::AttachPod(link.clone())]).await, [Ok(())]);
     let scope = Scope {

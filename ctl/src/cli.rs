@@ -272,6 +272,9 @@ pub(crate) struct PodAddArgs {
     /// An existing namespace to attach, by a process in it
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) pid: Option<u32>,
+    /// Let it use other MAC and IP addresses than its own, so that it can route, bridge or impersonate
+    #[arg(long)]
+    pub(crate) trusted: bool,
 }
 
 /// Arguments of `pod exec`.

@@ -299,6 +299,9 @@ pub struct Pod {
     pub created_at: String,
     /// For later use.
     pub labels: BTreeMap<String, String>,
+    /// Whether it may use other MAC and IP addresses than its own.
+    #[serde(default)]
+    pub trusted: bool,
 }
 
 /// `POST /v1/init`. Everything but the pod CIDRs may be left out.
@@ -434,6 +437,9 @@ pub struct PodRequest {
     /// A process whose namespace becomes the pod's.
     #[serde(default)]
     pub pid: Option<u32>,
+    /// Lets the pod use other MAC and IP addresses than its own.
+    #[serde(default)]
+    pub trusted: bool,
 }
 
 /// What `podnetctl version` prints.

@@ -101,13 +101,7 @@ pub(super) fn scope(parts: &Parts, desired: &Desired) -> Scope {
     Scope {
         bridge: parts.bridge,
         host_ends: parts.host_ends || parts.insides,
-        pods: looked_into
-            .map(|pod| PodView {
-                host_ifname: pod.host_ifname.clone(),
-                ifname: pod.ifname.clone(),
-                netns: pod.netns.path.clone(),
-            })
-            .collect(),
+        pods: looked_into.map(PodView::of).collect(),
         routes: parts
             .routes
             .then(|| desired.routes.keys().map(|key| key.destination).collect()),

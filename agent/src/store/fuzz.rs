@@ -75,6 +75,7 @@ fn pod() -> PodRecord {
             addresses: ["10.244.0.2/24".parse().unwrap()].into(),
             gateways: vec![gateway.into()],
             gateway_mac: MacAddr::of_address(gateway),
+            trusted: false,
         },
         created_at: "2026-01-31T12:00:00Z".to_owned(),
         last_addresses: Vec::new(),

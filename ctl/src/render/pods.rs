@@ -41,6 +41,7 @@ pub(crate) fn pod(pod: &Pod) -> String {
         ("Host interface", or_nothing(&pod.host_ifname)),
         ("Created", or_nothing(&pod.created_at)),
         ("Labels", joined(&labels)),
+        ("Trusted", if pod.trusted { "yes" } else { "no" }.to_owned()),
     ])
 }
 
@@ -65,7 +66,7 @@ mod tests {
             r#"{"name":"red","node":"node1","state":"ready","addresses":["10.244.0.2/24"],
             "gateways":["10.244.0.1"],"mac":"0a:58:0a:f4:00:02","mtu":1500,
             "netns":"/run/netns/red","ifname":"eth0","host_ifname":"pn0a1b2c3d",
-            "created_at":"2026-01-02T03:04:05Z","labels":{}}"#,
+            "created_at":"2026-01-02T03:04:05Z","labels":{},"trusted":true}"#,
         )
         .unwrap()
     }
@@ -93,6 +94,7 @@ mod tests {
             "Name:            red",
             "Gateway:         10.244.0.1",
             "Labels:          -",
+            "Trusted:         yes",
         ] {
             assert!(text.lines().any(|l| l == line), "{line:?} not in {text}");
         }

@@ -191,6 +191,6 @@ pub(crate) fn pod(name: &str) -> Value {
         "name": name, "node": "node2", "state": "ready", "addresses": ["10.244.1.2/24"],
         "gateways": ["10.244.1.1"], "mac": "0a:58:0a:f4:01:02", "mtu": 1500,
         "netns": format!("/run/netns/{name}"), "ifname": "eth0", "host_ifname": "pn0a1b2c3d",
-        "created_at": "2026-01-02T03:04:05Z", "labels": {}
+        "created_at": "2026-01-02T03:04:05Z", "labels": {}, "trusted": false
     })
 }

@@ -28,15 +28,19 @@ fn add_sends_what_was_typed_and_prints_the_pod() {
     for (line, sent) in [
         (
             "pod add red",
-            json!({"name": "red", "netns": null, "pid": null}),
+            json!({"name": "red", "netns": null, "pid": null, "trusted": false}),
         ),
         (
             "pod add red --netns /x",
-            json!({"name": "red", "netns": "/x", "pid": null}),
+            json!({"name": "red", "netns": "/x", "pid": null, "trusted": false}),
         ),
         (
             "pod add red --pid 7",
-            json!({"name": "red", "netns": null, "pid": 7}),
+            json!({"name": "red", "netns": null, "pid": 7, "trusted": false}),
+        ),
+        (
+            "pod add red --trusted",
+            json!({"name": "red", "netns": null, "pid": null, "trusted": true}),
         ),
     ] {
         assert_eq!(

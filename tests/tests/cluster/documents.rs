@@ -149,6 +149,7 @@ const POD: Form = Form::Object(&[
     ("host_ifname", Form::Text),
     ("created_at", TIME),
     ("labels", Form::Labels),
+    ("trusted", Form::Flag),
 ]);
 const PODS: Form = Form::List(&POD);
 const INIT: Form = Form::Object(&[

@@ -57,6 +57,7 @@ pub(crate) async fn a_bridge_gets_back_what_it_lost(world: &dyn World) {
         (LinkParameter::AcceptRa, 2),
         (LinkParameter::Forwarding, 0),
         (LinkParameter::PromoteSecondaries, 0),
+        (LinkParameter::ReversePathFilter, 0),
     ];
     for (parameter, value) in parameters {
         world.set_link_parameter(&IfName::bridge(), parameter, value);

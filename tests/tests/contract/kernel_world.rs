@@ -207,6 +207,18 @@ impl World for Host {
         ip(&format!("link set {name} mtu {}", mtu.0));
     }
 
+    fn open_port(&self, name: &IfName) {
+        let settings = "learning on flood on locked off";
+        command("bridge", &words(&format!("link set dev {name} {settings}")));
+    }
+
+    fn forget_port(&self, name: &IfName, mac: MacAddr) {
+        command(
+            "bridge",
+            &words(&format!("fdb del {mac} dev {name} master")),
+        );
+    }
+
     fn release_port(&self, name: &IfName) {
         ip(&format!("link set {name} nomaster"));
     }

@@ -81,6 +81,7 @@ contract! {
         a_foreign_namespace_is_not_taken_for_ours
         a_taken_interface_name_is_foreign
         a_taken_host_end_is_foreign
+        a_trusted_pod_is_not_held
         a_pod_needs_the_bridge
         what_differs_inside_is_repaired
         what_differs_outside_is_repaired

@@ -100,6 +100,14 @@ impl World for Model {
         self.on_link(name, |kernel| kernel.set_link_mtu(name, mtu));
     }
 
+    fn open_port(&self, name: &IfName) {
+        self.on_link(name, |kernel| kernel.open_port(name));
+    }
+
+    fn forget_port(&self, name: &IfName, _mac: MacAddr) {
+        self.on_link(name, |kernel| kernel.forget_port(name));
+    }
+
     fn release_port(&self, name: &IfName) {
         self.on_link(name, |kernel| kernel.release_port(name));
     }

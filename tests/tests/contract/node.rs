@@ -195,6 +195,8 @@ pub(crate) async fn what_others_break_is_repaired(world: &dyn World) {
         Box::new(|| world.set_up(host_end, false)),
         Box::new(|| world.set_mtu(host_end, Mtu(1300))),
         Box::new(|| world.release_port(host_end)),
+        Box::new(|| world.open_port(host_end)),
+        Box::new(|| world.forget_port(host_end, pods[0].mac)),
         Box::new(|| world.delete_interface(&pods[1].netns.path, &pods[1].ifname)),
         Box::new(|| world.delete_route(peer)),
         Box::new(|| world.delete_route(whole)),
@@ -203,6 +205,7 @@ pub(crate) async fn what_others_break_is_repaired(world: &dyn World) {
         Box::new(|| world.add_route(RouteKey::to(net("10.244.99.0/24")), PROTOCOL, None)),
         Box::new(|| world.set_forwarding(&name("eth0"), false)),
         Box::new(|| world.set_link_parameter(&bridge, LinkParameter::Forwarding, 0)),
+        Box::new(|| world.set_link_parameter(&bridge, LinkParameter::ReversePathFilter, 0)),
         Box::new(|| {
             let eth0 = name("eth0");
             world.set_up(&eth0, false);

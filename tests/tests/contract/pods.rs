@@ -76,6 +76,17 @@ pub(crate) async fn a_pod_in_a_namespace_of_others_is_whole(world: &dyn World) {
     assert_whole(world, &pod).await;
 }
 
+pub(crate) async fn a_trusted_pod_is_not_held(world: &dyn World) {
+    add_bridge(world).await;
+    let mut pod = made_pod(0);
+    pod.trusted = true;
+    apply(world, &[attach(&pod)]).await;
+    assert_whole(world, &pod).await;
+    world.forget_port(&pod.host_ifname, pod.mac);
+    apply(world, &[Op::RepairPod(pod.clone())]).await;
+    assert_whole(world, &pod).await;
+}
+
 pub(crate) async fn attaching_twice_changes_nothing(world: &dyn World) {
     let pod = attached(world, 0).await;
     let before = seen_pod(world, &pod).await;

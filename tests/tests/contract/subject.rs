@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use ipnetwork::IpNetwork;
 use podnet_core::kernel::{
     Bridge, IfIndex, IfName, Inside, MacAddr, Mtu, Netns, NetnsState, NextHop, Observed,
-    ObservedBridge, ObservedFirewall, ObservedHostEnd, ObservedRoute, Op, OpError, OpErrorKind,
-    Place, PodLink, PodView, Route, RouteKey, Scope, host_ifname,
+    ObservedBridge, ObservedFirewall, ObservedHostEnd, ObservedPort, ObservedRoute, Op, OpError,
+    OpErrorKind, Place, PodLink, PodView, Route, RouteKey, Scope, host_ifname,
 };
 
 use crate::world::World;
@@ -64,6 +64,7 @@ pub(crate) fn pod(number: u8, path: &Path, made: bool) -> PodLink {
         addresses: vec![net(&format!("10.244.0.{}/24", number + 2))],
         gateways: vec![addr("10.244.0.1")],
         gateway_mac: mac(1),
+        trusted: false,
     }
 }
 
@@ -185,11 +186,7 @@ pub(crate) fn as_seen(route: Route) -> (RouteKey, ObservedRoute) {
 }
 
 pub(crate) fn view(pod: &PodLink) -> PodView {
-    PodView {
-        host_ifname: pod.host_ifname.clone(),
-        ifname: pod.ifname.clone(),
-        netns: pod.netns.path.clone(),
-    }
+    PodView::of(pod)
 }
 
 /// A pod, from outside and from inside.
@@ -215,6 +212,12 @@ pub(crate) async fn assert_whole(world: &dyn World, pod: &PodLink) {
         up: true,
         blocked: false,
         link_local: false,
+        port: ObservedPort {
+            learning: pod.trusted,
+            flooded: pod.trusted,
+            locked: Some(!pod.trusted),
+            fixed: BTreeSet::from([pod.mac]),
+        },
     };
     assert_eq!(host_end, Place::Ours(right));
     let interface = inside.unwrap().interface.unwrap();

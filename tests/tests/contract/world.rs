@@ -32,6 +32,10 @@ pub(crate) trait World {
     fn set_mac(&self, name: &IfName, mac: MacAddr);
     fn set_mtu(&self, name: &IfName, mtu: Mtu);
     fn release_port(&self, name: &IfName);
+    /// Lets the bridge do with a port what it does with any.
+    fn open_port(&self, name: &IfName);
+    /// Lets the bridge forget that a link-layer address is at a port.
+    fn forget_port(&self, name: &IfName, mac: MacAddr);
     fn allow_link_local(&self, name: &IfName);
     fn set_link_parameter(&self, name: &IfName, parameter: LinkParameter, value: i32);
 

@@ -9,7 +9,7 @@ use super::stage::{
     refusal, shell, show, text, until, until_again,
 };
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "addresses",
     "created_at",
     "gateways",
@@ -22,6 +22,7 @@ const KEYS: [&str; 12] = [
     "netns",
     "node",
     "state",
+    "trusted",
 ];
 
 fn keys(document: &Value) -> BTreeSet<&str> {

@@ -8,7 +8,7 @@ use podnet_lab::eventually;
 use serde_json::Value;
 
 use crate::scene::{By, SOON, Said, Scene};
-use crate::stage::{LIMIT, address, attempt, shell, text};
+use crate::stage::{LIMIT, address, ask, attempt, shell, text};
 
 /// A repair that the log tells of.
 fn said<'a>(op: &'a str, found: &'a str, by: By) -> Said<'a> {
@@ -22,6 +22,10 @@ fn the_bridge() {
     let update = "update bridge podnet0";
     let down = "ip link set podnet0 down";
     scene.put_back(down, said(update, "down", By::Unknown));
+    scene.put_back(
+        "sysctl -q net.ipv4.conf.podnet0.rp_filter=2",
+        said(update, "rp_filter = 2", By::Unknown),
+    );
     // Set up again, before the agent looks, it has lost its neighbours.
     let neighbour = format!("set neighbour {}", address(&scene.red));
     scene.put_back_after(
@@ -95,15 +99,33 @@ fn pods() {
         said("attach pod red", "nothing", By::Unknown),
     );
     // What the bridge does with a port, and keeps from it.
-    for change in [
-        "state 0",
-        "isolated on",
-        "flood off learning off",
-        "locked on",
-    ] {
+    for change in ["state 0", "isolated on", "bcast_flood off"] {
         scene.put_back(
             &format!("bridge link set dev {host_end} {change}"),
             said("repair pod red", "blocked by the bridge", By::Unknown),
+        );
+    }
+    // What it holds a pod by.
+    for (change, found) in [
+        ("learning on", "with learning"),
+        ("flood on", "with unicast flooding"),
+        ("locked off", "not locked"),
+    ] {
+        scene.put_back(
+            &format!("bridge link set dev {host_end} {change}"),
+            said("repair pod red", found, By::Unknown),
+        );
+    }
+    let mac = text(&scene.red["mac"]);
+    let other = text(&ask(scene.node(), &["pod", "show", "green"])["host_ifname"]).to_owned();
+    for change in [
+        format!("del {mac} dev {host_end} master"),
+        format!("replace {mac} dev {other} master static"),
+        format!("replace {mac} dev {host_end} master static"),
+    ] {
+        scene.put_back(
+            &format!("bridge fdb {change}"),
+            said("repair pod red", "no fixed entry", By::Perhaps),
         );
     }
     scene.put_back(

@@ -21,10 +21,11 @@ const OTHER_TABLES: &str = "ip6tables-save | sed 's/^[*]/*6/'; \
 
 /// What is forwarded from each device, but for those of pods.
 const FORWARDING: &str = "cd /proc/sys/net/ipv4/conf; grep -s '' */forwarding | \
-    sed '/^pn/d; s,\\(.*\\)/forwarding:,forwarding \\1 ,'";
+    sed '/^pn/d; s,\\(.*\\)/forwarding:,forwarding \\1 ,'; \
+    sed 's/^/forwarding only from where its source is: /' podnet0/rp_filter";
 
-/// What bridges do with their ports.
-const PORTS: &str = "bridge -j -details link";
+/// What bridges do with their ports, and which link-layer addresses podnet's has at which for good.
+const PORTS: &str = "bridge -j -details link; bridge -j fdb show br podnet0 state static";
 
 /// What stands between the objects and the rules.
 const RULES: &str = "\"rules\"";

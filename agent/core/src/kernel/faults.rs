@@ -64,6 +64,10 @@ pub(super) fn host_end(pod: &PodLink, found: &ObservedHostEnd) -> Vec<String> {
     if found.link_local {
         faults.push(format!("{host_ifname} with link-local addresses"));
     }
+    // Where it is no port, there is nothing to hold it by.
+    if found.on_bridge {
+        faults.extend(found.port.faults(pod));
+    }
     faults
 }
 

@@ -212,6 +212,9 @@ pub struct PodLink {
     pub gateways: Vec<IpAddr>,
     /// The link-layer address of the gateways: the bridge's.
     pub gateway_mac: MacAddr,
+    /// Whether it may use other link-layer and IP addresses than its own.
+    #[serde(default)]
+    pub trusted: bool,
 }
 
 /// The name of a pod's host end: a hash, since a pod's name may be longer than a link's.

@@ -14,6 +14,7 @@ mod link;
 pub mod model;
 mod observed;
 mod op;
+mod port;
 mod route;
 mod scope;
 
@@ -31,6 +32,7 @@ pub use observed::{
     ObservedFirewall, ObservedHostEnd, ObservedInterface, ObservedRoute, Place, UnderlayPath,
 };
 pub use op::{Op, OpError, OpErrorClass, OpErrorKind};
+pub use port::ObservedPort;
 pub use route::{NextHop, PROTOCOL, Route, RouteKey};
 pub use scope::{PodView, Scope};
 pub use sysctl::{LinkParameter, LinkParameters};

@@ -9,6 +9,7 @@ use ipnetwork::IpNetwork;
 use super::forwarding::Forwarding;
 use super::link::{IfIndex, IfName, MacAddr, Mtu};
 use super::op::OpError;
+use super::port::ObservedPort;
 use super::route::{NextHop, RouteKey};
 use super::sysctl::LinkParameters;
 use crate::firewall::{Chain, Rule};
@@ -93,6 +94,8 @@ pub struct ObservedHostEnd {
     pub blocked: bool,
     /// Whether the kernel gives it a link-local IPv6 address.
     pub link_local: bool,
+    /// What else the bridge does with it.
+    pub port: ObservedPort,
 }
 
 /// The end of a pod's veth in its namespace, as it is.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
 
-use super::link::IfName;
+use super::link::{IfName, MacAddr, PodLink};
 
 /// What of the kernel's state to look at. Looking at one pod costs the same however many there are.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -44,6 +44,21 @@ pub struct PodView {
     pub ifname: IfName,
     /// The path of its namespace.
     pub netns: PathBuf,
+    /// Its link-layer address, by which the bridge forwards to it.
+    pub mac: MacAddr,
+}
+
+impl PodView {
+    /// The view of a pod.
+    #[must_use]
+    pub fn of(pod: &PodLink) -> Self {
+        Self {
+            host_ifname: pod.host_ifname.clone(),
+            ifname: pod.ifname.clone(),
+            netns: pod.netns.path.clone(),
+            mac: pod.mac,
+        }
+    }
 }
 
 impl Scope {

@@ -19,6 +19,12 @@ pub enum LinkParameter {
     Forwarding,
     /// Whether an IPv4 address that goes leaves those that came later in its range.
     PromoteSecondaries,
+    /// Whether IPv4 packets are dropped whose source is not reached by the link that they came in by.
+    ReversePathFilter,
+    /// Whether routers, or who claims to be one, may redirect IPv4 packets that leave by the link.
+    AcceptRedirects,
+    /// The same for all links of the namespace: a link heeds redirects if either says so.
+    AcceptRedirectsOfAll,
 }
 
 /// Parameters of a link, and their values.
@@ -26,17 +32,42 @@ pub type LinkParameters = BTreeMap<LinkParameter, i32>;
 
 impl LinkParameter {
     /// Those that podnet sets on its bridge.
-    pub const OF_BRIDGE: [Self; 3] = [Self::AcceptRa, Self::Forwarding, Self::PromoteSecondaries];
+    pub const OF_BRIDGE: [Self; 4] = [
+        Self::AcceptRa,
+        Self::Forwarding,
+        Self::PromoteSecondaries,
+        Self::ReversePathFilter,
+    ];
 
     /// Those that podnet sets on the interface of a pod.
-    pub const OF_POD: [Self; 3] = [Self::AcceptDad, Self::AcceptRa, Self::DisableIpv6];
+    pub const OF_POD: [Self; 5] = [
+        Self::AcceptDad,
+        Self::AcceptRa,
+        Self::DisableIpv6,
+        Self::AcceptRedirects,
+        Self::AcceptRedirectsOfAll,
+    ];
 
     /// The directory of all links' parameters of its kind, below `/proc/sys`.
     #[must_use]
     pub const fn directory(self) -> &'static str {
         match self {
             Self::AcceptDad | Self::AcceptRa | Self::DisableIpv6 => "net/ipv6/conf",
-            Self::Forwarding | Self::PromoteSecondaries => "net/ipv4/conf",
+            Self::Forwarding
+            | Self::PromoteSecondaries
+            | Self::ReversePathFilter
+            | Self::AcceptRedirects
+            | Self::AcceptRedirectsOfAll => "net/ipv4/conf",
+        }
+    }
+
+    /// The directory's entry that has it for a link.
+    #[must_use]
+    pub const fn entry(self, link: &str) -> &str {
+        if matches!(self, Self::AcceptRedirectsOfAll) {
+            "all"
+        } else {
+            link
         }
     }
 
@@ -49,6 +80,8 @@ impl LinkParameter {
             Self::DisableIpv6 => "disable_ipv6",
             Self::Forwarding => "forwarding",
             Self::PromoteSecondaries => "promote_secondaries",
+            Self::ReversePathFilter => "rp_filter",
+            Self::AcceptRedirects | Self::AcceptRedirectsOfAll => "accept_redirects",
         }
     }
 
@@ -57,21 +90,22 @@ impl LinkParameter {
     pub fn on(self, link: &IfName) -> String {
         let directory = self.directory().replace('/', ".");
         // A dot in the name of a link is none that parts names.
-        let link = link.as_str().replace('.', "/");
+        let link = self.entry(link.as_str()).replace('.', "/");
         format!("{directory}.{link}.{}", self.name())
     }
 }
 
 impl Bridge {
     /// What its kernel parameters should be: the host takes no addresses and routes from what pods
-    /// advertise on it, forwards what they send, and an address that goes does not take along those that
-    /// came later in its range.
+    /// advertise on it, forwards what they send unless its source lies elsewhere, and an address that goes
+    /// does not take along those that came later in its range.
     #[must_use]
     pub fn parameters(&self) -> LinkParameters {
         LinkParameters::from([
             (LinkParameter::AcceptRa, 0),
             (LinkParameter::Forwarding, 1),
             (LinkParameter::PromoteSecondaries, 1),
+            (LinkParameter::ReversePathFilter, 1),
         ])
     }
 }
@@ -82,7 +116,8 @@ impl PodLink {
     /// Off are addresses that wait for the detection of duplicates (podnet gives each address
     /// once), and advertisements that would give the pod addresses and routes that podnet knows
     /// nothing of. A pod without IPv6 does not speak it at all: what it would announce of itself
-    /// the bridge would carry to each of the other pods.
+    /// the bridge would carry to each of the other pods. And nobody redirects what a pod sends: podnet gives
+    /// it the one way that there is.
     #[must_use]
     pub fn parameters(&self) -> LinkParameters {
         let ipv6 = self.addresses.iter().any(IpNetwork::is_ipv6);
@@ -90,6 +125,8 @@ impl PodLink {
             (LinkParameter::AcceptDad, 0),
             (LinkParameter::AcceptRa, 0),
             (LinkParameter::DisableIpv6, i32::from(!ipv6)),
+            (LinkParameter::AcceptRedirects, 0),
+            (LinkParameter::AcceptRedirectsOfAll, 0),
         ])
     }
 }
@@ -105,5 +142,7 @@ mod tests {
         assert_eq!(named, "net.ipv6.conf.eth0/7.accept_ra");
         let named = LinkParameter::PromoteSecondaries.on(&link);
         assert_eq!(named, "net.ipv4.conf.eth0/7.promote_secondaries");
+        let named = LinkParameter::AcceptRedirectsOfAll.on(&link);
+        assert_eq!(named, "net.ipv4.conf.all.accept_redirects");
     }
 }

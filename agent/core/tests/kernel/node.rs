@@ -235,6 +235,7 @@ impl Node {
             addresses: vec![IpNetwork::new(address.into(), 24).unwrap()],
             gateways: vec![gateway.into()],
             gateway_mac: MacAddr::of_address(gateway),
+            trusted: false,
         };
         if self.kernel.apply(&Op::AttachPod(pod.clone())).is_err() {
             return;
@@ -255,15 +256,7 @@ pub(crate) fn everything(desired: &Desired) -> Scope {
     Scope {
         bridge: true,
         host_ends: true,
-        pods: desired
-            .pods
-            .values()
-            .map(|pod| PodView {
-                host_ifname: pod.host_ifname.clone(),
-                ifname: pod.ifname.clone(),
-                netns: pod.netns.path.clone(),
-            })
-            .collect(),
+        pods: desired.pods.values().map(PodView::of).collect(),
         routes: Some(desired.routes.keys().map(|key| key.destination).collect()),
         firewall: true,
         forwarding: Some(desired.forwarding.keys().cloned().collect()),

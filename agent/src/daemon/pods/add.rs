@@ -97,13 +97,18 @@ impl Agent {
                         self.clear_away(name.clone());
                         return Ok(Planned::Wait(name));
                     }
-                    if (&there.path, there.made) == (&netns.path, netns.made) {
+                    let why = if (&there.path, there.made) != (&netns.path, netns.made) {
+                        format!("in the namespace {}", there.path.display())
+                    } else if record.link.trusted == request.trusted {
                         return Ok(Planned::There(Box::new(self.show_pod(record))));
-                    }
-                    let at = there.path.display();
+                    } else if record.link.trusted {
+                        "as a trusted one".to_owned()
+                    } else {
+                        "as one that is not trusted".to_owned()
+                    };
                     return Err(ApiError::new(
                         ErrorCode::Exists,
-                        format!("pod {name}: it exists already, in the namespace {at}"),
+                        format!("pod {name}: it exists already, {why}"),
                     )
                     .hint(format!("remove it first with 'podnetctl pod rm {name}'")));
                 }
@@ -121,7 +126,10 @@ impl Agent {
             )));
         }
         let taken = self.take_address(&name)?;
-        let link = self.pod_link(name, netns, block, taken.address);
+        let link = PodLink {
+            trusted: request.trusted,
+            ..self.pod_link(name, netns, block, taken.address)
+        };
         Ok(Planned::Attach {
             link: Box::new(link),
             taken,
@@ -213,6 +221,7 @@ impl Agent {
                 .collect(),
             gateways: vec![gateway.into()],
             gateway_mac: MacAddr::of_address(gateway),
+            trusted: false,
         }
     }
 

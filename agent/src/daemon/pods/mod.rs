@@ -287,6 +287,7 @@ mod tests {
             addresses: Vec::new(),
             gateways: Vec::new(),
             gateway_mac: MacAddr([2; 6]),
+            trusted: false,
         };
         PodRecord {
             state,

@@ -50,6 +50,7 @@ impl Agent {
             host_ifname: link.host_ifname.to_string(),
             created_at: record.created_at.clone(),
             labels: BTreeMap::new(),
+            trusted: link.trusted,
         }
     }
 }

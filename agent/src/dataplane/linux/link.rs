@@ -1,19 +1,19 @@
 //! Links: what marks podnet's own, the bridge, and how links are read and looked up.
 
-use std::mem;
+use std::collections::BTreeSet;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, BridgePortState, BridgeStpState, In6AddrGenMode, InfoBridge,
-    InfoBridgePort, InfoData, InfoKind, InfoPortData, LinkAttribute, LinkExtentMask, LinkFlags,
-    LinkInfo, LinkMessage, State,
+    AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InfoBridge, InfoData, InfoKind,
+    InfoPortData, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, State,
 };
 use podnet_core::kernel::{
     Bridge, IfIndex, IfName, MacAddr, Mtu, ObservedHostEnd, OpError, OpErrorKind, Place,
 };
 
 use super::errno::{Errno, KernelError};
+use super::port::Port;
 use super::socket::Socket;
 use super::sysctl;
 
@@ -117,8 +117,12 @@ impl Link {
         }
     }
 
-    /// The link as the host end of a pod.
-    pub(super) fn host_end(&self, bridge: Option<u32>) -> Place<ObservedHostEnd> {
+    /// The link as the host end of a pod, with the link-layer addresses that are fixed there.
+    pub(super) fn host_end(
+        &self,
+        bridge: Option<u32>,
+        fixed: BTreeSet<MacAddr>,
+    ) -> Place<ObservedHostEnd> {
         if !self.is_our_host_end() {
             return Place::Foreign(self.foreign());
         }
@@ -128,6 +132,7 @@ impl Link {
             up: self.up,
             blocked: self.port.altered || self.is_blocked(),
             link_local: self.link_local,
+            port: self.port.observed(fixed),
         })
     }
 
@@ -149,42 +154,6 @@ fn link_local(families: &[AfSpecUnspec]) -> bool {
             false
         }
     })
-}
-
-/// What a bridge does with a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Port {
-    /// Whether it forwards from and to it.
-    pub(super) forwarding: bool,
-    /// Whether others have set that it keeps some packets from it.
-    pub(super) altered: bool,
-}
-
-impl Port {
-    /// Reads the settings of a port.
-    pub(super) fn read(settings: &[InfoBridgePort]) -> Self {
-        let open = Self::open();
-        Self {
-            forwarding: settings.contains(&InfoBridgePort::State(BridgePortState::Forwarding)),
-            altered: settings.iter().any(|found| {
-                let same =
-                    |open: &InfoBridgePort| mem::discriminant(open) == mem::discriminant(found);
-                open.iter().any(|open| same(open) && open != found)
-            }),
-        }
-    }
-
-    /// What lets all packets pass: the kernel's own choice for a new port.
-    pub(super) fn open() -> [InfoBridgePort; 6] {
-        [
-            InfoBridgePort::Learning(true),
-            InfoBridgePort::UnicastFlood(true),
-            InfoBridgePort::BroadcastFlood(true),
-            InfoBridgePort::MulticastFlood(true),
-            InfoBridgePort::Isolated(false),
-            InfoBridgePort::Locked(false),
-        ]
-    }
 }
 
 /// A request for the link of a name.

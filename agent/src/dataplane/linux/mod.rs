@@ -15,6 +15,7 @@ mod neighbour;
 mod netns;
 mod observe;
 mod pod;
+mod port;
 mod route;
 mod socket;
 mod sysctl;

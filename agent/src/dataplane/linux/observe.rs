@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use futures::stream::{self, StreamExt};
 use netlink_packet_route::link::InfoKind;
 use podnet_core::kernel::{
-    IfName, Inside, Mtu, NetnsState, Observed, ObservedBridge, ObservedHostEnd, Place, PodView,
-    Scope,
+    IfName, Inside, MacAddr, Mtu, NetnsState, Observed, ObservedBridge, ObservedHostEnd, Place,
+    PodView, Scope,
 };
 
 use super::super::ObserveError;
@@ -16,7 +16,9 @@ use super::link;
 use super::netns;
 use super::socket::Socket;
 use super::thread::on_thread;
-use super::{Host, PODS_AT_ONCE, address, forwarding, inside, neighbour, route, sysctl, underlay};
+use super::{
+    Host, PODS_AT_ONCE, address, forwarding, inside, neighbour, port, route, sysctl, underlay,
+};
 
 /// Looks at what a scope names.
 pub(super) async fn observe(host: &Host, scope: &Scope) -> Result<Observed, ObserveError> {
@@ -110,9 +112,17 @@ async fn host_ends(
 ) -> Result<BTreeMap<IfName, Place<ObservedHostEnd>>, KernelError> {
     let bridge = link::bridge_index(socket).await?;
     let links = link::list(socket, Some(InfoKind::Veth)).await?;
+    let mut fixed: BTreeMap<u32, BTreeSet<MacAddr>> = BTreeMap::new();
+    if let Some(bridge) = bridge {
+        for entry in port::list(socket, bridge).await? {
+            fixed.entry(entry.index).or_default().insert(entry.mac);
+        }
+    }
     let named = links.iter().filter_map(|link| {
         let name: IfName = link.name.parse().ok()?;
-        name.is_host_end().then(|| (name, link.host_end(bridge)))
+        let fixed = fixed.remove(&link.index).unwrap_or_default();
+        let host_end = || (name.clone(), link.host_end(bridge, fixed));
+        name.is_host_end().then(host_end)
     });
     Ok(named.collect())
 }
@@ -122,15 +132,24 @@ async fn pods(
     pods: &BTreeSet<PodView>,
 ) -> Result<BTreeMap<IfName, Place<ObservedHostEnd>>, KernelError> {
     let bridge = link::bridge_index(socket).await?;
-    let lookups = pods
-        .iter()
-        .map(|pod| (link::get(&pod.host_ifname), 0))
-        .collect();
+    let links = pods.iter().map(|pod| (link::get(&pod.host_ifname), 0));
+    let links = socket.batch(links.collect()).await;
+    let fixed = match bridge {
+        Some(bridge) => {
+            let entries = pods.iter().map(|pod| (port::get(bridge, pod.mac), 0));
+            socket.batch(entries.collect()).await
+        }
+        None => pods.iter().map(|_| Ok(Vec::new())).collect(),
+    };
     let mut places = BTreeMap::new();
-    for (pod, answer) in pods.iter().zip(socket.batch(lookups).await) {
-        let place = match link::found(answer)? {
-            Some(link) => link.host_end(bridge),
-            None => Place::Absent,
+    for ((pod, link), fixed) in pods.iter().zip(links).zip(fixed) {
+        let place = match (link::found(link)?, port::found(fixed)?) {
+            (Some(link), fixed) => {
+                let here = fixed.filter(|entry| entry.index == link.index);
+                let fixed = here.into_iter().map(|entry| entry.mac);
+                link.host_end(bridge, fixed.collect())
+            }
+            (None, _) => Place::Absent,
         };
         places.insert(pod.host_ifname.clone(), place);
     }

@@ -7,17 +7,16 @@ use futures::future::join;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    BridgePortState, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth,
-    LinkAttribute, LinkInfo, LinkMessage,
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage,
 };
 use podnet_core::kernel::{IfName, OpError, OpErrorKind, PodLink};
 
 use super::carrier::{self, Way};
 use super::errno::{Errno, KernelError};
-use super::link::{self, HOST_END_GROUP, Link, Port};
+use super::link::{self, HOST_END_GROUP, Link};
 use super::netns::{self, Entered, Inside};
 use super::sysctl;
-use super::{Host, inside, neighbour};
+use super::{Host, inside, neighbour, port};
 
 /// Attaches a pod, whole or not at all.
 pub(super) async fn attach(host: &Host, pod: &PodLink) -> Result<(), OpError> {
@@ -150,7 +149,7 @@ async fn plug_in(
         created => created,
     };
     let (host_end, pod_end) = created.map_err(|error| error.at(object(pod)))?;
-    if let Err(error) = finish(host, pod, bridge, namespace, pod_end).await {
+    if let Err(error) = finish(host, pod, bridge, namespace, (host_end, pod_end)).await {
         undo(host, pod, bridge, host_end).await;
         return Err(error);
     }
@@ -231,9 +230,10 @@ async fn finish(
     pod: &PodLink,
     bridge: &Link,
     namespace: &Inside,
-    pod_end: u32,
+    (host_end, pod_end): (u32, u32),
 ) -> Result<(), OpError> {
-    let outside = set_outside(host, pod, bridge);
+    let port = port::prepare(host_end, pod, false);
+    let outside = set_outside(host, pod, bridge, port);
     let inside = async {
         prepare(pod, namespace).await?;
         inside::set_up(&namespace.socket, pod, pod_end).await
@@ -254,17 +254,25 @@ async fn prepare(pod: &PodLink, namespace: &Inside) -> Result<(), OpError> {
     prepared.map_err(|error| error.at(format!("parameters of pod {}", pod.pod)))
 }
 
-/// Sets the host end up, without IPv6 on it, and makes the pod a permanent neighbour on the bridge.
+/// Sets the host end up, as the port of a pod and without IPv6 on it, and makes the pod a permanent
+/// neighbour on the bridge.
 /// (What a pod advertises ends at the bridge: the packets of a port never
 /// reach the host as the port's own.)
-async fn set_outside(host: &Host, pod: &PodLink, bridge: &Link) -> Result<(), KernelError> {
+async fn set_outside(
+    host: &Host,
+    pod: &PodLink,
+    bridge: &Link,
+    port: [(RouteNetlinkMessage, u16); 2],
+) -> Result<(), KernelError> {
     let neighbours = pod
         .addresses
         .iter()
         .map(|address| neighbour::set(bridge.index, address.ip(), pod.mac));
     let up = RouteNetlinkMessage::SetLink(link::up(link::named(&pod.host_ifname)));
-    let requests = [(link::no_ipv6(&pod.host_ifname), 0), (up, 0)]
-        .into_iter()
+    // Up last: nothing comes in before the pod is held.
+    let requests = iter::once((link::no_ipv6(&pod.host_ifname), 0))
+        .chain(port)
+        .chain([(up, 0)])
         .chain(neighbours);
     let mut answers = host.socket.batch(requests.collect()).await.into_iter();
     link::tolerate_no_ipv6(answers.next().unwrap_or(Err(KernelError::Lost)))?;
@@ -336,30 +344,12 @@ async fn set_right(
     let message = RouteNetlinkMessage::SetLink(link::up(message));
     let right = async {
         host.socket.request(message, 0).await?;
-        if host_end.port.altered || host_end.is_blocked() {
-            host.socket.request(opened(host_end), 0).await?;
-        }
-        set_outside(host, pod, bridge).await
+        let port = port::prepare(host_end.index, pod, host_end.is_blocked());
+        set_outside(host, pod, bridge, port).await
     };
     right.await.map_err(|error| error.at(object(pod)))?;
     prepare(pod, namespace).await?;
     inside::repair(&namespace.socket, pod, pod_end).await
-}
-
-/// A request that the bridge keeps no packets from a port.
-fn opened(port: &Link) -> RouteNetlinkMessage {
-    let mut message = LinkMessage::default();
-    message.header.index = port.index;
-    let mut settings = Vec::from(Port::open());
-    if port.is_blocked() {
-        settings.push(InfoBridgePort::State(BridgePortState::Forwarding));
-    }
-    message.attributes.push(LinkAttribute::LinkInfo(vec![
-        LinkInfo::PortKind(InfoPortKind::Bridge),
-        LinkInfo::PortData(InfoPortData::BridgePort(settings)),
-    ]));
-    // What is set by RTM_SETLINK has no such part.
-    RouteNetlinkMessage::NewLink(message)
 }
 
 async fn remove(host: &Host, link: &Link) -> Result<(), KernelError> {

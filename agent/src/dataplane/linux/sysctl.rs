@@ -54,17 +54,24 @@ pub(super) async fn of_bridge(ifname: &IfName) -> Result<LinkParameters, KernelE
 /// The way to it is gone once for all of them: the kernel looks among the directories of all
 /// namespaces for that of this one, one by one (`proc_sys_compare`).
 fn open_link(parameter: LinkParameter, interface: &str) -> io::Result<Option<OwnedFd>> {
-    let directory = Path::new(ROOT).join(parameter.directory()).join(interface);
+    let directory = Path::new(ROOT)
+        .join(parameter.directory())
+        .join(parameter.entry(interface));
     match open(&directory, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()) {
         Err(nix::errno::Errno::ENOENT) => Ok(None),
         result => Ok(Some(result?)),
     }
 }
 
+/// Whether two parameters of a link are in one folder.
+fn together(one: LinkParameter, next: LinkParameter) -> bool {
+    (one.directory(), one.entry("")) == (next.directory(), next.entry(""))
+}
+
 /// Sets parameters of an interface, in the calling thread's namespace.
 fn write_link(interface: &str, parameters: &LinkParameters) -> io::Result<()> {
     let values: Vec<_> = parameters.iter().collect();
-    for values in values.chunk_by(|(one, _), (next, _)| one.directory() == next.directory()) {
+    for values in values.chunk_by(|(one, _), (next, _)| together(**one, **next)) {
         let [(first, _), ..] = *values else { continue };
         let Some(directory) = open_link(*first, interface)? else {
             continue;
@@ -83,7 +90,7 @@ fn write_link(interface: &str, parameters: &LinkParameters) -> io::Result<()> {
 /// Reads parameters of an interface, in the calling thread's namespace.
 fn read_link(interface: &str, parameters: &[LinkParameter]) -> io::Result<LinkParameters> {
     let mut found = LinkParameters::new();
-    for parameters in parameters.chunk_by(|one, next| one.directory() == next.directory()) {
+    for parameters in parameters.chunk_by(|one, next| together(*one, *next)) {
         let [first, ..] = *parameters else { continue };
         let Some(directory) = open_link(first, interface)? else {
             continue;

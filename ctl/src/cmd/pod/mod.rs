@@ -49,6 +49,7 @@ async fn add(context: &Context, args: PodAddArgs) -> Result<(), Failure> {
         name: check::pod_name(&args.name)?.into(),
         netns: args.netns.map(|path| netns(&path)).transpose()?,
         pid: args.pid,
+        trusted: args.trusted,
     };
     let pod = context.client.add_pod(&request).await?;
     context.output.result(&pod, || render::pod(&pod))

@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 
 use super::Kernel;
 use super::change::{foreign, missing};
-use crate::kernel::{Bridge, IfIndex, IfName, LinkParameters, MacAddr, Mtu, OpError};
+use crate::kernel::{Bridge, IfIndex, IfName, LinkParameters, MacAddr, Mtu, ObservedPort, OpError};
 
 /// A link in the host's namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub(super) struct Link {
     pub(super) mtu: Mtu,
     pub(super) up: bool,
     pub(super) master: Option<IfName>,
+    /// What a bridge does with it.
+    pub(super) port: ObservedPort,
     pub(super) addresses: BTreeSet<IpNetwork>,
     /// The permanent ones.
     pub(super) neighbours: BTreeMap<IpAddr, MacAddr>,
@@ -34,6 +36,14 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn loopback(&self) -> bool {
         self.addresses.iter().any(|own| own.ip().is_loopback())
+    }
+
+    /// Makes it a port of a bridge.
+    pub(super) fn plug_in(&mut self, bridge: IfName) {
+        if self.master.as_ref() != Some(&bridge) {
+            self.port = ObservedPort::default();
+        }
+        self.master = Some(bridge);
     }
 
     pub(super) fn set_mac(&mut self, mac: MacAddr) {

@@ -31,7 +31,7 @@ pub use self::route::Hop;
 use self::link::Link;
 use self::pod::{Namespace, Target};
 use self::route::Entry;
-use super::{IfIndex, IfName, MacAddr, Mtu, Op, OpError, PROTOCOL, RouteKey};
+use super::{IfIndex, IfName, MacAddr, Mtu, ObservedPort, Op, OpError, PROTOCOL, RouteKey};
 
 #[cfg(doc)]
 use super::Scope;
@@ -153,6 +153,7 @@ impl Kernel {
             mtu,
             up: true,
             master: None,
+            port: ObservedPort::default(),
             addresses: Default::default(),
             neighbours: BTreeMap::new(),
             link_local: !ours,

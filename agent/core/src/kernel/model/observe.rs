@@ -8,7 +8,7 @@ use super::pod::Target;
 use super::route::Entry;
 use crate::kernel::{
     HostAddress, HostRoute, IfName, Inside, NetnsState, Observed, ObservedBridge, ObservedHostEnd,
-    PROTOCOL, Place, PodView, RouteKey, Scope,
+    ObservedPort, PROTOCOL, Place, PodView, RouteKey, Scope,
 };
 
 impl Kernel {
@@ -96,6 +96,7 @@ impl Kernel {
                 mtu,
                 up,
                 link_local,
+                port,
                 ..
             }) => Place::Ours(ObservedHostEnd {
                 on_bridge: master.as_ref() == Some(&IfName::bridge()),
@@ -103,6 +104,11 @@ impl Kernel {
                 up: *up,
                 blocked: false,
                 link_local: *link_local,
+                port: if master.is_some() {
+                    port.clone()
+                } else {
+                    ObservedPort::default()
+                },
             }),
             Some(_) => Place::Foreign("a link of somebody else's".to_owned()),
         }

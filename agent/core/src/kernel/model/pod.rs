@@ -119,7 +119,8 @@ impl Kernel {
         }
         self.bridge_mut(&bridge)?.neighbours.extend(neighbours);
         if let Some(link) = self.links.get_mut(&pod.host_ifname) {
-            link.master = Some(bridge);
+            link.plug_in(bridge);
+            link.port.set_right(pod);
             link.mtu = pod.mtu;
             link.up = true;
             link.link_local = false;

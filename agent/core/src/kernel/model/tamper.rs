@@ -9,7 +9,8 @@ use super::pod::{Interface, Target};
 use super::route::{Entry, Hop};
 use super::{Backend, Kernel};
 use crate::kernel::{
-    IfIndex, IfName, LinkParameter, MacAddr, Mtu, ObservedInterface, PROTOCOL, RouteKey,
+    IfIndex, IfName, LinkParameter, MacAddr, Mtu, ObservedInterface, ObservedPort, PROTOCOL,
+    RouteKey,
 };
 
 /// Links.
@@ -105,6 +106,23 @@ impl Kernel {
     pub fn release_port(&mut self, name: &IfName) {
         if let Some(link) = self.links.get_mut(name) {
             link.master = None;
+        }
+    }
+
+    /// Lets a bridge do with a port what it does with any.
+    pub fn open_port(&mut self, name: &IfName) {
+        if let Some(link) = self.links.get_mut(name) {
+            link.port = ObservedPort {
+                fixed: link.port.fixed.clone(),
+                ..ObservedPort::default()
+            };
+        }
+    }
+
+    /// Lets a bridge forget which link-layer addresses are at a port.
+    pub fn forget_port(&mut self, name: &IfName) {
+        if let Some(link) = self.links.get_mut(name) {
+            link.port.fixed.clear();
         }
     }
 

@@ -16,8 +16,9 @@ use podnet_core::kernel::{BRIDGE, IfName, MacAddr};
 
 use super::super::super::{Change, ChangeScope};
 use super::super::errno::KernelError;
-use super::super::link::{self, DOOMED_GROUP, Link, Port};
+use super::super::link::{self, DOOMED_GROUP, Link};
 use super::super::neighbour::{self, Neighbour};
+use super::super::port::{self, Entry, Port};
 use super::super::route::{KernelRoute, OURS};
 use super::super::socket::Socket;
 
@@ -32,6 +33,8 @@ pub(super) struct Seen {
     links: BTreeMap<u32, Link>,
     /// The permanent ones, by the number of the bridge.
     neighbours: BTreeMap<(u32, IpAddr), MacAddr>,
+    /// The ports where the bridge has link-layer addresses for good.
+    fixed: BTreeMap<MacAddr, u32>,
 }
 
 impl Seen {
@@ -44,13 +47,15 @@ impl Seen {
             .collect();
         let mut seen = Self {
             links,
-            neighbours: BTreeMap::new(),
+            ..Self::default()
         };
         if let Some(bridge) = link::bridge_index(socket).await? {
             let neighbours = neighbour::list(socket, bridge).await?.into_iter();
             seen.neighbours = neighbours
                 .map(|(address, mac)| ((bridge, address), mac))
                 .collect();
+            let fixed = port::list(socket, bridge).await?.into_iter();
+            seen.fixed = fixed.map(|entry| (entry.mac, entry.index)).collect();
         }
         Ok(seen)
     }
@@ -158,10 +163,12 @@ impl Seen {
             ..seen.clone()
         };
         let blocked = before.forwarding && now.is_blocked();
-        if !seen.is_our_host_end() || !(blocked || now.port.altered && !before.altered) {
+        let altered = now.port.altered && !before.altered;
+        let loosened = !now.port.holds() && !now.port.holds_like(before);
+        if !seen.is_our_host_end() || !(blocked || altered || loosened) {
             return none;
         }
-        let what = format!("the bridge blocks {}", seen.name);
+        let what = format!("the settings of port {} changed", seen.name);
         (scopes_of(&seen.name), what)
     }
 
@@ -184,6 +191,9 @@ impl Seen {
             let link = self.links.get(&found.index);
             link.is_some_and(|link| link.name == BRIDGE)
         };
+        if let Some(entry) = Entry::read(message) {
+            return self.entry(entry, gone);
+        }
         let Some(found) = neighbour::read(message).filter(on_bridge) else {
             return (Vec::new(), String::new());
         };
@@ -201,6 +211,25 @@ impl Seen {
             return (Vec::new(), what);
         }
         (vec![ChangeScope::Neighbours], what)
+    }
+}
+
+impl Seen {
+    /// What a bridge tells of a link-layer address. Those that it learns are nobody's business.
+    fn entry(&mut self, entry: Entry, gone: bool) -> Meaning {
+        let before = if entry.fixed && !gone {
+            self.fixed.insert(entry.mac, entry.index)
+        } else {
+            self.fixed.remove(&entry.mac)
+        };
+        let lost = before.filter(|index| gone || !entry.fixed || *index != entry.index);
+        let link = lost.and_then(|index| self.links.get(&index));
+        let Some(link) = link.filter(|link| link.is_our_host_end() && link.group != DOOMED_GROUP)
+        else {
+            return (Vec::new(), String::new());
+        };
+        let what = format!("{} is not fixed at port {} any more", entry.mac, link.name);
+        (scopes_of(&link.name), what)
     }
 }
 
@@ -243,7 +272,10 @@ fn settings(link: Link) -> Link {
 /// that podnet cares about has changed.
 fn is_as_attached(before: Option<&Link>, now: &Link) -> bool {
     let went_down = before.is_none_or(|before| before.up) && !now.up;
+    let loosened =
+        before.is_some_and(|before| !now.port.holds_like(before.port)) && !now.port.holds();
     now.is_our_host_end()
+        && !loosened
         && (now.group == DOOMED_GROUP || now.master.is_some() && !went_down && !now.port.altered)
         && before.is_none_or(|before| {
             before.mtu == now.mtu

@@ -1,4 +1,5 @@
-//! Changes of what is forwarded: of podnet's kernel parameters the one that the kernel tells of.
+//! Changes of what is forwarded, and of how its source is checked: of podnet's kernel parameters those that
+//! the kernel tells of.
 
 use std::collections::BTreeSet;
 
@@ -27,8 +28,8 @@ const ALL: i32 = -1;
 /// Whether packets are forwarded (`NETCONFA_FORWARDING`).
 const FORWARDING: u16 = 2;
 
-/// What only the event of a new device has beside it (`NETCONFA_RP_FILTER`): such a device has an event
-/// of its own as soon as a route leads out of it.
+/// Whether the source of packets is checked (`NETCONFA_RP_FILTER`). The event of a new device has both: such
+/// a device has an event of its own as soon as a route leads out of it.
 const RP_FILTER: u16 = 3;
 
 /// The change that an event tells of. Host ends of pods, and devices that nobody has heard of, have no
@@ -42,10 +43,15 @@ pub(super) fn change(
             let bytes = event.attribute(HEADER_LEN, kind)?;
             Some(i32::from_ne_bytes(bytes.try_into().ok()?))
         };
-        if event.kind != NEW_NETCONF || number(RP_FILTER).is_some() {
+        if event.kind != NEW_NETCONF {
             return None;
         }
-        let (index, on) = (number(INDEX)?, number(FORWARDING)?);
+        let index = number(INDEX)?;
+        let on = match (number(FORWARDING), number(RP_FILTER)) {
+            (Some(on), None) => on,
+            (None, Some(value)) => return source_check(name(index.try_into().ok()?)?, value),
+            (Some(_), Some(_)) | (None, None) => return None,
+        };
         if index == ALL {
             (
                 ChangeScope::Forwarding,
@@ -69,6 +75,15 @@ pub(super) fn change(
     Some(Change {
         scope,
         what,
+        by: BTreeSet::new(),
+    })
+}
+
+/// Another check of the source of packets: podnet has set it on its bridge only.
+fn source_check(device: String, value: i32) -> Option<Change> {
+    (device == BRIDGE).then(|| Change {
+        scope: ChangeScope::Bridge,
+        what: format!("rp_filter on {device} set to {value}"),
         by: BTreeSet::new(),
     })
 }
@@ -113,6 +128,10 @@ mod tests {
         }
         assert_eq!(told(&[(INDEX, 7), (FORWARDING, 0)]), None, "a host end");
         assert_eq!(told(&[(INDEX, ALL), (RP_FILTER, 0)]), None);
+        let what = "rp_filter on podnet0 set to 2".to_owned();
+        let checked = |index| told(&[(INDEX, index), (RP_FILTER, 2)]);
+        assert_eq!(checked(1), Some((ChangeScope::Bridge, what)));
+        assert_eq!(checked(2), None);
         let new_device = [(INDEX, 2), (FORWARDING, 0), (RP_FILTER, 0)];
         assert_eq!(told(&new_device), None);
     }

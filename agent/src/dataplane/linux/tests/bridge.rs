@@ -48,6 +48,7 @@ fn the_bridge_is_what_it_should_be() {
         run("sysctl -qw net.ipv6.conf.podnet0.accept_ra=2");
         run("sysctl -qw net.ipv4.conf.podnet0.forwarding=0");
         run("sysctl -qw net.ipv4.conf.podnet0.promote_secondaries=0");
+        run("sysctl -qw net.ipv4.conf.podnet0.rp_filter=0");
         let Place::Ours(found) = observed(&linux).await else {
             panic!("not ours")
         };
@@ -56,6 +57,7 @@ fn the_bridge_is_what_it_should_be() {
             (LinkParameter::AcceptRa, 2),
             (LinkParameter::Forwarding, 0),
             (LinkParameter::PromoteSecondaries, 0),
+            (LinkParameter::ReversePathFilter, 0),
         ];
         assert_eq!(found.parameters, parameters.into());
         apply(&linux, Op::UpdateBridge(bridge())).await.unwrap();

@@ -117,6 +117,7 @@ pub(super) fn pod(name: &str, last_octet: u8) -> PodLink {
         addresses: vec![format!("{address}/24").parse().unwrap()],
         gateways: vec!["10.244.0.1".parse().unwrap()],
         gateway_mac: bridge().mac,
+        trusted: false,
     }
 }
 

@@ -2,8 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 
 use podnet_core::kernel::{
-    IfName, Inside, Netns, NetnsState, Observed, ObservedHostEnd, ObservedInterface, Op,
-    OpErrorKind, Place, PodLink, PodView, Scope,
+    IfName, Inside, Netns, NetnsState, Observed, ObservedHostEnd, ObservedInterface, ObservedPort,
+    Op, OpErrorKind, Place, PodLink, PodView, Scope,
 };
 
 use super::harness::{MTU, apply, attempt, look, on_a_host, path, pod, run, with_bridge};
@@ -11,11 +11,7 @@ use crate::dataplane::Dataplane;
 use crate::dataplane::linux::Linux;
 
 fn view(pod: &PodLink) -> PodView {
-    PodView {
-        host_ifname: pod.host_ifname.clone(),
-        ifname: pod.ifname.clone(),
-        netns: pod.netns.path.clone(),
-    }
+    PodView::of(pod)
 }
 
 async fn look_at(linux: &Linux, pod: &PodLink) -> Observed {
@@ -31,6 +27,16 @@ async fn look_at(linux: &Linux, pod: &PodLink) -> Observed {
     .await
 }
 
+/// The port of a pod that is held to its own link-layer address.
+fn held(pod: &PodLink) -> ObservedPort {
+    ObservedPort {
+        learning: false,
+        flooded: false,
+        locked: Some(true),
+        fixed: BTreeSet::from([pod.mac]),
+    }
+}
+
 /// Asserts that a pod is attached whole.
 async fn assert_whole(linux: &Linux, pod: &PodLink) {
     let observed = look_at(linux, pod).await;
@@ -40,6 +46,7 @@ async fn assert_whole(linux: &Linux, pod: &PodLink) {
         up: true,
         blocked: false,
         link_local: false,
+        port: held(pod),
     };
     assert_eq!(observed.pods[&pod.host_ifname], Place::Ours(host_end));
     let NetnsState::Netns { inode } = observed.netns[&pod.netns.path] else {
@@ -340,6 +347,7 @@ fn host_ends_are_listed() {
             up: true,
             blocked: false,
             link_local: false,
+            port: held(&red),
         };
         assert_eq!(found[&red.host_ifname], Place::Ours(right));
         assert!(matches!(

@@ -1,6 +1,6 @@
 use netlink_packet_core::{DefaultNla, Nla};
 use netlink_packet_route::link::{BridgePortState, InfoKind, LinkInfo, State};
-use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourState};
+use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourState};
 
 use super::*;
 
@@ -137,32 +137,34 @@ fn what_others_do_to_a_host_end_is_news() {
     assert_eq!(attached().gone(&mut seen), host_end());
 }
 
+/// What a bridge tells of a port.
+fn told(operational: bool, settings: &[&InfoBridgePort]) -> RouteNetlinkMessage {
+    let mut message = Event::attached().message();
+    message.header.interface_family = AddressFamily::Bridge;
+    message.attributes.retain(|attribute| {
+        !matches!(
+            attribute,
+            LinkAttribute::LinkInfo(_) | LinkAttribute::Group(_)
+        )
+    });
+    let state = if operational {
+        State::Up
+    } else {
+        State::LowerLayerDown
+    };
+    message.attributes.push(LinkAttribute::OperState(state));
+    let settings = settings.iter().map(|setting| {
+        let mut value = vec![0; setting.value_len()];
+        setting.emit_value(&mut value);
+        LinkProtoInfoBridge::Other(DefaultNla::new(setting.kind(), value))
+    });
+    let settings = LinkAttribute::ProtoInfoBridge(settings.collect());
+    message.attributes.push(settings);
+    RouteNetlinkMessage::NewLink(message)
+}
+
 #[test]
 fn a_bridge_that_blocks_a_port_is_news() {
-    let told = |operational: bool, settings: &[&InfoBridgePort]| {
-        let mut message = Event::attached().message();
-        message.header.interface_family = AddressFamily::Bridge;
-        message.attributes.retain(|attribute| {
-            !matches!(
-                attribute,
-                LinkAttribute::LinkInfo(_) | LinkAttribute::Group(_)
-            )
-        });
-        let state = if operational {
-            State::Up
-        } else {
-            State::LowerLayerDown
-        };
-        message.attributes.push(LinkAttribute::OperState(state));
-        let settings = settings.iter().map(|setting| {
-            let mut value = vec![0; setting.value_len()];
-            setting.emit_value(&mut value);
-            LinkProtoInfoBridge::Other(DefaultNla::new(setting.kind(), value))
-        });
-        let settings = LinkAttribute::ProtoInfoBridge(settings.collect());
-        message.attributes.push(settings);
-        RouteNetlinkMessage::NewLink(message)
-    };
     let state = InfoBridgePort::State;
     let (open, shut) = (
         state(BridgePortState::Forwarding),
@@ -184,6 +186,69 @@ fn a_bridge_that_blocks_a_port_is_news() {
     );
     assert_eq!(hear(&mut seen, told(true, &isolated)), host_end());
     assert_eq!(hear(&mut seen, told(true, &isolated)), [], "told once");
+}
+
+#[test]
+fn a_pod_that_is_held_no_more_is_told_of() {
+    let mut seen = Seen::default();
+    Event::attached().heard(&mut seen);
+    let held = [
+        InfoBridgePort::Learning(false),
+        InfoBridgePort::UnicastFlood(false),
+        InfoBridgePort::Locked(true),
+    ];
+    let [learning, flood, locked] = &held;
+    assert_eq!(hear(&mut seen, told(true, &[learning, flood, locked])), []);
+    for loose in [
+        InfoBridgePort::Learning(true),
+        InfoBridgePort::UnicastFlood(true),
+        InfoBridgePort::Locked(false),
+    ] {
+        let kept = held.iter().filter(|setting| setting.kind() != loose.kind());
+        let now: Vec<_> = kept.chain([&loose]).collect();
+        assert_eq!(hear(&mut seen, told(true, &now)), host_end(), "{loose:?}");
+        assert_eq!(hear(&mut seen, told(true, &now)), [], "told once");
+        assert_eq!(hear(&mut seen, told(true, &[learning, flood, locked])), []);
+    }
+}
+
+/// An entry of a bridge, at a port.
+fn entry(index: u32, flags: NeighbourFlags) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Bridge;
+    message.header.ifindex = index;
+    message.header.state = NeighbourState::Noarp;
+    message.header.flags = flags;
+    let mac = NeighbourAttribute::LinkLayerAddress(vec![0x0a, 0x70, 10, 244, 0, 2]);
+    message.attributes.push(mac);
+    message
+}
+
+#[test]
+fn an_entry_that_is_fixed_no_more_is_told_of() {
+    use RouteNetlinkMessage::{DelNeighbour, NewNeighbour};
+    let (fixed, loose) = (NeighbourFlags::Sticky, NeighbourFlags::empty());
+    let mut seen = Seen::default();
+    Event::attached().heard(&mut seen);
+    let index = *seen.links.keys().next().unwrap();
+    assert_eq!(hear(&mut seen, NewNeighbour(entry(index, fixed))), []);
+    for lost in [
+        DelNeighbour(entry(index, fixed)),
+        NewNeighbour(entry(index, loose)),
+        NewNeighbour(entry(index + 1, fixed)),
+    ] {
+        assert_eq!(hear(&mut seen, lost), host_end());
+        assert_eq!(hear(&mut seen, NewNeighbour(entry(index, fixed))), []);
+    }
+    assert_eq!(
+        hear(&mut seen, NewNeighbour(entry(index + 1, loose))),
+        host_end()
+    );
+    assert_eq!(
+        hear(&mut seen, DelNeighbour(entry(index, fixed))),
+        [],
+        "told once"
+    );
 }
 
 #[test]

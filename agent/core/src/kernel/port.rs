@@ -1,0 +1,75 @@
+//! What the bridge does with the port of a pod.
+//!
+//! A pod is held to its own link-layer address, and hears no other pod's unicast packets. The bridge alone
+//! sees to that: it has an entry for the pod's address that nothing a pod sends can move, learns no
+//! addresses from the port, takes nothing from it that comes from another address, and sends nothing there
+//! that is for an address it does not know.
+
+use std::collections::BTreeSet;
+
+use super::link::{MacAddr, PodLink};
+
+/// What the bridge does with a port, as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedPort {
+    /// Whether it takes link-layer addresses from what comes in.
+    pub learning: bool,
+    /// Whether it sends packets there that are for a link-layer address it does not know.
+    pub flooded: bool,
+    /// Whether it drops what comes in from another link-layer address than those it has at the port;
+    /// `None` where the kernel cannot do that.
+    pub locked: Option<bool>,
+    /// The link-layer addresses that it has at the port, whatever pods send. Where a single pod was asked
+    /// for, only the pod's own counts.
+    pub fixed: BTreeSet<MacAddr>,
+}
+
+impl Default for ObservedPort {
+    /// A port that the kernel has just made.
+    fn default() -> Self {
+        Self {
+            learning: true,
+            flooded: true,
+            locked: Some(false),
+            fixed: BTreeSet::new(),
+        }
+    }
+}
+
+impl ObservedPort {
+    /// What is wrong with the port of a pod, in words. A trusted pod may send from other addresses, and hear
+    /// what is for them; what somebody has set more strictly than podnet does stays.
+    pub(super) fn faults(&self, pod: &PodLink) -> Vec<String> {
+        let host_ifname = &pod.host_ifname;
+        let mut faults = Vec::new();
+        if !self.fixed.contains(&pod.mac) {
+            faults.push(format!("no fixed entry of {} at {host_ifname}", pod.mac));
+        }
+        if pod.trusted {
+            if !self.flooded {
+                faults.push(format!("{host_ifname} without unicast flooding"));
+            }
+            return faults;
+        }
+        if self.learning {
+            faults.push(format!("{host_ifname} with learning"));
+        }
+        if self.flooded {
+            faults.push(format!("{host_ifname} with unicast flooding"));
+        }
+        if self.locked == Some(false) {
+            faults.push(format!("{host_ifname} not locked"));
+        }
+        faults
+    }
+
+    /// Sets the port right.
+    pub(super) fn set_right(&mut self, pod: &PodLink) {
+        self.fixed.insert(pod.mac);
+        self.flooded = pod.trusted;
+        if !pod.trusted {
+            self.learning = false;
+            self.locked = self.locked.map(|_| true);
+        }
+    }
+}

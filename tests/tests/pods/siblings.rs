@@ -1,0 +1,213 @@
+//! What pods of one node can do to one another: frames as a hostile pod sends them, and what of them the
+//! others see.
+
+use podnet_lab::Node;
+use podnet_lab::capture::Capture;
+use serde_json::Value;
+
+use super::frame::{Frame, echo, forged_macs, redirect, send, udp};
+use super::stage::{
+    LIMIT, add, address, ask, cluster, code, first, passes, refusal, shell, show, text, until,
+};
+
+/// A host end of a pod.
+fn host_end(pod: &Value) -> &str {
+    text(&pod["host_ifname"])
+}
+
+fn mac(pod: &Value) -> &str {
+    text(&pod["mac"])
+}
+
+/// Frames from one pod to another, with nothing forged.
+fn frame<'a>(from: &'a Value, to: &'a Value) -> Frame<'a> {
+    Frame {
+        from: mac(from),
+        to: mac(to),
+        kind: 0x0800,
+        payload: udp(address(from), address(to)),
+    }
+}
+
+/// Sends frames from a pod, and reports which of the words of `tcpdump` another's host end shows until a
+/// last frame, which all ports get, has come there.
+fn seen_at(node: Node<'_>, at: &Value, sender: &str, frames: &[Frame<'_>]) -> Vec<String> {
+    let capture = node.capture(host_end(at), "udp port 9").unwrap();
+    send(node, sender, frames);
+    let own = show(node, sender);
+    let last = Frame {
+        from: mac(&own),
+        to: "ff:ff:ff:ff:ff:ff",
+        kind: 0x0800,
+        payload: udp(address(&own), "255.255.255.255".parse().unwrap()),
+    };
+    send(node, sender, &[last]);
+    capture
+        .wait_for(LIMIT, "the last frame", |line| {
+            line.contains("> 255.255.255.255")
+        })
+        .unwrap();
+    let lines = packets(capture).into_iter();
+    lines
+        .filter(|line| !line.contains("> 255.255.255.255"))
+        .collect()
+}
+
+/// All that a capture has.
+fn packets(capture: Capture) -> Vec<String> {
+    let lines = capture.stop().unwrap().into_iter();
+    lines.filter(|line| !line.is_empty()).collect()
+}
+
+#[test]
+fn what_is_for_one_pod_reaches_no_other() {
+    let lab = cluster(1);
+    let node = first(&lab);
+    let [red, green, blue] = ["red", "green", "blue"].map(|name| add(node, name));
+    // Blue has never said a word.
+    let for_blue = [frame(&red, &blue)];
+    let at_green = seen_at(node, &green, "red", &for_blue);
+    assert_eq!(at_green, [""; 0]);
+    assert_eq!(seen_at(node, &blue, "red", &for_blue).len(), 1);
+    // The host speaks to it, too.
+    let capture = node.capture(host_end(&green), "icmp").unwrap();
+    node.place().ping(address(&blue)).unwrap();
+    assert_eq!(packets(capture), [""; 0]);
+}
+
+#[test]
+fn a_forged_mac_address_diverts_nothing_and_fills_no_table() {
+    let lab = cluster(1);
+    let node = first(&lab);
+    let [red, green, blue] = ["red", "green", "blue"].map(|name| add(node, name));
+    let entries = || shell(node, "bridge fdb show br podnet0").lines().count();
+    let before = entries();
+    let forged = Frame {
+        from: mac(&blue),
+        ..frame(&green, &red)
+    };
+    assert_eq!(seen_at(node, &red, "green", &[forged]), [""; 0]);
+    let for_blue = [frame(&red, &blue)];
+    assert_eq!(seen_at(node, &green, "red", &for_blue), [""; 0]);
+    assert_eq!(seen_at(node, &blue, "red", &for_blue).len(), 1);
+    forged_macs(node, "green", mac(&red), 10_000);
+    let after = entries();
+    assert!(after <= before, "{after} entries instead of {before}");
+    node.pod("red").ping(address(&blue)).unwrap();
+}
+
+#[test]
+fn what_a_pod_sends_from_elsewhere_leaves_no_node() {
+    let lab = cluster(2);
+    let node = first(&lab);
+    let green = add(node, "green");
+    let far = add(lab.node("node2").unwrap(), "far");
+    let gateway = "0a:70:0a:f4:00:01";
+    assert_eq!(
+        shell(node, "cat /sys/class/net/podnet0/address").trim(),
+        gateway
+    );
+    let from = |source: &str| Frame {
+        from: mac(&green),
+        to: gateway,
+        kind: 0x0800,
+        payload: udp(source.parse().unwrap(), address(&far)),
+    };
+    let capture = node.capture("eth0", "udp port 9").unwrap();
+    let own = address(&green).to_string();
+    send(
+        node,
+        "green",
+        &[from("192.0.2.77"), from("10.244.9.9"), from(&own)],
+    );
+    let line = capture.wait_for(LIMIT, "a datagram of green", |line| line.contains(&own));
+    line.unwrap();
+    let lines = packets(capture);
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+}
+
+#[test]
+fn nobody_redirects_what_a_pod_sends() {
+    let lab = cluster(1);
+    let node = first(&lab);
+    let [red, green] = ["red", "green"].map(|name| add(node, name));
+    let there = "10.244.1.2".parse().unwrap();
+    let gateway = text(&red["gateways"][0]).parse().unwrap();
+    let way = || shell(node, "ip -n red route get 10.244.1.2");
+    let direct = way();
+    assert!(direct.contains("via 10.244.0.1"), "{direct}");
+    // The way that it is to take has to be known.
+    node.pod("red").ping(address(&green)).unwrap();
+    let packet = echo(address(&red), there);
+    let message = redirect(gateway, address(&red), address(&green), &packet);
+    let forged = Frame {
+        payload: message,
+        ..frame(&green, &red)
+    };
+    let (again, last) = (forged.clone(), forged.clone());
+    send(node, "green", &[forged, again, last]);
+    // What is sent after them comes after them.
+    node.pod("green").ping(address(&red)).unwrap();
+    assert_eq!(way(), direct);
+}
+
+#[test]
+fn a_trusted_pod_is_held_to_nothing() {
+    let lab = cluster(1);
+    let node = first(&lab);
+    let [red, blue] = ["red", "blue"].map(|name| add(node, name));
+    let words = ["pod", "add", "green", "--trusted"];
+    let green = ask(node, &words);
+    assert_eq!(
+        (&green["trusted"], &red["trusted"]),
+        (&true.into(), &false.into())
+    );
+    assert_eq!(ask(node, &words), green, "the same again");
+    assert_eq!(show(node, "green"), green);
+    for words in [
+        &["pod", "add", "green"][..],
+        &["pod", "add", "red", "--trusted"],
+    ] {
+        assert_eq!(refusal(node, words), code(5, "exists"), "{words:?}");
+    }
+    let other = "02:00:00:00:00:77";
+    let from_other = Frame {
+        from: other,
+        ..frame(&green, &red)
+    };
+    assert_eq!(seen_at(node, &red, "green", &[from_other]).len(), 1);
+    // It hears what is for its other address, and still nothing that is for blue.
+    let to_other = Frame {
+        to: other,
+        ..frame(&red, &green)
+    };
+    assert_eq!(seen_at(node, &green, "red", &[to_other]).len(), 1);
+    let as_blue = Frame {
+        from: mac(&blue),
+        ..frame(&green, &red)
+    };
+    send(node, "green", &[as_blue]);
+    assert_eq!(seen_at(node, &green, "red", &[frame(&red, &blue)]), [""; 0]);
+
+    // What an administrator sets more strictly stays.
+    let port = host_end(&green);
+    let strict = format!("bridge link set dev {port} learning off locked on");
+    let settings = || shell(node, &format!("bridge -d link show dev {port}"));
+    shell(node, &strict);
+    let set = settings();
+    passes(node, 2);
+    assert_eq!(settings(), set);
+    assert!(
+        set.contains("learning off") && set.contains("locked on"),
+        "{set}"
+    );
+    // Another agent finds it as it was left.
+    let agent = node.agent().unwrap().unwrap();
+    node.kill().unwrap();
+    node.start().unwrap();
+    until("the pod of the agent before", &green, || {
+        show(node, "green")
+    });
+    assert_ne!(node.agent().unwrap().unwrap().pid, agent.pid);
+    assert_eq!(ask(node, &["status"])["reconcile"]["operations_total"], 0);
+}
