@@ -7,6 +7,10 @@ use std::str::FromStr;
 use ipnetwork::Ipv4Network;
 use serde::{Deserialize, Serialize};
 
+/// How many pods a node has room for: as many as Linux gives ports to a bridge (`BR_MAX_PORTS` in
+/// `net/bridge/br_private.h`; no port has the number 0).
+pub const MAX_PORTS: u32 = 1023;
+
 /// The length of a block's prefix where the user asks for no other.
 pub const DEFAULT_BLOCK_PREFIX: u8 = 24;
 

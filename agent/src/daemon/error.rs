@@ -107,6 +107,10 @@ pub(super) fn op(error: &OpError) -> ApiError {
         OpErrorKind::NotFound => ApiError::new(ErrorCode::NotFound, text),
         OpErrorKind::NotPermitted => not_permitted(text),
         OpErrorKind::Unsupported => ApiError::new(ErrorCode::Unsupported, text),
+        OpErrorKind::Full => ApiError::new(ErrorCode::Full, text).hint(
+            "remove pods that are not needed with 'podnetctl pod rm', or take what podnet did not plug into \
+             its bridge out of it",
+        ),
         OpErrorKind::Timeout => ApiError::new(ErrorCode::Timeout, text),
         OpErrorKind::MissingBinary(program) => missing_binary(program, text),
         OpErrorKind::Busy | OpErrorKind::Exhausted | OpErrorKind::Other(_) => {

@@ -1,10 +1,12 @@
 //! The node, its peers and routes as text.
 
+use ipnetwork::{IpNetwork, NetworkSize};
 use podnet_proto::api::{
     Cluster, Encapsulation, InitResponse, JoinResponse, Node, PathState, Phase, ProblemEntry,
     Quorum, Reconcile, Route, RouteState, Severity, Status,
 };
 use podnet_proto::ledger::EncapsulationMode;
+use podnet_proto::network::MAX_PORTS;
 
 use super::table::{Column, facts, table};
 use super::text::{NOTHING, age, joined, nothing, optional, printable, span, yes_no};
@@ -82,12 +84,27 @@ pub(crate) fn init(founded: &InitResponse, quiet: bool) -> String {
         return format!("{command}\n");
     }
     format!(
-        "{} owns {} in cluster {}\n\nTo join another node, run on it:\n\n  {command}\n",
+        "{} owns {} in cluster {}\n{}\nTo join another node, run on it:\n\n  {command}\n",
         founded.node.name,
         joined(&founded.blocks),
         cluster(&founded.cluster),
+        room(&founded.blocks),
     )
 }
+
+/// What a block wider than the bridge has ports comes to.
+fn room(blocks: &[IpNetwork]) -> String {
+    let wide = blocks.iter().find(|block| match block.size() {
+        NetworkSize::V4(addresses) => addresses > MAX_PORTS + NOT_PODS,
+        NetworkSize::V6(_) => false,
+    });
+    wide.map_or_else(String::new, |block| {
+        format!("A node has room for {MAX_PORTS} pods, the ports of its bridge; {block} has addresses for more.\n")
+    })
+}
+
+/// The addresses of a block that no pod gets: of the network, of the gateway, and for broadcasts.
+const NOT_PODS: u32 = 3;
 
 /// What `version` shows.
 pub(crate) fn versions(podnetctl: &str, podnetd: &str) -> String {

@@ -72,9 +72,9 @@ pub(crate) fn udp(from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
     packet(from, to, 17, &[0, 9, 0, 9, 0, 12, 0, 0, 1, 2, 3, 4])
 }
 
-/// An echo request.
-pub(crate) fn echo(from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
-    packet(from, to, 1, &icmp([8, 0], [0, 7, 0, 1], &[]))
+/// An echo reply: of what nobody has a socket for, Linux heeds only redirects of these.
+pub(crate) fn echo_reply(from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
+    packet(from, to, 1, &icmp([0, 0], [0, 7, 0, 1], &[]))
 }
 
 /// A redirect (RFC 792): what `from` claims that the sender of `packet` should send by `via`.

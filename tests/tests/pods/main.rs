@@ -13,6 +13,7 @@ mod attach;
 mod connections;
 mod cost;
 mod crash;
+mod crowded;
 mod exec;
 mod firewall;
 mod foreign;

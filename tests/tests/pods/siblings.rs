@@ -5,7 +5,7 @@ use podnet_lab::Node;
 use podnet_lab::capture::Capture;
 use serde_json::Value;
 
-use super::frame::{Frame, echo, forged_macs, redirect, send, udp};
+use super::frame::{Frame, echo_reply, forged_macs, redirect, send, udp};
 use super::stage::{
     LIMIT, add, address, ask, cluster, code, first, passes, refusal, shell, show, text, until,
 };
@@ -138,7 +138,7 @@ fn nobody_redirects_what_a_pod_sends() {
     assert!(direct.contains("via 10.244.0.1"), "{direct}");
     // The way that it is to take has to be known.
     node.pod("red").ping(address(&green)).unwrap();
-    let packet = echo(address(&red), there);
+    let packet = echo_reply(address(&red), there);
     let message = redirect(gateway, address(&red), address(&green), &packet);
     let forged = Frame {
         payload: message,

@@ -199,6 +199,8 @@ pub enum OpErrorKind {
     Unsupported,
     /// No memory, no table space.
     Exhausted,
+    /// The bridge has no port left.
+    Full,
     /// The deadline passed.
     Timeout,
     /// A program that is needed is not installed; its name.
@@ -242,6 +244,7 @@ impl OpError {
             OpErrorKind::NotFound
             | OpErrorKind::Busy
             | OpErrorKind::Exhausted
+            | OpErrorKind::Full
             | OpErrorKind::Timeout
             | OpErrorKind::Other(_) => OpErrorClass::Transient,
             OpErrorKind::Foreign

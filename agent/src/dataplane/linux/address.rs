@@ -48,19 +48,24 @@ impl Address {
 
 /// Lists addresses; all, or those of one link.
 pub(super) async fn list(socket: &Socket, index: Option<u32>) -> Result<Vec<Address>, KernelError> {
+    let answer = socket.dump(listing(index)).await?;
+    Ok(answer.iter().filter_map(read).collect())
+}
+
+/// A request for addresses; all, or those of one link.
+pub(super) fn listing(index: Option<u32>) -> RouteNetlinkMessage {
     let mut message = AddressMessage::default();
     message.header.index = index.unwrap_or(0);
-    let answer = socket
-        .dump(RouteNetlinkMessage::GetAddress(message))
-        .await?;
-    let addresses = answer.iter().filter_map(|message| {
-        if let RouteNetlinkMessage::NewAddress(message) = message {
-            Address::read(message)
-        } else {
-            None
-        }
-    });
-    Ok(addresses.collect())
+    RouteNetlinkMessage::GetAddress(message)
+}
+
+/// The address in an answer.
+pub(super) fn read(message: &RouteNetlinkMessage) -> Option<Address> {
+    if let RouteNetlinkMessage::NewAddress(message) = message {
+        Address::read(message)
+    } else {
+        None
+    }
 }
 
 /// A request to give a link an address, or to keep it.

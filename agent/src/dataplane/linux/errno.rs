@@ -6,6 +6,7 @@ use std::io;
 use podnet_core::kernel::{OpError, OpErrorKind};
 
 use super::super::ObserveError;
+use super::bounded;
 
 /// What an error number means for podnet, as far as a decision depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub(super) enum Errno {
     Unsupported,
     /// No memory, no table space.
     Exhausted,
+    /// The bridge has no port left.
+    Full,
     /// Anything else.
     Other(i32),
 }
@@ -49,6 +52,7 @@ impl From<i32> for Errno {
             libc::ENOMEM | libc::ENOBUFS | libc::ENOSPC | libc::EMFILE | libc::ENFILE => {
                 Self::Exhausted
             }
+            libc::EXFULL => Self::Full,
             other => Self::Other(other),
         }
     }
@@ -71,6 +75,9 @@ pub(super) enum KernelError {
     /// The socket or thread that the answer was to come from has ended.
     #[error("the connection to the kernel was lost")]
     Lost,
+    /// There are more of these objects than are looked at.
+    #[error("more than {most} {0}: too many to look at", most = bounded::MOST)]
+    TooMuch(&'static str),
     /// It answered, but with less than was asked for.
     #[error("the kernel's answer lacks the {0}")]
     Incomplete(&'static str),
@@ -123,7 +130,7 @@ impl KernelError {
     pub(super) fn errno(&self) -> Option<Errno> {
         match self {
             Self::Refused { errno, .. } => Some(Errno::from(*errno)),
-            Self::Timeout | Self::Lost | Self::Incomplete(_) => None,
+            Self::Timeout | Self::Lost | Self::TooMuch(_) | Self::Incomplete(_) => None,
         }
     }
 
@@ -137,6 +144,7 @@ impl KernelError {
         let kind = match self {
             Self::Timeout => OpErrorKind::Timeout,
             Self::Lost => OpErrorKind::Busy,
+            Self::TooMuch(_) => OpErrorKind::Unsupported,
             Self::Incomplete(_) => OpErrorKind::Other(0),
             Self::Refused { errno, .. } => match Errno::from(*errno) {
                 Errno::NotFound => OpErrorKind::NotFound,
@@ -144,6 +152,7 @@ impl KernelError {
                 Errno::NotPermitted => OpErrorKind::NotPermitted,
                 Errno::Unsupported => OpErrorKind::Unsupported,
                 Errno::Exhausted => OpErrorKind::Exhausted,
+                Errno::Full => OpErrorKind::Full,
                 Errno::Exists => OpErrorKind::Other(libc::EEXIST),
                 Errno::Other(errno) => OpErrorKind::Other(errno),
             },
@@ -158,10 +167,12 @@ impl KernelError {
             Self::Refused { errno, .. } if Errno::from(*errno) == Errno::NotPermitted => {
                 ObserveError::NotPermitted { what }
             }
-            Self::Refused { .. } | Self::Lost | Self::Incomplete(_) => ObserveError::Failed {
-                what,
-                detail: self.to_string(),
-            },
+            Self::Refused { .. } | Self::Lost | Self::TooMuch(_) | Self::Incomplete(_) => {
+                ObserveError::Failed {
+                    what,
+                    detail: self.to_string(),
+                }
+            }
         }
     }
 }

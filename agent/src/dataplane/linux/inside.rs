@@ -1,77 +1,98 @@
 //! What is inside of a pod's network namespace: its interface, addresses, default route and
 //! neighbours.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::slice;
 
+use ipnetwork::IpNetwork;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use netlink_packet_route::route::{RouteHeader, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use podnet_core::kernel::{
-    IfName, LinkParameters, Mtu, ObservedInterface, OpError, OpErrorKind, PodLink,
+    IfName, LinkParameters, MacAddr, Mtu, ObservedInterface, OpError, OpErrorKind, PodLink,
 };
 
 use super::errno::{Errno, KernelError};
 use super::link::{self, Link};
+use super::netns::Inside;
 use super::route::{self, Filter};
 use super::socket::Socket;
-use super::{address, neighbour};
+use super::{address, bounded, neighbour};
 
 /// The index of the loopback interface, in every network namespace.
 const LOOPBACK: u32 = 1;
 
 /// Looks at a pod's interface, whose kernel parameters are known.
 pub(super) async fn observe(
-    socket: &Socket,
+    namespace: &Inside,
     ifname: &IfName,
     parameters: LinkParameters,
 ) -> Result<Option<ObservedInterface>, KernelError> {
-    let Some(link) = link::look_up(socket, ifname).await? else {
+    let Some(link) = link::look_up(&namespace.socket, ifname).await? else {
         return Ok(None);
     };
     let index = link.index;
-    let addresses = address::list(socket, Some(index)).await?;
-    let addresses = addresses
-        .into_iter()
-        .filter(|found| found.index == index && found.global)
-        .map(|found| found.address);
+    let read = move || {
+        let addresses = addresses(index)?;
+        Ok::<_, KernelError>((addresses, gateways(index)?, neighbours(index)?))
+    };
+    let (addresses, gateways, neighbours) = namespace.netns.run(read).await??;
     Ok(Some(ObservedInterface {
         mac: link
             .mac
             .ok_or(KernelError::Incomplete("link-layer address"))?,
         mtu: Mtu(link.mtu),
         up: link.up,
-        addresses: addresses.collect(),
-        gateways: gateways(socket, index).await?,
-        neighbours: neighbour::list(socket, index).await?,
+        addresses,
+        gateways,
+        neighbours,
         parameters,
     }))
 }
 
-/// The next hops of the default routes that leave by a link.
-async fn gateways(socket: &Socket, index: u32) -> Result<BTreeSet<IpAddr>, KernelError> {
+/// The addresses of global scope of a link, in the calling thread's namespace.
+fn addresses(index: u32) -> Result<BTreeSet<IpNetwork>, KernelError> {
+    let found = bounded::list(&address::listing(Some(index)), "addresses", |message| {
+        address::read(message).filter(|found| found.index == index && found.global)
+    })?;
+    Ok(found.into_iter().map(|found| found.address).collect())
+}
+
+/// The next hops of the default routes that leave by a link, in the calling thread's namespace.
+fn gateways(index: u32) -> Result<BTreeSet<IpAddr>, KernelError> {
     let mut gateways = BTreeSet::new();
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
         let filter = Filter {
             family,
             table: RouteHeader::RT_TABLE_MAIN,
+            device: Some(index),
             ..Filter::default()
         };
-        let routes = match route::list(socket, filter).await {
-            Ok(routes) => routes,
-            // A kernel without IPv6.
-            Err(error) if error.is(Errno::Unsupported) => continue,
-            Err(error) => return Err(error),
-        };
-        let default = routes.into_iter().filter(|route| {
-            route.destination.prefix() == 0
+        let found = bounded::list(&route::listing(filter), "routes", |message| {
+            let route = route::read_all(slice::from_ref(message)).next()?;
+            let default = route.destination.prefix() == 0
                 && route.kind == RouteType::Unicast
-                && route.device == Some(index)
+                && route.device == Some(index);
+            route.gateway.filter(|_| default)
         });
-        gateways.extend(default.filter_map(|route| route.gateway));
+        match found {
+            Ok(found) => gateways.extend(found),
+            // A table that has never had a route; a kernel without IPv6.
+            Err(error) if error.is(Errno::NotFound) || error.is(Errno::Unsupported) => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(gateways)
+}
+
+/// The permanent neighbours on a link, in the calling thread's namespace.
+fn neighbours(index: u32) -> Result<BTreeMap<IpAddr, MacAddr>, KernelError> {
+    let found = bounded::list(&neighbour::listing(index), "neighbours", |message| {
+        neighbour::permanent(message, index)
+    })?;
+    Ok(found.into_iter().collect())
 }
 
 /// Sets a pod's new interface up, all in one batch.
@@ -92,8 +113,10 @@ pub(super) async fn set_up(socket: &Socket, pod: &PodLink, index: u32) -> Result
 }
 
 /// Puts right what differs inside of a pod.
-pub(super) async fn repair(socket: &Socket, pod: &PodLink, link: &Link) -> Result<(), OpError> {
-    let found = gateways(socket, link.index).await;
+pub(super) async fn repair(namespace: &Inside, pod: &PodLink, link: &Link) -> Result<(), OpError> {
+    let index = link.index;
+    let found = namespace.netns.run(move || gateways(index)).await;
+    let found = found.and_then(|found| found);
     let found = found.map_err(|error| error.at(format!("default route of pod {}", pod.pod)))?;
     let settings = [
         LinkAttribute::Address(pod.mac.0.to_vec()),
@@ -113,7 +136,7 @@ pub(super) async fn repair(socket: &Socket, pod: &PodLink, link: &Link) -> Resul
     if !pod.gateways.iter().all(|gateway| found.contains(gateway)) {
         steps.extend(default_routes(pod, link.index));
     }
-    carry_out(socket, pod, steps).await
+    carry_out(&namespace.socket, pod, steps).await
 }
 
 /// A request, and the object that it is about.

@@ -2,6 +2,7 @@
 
 mod address;
 mod batch;
+mod bounded;
 mod carrier;
 mod conntrack;
 mod detach;

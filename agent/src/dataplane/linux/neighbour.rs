@@ -68,21 +68,28 @@ pub(super) async fn list(
     socket: &Socket,
     index: u32,
 ) -> Result<BTreeMap<IpAddr, MacAddr>, KernelError> {
+    let answer = socket.dump(listing(index)).await?;
+    Ok(answer
+        .iter()
+        .filter_map(|message| permanent(message, index))
+        .collect())
+}
+
+/// A request for the neighbours on a link.
+pub(super) fn listing(index: u32) -> RouteNetlinkMessage {
     let mut message = NeighbourMessage::default();
     message.attributes.push(NeighbourAttribute::IfIndex(index));
-    let answer = socket
-        .dump(RouteNetlinkMessage::GetNeighbour(message))
-        .await?;
-    let neighbours = answer.iter().filter_map(|message| {
-        if let RouteNetlinkMessage::NewNeighbour(message) = message {
-            read(message).filter(|found| found.index == index)
-        } else {
-            None
-        }
-    });
-    Ok(neighbours
-        .filter_map(|found| Some((found.address, found.mac?)))
-        .collect())
+    RouteNetlinkMessage::GetNeighbour(message)
+}
+
+/// The permanent neighbour on a link in an answer.
+pub(super) fn permanent(message: &RouteNetlinkMessage, index: u32) -> Option<(IpAddr, MacAddr)> {
+    if let RouteNetlinkMessage::NewNeighbour(message) = message {
+        let found = read(message).filter(|found| found.index == index)?;
+        Some((found.address, found.mac?))
+    } else {
+        None
+    }
 }
 
 /// A neighbour of the host, on some link.

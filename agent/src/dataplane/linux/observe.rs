@@ -184,7 +184,7 @@ async fn inside(host: &Host, pod: &PodView) -> Result<Option<Inside>, KernelErro
     let Some((entered, parameters)) = entered else {
         return Ok(None);
     };
-    let interface = inside::observe(&entered.socket, &pod.ifname, parameters?).await?;
+    let interface = inside::observe(&entered, &pod.ifname, parameters?).await?;
     let inode = entered.netns.inode();
     Ok(Some(Inside { inode, interface }))
 }

@@ -9,7 +9,8 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage,
 };
-use podnet_core::kernel::{IfName, OpError, OpErrorKind, PodLink};
+use podnet_core::kernel::{BRIDGE, IfName, OpError, OpErrorKind, PodLink};
+use podnet_proto::network::MAX_PORTS;
 
 use super::carrier::{self, Way};
 use super::errno::{Errno, KernelError};
@@ -148,7 +149,10 @@ async fn plug_in(
         },
         created => created,
     };
-    let (host_end, pod_end) = created.map_err(|error| error.at(object(pod)))?;
+    let (host_end, pod_end) = created.map_err(|error| match error {
+        error if error.is(Errno::Full) => no_port_left(pod),
+        error => error.at(object(pod)),
+    })?;
     if let Err(error) = finish(host, pod, bridge, namespace, (host_end, pod_end)).await {
         undo(host, pod, bridge, host_end).await;
         return Err(error);
@@ -164,6 +168,14 @@ async fn plug_in(
 
 fn object(pod: &PodLink) -> String {
     format!("host end {} of pod {}", pod.host_ifname, pod.pod)
+}
+
+fn no_port_left(pod: &PodLink) -> OpError {
+    let detail = format!(
+        "pod {}: all {MAX_PORTS} ports of the bridge {BRIDGE} are in use, as many as Linux gives to one",
+        pod.pod
+    );
+    OpError::new(OpErrorKind::Full, detail)
 }
 
 fn name_taken_inside(pod: &PodLink) -> OpError {
@@ -349,7 +361,7 @@ async fn set_right(
     };
     right.await.map_err(|error| error.at(object(pod)))?;
     prepare(pod, namespace).await?;
-    inside::repair(&namespace.socket, pod, pod_end).await
+    inside::repair(namespace, pod, pod_end).await
 }
 
 async fn remove(host: &Host, link: &Link) -> Result<(), KernelError> {

@@ -151,21 +151,31 @@ pub(super) struct Filter {
     /// 0 for all.
     pub(super) table: u8,
     pub(super) protocol: RouteProtocol,
+    /// The device that they leave by.
+    pub(super) device: Option<u32>,
 }
 
 /// Lists routes.
 pub(super) async fn list(socket: &Socket, filter: Filter) -> Result<Vec<KernelRoute>, KernelError> {
-    let mut message = RouteMessage::default();
-    message.header.address_family = filter.family;
-    message.header.table = filter.table;
-    message.header.protocol = filter.protocol;
-    let routes = match socket.dump(RouteNetlinkMessage::GetRoute(message)).await {
+    let routes = match socket.dump(listing(filter)).await {
         Ok(answer) => read_all(&answer).collect(),
         // A table that has never had a route.
         Err(error) if error.is(Errno::NotFound) => Vec::new(),
         Err(error) => return Err(error),
     };
     Ok(routes)
+}
+
+/// A request for routes.
+pub(super) fn listing(filter: Filter) -> RouteNetlinkMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = filter.family;
+    message.header.table = filter.table;
+    message.header.protocol = filter.protocol;
+    message
+        .attributes
+        .extend(filter.device.map(RouteAttribute::Oif));
+    RouteNetlinkMessage::GetRoute(message)
 }
 
 /// The routes in an answer.
@@ -183,6 +193,7 @@ const MAIN: Filter = Filter {
     family: AddressFamily::Inet,
     table: RouteHeader::RT_TABLE_MAIN,
     protocol: RouteProtocol::Unspec,
+    device: None,
 };
 
 /// Looks at podnet's routes, and at what else stands at the wanted destinations. Where several routes

@@ -287,7 +287,7 @@ impl<T> Reply<T> {
 }
 
 /// An acknowledgement, or a refusal with the kernel's words.
-fn end_of(error: &ErrorMessage, flags: u16) -> Result<(), KernelError> {
+pub(super) fn end_of(error: &ErrorMessage, flags: u16) -> Result<(), KernelError> {
     match error.code {
         None => Ok(()),
         Some(code) => Err(KernelError::Refused {
