@@ -73,12 +73,28 @@ pub struct Status {
     pub quorum: Quorum,
     /// How many pods the node has.
     pub pods: usize,
+    /// What holds pods to their own addresses; `null` before anything does.
+    #[serde(default)]
+    pub held_by: Option<HeldBy>,
+    /// Why nftables does not.
+    #[serde(default)]
+    pub held_reason: Option<String>,
     /// All nodes but this one.
     pub peers: Vec<Node>,
     /// What the reconciler did since the agent started.
     pub reconcile: Reconcile,
     /// What is wrong, and what cures it.
     pub problems: Vec<ProblemEntry>,
+}
+
+/// What holds pods to their own addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HeldBy {
+    /// The bridge, to MAC addresses, and nftables, to IP addresses besides.
+    Nftables,
+    /// The bridge alone, which knows no IP addresses.
+    Bridge,
 }
 
 /// The node that answers.

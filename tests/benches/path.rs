@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use podnet_lab::lines::Lines;
 use podnet_lab::{Lab, Node};
+use serde_json::Value;
 
 use crate::row::{Row, median};
 
@@ -64,9 +65,13 @@ pub(crate) fn measure() -> Vec<Row> {
             .unwrap();
     }
     let (mut podnet, mut peer) = (Vec::new(), Vec::new());
+    let (mut held, mut trusted) = (Vec::new(), Vec::new());
+    let siblings = Siblings::add(lab.node("node1").unwrap());
     for _ in 0..ROUNDS {
-        podnet.push(figures(&lab));
-        peer.push(figures(&by_hand));
+        podnet.push(across(&lab));
+        peer.push(across(&by_hand));
+        held.push(siblings.cost("held"));
+        trusted.push(siblings.cost("trusted"));
     }
     let middle = |of: fn(&Figures) -> f64| {
         [&podnet, &peer].map(|figures| median(figures.iter().map(of).collect()))
@@ -86,16 +91,61 @@ pub(crate) fn measure() -> Vec<Row> {
             round_trip,
             (BY_HAND, round_trip_by_hand),
         ),
+        Row::new(
+            "pod to pod of a node, TCP",
+            "CPU ms/Gbit",
+            median(held),
+            ("trusted pods", median(trusted)),
+        ),
     ]
 }
 
-fn figures(lab: &Lab) -> Figures {
-    let [red, blue]: [Node<'_>; 2] = lab.nodes().try_into().unwrap();
+/// Pods of one node, two that are held to their own addresses and two that are trusted.
+struct Siblings<'lab> {
+    node: Node<'lab>,
+}
+
+impl<'lab> Siblings<'lab> {
+    fn add(node: Node<'lab>) -> Self {
+        for words in [
+            &["held-1"][..],
+            &["held-2"],
+            &["trusted-1", "--trusted"],
+            &["trusted-2", "--trusted"],
+        ] {
+            let added = node.ctl([&["pod", "add"], words].concat()).unwrap();
+            added.success("podnetctl pod add").unwrap();
+        }
+        Self { node }
+    }
+
+    /// What it costs from the first of a kind to the second.
+    fn cost(&self, kind: &str) -> f64 {
+        let [from, to] = [1, 2].map(|number| format!("{kind}-{number}"));
+        let shown = self.node.ctl(["-o", "json", "pod", "show", &to]).unwrap();
+        let shown: Value = shown.success("podnetctl pod show").unwrap().json().unwrap();
+        let (address, _) = shown["addresses"][0]
+            .as_str()
+            .unwrap()
+            .split_once('/')
+            .unwrap();
+        let ends = [(self.node, from.as_str()), (self.node, to.as_str())];
+        figures(ends, address).cost
+    }
+}
+
+fn across(lab: &Lab) -> Figures {
+    let [first, second]: [Node<'_>; 2] = lab.nodes().try_into().unwrap();
+    figures([(first, "red"), (second, "blue")], "10.244.1.2")
+}
+
+/// Measures the way from a pod to another, which has this address.
+fn figures([(red, from), (blue, to)]: [(Node<'_>, &str); 2], address: &str) -> Figures {
     let serve = [
         "ip",
         "netns",
         "exec",
-        "blue",
+        to,
         "iperf3",
         "-s",
         "-1",
@@ -107,16 +157,7 @@ fn figures(lab: &Lab) -> Figures {
         .wait_for(LIMIT, "iperf3", |line| line.contains("listening"))
         .unwrap();
     let send = [
-        "ip",
-        "netns",
-        "exec",
-        "red",
-        "iperf3",
-        "-c",
-        "10.244.1.2",
-        "-t",
-        SECONDS,
-        "-J",
+        "ip", "netns", "exec", from, "iperf3", "-c", address, "-t", SECONDS, "-J",
     ];
     let before = busy_seconds();
     let sent = red
@@ -130,16 +171,7 @@ fn figures(lab: &Lab) -> Figures {
     let bytes = sent["end"]["sum_received"]["bytes"].as_f64().unwrap();
 
     let ping = [
-        "ip",
-        "netns",
-        "exec",
-        "red",
-        "ping",
-        "-c",
-        "500",
-        "-i",
-        "0.002",
-        "10.244.1.2",
+        "ip", "netns", "exec", from, "ping", "-c", "500", "-i", "0.002", address,
     ];
     let pinged = red.exec(ping).unwrap().success("ping").unwrap().stdout;
     // 64 bytes from 10.244.1.2: icmp_seq=1 ttl=62 time=0.031 ms. (Its own average is cut short.)

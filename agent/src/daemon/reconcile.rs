@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 use podnet_core::kernel::{
-    Bystander, Conflict, Contested, Desired, HostAddress, Mtu, Op, OpError, PeerBlock, RouteKey,
-    UnderlayPath,
+    Bystander, Conflict, Contested, Desired, HostAddress, Mtu, ObservedHolding, Op, OpError,
+    PeerBlock, RouteKey, UnderlayPath,
 };
 use podnet_proto::network::gateway;
 use podnet_proto::{ApiError, api};
@@ -64,6 +64,8 @@ pub(super) struct Reconciling {
     pub(super) blind: Option<ApiError>,
     /// Why it could not look at the firewall.
     pub(super) unread_firewall: Option<ApiError>,
+    /// Whether nftables holds pods; unknown before the first look.
+    pub(super) holding: Option<ObservedHolding>,
     /// Whether the last pass found or made everything right.
     converged: bool,
     /// The peers' blocks that the routes were last computed from.
@@ -117,6 +119,7 @@ impl Reconciling {
             hidden: Vec::new(),
             blind: None,
             unread_firewall: None,
+            holding: None,
             converged: false,
             peers: None,
         }
@@ -150,7 +153,7 @@ impl Reconciling {
     /// back the neighbour of a pod that has just been removed, or removed that of a new one.
     pub(super) fn pod_changed(&mut self) {
         if self.running.is_some() {
-            self.wanted.bridge = true;
+            (self.wanted.bridge, self.wanted.firewall) = (true, true);
             self.look_soon();
         }
     }
@@ -251,6 +254,7 @@ impl Reconciling {
             }
             self.bystanders = bystanders;
         }
+        self.holding = report.holding.or(self.holding.take());
         self.desired = report.desired;
         // Pods that were attached meanwhile have the old one.
         if self.mtu.is_some() && report.mtu.is_some_and(|mtu| self.mtu != Some(mtu)) {

@@ -5,10 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use ipnetwork::IpNetwork;
 use podnet_core::claim::ClaimState;
 use podnet_core::kernel::{
-    Conflict, Contested, IfIndex, NextHop, PROTOCOL, UnderlayPath, path_problem,
+    Conflict, Contested, IfIndex, NextHop, ObservedHolding, PROTOCOL, UnderlayPath, path_problem,
 };
 use podnet_proto::api::{
-    self, API_VERSION, Cluster, Encapsulation, Node, PathState, Phase, Quorum, RouteState,
+    self, API_VERSION, Cluster, Encapsulation, HeldBy, Node, PathState, Phase, Quorum, RouteState,
     SelfNode, Status, TokenResponse, UNPROVED,
 };
 use podnet_proto::network::gateway;
@@ -56,6 +56,18 @@ impl Agent {
             .map(|membership| membership.quorum)
             .unwrap_or_default();
         let nodes = self.nodes();
+        let (held_by, held_reason) = match self
+            .reconciling
+            .holding
+            .as_ref()
+            .filter(|_| block.is_some())
+        {
+            None => (None, None),
+            Some(ObservedHolding::Impossible(why)) => (Some(HeldBy::Bridge), Some(why.clone())),
+            Some(ObservedHolding::Absent | ObservedHolding::Table { .. }) => {
+                (Some(HeldBy::Nftables), None)
+            }
+        };
         Status {
             api: API_VERSION,
             phase: self.phase(),
@@ -83,6 +95,8 @@ impl Agent {
                 ok: quorum.voters > 0 && quorum.ok(),
             },
             pods: self.pods.shown().count(),
+            held_by,
+            held_reason,
             peers: nodes.into_iter().filter(|node| !node.is_self).collect(),
             reconcile: self.reconciling.totals.clone(),
             problems: self.problems(),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ipnetwork::IpNetwork;
-use podnet_core::kernel::{IfName, NetnsState, Op, OpError, OpErrorKind, PodLink, Scope};
+use podnet_core::kernel::{Holding, IfName, NetnsState, Op, OpError, OpErrorKind, PodLink, Scope};
 
 use crate::dataplane::{Dataplane, ObserveError};
 
@@ -92,7 +92,8 @@ pub async fn detach(dataplane: &dyn Dataplane, link: &PodLink) -> Result<(), OpE
         device: IfName::bridge(),
         address: address.ip(),
     });
-    let ops: Vec<Op> = neighbours.chain([detach]).collect();
+    let release = Op::ReleasePod(Holding::of(link));
+    let ops: Vec<Op> = neighbours.chain([detach, release]).collect();
     dataplane.apply(&ops).await.into_iter().collect()
 }
 

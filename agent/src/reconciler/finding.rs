@@ -2,7 +2,7 @@
 
 use std::slice;
 
-use podnet_core::kernel::{Conflict, Contested, Desired, Observed, Op, found, is_drift};
+use podnet_core::kernel::{Conflict, Contested, Desired, Holding, Observed, Op, found, is_drift};
 
 use super::Job;
 use crate::dataplane::{Change, ChangeScope, Changes};
@@ -33,6 +33,12 @@ impl Findings {
                 pods: pods
                     .map(|pod| (pod.host_ifname.clone(), pod.clone()))
                     .collect(),
+                holding: job.held.holding.as_ref().map(|_| {
+                    let in_flight = &target.in_flight;
+                    let settled = target.pods.iter();
+                    let settled = settled.filter(|pod| !in_flight.contains_key(&pod.host_ifname));
+                    Holding::of_all(settled)
+                }),
                 ..job.held.clone()
             }
         });
@@ -98,7 +104,10 @@ fn scopes_of(op: &Op) -> Vec<ChangeScope> {
         Op::AddRoute(_) | Op::ReplaceRoute(_) | Op::DeleteRoute(_) => {
             vec![Routes, Bridge, Everything, Underlay, OtherRoutes]
         }
-        Op::SetFirewall(_) | Op::RemoveFirewall => vec![Firewall],
+        Op::SetFirewall(_) | Op::RemoveFirewall | Op::SetHolding(_) | Op::RemoveHolding => {
+            vec![Firewall]
+        }
+        Op::ReleasePod(_) => Vec::new(),
         Op::FlushConnections(_) => Vec::new(),
     }
 }

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use ipnetwork::Ipv4Network;
 use podnet_core::host;
 use podnet_core::kernel::{
-    Bystander, Conflict, Desired, HostAddress, IfName, Input, Mtu, Observed, ObservedFirewall, Op,
-    OpError, Passed, PeerBlock, PodLink, Scope, UnderlayPath, desired, diff, held,
+    Bystander, Conflict, Desired, HostAddress, IfName, Input, Mtu, Observed, ObservedFirewall,
+    ObservedHolding, Op, OpError, Passed, PeerBlock, PodLink, Scope, UnderlayPath, desired, diff,
+    held,
 };
 use podnet_proto::PodNetwork;
 
@@ -93,6 +94,8 @@ pub struct Report {
     pub conflicts: BTreeSet<Conflict>,
     /// What others have beside podnet's rules; `None` where nobody looked.
     pub bystanders: Option<BTreeSet<Bystander>>,
+    /// Whether nftables holds pods, and how; `None` where nobody looked.
+    pub holding: Option<ObservedHolding>,
     /// How long it took to look at the firewall.
     pub firewall_took: Duration,
     /// Pods (by host end) whose namespace has vanished.
@@ -158,6 +161,7 @@ async fn try_pass(
     report.conflicts = plan.conflicts;
     report.gone = plan.gone;
     report.hidden.clone_from(&observed.hidden);
+    report.holding.clone_from(&observed.holding);
     report.bystanders = observed.firewall.as_ref().map(|backends| {
         let bystanders = backends.iter().flat_map(ObservedFirewall::bystanders);
         bystanders.collect()

@@ -2,8 +2,8 @@
 
 use ipnetwork::{IpNetwork, NetworkSize};
 use podnet_proto::api::{
-    Cluster, Encapsulation, InitResponse, JoinResponse, Node, PathState, Phase, ProblemEntry,
-    Quorum, Reconcile, Route, RouteState, Severity, Status,
+    Cluster, Encapsulation, HeldBy, InitResponse, JoinResponse, Node, PathState, Phase,
+    ProblemEntry, Quorum, Reconcile, Route, RouteState, Severity, Status,
 };
 use podnet_proto::ledger::EncapsulationMode;
 use podnet_proto::network::MAX_PORTS;
@@ -52,6 +52,7 @@ pub(crate) fn status(status: &Status, wide: bool) -> String {
         ("Reconcile", reconcile(&status.reconcile)),
     ];
     if wide {
+        about.push(("Pods held", held(status)));
         about.push(("Boot", node.boot.to_string()));
         about.push(("Instance", node.instance.to_string()));
     }
@@ -167,6 +168,18 @@ fn quorum(quorum: &Quorum) -> String {
         quorum.reachable,
         quorum.voters
     )
+}
+
+/// What pods are held to, and what a host without nftables cannot give.
+fn held(status: &Status) -> String {
+    match (status.held_by, &status.held_reason) {
+        (None, _) => nothing(),
+        (Some(HeldBy::Nftables), _) => "to their MAC and IP addresses".to_owned(),
+        (Some(HeldBy::Bridge), reason) => format!(
+            "to their MAC addresses only: a pod can send, and answer ARP, as another of this node ({})",
+            optional(reason.as_ref())
+        ),
+    }
 }
 
 fn reconcile(reconcile: &Reconcile) -> String {

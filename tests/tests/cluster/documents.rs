@@ -103,6 +103,11 @@ const STATUS: Form = Form::Object(&[
         ]),
     ),
     ("pods", Form::Count),
+    (
+        "held_by",
+        Form::Nullable(&Form::Word(&["nftables", "bridge"])),
+    ),
+    ("held_reason", Form::Nullable(&Form::Text)),
     ("peers", Form::List(&NODE)),
     (
         "reconcile",

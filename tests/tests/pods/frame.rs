@@ -7,6 +7,12 @@ use podnet_lab::Node;
 /// The EtherType of IPv4 (RFC 894).
 pub(crate) const IPV4: u16 = 0x0800;
 
+/// The EtherType of IPv6 (RFC 2464).
+pub(crate) const IPV6: u16 = 0x86dd;
+
+/// The EtherType of ARP (RFC 826).
+pub(crate) const ARP: u16 = 0x0806;
+
 /// Sends each frame that its arguments have in hexadecimal digits, where `NNNN` counts up to the first
 /// argument. perl-base is on every Debian.
 const SENDER: &str = r#"
@@ -80,6 +86,23 @@ pub(crate) fn echo_reply(from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
 /// A redirect (RFC 792): what `from` claims that the sender of `packet` should send by `via`.
 pub(crate) fn redirect(from: Ipv4Addr, to: Ipv4Addr, via: Ipv4Addr, packet: &[u8]) -> Vec<u8> {
     self::packet(from, to, 1, &icmp([5, 1], via.octets(), packet))
+}
+
+/// What ARP says of an address: an answer that nobody has asked for.
+pub(crate) fn arp(mac: &str, address: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
+    let mac: Vec<u8> = mac
+        .split(':')
+        .map(|byte| u8::from_str_radix(byte, 16).unwrap())
+        .collect();
+    let [own, other] = [address, to].map(|address| address.octets());
+    [
+        &[0, 1, 8, 0, 6, 4, 0, 2],
+        &mac[..],
+        &own,
+        &[0xff; 6],
+        &other,
+    ]
+    .concat()
 }
 
 fn icmp(kind: [u8; 2], rest: [u8; 4], data: &[u8]) -> Vec<u8> {

@@ -5,7 +5,7 @@ use podnet_lab::Node;
 use podnet_lab::capture::Capture;
 use serde_json::Value;
 
-use super::frame::{Frame, echo_reply, forged_macs, redirect, send, udp};
+use super::frame::{ARP, Frame, IPV4, IPV6, arp, echo_reply, forged_macs, redirect, send, udp};
 use super::stage::{
     LIMIT, add, address, ask, cluster, code, first, passes, refusal, shell, show, text, until,
 };
@@ -24,7 +24,7 @@ fn frame<'a>(from: &'a Value, to: &'a Value) -> Frame<'a> {
     Frame {
         from: mac(from),
         to: mac(to),
-        kind: 0x0800,
+        kind: IPV4,
         payload: udp(address(from), address(to)),
     }
 }
@@ -32,25 +32,39 @@ fn frame<'a>(from: &'a Value, to: &'a Value) -> Frame<'a> {
 /// Sends frames from a pod, and reports which of the words of `tcpdump` another's host end shows until a
 /// last frame, which all ports get, has come there.
 fn seen_at(node: Node<'_>, at: &Value, sender: &str, frames: &[Frame<'_>]) -> Vec<String> {
-    let capture = node.capture(host_end(at), "udp port 9").unwrap();
-    send(node, sender, frames);
     let own = show(node, sender);
+    let capture = node.capture(host_end(at), "udp port 9").unwrap();
+    until_last(node, capture, &own, frames)
+}
+
+/// The same of all that comes from the pod's own link-layer address, but for true answers by ARP.
+fn seen_from(node: Node<'_>, at: &Value, own: &Value, frames: &[Frame<'_>]) -> Vec<String> {
+    let filter = format!(
+        "ether src {} and (udp port 9 or arp[6:2] = 2 or ip6)",
+        mac(own)
+    );
+    let capture = node.capture(host_end(at), &filter).unwrap();
+    let truth = format!("Reply {} is-at {}", address(own), mac(own));
+    let mut lines = until_last(node, capture, own, frames);
+    lines.retain(|line| !line.contains(&truth));
+    lines
+}
+
+fn until_last(node: Node<'_>, capture: Capture, own: &Value, frames: &[Frame<'_>]) -> Vec<String> {
+    let sender = text(&own["name"]);
+    send(node, sender, frames);
     let last = Frame {
-        from: mac(&own),
+        from: mac(own),
         to: "ff:ff:ff:ff:ff:ff",
-        kind: 0x0800,
-        payload: udp(address(&own), "255.255.255.255".parse().unwrap()),
+        kind: IPV4,
+        payload: udp(address(own), "255.255.255.255".parse().unwrap()),
     };
     send(node, sender, &[last]);
-    capture
-        .wait_for(LIMIT, "the last frame", |line| {
-            line.contains("> 255.255.255.255")
-        })
-        .unwrap();
-    let lines = packets(capture).into_iter();
+    let is_last = |line: &str| line.contains("> 255.255.255.255");
+    capture.wait_for(LIMIT, "the last frame", is_last).unwrap();
+    let mut lines = packets(capture);
+    lines.retain(|line| !is_last(line));
     lines
-        .filter(|line| !line.contains("> 255.255.255.255"))
-        .collect()
 }
 
 /// All that a capture has.
@@ -110,7 +124,7 @@ fn what_a_pod_sends_from_elsewhere_leaves_no_node() {
     let from = |source: &str| Frame {
         from: mac(&green),
         to: gateway,
-        kind: 0x0800,
+        kind: IPV4,
         payload: udp(source.parse().unwrap(), address(&far)),
     };
     let capture = node.capture("eth0", "udp port 9").unwrap();
@@ -149,6 +163,65 @@ fn nobody_redirects_what_a_pod_sends() {
     // What is sent after them comes after them.
     node.pod("green").ping(address(&red)).unwrap();
     assert_eq!(way(), direct);
+}
+
+#[test]
+fn a_pod_sends_from_no_address_but_its_own() {
+    let lab = cluster(1);
+    let node = first(&lab);
+    let [red, green, blue] = ["red", "green", "blue"].map(|name| add(node, name));
+    assert_eq!(
+        seen_at(node, &red, "green", &[frame(&green, &red)]).len(),
+        1
+    );
+    let forged = [
+        Frame {
+            payload: udp(address(&blue), address(&red)),
+            ..frame(&green, &red)
+        },
+        Frame {
+            kind: ARP,
+            payload: arp(mac(&green), address(&blue), address(&red)),
+            ..frame(&green, &red)
+        },
+        Frame {
+            kind: ARP,
+            payload: arp(mac(&blue), address(&green), address(&red)),
+            ..frame(&green, &red)
+        },
+        Frame {
+            kind: IPV6,
+            payload: vec![0; 46],
+            ..frame(&green, &red)
+        },
+    ];
+    assert_eq!(seen_from(node, &red, &green, &forged), [""; 0]);
+    // One that is removed and added again is held to its new address, or to none.
+    ask(node, &["pod", "rm", "green"]);
+    let elements = || shell(node, "nft list table bridge podnet");
+    // A pass that is under way may have held it once more.
+    until("a pod that is let go", &false, || {
+        elements().contains(host_end(&green))
+    });
+    let green = ask(node, &["pod", "add", "green", "--trusted"]);
+    until("a pod that is not held", &false, || {
+        elements().contains(host_end(&green))
+    });
+    let forged = [
+        Frame {
+            payload: udp(address(&blue), address(&red)),
+            ..frame(&green, &red)
+        },
+        Frame {
+            kind: ARP,
+            payload: arp(mac(&green), address(&blue), address(&red)),
+            ..frame(&green, &red)
+        },
+    ];
+    assert_eq!(seen_from(node, &red, &green, &forged).len(), 2);
+    ask(node, &["leave", "--yes"]);
+    let tables = shell(node, "nft list tables");
+    assert!(!tables.contains("bridge podnet"), "{tables}");
 }
 
 #[test]

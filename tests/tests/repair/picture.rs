@@ -17,7 +17,8 @@ const OBJECTS6: &str = "address show to fd00::/8\nroute show table all root fd00
 /// Tables that are not those of the iptables of IPv4, with their lines as `iptables-save` has them.
 const OTHER_TABLES: &str = "ip6tables-save | sed 's/^[*]/*6/'; \
     for table in $(nft list tables | awk '{print $2 \"/\" $3}'); do echo \"*nft $table\"; \
-    case $table in *6/*|ip/*) ;; *) nft -s list table ${table%/*} ${table#*/};; esac; done";
+    case $table in *6/*|ip/*) ;; *) nft -s list table ${table%/*} ${table#*/} | \
+    tr , '\\n' | sed 's/^[[:space:]]*//; s/^elements = { //; s/ }$//';; esac; done";
 
 /// What is forwarded from each device, but for those of pods.
 const FORWARDING: &str = "cd /proc/sys/net/ipv4/conf; grep -s '' */forwarding | \

@@ -3,7 +3,7 @@
 use podnet_lab::eventually;
 
 use crate::scene::{By, SOON, Said, Scene};
-use crate::stage::shell;
+use crate::stage::{shell, text};
 
 /// Deletes the rule by which a built-in chain jumps to podnet's.
 fn without_jump(table: &str, chain: &str) -> String {
@@ -51,6 +51,26 @@ fn rules_of_the_nft_variant_come_back_at_once() {
          -F PODNET-POSTROUTING\\n-X PODNET-POSTROUTING\\nCOMMIT\\n' | iptables-restore -n",
         said("no chain PODNET-POSTROUTING", restore),
     );
+}
+
+#[test]
+fn pods_are_held_again_at_once() {
+    let scene = Scene::told();
+    let port = text(&scene.red["host_ifname"]);
+    let let_go = format!("delete element bridge podnet ports '{{ {port} }}'");
+    for (change, found) in [
+        ("delete table bridge podnet", "no table"),
+        ("flush chain bridge podnet from_pods", "other rules"),
+        ("flush set bridge podnet sources", "no source"),
+        (&let_go, "not held"),
+    ] {
+        let said = Said {
+            op: "set table bridge podnet",
+            found,
+            by: By::Program("nft"),
+        };
+        scene.put_back(&format!("nft {change}"), said);
+    }
 }
 
 /// What others lose by that is theirs to put back.

@@ -7,6 +7,7 @@ use ipnetwork::{IpNetwork, Ipv4Network};
 use podnet_proto::{NodeId, PodNetwork, network};
 
 use super::forwarding::Forwarding;
+use super::holding::Holding;
 use super::link::{Bridge, IfName, MacAddr, Mtu, PodLink};
 use super::observed::UnderlayPath;
 use super::route::{NextHop, Route, RouteKey};
@@ -64,6 +65,8 @@ pub struct Desired {
     pub routes: BTreeMap<RouteKey, Route>,
     /// The firewall rules.
     pub firewall: RuleSet,
+    /// What nftables holds pods to, where the host can do that.
+    pub holding: Option<Holding>,
     /// Whether what comes in by these devices is forwarded.
     pub forwarding: BTreeMap<IfName, bool>,
 }
@@ -125,6 +128,7 @@ pub fn desired(input: &Input<'_>) -> Desired {
             &excluded,
             &input.forwarding.guards(input.opened),
         ),
+        holding: Some(holding(input)),
         forwarding: input.forwarding.wanted(),
     }
 }
@@ -137,6 +141,12 @@ fn unreachable_networks(input: &Input<'_>) -> impl Iterator<Item = Route> {
         destination: IpNetwork::V4(cidr),
         next_hop: NextHop::Unreachable,
     })
+}
+
+/// What the pods are held to that are attached for good.
+fn holding(input: &Input<'_>) -> Holding {
+    let settled = |pod: &&PodLink| !input.in_flight.contains_key(&pod.host_ifname);
+    Holding::of_all(input.pods.iter().filter(settled))
 }
 
 fn peer_route(input: &Input<'_>, peer: &PeerBlock, source: IpAddr) -> Option<Route> {

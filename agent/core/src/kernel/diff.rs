@@ -9,6 +9,7 @@ use podnet_proto::PodName;
 
 use super::desired::Desired;
 use super::faults;
+use super::holding::ObservedHolding;
 use super::link::{Bridge, IfName, MacAddr, PodLink};
 use super::observed::{Inside, Observed, ObservedFirewall, ObservedHostEnd, ObservedRoute, Place};
 use super::op::Op;
@@ -133,6 +134,7 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Plan {
     pods(desired, observed, &mut plan, &mut removals);
     neighbours(desired, observed, &mut plan, &mut removals);
     firewall(desired, observed, &mut plan, &mut removals);
+    holding(desired, observed, &mut plan, &mut removals);
     // After the rules that keep strangers out have come, and before they go.
     forwarding(desired, observed, &mut plan);
     routes(desired, observed, &mut plan, &mut removals);
@@ -390,5 +392,19 @@ fn firewall(desired: &Desired, observed: &Observed, plan: &mut Plan, removals: &
         plan.ops.push(Op::SetFirewall(desired.firewall.clone()));
     } else {
         removals.push(Op::RemoveFirewall);
+    }
+}
+
+fn holding(desired: &Desired, observed: &Observed, plan: &mut Plan, removals: &mut Vec<Op>) {
+    let Some(found) = &observed.holding else {
+        return;
+    };
+    if desired.holding.is_some() {
+        let wanted = found.wanted(desired);
+        if !found.faults(&wanted).is_empty() {
+            plan.ops.push(Op::SetHolding(wanted));
+        }
+    } else if matches!(found, ObservedHolding::Table { .. }) {
+        removals.push(Op::RemoveHolding);
     }
 }

@@ -28,6 +28,7 @@ pub fn is_drift(op: &Op, held: &Desired) -> bool {
             held.routes.get(&route.key()) == Some(route)
         }
         Op::SetFirewall(rules) => held.firewall == *rules,
+        Op::SetHolding(holding) => held.holding.as_ref() == Some(holding),
         // What should not be there, and was not there: others have added it.
         Op::DeleteRoute(key) => held.bridge.is_some() && !held.routes.contains_key(key),
         Op::DeleteAddress { address, .. } => held
@@ -44,7 +45,11 @@ pub fn is_drift(op: &Op, held: &Desired) -> bool {
         Op::DetachPod { host_ifname, .. } => {
             held.bridge.is_some() && !held.pods.contains_key(host_ifname)
         }
-        Op::DeleteBridge(_) | Op::RemoveFirewall | Op::FlushConnections(_) => false,
+        Op::DeleteBridge(_)
+        | Op::RemoveFirewall
+        | Op::ReleasePod(_)
+        | Op::RemoveHolding
+        | Op::FlushConnections(_) => false,
     }
 }
 
@@ -82,6 +87,7 @@ pub fn held(before: &Desired, passed: Passed<'_>) -> Desired {
     }
     if !looked_at.firewall {
         held.firewall.clone_from(&before.firewall);
+        held.holding.clone_from(&before.holding);
     }
     if looked_at.forwarding.is_none() {
         held.forwarding.clone_from(&before.forwarding);
@@ -109,12 +115,14 @@ pub fn held(before: &Desired, passed: Passed<'_>) -> Desired {
             }
             Op::DeleteRoute(key) => keep_route(&mut held, before, *key),
             Op::SetFirewall(_) | Op::RemoveFirewall => held.firewall.clone_from(&before.firewall),
+            Op::SetHolding(_) | Op::RemoveHolding => held.holding.clone_from(&before.holding),
             // What became of the pods, their records tell.
             Op::AttachPod(_)
             | Op::RepairPod(_)
             | Op::DetachPod { .. }
             | Op::SetNeighbour { .. }
             | Op::DeleteNeighbour { .. }
+            | Op::ReleasePod(_)
             | Op::FlushConnections(_) => {}
         }
     }

@@ -171,7 +171,13 @@ pub fn found(op: &Op, desired: &Desired, observed: &Observed) -> String {
                 .flat_map(|backend| rules(&share(&desired.firewall, backend), backend))
                 .collect()
         }
+        Op::SetHolding(wanted) => {
+            let found = observed.holding.as_ref();
+            found.map_or_else(Vec::new, |found| found.faults(wanted))
+        }
         Op::CreateBridge(_)
+        | Op::ReleasePod(_)
+        | Op::RemoveHolding
         | Op::DeleteBridge(_)
         | Op::AddAddress { .. }
         | Op::AttachPod(_)

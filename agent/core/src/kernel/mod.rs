@@ -10,6 +10,7 @@ mod diff;
 mod drift;
 mod faults;
 mod forwarding;
+mod holding;
 mod link;
 pub mod model;
 mod observed;
@@ -23,6 +24,7 @@ pub use diff::{Conflict, Contested, Plan, diff};
 pub use drift::{Passed, held, is_drift};
 pub use faults::found;
 pub use forwarding::{Forwarding, Ingress, can_be_guarded, forwarding_device, forwarding_path};
+pub use holding::{Holding, ObservedHolding, Source};
 pub use link::{
     BRIDGE, Bridge, HOST_END_PREFIX, IfIndex, IfName, InvalidIfName, MacAddr, Mtu, Netns,
     POD_IFNAME, PodLink, host_ifname,

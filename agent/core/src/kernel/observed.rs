@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use ipnetwork::IpNetwork;
 
 use super::forwarding::Forwarding;
+use super::holding::ObservedHolding;
 use super::link::{IfIndex, IfName, MacAddr, Mtu};
 use super::op::OpError;
 use super::port::ObservedPort;
@@ -46,6 +47,8 @@ pub struct Observed {
     pub routes: Option<BTreeMap<RouteKey, ObservedRoute>>,
     /// Podnet's firewall chains.
     pub firewall: Option<Vec<ObservedFirewall>>,
+    /// Podnet's table of the bridge, beside its chains; `None` also where it could not be read.
+    pub holding: Option<ObservedHolding>,
     /// The chains of all programs that pods' packets pass; `None` also where nothing can tell.
     pub chains: Option<Ruleset>,
     /// What of the host's packets is forwarded.

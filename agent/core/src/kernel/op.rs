@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
 
+use super::holding::Holding;
 use super::link::{Bridge, IfName, MacAddr, PodLink};
 use super::route::{NextHop, Route, RouteKey};
 use super::sysctl::LinkParameter;
@@ -81,6 +82,12 @@ pub enum Op {
     SetFirewall(RuleSet),
     /// Removes podnet's firewall chains.
     RemoveFirewall,
+    /// Makes podnet's table of the bridge hold pods to exactly this.
+    SetHolding(Holding),
+    /// Takes what a pod was held to out of podnet's table of the bridge.
+    ReleasePod(Holding),
+    /// Removes podnet's table of the bridge.
+    RemoveHolding,
     /// Forgets the connections of an address that is about to change hands (conntrack).
     FlushConnections(IpAddr),
 }
@@ -170,6 +177,9 @@ impl fmt::Display for Op {
             Self::DeleteRoute(key) => write!(f, "delete route {}", key.destination),
             Self::SetFirewall(_) => f.write_str("set firewall rules"),
             Self::RemoveFirewall => f.write_str("remove firewall rules"),
+            Self::SetHolding(_) => f.write_str("set table bridge podnet"),
+            Self::ReleasePod(_) => f.write_str("let go of a pod in table bridge podnet"),
+            Self::RemoveHolding => f.write_str("remove table bridge podnet"),
             Self::FlushConnections(address) => write!(f, "flush connections of {address}"),
         }
     }

@@ -19,7 +19,7 @@ pub struct Scope {
     pub pods: BTreeSet<PodView>,
     /// Podnet's routes, and what else stands at these destinations.
     pub routes: Option<BTreeSet<IpNetwork>>,
-    /// Podnet's firewall chains.
+    /// Podnet's firewall chains, and its table of the bridge.
     pub firewall: bool,
     /// The chains of all programs that pods' packets pass.
     pub chains: bool,

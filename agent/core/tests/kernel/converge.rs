@@ -135,7 +135,11 @@ proptest! {
                 Op::AttachPod(pod) | Op::RepairPod(pod) => looked_into.contains(&pod.host_ifname),
                 Op::DetachPod { .. } => host_ends,
                 Op::AddRoute(_) | Op::ReplaceRoute(_) | Op::DeleteRoute(_) => routes,
-                Op::SetFirewall(_) | Op::RemoveFirewall => firewall,
+                Op::SetFirewall(_)
+                | Op::RemoveFirewall
+                | Op::SetHolding(_)
+                | Op::ReleasePod(_)
+                | Op::RemoveHolding => firewall,
                 Op::FlushConnections(_) => false,
             };
             prop_assert!(covered, "{op} is outside of {scope:?}");
@@ -171,6 +175,9 @@ proptest! {
                 | Op::DeleteRoute(_)
                 | Op::SetFirewall(_)
                 | Op::RemoveFirewall
+                | Op::SetHolding(_)
+                | Op::ReleasePod(_)
+                | Op::RemoveHolding
                 | Op::FlushConnections(_) => false,
             };
             prop_assert!(!touched, "{op}");

@@ -120,7 +120,7 @@ fn every_kind_of_change_may_fail() {
 }
 
 /// What plans are made of.
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 18] = [
     "SetForwarding",
     "CreateBridge",
     "UpdateBridge",
@@ -137,6 +137,8 @@ const KINDS: [&str; 16] = [
     "DeleteRoute",
     "SetFirewall",
     "RemoveFirewall",
+    "SetHolding",
+    "RemoveHolding",
 ];
 
 fn kind(op: &Op) -> &'static str {
@@ -157,6 +159,9 @@ fn kind(op: &Op) -> &'static str {
         Op::DeleteRoute(_) => "DeleteRoute",
         Op::SetFirewall(_) => "SetFirewall",
         Op::RemoveFirewall => "RemoveFirewall",
+        Op::SetHolding(_) => "SetHolding",
+        Op::ReleasePod(_) => "ReleasePod",
+        Op::RemoveHolding => "RemoveHolding",
         Op::FlushConnections(_) => "FlushConnections",
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ipnetwork::IpNetwork;
 use podnet_core::firewall::RuleSet;
-use podnet_core::kernel::{Bridge, IfName, Op, PodLink, Route, RouteKey};
+use podnet_core::kernel::{Bridge, Holding, IfName, Op, PodLink, Route, RouteKey};
 
 use super::neighbour;
 
@@ -26,6 +26,9 @@ pub(super) enum Batch<'a> {
     DeleteRoutes(Vec<RouteKey>),
     SetFirewall(&'a RuleSet),
     RemoveFirewall,
+    SetHolding(&'a Holding),
+    ReleasePod(&'a Holding),
+    RemoveHolding,
     FlushConnections(std::net::IpAddr),
 }
 
@@ -56,6 +59,9 @@ impl<'a> Batch<'a> {
             Op::DeleteRoute(key) => Self::DeleteRoutes(vec![*key]),
             Op::SetFirewall(rules) => Self::SetFirewall(rules),
             Op::RemoveFirewall => Self::RemoveFirewall,
+            Op::SetHolding(holding) => Self::SetHolding(holding),
+            Op::ReleasePod(holding) => Self::ReleasePod(holding),
+            Op::RemoveHolding => Self::RemoveHolding,
             Op::FlushConnections(address) => Self::FlushConnections(*address),
         }
     }

@@ -14,6 +14,7 @@ mod link;
 mod monitor;
 mod neighbour;
 mod netns;
+mod nft;
 mod observe;
 mod pod;
 mod port;
@@ -39,6 +40,7 @@ use self::detach::Removals;
 use self::errno::KernelError;
 use self::firewall::Firewall;
 use self::netns::Netns;
+use self::nft::Held;
 use self::socket::{Driver, Socket};
 use super::{Change, Dataplane, ObserveError};
 
@@ -58,6 +60,7 @@ struct Host {
     /// The number of the host's own network namespace.
     netns_inode: u64,
     firewall: Firewall,
+    held: Held,
     removals: Removals,
 }
 
@@ -72,12 +75,13 @@ impl Linux {
             let driver = Driver::start()?;
             let socket = Socket::route(driver.runtime())?;
             let netns_inode = Netns::own_inode()?;
-            let (firewall, removals) = Default::default();
+            let (firewall, held, removals) = Default::default();
             Ok(Host {
                 driver,
                 socket,
                 netns_inode,
                 firewall,
+                held,
                 removals,
             })
         };
@@ -124,6 +128,9 @@ impl Host {
             }
             Batch::SetFirewall(rules) => self.firewall.set(rules).await,
             Batch::RemoveFirewall => self.firewall.set(&RuleSet::default()).await,
+            Batch::SetHolding(holding) => self.held.set(holding).await,
+            Batch::ReleasePod(holding) => nft::release(self, holding).await,
+            Batch::RemoveHolding => self.held.remove().await,
             Batch::FlushConnections(address) => {
                 conntrack::flush(self.driver.runtime(), address).await
             }

@@ -47,6 +47,7 @@ pub(super) async fn observe(host: &Host, scope: &Scope) -> Result<Observed, Obse
     }
     if scope.firewall {
         observed.firewall = Some(host.firewall.observe().await?);
+        observed.holding = host.held.observe().await;
     }
     if scope.chains {
         observed.chains = host.firewall.others().await;

@@ -9,7 +9,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage,
 };
-use podnet_core::kernel::{BRIDGE, IfName, OpError, OpErrorKind, PodLink};
+use podnet_core::kernel::{BRIDGE, Holding, IfName, OpError, OpErrorKind, PodLink};
 use podnet_proto::network::MAX_PORTS;
 
 use super::carrier::{self, Way};
@@ -17,7 +17,7 @@ use super::errno::{Errno, KernelError};
 use super::link::{self, HOST_END_GROUP, Link};
 use super::netns::{self, Entered, Inside};
 use super::sysctl;
-use super::{Host, inside, neighbour, port};
+use super::{Host, inside, neighbour, nft, port};
 
 /// Attaches a pod, whole or not at all.
 pub(super) async fn attach(host: &Host, pod: &PodLink) -> Result<(), OpError> {
@@ -245,6 +245,8 @@ async fn finish(
     (host_end, pod_end): (u32, u32),
 ) -> Result<(), OpError> {
     let port = port::prepare(host_end, pod, false);
+    // Before anything can come in by the port.
+    nft::hold(host, pod).await?;
     let outside = set_outside(host, pod, bridge, port);
     let inside = async {
         prepare(pod, namespace).await?;
@@ -301,6 +303,7 @@ async fn undo(host: &Host, pod: &PodLink, bridge: &Link, host_end: u32) {
         .chain(neighbours)
         .collect();
     // The error that led here counts, and what is left behind differs from what should be.
+    let _ = nft::release(host, &Holding::of(pod)).await;
     let _ = host.socket.batch(removals).await;
 }
 
@@ -359,6 +362,7 @@ async fn set_right(
         let port = port::prepare(host_end.index, pod, host_end.is_blocked());
         set_outside(host, pod, bridge, port).await
     };
+    nft::hold(host, pod).await?;
     right.await.map_err(|error| error.at(object(pod)))?;
     prepare(pod, namespace).await?;
     inside::repair(namespace, pod, pod_end).await

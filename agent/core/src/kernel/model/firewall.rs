@@ -4,7 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Kernel;
 use crate::firewall::{Chain, Rule, RuleSet};
-use crate::kernel::{ObservedFirewall, OpError, OpErrorKind};
+use crate::kernel::{Holding, ObservedFirewall, OpError, OpErrorKind};
+
+/// Podnet's table of the bridge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Table {
+    pub(super) ruled: bool,
+    pub(super) holding: Holding,
+}
 
 /// A firewall back end, with what podnet and others keep in it.
 #[derive(Debug, Clone, PartialEq, Eq)]

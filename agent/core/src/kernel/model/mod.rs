@@ -28,6 +28,7 @@ use std::path::PathBuf;
 pub use self::firewall::Backend;
 pub use self::route::Hop;
 
+use self::firewall::Table;
 use self::link::Link;
 use self::pod::{Namespace, Target};
 use self::route::Entry;
@@ -45,6 +46,8 @@ pub struct Kernel {
     namespaces: BTreeMap<u64, Namespace>,
     paths: BTreeMap<PathBuf, Target>,
     firewall: Vec<Backend>,
+    /// Podnet's table of the bridge, if there is one.
+    holding: Option<Table>,
     /// `net.ipv4.ip_forward`.
     router: bool,
     /// The number that the next link or namespace gets.
@@ -60,6 +63,7 @@ impl Default for Kernel {
             namespaces: BTreeMap::new(),
             paths: BTreeMap::new(),
             firewall: vec![Backend::new("iptables-nft", true)],
+            holding: None,
             router: false,
             next: 1,
         };
@@ -101,6 +105,19 @@ impl Kernel {
             Op::DeleteRoute(key) => self.take_route(key),
             Op::SetFirewall(rules) => self.put_rules(rules)?,
             Op::RemoveFirewall => self.firewall.iter_mut().for_each(Backend::clear),
+            Op::SetHolding(holding) => {
+                let holding = holding.clone();
+                self.holding = Some(Table {
+                    ruled: true,
+                    holding,
+                });
+            }
+            Op::ReleasePod(holding) => {
+                if let Some(table) = &mut self.holding {
+                    table.holding.take(holding);
+                }
+            }
+            Op::RemoveHolding => self.holding = None,
             Op::FlushConnections(_) => {}
         }
         Ok(())
@@ -132,6 +149,7 @@ impl Kernel {
             Target::Host | Target::File => true,
         });
         rest.firewall.iter_mut().for_each(Backend::clear);
+        rest.holding = None;
         rest.next = 0;
         rest
     }

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use super::Kernel;
+use super::firewall::Table;
 use super::link::Link;
 use super::pod::Target;
 use super::route::Entry;
 use crate::kernel::{
-    HostAddress, HostRoute, IfName, Inside, NetnsState, Observed, ObservedBridge, ObservedHostEnd,
-    ObservedPort, PROTOCOL, Place, PodView, RouteKey, Scope,
+    HostAddress, HostRoute, IfName, Inside, NetnsState, Observed, ObservedBridge, ObservedHolding,
+    ObservedHostEnd, ObservedPort, PROTOCOL, Place, PodView, RouteKey, Scope,
 };
 
 impl Kernel {
@@ -26,6 +27,10 @@ impl Kernel {
             firewall: scope
                 .firewall
                 .then(|| self.firewall.iter().map(super::Backend::observed).collect()),
+            holding: scope.firewall.then(|| match self.holding.clone() {
+                Some(Table { ruled, holding }) => ObservedHolding::Table { ruled, holding },
+                None => ObservedHolding::Absent,
+            }),
             forwarding: scope
                 .forwarding
                 .as_ref()

@@ -125,6 +125,9 @@ impl Kernel {
             link.up = true;
             link.link_local = false;
         }
+        if let Some(table) = &mut self.holding {
+            table.holding.add(pod);
+        }
         if let Some(state) = self.interface_mut(&pod.netns.path, &pod.ifname) {
             if state.mac != pod.mac {
                 state.mac = pod.mac;

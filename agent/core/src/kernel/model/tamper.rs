@@ -293,6 +293,18 @@ impl Kernel {
 
 /// The firewall.
 impl Kernel {
+    /// Flushes podnet's table of the bridge.
+    pub fn flush_holding(&mut self) {
+        if let Some(table) = &mut self.holding {
+            table.ruled = false;
+        }
+    }
+
+    /// Deletes podnet's table of the bridge.
+    pub fn delete_holding(&mut self) {
+        self.holding = None;
+    }
+
     /// The firewall back ends.
     pub fn firewall_mut(&mut self) -> &mut Vec<Backend> {
         &mut self.firewall

@@ -59,7 +59,7 @@ pub(super) struct Programs {
 
 /// Why a program did not do what it should.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ProgramError {
+pub(in super::super) enum ProgramError {
     /// It is not installed.
     #[error("'{0}' is not installed")]
     Missing(String),
@@ -84,7 +84,7 @@ pub(super) enum ProgramError {
 
 impl ProgramError {
     /// The failed change of the firewall.
-    pub(super) fn at(&self, backend: &str) -> OpError {
+    pub(in super::super) fn at(&self, backend: &str) -> OpError {
         let kind = match self {
             Self::Missing(program) => OpErrorKind::MissingBinary(program.clone()),
             Self::Timeout(_) => OpErrorKind::Timeout,
@@ -181,7 +181,7 @@ impl Programs {
 
 /// Runs a program to its end, and returns what it wrote. `started` learns the number of the process
 /// before it reads its input.
-pub(super) async fn run(
+pub(in super::super) async fn run(
     program: &str,
     arguments: &[&str],
     input: &str,

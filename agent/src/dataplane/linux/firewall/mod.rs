@@ -4,7 +4,7 @@
 //! dropped by the other, so podnet's forwarding rules are in each that is used; all rules are in the
 //! one that the host's `iptables` is.
 
-mod iptables;
+pub(super) mod iptables;
 mod nft;
 mod render;
 mod saved;

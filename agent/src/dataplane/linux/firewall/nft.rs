@@ -10,10 +10,8 @@ use podnet_core::nft::{
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::iptables::{ProgramError, run};
-
-/// The program.
-const NFT: &str = "nft";
+use super::super::nft;
+use super::iptables::ProgramError;
 
 /// How much of a table is read, in bytes: one with more rules is not judged.
 const MOST: usize = 1 << 20;
@@ -30,7 +28,7 @@ pub(super) async fn observe() -> Option<Ruleset> {
 }
 
 async fn read() -> Result<Ruleset, ProgramError> {
-    let chains = nft(&["-j", "list", "chains"]).await?;
+    let chains = nft::show(&["list", "chains"]).await?;
     let tables: BTreeSet<(String, String)> = parse(&chains)
         .chains
         .into_iter()
@@ -40,7 +38,7 @@ async fn read() -> Result<Ruleset, ProgramError> {
     let mut ruleset = Ruleset::default();
     for (family, table) in tables {
         // Without the elements of sets.
-        match nft(&["-j", "-t", "list", "table", &family, &table]).await {
+        match nft::show(&["-t", "list", "table", &family, &table]).await {
             Ok(shown) if shown.len() <= MOST => ruleset.chains.extend(parse(&shown).chains),
             Ok(_) => tracing::debug!(family, table, "too long to be judged"),
             // It may be gone by now.
@@ -48,10 +46,6 @@ async fn read() -> Result<Ruleset, ProgramError> {
         }
     }
     Ok(ruleset)
-}
-
-async fn nft(arguments: &[&str]) -> Result<String, ProgramError> {
-    run(NFT, arguments, "", |_| ()).await
 }
 
 #[derive(Deserialize)]

@@ -20,7 +20,7 @@ use tokio::sync::mpsc::{self, Permit};
 use tokio::time::timeout;
 
 use self::events::Seen;
-use self::nftables::Transaction;
+use self::nftables::{Maker, Transaction};
 use super::super::{Change, ChangeScope, Changes, ObserveError};
 use super::Host;
 use super::errno::{Errno, KernelError};
@@ -131,7 +131,8 @@ impl Monitor {
                     if is_overrun(&message) && let Some(socket) = &firewall_socket {
                         deaf.push(hears(socket, nftables::question()).boxed());
                     }
-                    let own = self.host.firewall.own_process();
+                    let host = &self.host;
+                    let own = |number| host.maker(number);
                     self.waiting.add(self.transaction.hear(&message.payload, own));
                 }
                 Some((message, _)) = sysctls.next() => {
@@ -179,6 +180,19 @@ impl Monitor {
             what: "events were lost".to_owned(),
             by: BTreeSet::new(),
         }]);
+    }
+}
+
+impl Host {
+    /// Who has the number that the kernel names the maker of a transaction of nftables by.
+    fn maker(&self, number: u32) -> Maker {
+        if self.held.is_own_thread(number) {
+            Maker::OwnThread
+        } else if [self.firewall.own_process(), self.held.own_process()].contains(&number) {
+            Maker::OwnProgram
+        } else {
+            Maker::Other
+        }
     }
 }
 

@@ -38,6 +38,13 @@ const TABLE: u16 = 1;
 const IPV4: u8 = 2;
 const INET: u8 = 1;
 
+/// The family of tables of bridges (`NFPROTO_BRIDGE`), and podnet's own among them.
+const BRIDGE: u8 = 7;
+const OWN_TABLE: &[u8] = b"podnet";
+
+/// The last message about what is in tables (`NFT_MSG_DELFLOWTABLE`).
+const LAST_OF_ALL: u16 = SUBSYSTEM | 24;
+
 /// The number of the process (`NFTA_GEN_PROC_PID`).
 const PROCESS_ID: u16 = 2;
 
@@ -55,6 +62,17 @@ pub(super) fn question() -> Event {
     }
 }
 
+/// Who has made a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Maker {
+    /// A program that podnet has started.
+    OwnProgram,
+    /// A thread of podnet's, which has changed elements of a pod.
+    OwnThread,
+    /// Somebody else.
+    Other,
+}
+
 /// What the transaction has touched that is being told of.
 #[derive(Debug, Default)]
 pub(super) struct Transaction {
@@ -62,8 +80,13 @@ pub(super) struct Transaction {
 }
 
 impl Transaction {
-    /// The changes that an event tells of. `own` is the process that changes the rules for podnet.
-    pub(super) fn hear(&mut self, payload: &NetlinkPayload<Event>, own: u32) -> Vec<Change> {
+    /// The changes that an event tells of. `own` tells of a process or thread whether it changes the rules
+    /// for podnet.
+    pub(super) fn hear(
+        &mut self,
+        payload: &NetlinkPayload<Event>,
+        own: impl Fn(u32) -> Maker,
+    ) -> Vec<Change> {
         if let NetlinkPayload::Overrun(_) = payload {
             self.touched.clear();
             return changes(
@@ -79,19 +102,17 @@ impl Transaction {
             self.touched.extend(touched(event));
             return Vec::new();
         }
-        let (what, by) = match process(event) {
+        let touched = std::mem::take(&mut self.touched);
+        let by = process(event);
+        match by.as_ref().map_or(Maker::Other, |(pid, _)| own(*pid)) {
+            Maker::OwnThread => Vec::new(),
             // It is looked at all the same: another may have changed them just before.
-            Some((pid, _)) if pid == own => ("nftables changed by podnet", None),
-            by => (
-                "nftables changed",
-                by.map(|(pid, name)| who::named(&name, pid)),
-            ),
-        };
-        changes(
-            std::mem::take(&mut self.touched),
-            what,
-            &by.into_iter().collect(),
-        )
+            Maker::OwnProgram => changes(touched, "nftables changed by podnet", &BTreeSet::new()),
+            Maker::Other => {
+                let by = by.map(|(pid, name)| who::named(&name, pid));
+                changes(touched, "nftables changed", &by.into_iter().collect())
+            }
+        }
     }
 }
 
@@ -110,10 +131,15 @@ fn changes(
 
 /// What an event of a table, a chain or a rule may mean to podnet.
 fn touched(event: &Event) -> Option<ChangeScope> {
+    let family = *event.payload.first()?;
+    if family == BRIDGE && (SUBSYSTEM..=LAST_OF_ALL).contains(&event.kind) {
+        let table = event.attribute(HEADER_LEN, TABLE)?;
+        let own = table.strip_suffix(b"\0").unwrap_or(&table) == OWN_TABLE;
+        return own.then_some(ChangeScope::Firewall);
+    }
     if !(SUBSYSTEM..=LAST_OF_RULES).contains(&event.kind) {
         return None;
     }
-    let family = *event.payload.first()?;
     if !matches!(family, IPV4 | INET) {
         return None;
     }
@@ -164,12 +190,19 @@ mod tests {
     }
 
     fn transaction(objects: &[NetlinkPayload<Event>], own: u32) -> Vec<Change> {
+        let maker = |pid| {
+            if pid == own {
+                Maker::OwnProgram
+            } else {
+                Maker::Other
+            }
+        };
         let mut transaction = Transaction::default();
         for object in objects {
-            assert_eq!(transaction.hear(object, own), []);
+            assert_eq!(transaction.hear(object, maker), []);
         }
-        let changes = transaction.hear(&event(NEW_GENERATION, BY_NFT), own);
-        let nothing = transaction.hear(&event(NEW_GENERATION, BY_NFT), own);
+        let changes = transaction.hear(&event(NEW_GENERATION, BY_NFT), maker);
+        let nothing = transaction.hear(&event(NEW_GENERATION, BY_NFT), maker);
         assert_eq!(nothing, [], "one transaction is not the next");
         changes
     }
@@ -197,6 +230,9 @@ mod tests {
             (NEW_RULE, INET, "filter", Some(ChangeScope::OtherChains)),
             (NEW_RULE, IPV4, "mangle", Some(ChangeScope::OtherChains)),
             (NEW_RULE, 10, "filter", None),
+            (NEW_RULE, BRIDGE, "podnet", Some(ChangeScope::Firewall)),
+            (NEW_ELEMENT, BRIDGE, "podnet", Some(ChangeScope::Firewall)),
+            (NEW_ELEMENT, BRIDGE, "theirs", None),
             (NEW_ELEMENT, IPV4, "filter", None),
             (NEW_ELEMENT, INET, "theirs", None),
         ] {
@@ -210,7 +246,7 @@ mod tests {
     #[test]
     fn lost_events_may_have_told_of_anything() {
         let mut transaction = Transaction::default();
-        let lost = transaction.hear(&NetlinkPayload::Overrun(Vec::new()), 0);
+        let lost = transaction.hear(&NetlinkPayload::Overrun(Vec::new()), |_| Maker::Other);
         assert_eq!(lost.len(), 2);
     }
 }
