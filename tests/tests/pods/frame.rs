@@ -4,13 +4,13 @@ use std::net::Ipv4Addr;
 
 use podnet_lab::Node;
 
-/// The EtherType of IPv4 (RFC 894).
+/// The kind of frames of IPv4 (RFC 894).
 pub(crate) const IPV4: u16 = 0x0800;
 
-/// The EtherType of IPv6 (RFC 2464).
+/// The kind of frames of IPv6 (RFC 2464).
 pub(crate) const IPV6: u16 = 0x86dd;
 
-/// The EtherType of ARP (RFC 826).
+/// The kind of frames of ARP (RFC 826).
 pub(crate) const ARP: u16 = 0x0806;
 
 /// Sends each frame that its arguments have in hexadecimal digits, where `NNNN` counts up to the first

@@ -49,7 +49,7 @@ pub(super) fn change(
         let index = number(INDEX)?;
         let on = match (number(FORWARDING), number(RP_FILTER)) {
             (Some(on), None) => on,
-            (None, Some(value)) => return source_check(name(index.try_into().ok()?)?, value),
+            (None, Some(value)) => return source_check(&name(index.try_into().ok()?)?, value),
             (Some(_), Some(_)) | (None, None) => return None,
         };
         if index == ALL {
@@ -80,7 +80,7 @@ pub(super) fn change(
 }
 
 /// Another check of the source of packets: podnet has set it on its bridge only.
-fn source_check(device: String, value: i32) -> Option<Change> {
+fn source_check(device: &str, value: i32) -> Option<Change> {
     (device == BRIDGE).then(|| Change {
         scope: ChangeScope::Bridge,
         what: format!("rp_filter on {device} set to {value}"),

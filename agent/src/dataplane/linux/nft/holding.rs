@@ -232,7 +232,7 @@ fn read(shown: &str) -> Option<ObservedHolding> {
             .iter()
             .copied()
             .eq(wanted.iter().map(|mark| Some(mark.as_str())));
-    let ports: Option<BTreeSet<IfName>> = elements(PORTS).map(|element| port(element)).collect();
+    let ports: Option<BTreeSet<IfName>> = elements(PORTS).map(port).collect();
     let sources: Option<BTreeSet<Source>> = elements(SOURCES).map(source).collect();
     Some(ObservedHolding::Table {
         // What podnet does not understand it has not written.
