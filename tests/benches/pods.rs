@@ -78,6 +78,7 @@ impl Socket {
             name: name.to_owned(),
             netns: None,
             pid: None,
+            trusted: false,
         };
         let begin = Instant::now();
         self.runtime

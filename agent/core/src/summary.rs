@@ -105,6 +105,8 @@ mod tests {
                 ok: true,
             },
             pods: 0,
+            held_by: None,
+            held_reason: None,
             peers: vec![peer(true), peer(false)],
             reconcile: Reconcile::default(),
             problems: Vec::new(),

@@ -356,6 +356,14 @@ impl World for Host {
         }
     }
 
+    fn flush_holding(&self) {
+        command("nft", &words("flush table bridge podnet"));
+    }
+
+    fn delete_holding(&self) {
+        command("nft", &words("delete table bridge podnet"));
+    }
+
     fn add_foreign_rule(&self) {
         iptables("-A FORWARD -s 198.51.100.0/24 -j DROP");
         iptables("-t nat -A POSTROUTING -s 198.51.100.0/24 -j MASQUERADE");

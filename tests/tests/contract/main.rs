@@ -8,6 +8,7 @@
 mod addresses;
 mod bridge;
 mod firewall;
+mod holding;
 mod host;
 mod kernel_world;
 mod model_world;
@@ -101,6 +102,11 @@ contract! {
         tampered_rules_are_seen_and_set_right
         foreign_rules_survive
         a_second_back_end_lets_packets_pass;
+    holding:
+        what_is_held_is_held_as_told
+        pods_are_held_from_attaching_to_release
+        without_a_table_nothing_is_held
+        a_tampered_table_is_seen_and_set_right;
     host:
         devices_are_opened_one_by_one
         the_switch_sets_all_devices

@@ -246,6 +246,14 @@ impl World for Model {
         self.on_firewall(|backend| backend.set_jumps(chain, 0));
     }
 
+    fn flush_holding(&self) {
+        self.0.tamper(ChangeScope::Firewall, Kernel::flush_holding);
+    }
+
+    fn delete_holding(&self) {
+        self.0.tamper(ChangeScope::Firewall, Kernel::delete_holding);
+    }
+
     fn add_foreign_rule(&self) {
         self.on_firewall(|backend| backend.add_foreign("a rule"));
     }

@@ -225,6 +225,8 @@ pub(crate) async fn what_others_break_is_repaired(world: &dyn World) {
         tampers.push(Box::new(move || world.add_jump(chain)));
         tampers.push(Box::new(move || world.delete_jump(chain)));
     }
+    tampers.push(Box::new(|| world.flush_holding()));
+    tampers.push(Box::new(|| world.delete_holding()));
     for (number, tamper) in tampers.iter().enumerate() {
         tamper();
         let ops = pass(world, &desired).await;

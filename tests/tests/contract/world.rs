@@ -61,6 +61,9 @@ pub(crate) trait World {
     fn add_strange_rule(&self, chain: Chain);
     fn add_jump(&self, chain: Chain);
     fn delete_jump(&self, chain: Chain);
+    /// Takes all rules out of podnet's table of the bridge.
+    fn flush_holding(&self);
+    fn delete_holding(&self);
     /// Adds a rule outside of podnet's chains.
     fn add_foreign_rule(&self);
     /// Brings up a second firewall back end, which drops what is forwarded.

@@ -1,0 +1,85 @@
+//! The table of the bridge that holds pods to their addresses.
+
+use podnet_core::kernel::{Holding, ObservedHolding, Op, PodLink, Scope};
+
+use crate::subject::{add_bridge, apply, made_pod, observe};
+use crate::world::World;
+
+async fn seen(world: &dyn World) -> ObservedHolding {
+    let scope = Scope {
+        firewall: true,
+        ..Scope::default()
+    };
+    observe(world, &scope).await.holding.unwrap()
+}
+
+async fn assert_holds(world: &dyn World, holding: &Holding) {
+    let right = ObservedHolding::Table {
+        ruled: true,
+        holding: holding.clone(),
+    };
+    assert_eq!(seen(world).await, right);
+}
+
+/// Two pods, and a third one that is trusted.
+fn pods() -> [PodLink; 3] {
+    let [first, second, mut third] = [made_pod(0), made_pod(1), made_pod(2)];
+    third.trusted = true;
+    [first, second, third]
+}
+
+pub(crate) async fn what_is_held_is_held_as_told(world: &dyn World) {
+    assert_eq!(seen(world).await, ObservedHolding::Absent);
+    let pods = pods();
+    for held in [&pods[..], &pods[..1], &[], &pods[1..]] {
+        let holding = Holding::of_all(held);
+        for _ in 0..2 {
+            apply(world, &[Op::SetHolding(holding.clone())]).await;
+            assert_holds(world, &holding).await;
+        }
+    }
+    for _ in 0..2 {
+        apply(world, &[Op::RemoveHolding]).await;
+        assert_eq!(seen(world).await, ObservedHolding::Absent);
+    }
+}
+
+pub(crate) async fn pods_are_held_from_attaching_to_release(world: &dyn World) {
+    add_bridge(world).await;
+    apply(world, &[Op::SetHolding(Holding::default())]).await;
+    let pods = pods();
+    let attach: Vec<_> = pods.iter().cloned().map(Op::AttachPod).collect();
+    apply(world, &attach).await;
+    assert_holds(world, &Holding::of_all(&pods)).await;
+    assert_eq!(Holding::of_all(&pods).ports.len(), 2);
+    for _ in 0..2 {
+        apply(world, &[Op::ReleasePod(Holding::of(&pods[0]))]).await;
+        assert_holds(world, &Holding::of(&pods[1])).await;
+    }
+}
+
+pub(crate) async fn without_a_table_nothing_is_held(world: &dyn World) {
+    add_bridge(world).await;
+    let [pod, ..] = pods();
+    let release = Op::ReleasePod(Holding::of(&pod));
+    apply(world, &[Op::AttachPod(pod), release]).await;
+    assert_eq!(seen(world).await, ObservedHolding::Absent);
+}
+
+pub(crate) async fn a_tampered_table_is_seen_and_set_right(world: &dyn World) {
+    let holding = Holding::of_all(pods());
+    let set = [Op::SetHolding(holding.clone())];
+    apply(world, &set).await;
+    world.flush_holding();
+    let flushed = seen(world).await;
+    assert!(
+        matches!(flushed, ObservedHolding::Table { ruled: false, .. }),
+        "{flushed:?}"
+    );
+    apply(world, &set).await;
+    assert_holds(world, &holding).await;
+    world.delete_holding();
+    assert_eq!(seen(world).await, ObservedHolding::Absent);
+    apply(world, &set).await;
+    assert_holds(world, &holding).await;
+}
