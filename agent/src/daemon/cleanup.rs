@@ -105,6 +105,7 @@ async fn remove_all(dataplane: &dyn Dataplane, cleaned: &mut Cleaned) -> Vec<Api
         host_ends: true,
         routes: Some([].into()),
         firewall: true,
+        holding: true,
         ..Scope::default()
     };
     let observed = match dataplane.observe(&scope).await {

@@ -106,6 +106,7 @@ pub(super) fn scope(parts: &Parts, desired: &Desired) -> Scope {
             .routes
             .then(|| desired.routes.keys().map(|key| key.destination).collect()),
         firewall: parts.firewall,
+        holding: parts.firewall,
         ..Scope::default()
     }
 }

@@ -7,7 +7,7 @@ use crate::world::World;
 
 async fn seen(world: &dyn World) -> ObservedHolding {
     let scope = Scope {
-        firewall: true,
+        holding: true,
         ..Scope::default()
     };
     observe(world, &scope).await.holding.unwrap()

@@ -115,11 +115,12 @@ pub(crate) async fn what_was_not_asked_for_is_not_told(world: &dyn World) {
     apply(world, &[Op::AttachPod(made_pod(0)), Op::AddRoute(route)]).await;
     assert_eq!(observe(world, &Scope::default()).await, Observed::default());
 
-    let parts: [fn(&mut Scope); 7] = [
+    let parts: [fn(&mut Scope); 8] = [
         |scope| scope.bridge = true,
         |scope| scope.host_ends = true,
         |scope| scope.routes = Some(BTreeSet::new()),
         |scope| scope.firewall = true,
+        |scope| scope.holding = true,
         |scope| scope.forwarding = Some(BTreeSet::new()),
         |scope| scope.addresses = true,
         |scope| scope.host_routes = true,
@@ -133,6 +134,7 @@ pub(crate) async fn what_was_not_asked_for_is_not_told(world: &dyn World) {
             observed.host_ends.is_some(),
             observed.routes.is_some(),
             observed.firewall.is_some(),
+            observed.holding.is_some(),
             observed.forwarding.is_some(),
             observed.addresses.is_some(),
             observed.host_routes.is_some(),

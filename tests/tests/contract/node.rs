@@ -62,6 +62,7 @@ async fn look(dataplane: &dyn Dataplane, desired: &Desired) -> Observed {
         pods: desired.pods.values().map(view).collect(),
         routes: Some(desired.routes.keys().map(|key| key.destination).collect()),
         firewall: true,
+        holding: true,
         forwarding: Some(desired.forwarding.keys().cloned().collect()),
         ..Scope::default()
     };

@@ -87,6 +87,8 @@ pub fn held(before: &Desired, passed: Passed<'_>) -> Desired {
     }
     if !looked_at.firewall {
         held.firewall.clone_from(&before.firewall);
+    }
+    if !looked_at.holding {
         held.holding.clone_from(&before.holding);
     }
     if looked_at.forwarding.is_none() {
@@ -181,6 +183,7 @@ mod tests {
             bridge: true,
             routes: Some(BTreeSet::new()),
             firewall: true,
+            holding: true,
             forwarding: Some(BTreeSet::new()),
             ..Scope::default()
         }

@@ -19,8 +19,10 @@ pub struct Scope {
     pub pods: BTreeSet<PodView>,
     /// Podnet's routes, and what else stands at these destinations.
     pub routes: Option<BTreeSet<IpNetwork>>,
-    /// Podnet's firewall chains, and its table of the bridge.
+    /// Podnet's firewall chains.
     pub firewall: bool,
+    /// What nftables holds pods to.
+    pub holding: bool,
     /// The chains of all programs that pods' packets pass.
     pub chains: bool,
     /// What of the host's packets is forwarded, also from these devices.

@@ -259,6 +259,7 @@ pub(crate) fn everything(desired: &Desired) -> Scope {
         pods: desired.pods.values().map(PodView::of).collect(),
         routes: Some(desired.routes.keys().map(|key| key.destination).collect()),
         firewall: true,
+        holding: true,
         forwarding: Some(desired.forwarding.keys().cloned().collect()),
         ..Scope::default()
     }

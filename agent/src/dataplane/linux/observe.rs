@@ -47,6 +47,8 @@ pub(super) async fn observe(host: &Host, scope: &Scope) -> Result<Observed, Obse
     }
     if scope.firewall {
         observed.firewall = Some(host.firewall.observe().await?);
+    }
+    if scope.holding {
         observed.holding = host.held.observe().await;
     }
     if scope.chains {

@@ -27,7 +27,7 @@ impl Kernel {
             firewall: scope
                 .firewall
                 .then(|| self.firewall.iter().map(super::Backend::observed).collect()),
-            holding: scope.firewall.then(|| match self.holding.clone() {
+            holding: scope.holding.then(|| match self.holding.clone() {
                 Some(Table { ruled, holding }) => ObservedHolding::Table { ruled, holding },
                 None => ObservedHolding::Absent,
             }),
