@@ -90,7 +90,7 @@ async fn a_body_is_sent() {
         "{request}"
     );
     assert!(
-        request.ends_with(r#"{"name":"red","netns":null,"pid":null}"#),
+        request.ends_with(r#"{"name":"red","netns":null,"pid":null,"trusted":false}"#),
         "{request}"
     );
 }
