@@ -131,10 +131,11 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Plan {
     let mut removals = Vec::new();
 
     bridge(desired, observed, &mut plan, &mut removals);
+    // No pod is attached for a moment without being held.
+    holding(desired, observed, &mut plan, &mut removals);
     pods(desired, observed, &mut plan, &mut removals);
     neighbours(desired, observed, &mut plan, &mut removals);
     firewall(desired, observed, &mut plan, &mut removals);
-    holding(desired, observed, &mut plan, &mut removals);
     // After the rules that keep strangers out have come, and before they go.
     forwarding(desired, observed, &mut plan);
     routes(desired, observed, &mut plan, &mut removals);

@@ -316,6 +316,7 @@ fn removals_go_backwards() {
             "remove firewall rules".to_owned(),
             format!("detach {}", ends[1]),
             format!("detach {}", ends[0]),
+            "remove table bridge podnet".to_owned(),
             "delete bridge podnet0".to_owned(),
         ]
     );
