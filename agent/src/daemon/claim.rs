@@ -78,7 +78,7 @@ impl Agent {
             return true;
         }
         let durable = membership.machine.durable();
-        let saved = tokio::task::block_in_place(|| self.state_dir.save_durable(durable));
+        let saved = self.state_dir.save_durable(durable);
         membership.disk_error = saved.as_ref().err().map(error::store);
         match saved {
             Ok(()) => {
@@ -106,6 +106,12 @@ impl Agent {
             membership.muted = outcome.muted;
         }
         membership.refused.clone_from(&outcome.refused);
+        if membership.unsaid != outcome.unsaid {
+            for (key, why) in &outcome.unsaid {
+                tracing::error!(record = key.as_str(), why, "a record is not published");
+            }
+            membership.unsaid.clone_from(&outcome.unsaid);
+        }
         if membership.state != outcome.state {
             log_state(&membership.state, &outcome.state);
             membership.state = outcome.state;
@@ -168,7 +174,7 @@ impl Agent {
 
     /// Publishes what has changed, and gossips at once where that matters. While the data path
     /// still carries a block that the node must not use, nothing is published.
-    async fn publish(&mut self, values: BTreeMap<Key, String>, nudge: &Nudge) {
+    pub(super) async fn publish(&mut self, values: BTreeMap<Key, String>, nudge: &Nudge) {
         let Some(membership) = &mut self.membership else {
             return;
         };
@@ -187,13 +193,14 @@ impl Agent {
             .map(|(key, value)| (*key, value.clone()))
             .collect();
         if !changed.is_empty() {
-            if let Err(gossip_error) = gossip.set(changed.clone()).await {
-                tracing::error!(
+            match gossip.set(changed.clone()).await {
+                Ok(()) => membership.published.extend(changed),
+                // The next step tries again.
+                Err(gossip_error) => tracing::error!(
                     error = error::chain(&gossip_error),
                     "a value cannot be published"
-                );
+                ),
             }
-            membership.published.extend(changed);
         }
         gossip.nudge(urgent);
         gossip.nudge_idly(others);

@@ -9,7 +9,7 @@ use podnet_core::claim::{ClaimState, Identity as ClaimIdentity, Machine, Quorum}
 use podnet_core::peer::is_plausible_start;
 use podnet_core::view::{Reader, View};
 use podnet_proto::gossip::{Hello, Key, NodeRecord, Welcome, encode};
-use podnet_proto::{ApiError, NodeId};
+use podnet_proto::{ApiError, ErrorCode, NodeId};
 
 use super::agent::Agent;
 use super::error;
@@ -17,14 +17,19 @@ use super::membership::{Membership, RETRY, Roster};
 use crate::gossip::{Counters, Gossip, Keyring, Settings, Timing};
 use crate::store::{Identity, Joined, Member, PeerBook};
 
-fn node_record(member: &Member, own: &Identity, epoch: u64) -> NodeRecord {
-    NodeRecord {
+/// What a node says of itself, as a gossip value.
+fn node_value(member: &Member, own: &Identity, epoch: u64) -> Result<String, ApiError> {
+    let record = NodeRecord {
         name: member.name.clone(),
         public_key: own.public_key(),
         endpoints: vec![member.advertise],
         counter: epoch,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-    }
+    };
+    encode(&record).map_err(|why| {
+        let message = format!("what this node says of itself: {}", error::chain(&why));
+        ApiError::new(ErrorCode::Internal, message)
+    })
 }
 
 /// What a member answers to a node that asks before it joins.
@@ -56,7 +61,7 @@ impl Agent {
         let keyring = Keyring::new(member.gossip_key.clone());
         let counters = Arc::new(Counters::default());
         let roster = Arc::new(RwLock::new(Roster::default()));
-        let record = encode(&node_record(&member, &self.identity, epoch)).unwrap_or_default();
+        let record = node_value(&member, &self.identity, epoch)?;
         let values = BTreeMap::from([(Key::Node, record)]);
         let settings =
             self.gossip_settings(&member, &peers, (epoch, 0), &keyring, &counters, &roster);
@@ -85,7 +90,10 @@ impl Agent {
             view: View::default(),
             learned: None,
             epoch,
+            unused_epoch: None,
             generation: 0,
+            silenced: None,
+            unsaid: BTreeMap::new(),
             state: ClaimState::New,
             using: None,
             quorum: Quorum::default(),
@@ -124,9 +132,14 @@ impl Agent {
     /// next step tries again.
     pub(super) async fn restart_gossip(&mut self, epoch_seen: u64) {
         self.gossip_ended().await;
-        if let Err(api_error) = self.try_restart_gossip(epoch_seen).await {
+        let failure = self.try_restart_gossip(epoch_seen).await.err();
+        let Some(membership) = &mut self.membership else {
+            return;
+        };
+        if let Some(api_error) = failure.as_ref().filter(|_| membership.silenced != failure) {
             tracing::error!(error = %api_error, "gossip cannot be started again");
         }
+        membership.silenced = failure;
     }
 
     async fn try_restart_gossip(&mut self, epoch_seen: u64) -> Result<(), ApiError> {
@@ -144,10 +157,20 @@ impl Agent {
             );
             (0, rand::random())
         };
-        let epoch = self
-            .state_dir
-            .next_epoch(epoch_seen)
-            .map_err(|e| error::store(&e))?;
+        let unused = membership.unused_epoch.filter(|epoch| *epoch > epoch_seen);
+        let epoch = match unused {
+            Some(epoch) => epoch,
+            None => self
+                .state_dir
+                .next_epoch(epoch_seen)
+                .map_err(|e| error::store(&e))?,
+        };
+        if let Some(membership) = &mut self.membership {
+            membership.unused_epoch = Some(epoch);
+        }
+        let Some(membership) = &self.membership else {
+            return Ok(());
+        };
         let settings = self.gossip_settings(
             &membership.member,
             &membership.peers,
@@ -156,9 +179,9 @@ impl Agent {
             &membership.counters,
             &membership.roster,
         );
-        let record = node_record(&membership.member, &self.identity, epoch);
+        let record = node_value(&membership.member, &self.identity, epoch)?;
         let mut values = membership.published.clone();
-        values.insert(Key::Node, encode(&record).unwrap_or_default());
+        values.insert(Key::Node, record);
         let gossip = Gossip::spawn(settings, values.clone())
             .await
             .map_err(|e| error::gossip(&e))?;
@@ -169,6 +192,7 @@ impl Agent {
             membership.gossip = Some(gossip);
             membership.published = values;
             membership.epoch = epoch;
+            membership.unused_epoch = None;
             membership.generation = generation;
             membership.reader = Reader::default();
         }
@@ -214,3 +238,6 @@ impl Agent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -100,7 +100,7 @@ impl Agent {
             return Ok(());
         }
         let durable = membership.machine.durable();
-        let saved = tokio::task::block_in_place(|| self.state_dir.save_durable(durable));
+        let saved = self.state_dir.save_durable(durable);
         saved.map_err(|store_error| {
             membership.machine.stay();
             error::store(&store_error)

@@ -46,8 +46,15 @@ pub(super) struct Membership {
     pub(super) learned: Option<u64>,
     /// How often gossip was started, this time included.
     pub(super) epoch: u64,
+    /// A later start that is on disk and came to nothing: the next one is this one again, or each try would
+    /// cost the disk a write.
+    pub(super) unused_epoch: Option<u64>,
     /// Under which of its gossip ids the node speaks; see [`crate::gossip::Settings::generation`].
     pub(super) generation: u64,
+    /// Why gossip could not be started again.
+    pub(super) silenced: Option<ApiError>,
+    /// Why records are not published.
+    pub(super) unsaid: BTreeMap<Key, String>,
     /// What the claim machine said last.
     pub(super) state: ClaimState,
     pub(super) using: Option<BlockIndex>,

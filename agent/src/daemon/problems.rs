@@ -6,6 +6,7 @@ use podnet_core::advertise::{Lost, lost};
 use podnet_core::claim::{ClaimState, Muted, Quorum};
 use podnet_core::kernel::OpErrorKind;
 use podnet_proto::api::{Node, PathState, ProblemEntry, Severity};
+use podnet_proto::gossip::Key;
 use podnet_proto::ledger::Slot;
 use podnet_proto::{ApiError, ErrorCode, NodeId};
 
@@ -44,11 +45,10 @@ impl Agent {
             add(severity, api_error);
         }
         if membership.gossip.is_none() {
-            let message = "gossip: it does not run, and is being started again";
-            add(
-                Severity::Error,
-                ApiError::new(ErrorCode::PortInUse, message),
-            );
+            add(Severity::Error, no_gossip(membership.silenced.as_ref()));
+        }
+        for (key, why) in &membership.unsaid {
+            add(Severity::Error, unsaid(*key, why));
         }
         let told = *membership.member.advertise.ip();
         if let Some(lost) = self
@@ -121,6 +121,31 @@ impl Agent {
         }
         problems
     }
+}
+
+/// Gossip does not run; why it could not be started again, if that was tried.
+fn no_gossip(why: Option<&ApiError>) -> ApiError {
+    match why {
+        Some(why) => ApiError {
+            message: format!("gossip does not run: {}", why.message),
+            ..why.clone()
+        },
+        None => ApiError::new(
+            ErrorCode::Internal,
+            "gossip does not run: it has ended, and is started again in a moment",
+        ),
+    }
+}
+
+/// A record that gossip would not carry.
+fn unsaid(key: Key, why: &str) -> ApiError {
+    let message = format!(
+        "gossip record '{}': the other nodes are not told: {why}",
+        key.as_str()
+    );
+    ApiError::new(ErrorCode::Full, message).hint(
+        "the cluster is larger than this version can bear: let nodes leave that are not needed",
+    )
 }
 
 fn lost_address(lost: &Lost, member: &Member) -> ApiError {

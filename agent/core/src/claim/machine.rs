@@ -207,6 +207,7 @@ impl Machine {
                 self.durable.released || waited,
             ),
             keys,
+            unsaid: self.publisher.unsaid().clone(),
             nudge,
             wake: turn.map_or(tick, |turn| turn.clamp(now, tick)),
             refused: self.refused.clone(),

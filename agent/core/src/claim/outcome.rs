@@ -103,6 +103,9 @@ pub struct Outcome {
     pub state: ClaimState,
     /// The values of all keys but [`Key::Node`]; an empty one for nothing.
     pub keys: BTreeMap<Key, String>,
+    /// Why records are not among them, in words: they are too long for gossip, and their keys keep the
+    /// values that they had.
+    pub unsaid: BTreeMap<Key, String>,
     /// Whom to gossip with at once.
     pub nudge: Nudge,
     /// When to step next, if nothing happens before.

@@ -27,6 +27,8 @@ const ASK_INTERVAL: Duration = Duration::from_millis(250);
 pub(super) struct Publisher {
     rng: fastrand::Rng,
     keys: BTreeMap<Key, String>,
+    /// Why records are not published: their keys keep the values that they had.
+    unsaid: BTreeMap<Key, String>,
     /// The keys that changed since they were last given out.
     changed: BTreeSet<Key>,
     /// The place in the order of ledgers of the snapshot, which is large.
@@ -39,6 +41,7 @@ impl Publisher {
         Self {
             rng,
             keys: BTreeMap::new(),
+            unsaid: BTreeMap::new(),
             changed: BTreeSet::new(),
             snap: None,
             asked: None,
@@ -47,12 +50,18 @@ impl Publisher {
 
     /// Writes the keys anew. `shows`: a member shows its ledger, as voters always do.
     pub(super) fn renew(&mut self, node: Standing<'_>, open: Option<&PropRecord>, shows: bool) {
-        let keys = self.keys(node, open, shows);
-        let changed = keys
+        let before = self.keys.clone();
+        self.write(node, open, shows);
+        let changed = self
+            .keys
             .iter()
-            .filter(|(key, value)| self.keys.get(key) != Some(value));
+            .filter(|(key, value)| before.get(key) != Some(value));
         self.changed.extend(changed.map(|(key, _)| *key));
-        self.keys = keys;
+    }
+
+    /// Why records are not published.
+    pub(super) const fn unsaid(&self) -> &BTreeMap<Key, String> {
+        &self.unsaid
     }
 
     /// The keys to publish now, and whom to nudge.
@@ -99,12 +108,7 @@ impl Publisher {
         (self.keys.clone(), nudge)
     }
 
-    fn keys(
-        &mut self,
-        node: Standing<'_>,
-        open: Option<&PropRecord>,
-        shows: bool,
-    ) -> BTreeMap<Key, String> {
+    fn write(&mut self, node: Standing<'_>, open: Option<&PropRecord>, shows: bool) {
         let ledger = node.durable.ledger.as_ref();
         let usage = UseRecord {
             slot: ledger.map_or(0, |ledger| ledger.slot),
@@ -115,24 +119,33 @@ impl Publisher {
         let acc = node.voting().map(|_| AccRecord {
             acceptor: node.durable.acceptor.clone(),
         });
-        let mut keys = BTreeMap::from([
-            (Key::Use, value(Some(&usage))),
-            (Key::Want, value(node.want().as_ref())),
-            (Key::Acc, value(acc.as_ref())),
-            (Key::Prop, value(open)),
-        ]);
-        keys.insert(Key::Snap, self.snap(voter.or(ledger.filter(|_| shows))));
-        keys
+        self.say(Key::Use, Some(&usage));
+        self.say(Key::Want, node.want().as_ref());
+        self.say(Key::Acc, acc.as_ref());
+        self.say(Key::Prop, open);
+        let shown = voter.or(ledger.filter(|_| shows));
+        let order = shown.map(Ledger::order);
+        if order != self.snap || !self.keys.contains_key(&Key::Snap) {
+            self.snap = order;
+            let snap = shown.cloned().map(|ledger| SnapRecord { ledger });
+            self.say(Key::Snap, snap.as_ref());
+        }
     }
 
-    fn snap(&mut self, ledger: Option<&Ledger>) -> String {
-        let order = ledger.map(Ledger::order);
-        if order == self.snap {
-            return self.keys.get(&Key::Snap).cloned().unwrap_or_default();
+    /// Takes a record for the value of a key; none for the empty one. One that is too long is not
+    /// published: nobody would ever see it, nor any later value of this node. To the others its key is
+    /// as it would be if they had not heard of the change yet.
+    fn say<T: Serialize>(&mut self, key: Key, record: Option<&T>) {
+        match record.map_or_else(|| Ok(String::new()), encode) {
+            Ok(value) => {
+                self.unsaid.remove(&key);
+                self.keys.insert(key, value);
+            }
+            Err(why) => {
+                self.unsaid.insert(key, why.to_string());
+                self.keys.entry(key).or_default();
+            }
         }
-        self.snap = order;
-        let snap = ledger.cloned().map(|ledger| SnapRecord { ledger });
-        value(snap.as_ref())
     }
 }
 
@@ -142,12 +155,4 @@ fn wanting(view: &View, me: NodeId) -> impl Iterator<Item = NodeId> {
         .iter()
         .filter(move |entry| entry.want.is_some() && entry.node != me)
         .map(|entry| entry.node)
-}
-
-/// A record as a gossip value. One that is too long is not published: nobody would ever see it,
-/// nor any later value of this node. The ledger of a full cluster fits, and so does a full batch.
-fn value<T: Serialize>(record: Option<&T>) -> String {
-    record
-        .and_then(|record| encode(record).ok())
-        .unwrap_or_default()
 }

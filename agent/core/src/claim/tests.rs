@@ -379,3 +379,32 @@ fn a_burst_of_joins_takes_few_slots() {
         assert!(joiner.machine.ledger() == founder.machine.ledger());
     }
 }
+
+/// Gossip carries no longer value: the others keep what they were shown before, and the node says so.
+#[test]
+fn a_record_that_is_too_long_is_reported_and_what_was_said_before_stands() {
+    let mut founder = Host::founder();
+    let said = founder.step(0, &View::default());
+    assert_eq!(said.unsaid, BTreeMap::new());
+    let mut ledger = genesis();
+    for n in 0..2000_u16 {
+        let mut id = [0; 16];
+        id[..2].copy_from_slice(&n.to_be_bytes());
+        id[15] = 9;
+        ledger
+            .boots
+            .insert(NodeId::from_bytes(id), Boot(u64::from(n)));
+    }
+    let mut grown = Host {
+        machine: Machine::of_new_member(identity(1, 10), Durable::founder(ledger), 1),
+        ..Host::founder()
+    };
+    for millis in [0, 1000] {
+        let silent = grown.step(millis, &View::default());
+        let keys: Vec<Key> = silent.unsaid.keys().copied().collect();
+        assert_eq!(keys, [Key::Snap]);
+        assert!(silent.unsaid[&Key::Snap].contains("bytes"), "{silent:?}");
+        assert_eq!(silent.keys[&Key::Use], said.keys[&Key::Use]);
+        assert_eq!(silent.keys[&Key::Snap], "", "nothing was said before");
+    }
+}

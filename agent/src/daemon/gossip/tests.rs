@@ -1,0 +1,127 @@
+//! Gossip that cannot be started again for a while.
+
+use std::net::UdpSocket;
+use std::path::Path;
+use std::sync::Arc;
+
+use podnet_core::claim::Durable;
+use podnet_core::kernel::model::Kernel;
+use podnet_proto::api::ProblemEntry;
+use podnet_proto::ledger::{Ledger, Settings as ClusterSettings};
+use podnet_proto::{Boot, ClusterId, GossipKey, PodNetwork};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::config::{Config, Settings as Given};
+use crate::dataplane::fake::Fake;
+use crate::probe::Prober;
+use crate::store::RunDir;
+
+/// The agent of a founder, on loopback.
+async fn founder(dir: &TempDir) -> Agent {
+    let free = UdpSocket::bind("0.0.0.0:0").unwrap().local_addr().unwrap();
+    let config = Config {
+        state_dir: dir.path().to_owned(),
+        run_dir: dir.path().to_owned(),
+        gossip_port: free.port(),
+        ..Config::load(Given::default()).unwrap()
+    };
+    let identity = Identity::load_or_create(dir.path(), None).unwrap();
+    let node = identity.node();
+    let run_dir = RunDir::open(dir.path().to_owned(), node).unwrap();
+    let kernel = Arc::new(Fake::new(Kernel::default()));
+    let prober = Prober::start(mpsc::channel(1).0).unwrap();
+    let (events, _) = mpsc::channel(8);
+    let mut agent = Agent::new(config, identity, Boot(1), run_dir, kernel, prober, events);
+    let networks = vec![PodNetwork::parse("10.244.0.0/16", 24).unwrap()];
+    let cluster = ClusterId::from_bytes([9; 16]);
+    let settings = ClusterSettings::default();
+    let ledger = Ledger::genesis(cluster, networks.clone(), settings, node, Boot(1));
+    let member = Member {
+        cluster,
+        name: "node1".parse().unwrap(),
+        advertise: SocketAddrV4::new(Ipv4Addr::LOCALHOST, free.port()),
+        advertise_fixed: true,
+        gossip_key: GossipKey::from_bytes([1; 32]),
+        networks,
+        checkpoint: ledger.checkpoint(),
+        seeds: Vec::new(),
+    };
+    agent
+        .become_member(member, Durable::founder(ledger))
+        .await
+        .unwrap();
+    agent
+}
+
+/// What is wrong with gossip.
+fn problem(agent: &Agent) -> Option<ProblemEntry> {
+    let mut problems = agent.problems().into_iter();
+    problems.find(|problem| problem.message.starts_with("gossip"))
+}
+
+fn epoch_file(dir: &TempDir) -> Vec<u8> {
+    std::fs::read(Path::join(dir.path(), "epoch")).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_is_taken_is_named_and_costs_the_disk_one_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut agent = founder(&dir).await;
+    let begun = epoch_file(&dir);
+    agent.gossip_ended().await;
+    let ended = problem(&agent).unwrap();
+    assert_eq!(ended.code, ErrorCode::Internal, "{ended:?}");
+
+    let port = agent.config.gossip_port;
+    let other = UdpSocket::bind(("0.0.0.0", port)).unwrap();
+    agent.step().await;
+    let tried = epoch_file(&dir);
+    assert_ne!(tried, begun);
+    for _ in 0..3 {
+        agent.step().await;
+        assert_eq!(epoch_file(&dir), tried, "one start is one number");
+        let taken = problem(&agent).unwrap();
+        assert_eq!(taken.code, ErrorCode::PortInUse, "{taken:?}");
+        assert!(taken.message.contains(&port.to_string()), "{taken:?}");
+    }
+
+    drop(other);
+    agent.step().await;
+    assert_eq!(epoch_file(&dir), tried, "the number that was drawn is used");
+    assert!(agent.membership.as_ref().unwrap().gossip.is_some());
+    assert_eq!(problem(&agent), None);
+
+    // The next start is another one.
+    agent.restart_gossip(0).await;
+    assert_ne!(epoch_file(&dir), tried);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_reason_than_the_port_is_named_as_what_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut agent = founder(&dir).await;
+    agent.gossip_ended().await;
+    std::fs::write(dir.path().join("epoch"), "damaged").unwrap();
+    agent.step().await;
+    let damaged = problem(&agent).unwrap();
+    assert_eq!(damaged.code, ErrorCode::StateCorrupt, "{damaged:?}");
+    assert!(damaged.message.contains("/epoch "), "{damaged:?}");
+    assert!(damaged.hint.is_some(), "{damaged:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_gossip_does_not_take_is_not_taken_for_published() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut agent = founder(&dir).await;
+    let long = "x".repeat(podnet_proto::gossip::MAX_VALUE_LEN + 1);
+    let membership = agent.membership.as_mut().unwrap();
+    membership.stopping = false;
+    let before = membership.published.clone();
+    let values = BTreeMap::from([(Key::Want, long)]);
+    agent
+        .publish(values, &podnet_core::claim::Nudge::default())
+        .await;
+    assert_eq!(agent.membership.as_ref().unwrap().published, before);
+}
