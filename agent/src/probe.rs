@@ -106,12 +106,12 @@ async fn supervise(
         );
         for target in wanted {
             running.entry(target).or_insert_with(|| {
-                tasks.spawn(watch_path(
+                tasks.spawn(vital::watched(watch_path(
                     client.clone(),
                     target.0,
                     target.1,
                     reports.clone(),
-                ))
+                )))
             });
         }
         while tasks.try_join_next().is_some() {}

@@ -105,6 +105,20 @@ impl Connections {
         }
     }
 
+    /// Lets those go that had time to ask something and that the agent is not at work for. Returns how many.
+    pub(super) fn let_idle_go(&mut self) -> usize {
+        let before = self.open.len();
+        let now = Instant::now();
+        self.open.retain(|connection| {
+            let idle = connection.waits() && connection.since + self.patience <= now;
+            if idle {
+                connection.task.abort();
+            }
+            !idle
+        });
+        before - self.open.len()
+    }
+
     /// Serves one more.
     pub(super) fn add<F>(&mut self, serve: impl FnOnce(Work) -> F)
     where
@@ -129,6 +143,7 @@ mod tests {
     use std::task::Poll;
 
     use tokio::sync::oneshot;
+    use tokio::sync::oneshot::error::TryRecvError;
 
     use super::*;
 
@@ -176,6 +191,30 @@ mod tests {
             room.await;
         }
         assert!(ended.remove(0).await.is_err(), "the first is done");
+    }
+
+    #[tokio::test]
+    async fn idle_ones_go_together_and_work_is_not_interrupted() {
+        for (patience, idle_go) in [(Duration::ZERO, 2), (Duration::from_secs(3600), 0)] {
+            let mut connections = Connections::at_most(3, patience);
+            let mut ended = Vec::new();
+            for works in [false, true, false] {
+                let (alive, end) = oneshot::channel::<()>();
+                ended.push(end);
+                connections.add(move |work| async move {
+                    let _alive = alive;
+                    let _guard = works.then(|| work.begin());
+                    pending::<()>().await;
+                });
+            }
+            tokio::task::yield_now().await;
+            assert_eq!(connections.let_idle_go(), idle_go);
+            assert_eq!(connections.let_idle_go(), 0, "they are gone");
+            tokio::task::yield_now().await;
+            let gone = ended.iter_mut().map(oneshot::Receiver::try_recv);
+            let gone: Vec<bool> = gone.map(|end| end != Err(TryRecvError::Empty)).collect();
+            assert_eq!(gone, [idle_go > 0, false, idle_go > 0]);
+        }
     }
 
     #[tokio::test]

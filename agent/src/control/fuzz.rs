@@ -1,5 +1,6 @@
 //! Any bytes as a connection to the control socket, and as the body of a request.
 
+use hyper_util::server::graceful::GracefulShutdown;
 use podnet_proto::ErrorCode;
 use podnet_proto::api::{InitRequest, JoinRequest, LeaveRequest, PodRequest};
 use serde::de::DeserializeOwned;
@@ -64,7 +65,9 @@ thread_local! {
 async fn connection(bytes: &[u8]) {
     let (mut client, server) = tokio::io::duplex(PIPE);
     let (requests, mut asked) = mpsc::channel(8);
-    let serve = serve_connection(server, router(requests), Work::default());
+    let goes_on = GracefulShutdown::new();
+    let watcher = goes_on.watcher();
+    let serve = serve_connection(server, router(requests), Work::default(), watcher);
     // An event loop that answers nothing.
     let ignore = async { while asked.recv().await.is_some() {} };
     let ask = async {

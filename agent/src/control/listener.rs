@@ -1,9 +1,9 @@
 //! The unix socket.
 
 use std::convert::Infallible;
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use nix::unistd::Group;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixListener;
@@ -34,6 +35,12 @@ const READ_AHEAD: usize = 16 * 1024;
 
 /// How long a connection may take to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long to wait when no connection can be accepted.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// How long what was asked may take to be answered when the agent stops.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// How long to wait for whoever listens in the socket's place: the kernel may not be done yet with
 /// an agent that was killed.
@@ -81,7 +88,11 @@ impl Listener {
             move |source| ListenError::Io { verb, path, source }
         };
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(failed("create the directory of"))?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(parent)
+                .map_err(failed("create the directory of"))?;
         }
         let began = Instant::now();
         while look_at(path)? == Found::Listener {
@@ -114,22 +125,44 @@ impl Listener {
         })
     }
 
-    /// Serves requests until it is dropped.
-    pub async fn serve(self, requests: mpsc::Sender<Request>) {
-        let router = router(requests);
+    /// Serves requests until `stop` ends. Then nobody is let in any more, and what was asked has a moment
+    /// to be answered.
+    pub async fn serve(self, requests: mpsc::Sender<Request>, stop: impl Future<Output = ()>) {
         let mut connections = Connections::at_most(MAX_CONNECTIONS, PATIENCE);
+        let ending = GracefulShutdown::new();
+        let router = router(requests);
+        tokio::select! {
+            () = self.let_in(&router, &mut connections, &ending) => {}
+            () = stop => {}
+        }
+        let ended = tokio::time::timeout(LAST_ANSWERS, ending.shutdown()).await;
+        if ended.is_err() {
+            tracing::warn!(
+                "control socket: connections are cut off that did not end by themselves"
+            );
+        }
+    }
+
+    async fn let_in(
+        &self,
+        router: &Router,
+        connections: &mut Connections,
+        ending: &GracefulShutdown,
+    ) {
         loop {
             let stream = match self.socket.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    // Out of descriptors, say: later it may work again.
-                    tracing::warn!(%error, "control socket: accept failed");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    // Out of descriptors, say. Those that nobody uses are given back.
+                    let closed = connections.let_idle_go();
+                    tracing::warn!(%error, closed, "control socket: accept failed");
+                    tokio::time::sleep(RETRY).await;
                     continue;
                 }
             };
             connections.make_room().await;
-            connections.add(|work| serve_connection(stream, router.clone(), work));
+            let watcher = ending.watcher();
+            connections.add(|work| serve_connection(stream, router.clone(), work, watcher));
         }
     }
 }
@@ -171,21 +204,21 @@ fn look_at(path: &Path) -> Result<Found, ListenError> {
 
 /// Serves one connection to its end.
 pub(super) async fn serve_connection(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
     router: Router,
     work: Work,
+    ending: Watcher,
 ) {
     let service = service_fn(|request| {
         let (router, work) = (router.clone(), work.clone());
         async move { Ok::<_, Infallible>(answer(router, &work, request).await) }
     });
-    let served = http1::Builder::new()
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(READ_AHEAD)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = ending.watch(connection).await {
         tracing::debug!(%error, "control socket: connection ended");
     }
 }

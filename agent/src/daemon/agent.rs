@@ -186,12 +186,16 @@ impl Agent {
         }
     }
 
-    /// Ends in order. The data path stays as it is.
+    /// Ends in order. The data path stays as it is. Whoever waits for an answer is told at once that
+    /// none will come.
     pub(super) async fn stop(mut self) {
         self.supervisor.stopping();
-        if let Some(membership) = self.membership.take()
-            && let Some(gossip) = membership.gossip
-        {
+        let gossip = self
+            .membership
+            .take()
+            .and_then(|membership| membership.gossip);
+        drop(self);
+        if let Some(gossip) = gossip {
             gossip.shutdown().await;
         }
     }

@@ -17,6 +17,7 @@ use super::request::{Admission, admission};
 use crate::control::Answer;
 use crate::gossip::{Keyring, ProbeError, Probed, probe};
 use crate::store::Member;
+use crate::vital;
 
 /// The members of a cluster are being asked; nothing is on disk yet.
 pub(super) struct Attempt {
@@ -126,11 +127,11 @@ impl Agent {
         let events = self.events.clone();
         let started = Instant::now();
         let mut asking = JoinSet::new();
-        asking.spawn(async move {
+        asking.spawn(vital::watched(async move {
             let result = probe(bind, &keyring, &hello, &targets, patience).await;
             let outcome = ProbeOutcome { started, result };
             let _ = events.send(Event::Probed(Box::new(outcome))).await;
-        });
+        }));
         self.attempt = Some(Attempt {
             plan,
             answer,

@@ -7,6 +7,9 @@
 //! echoes ----------+                          +--> attaching and detaching pods
 //! timers, signals -+                          +--> answers
 //! ```
+//!
+//! The loop runs on the main thread, and everything else on others: what it waits for, the disk first
+//! of all, holds up the loop itself and nothing else.
 
 mod agent;
 mod allowance;
@@ -36,7 +39,7 @@ use std::sync::Arc;
 
 use podnet_proto::{ApiError, ErrorCode};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 pub use cleanup::{Cleaned, cleanup, reset};
 
@@ -49,6 +52,7 @@ use crate::store::{
     Identity, RunDir, StateDir, StateLock, StoreError, make_run_dir, make_state_dir, new_boot,
     read_boot, require_possible_dir,
 };
+use crate::vital;
 
 /// How many events wait for the loop at most; whoever has more waits.
 const EVENTS: usize = 1024;
@@ -113,7 +117,8 @@ pub async fn run(config: Config) -> Result<(), ApiError> {
     agent.resume(joined).await?;
 
     let (requests, asked) = mpsc::channel(EVENTS);
-    let server = tokio::spawn(listener.serve(requests));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = vital::spawn(listener.serve(requests, async { drop(stopped.await) }));
     tracing::info!(%node, version = env!("PODNET_VERSION"), "podnetd is ready");
     let inputs = agent::Inputs {
         queue,
@@ -126,7 +131,9 @@ pub async fn run(config: Config) -> Result<(), ApiError> {
         _ = terminate.recv() => tracing::info!("SIGTERM: stopping, the data path stays"),
         _ = interrupt.recv() => tracing::info!("SIGINT: stopping, the data path stays"),
     }
-    server.abort();
+    drop(stop);
     agent.stop().await;
+    // It cannot fail: a panic would have ended the process.
+    let _ = server.await;
     Ok(())
 }

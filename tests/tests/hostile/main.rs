@@ -7,6 +7,7 @@
 )]
 
 mod datagrams;
+mod descriptors;
 mod files;
 mod forms;
 mod http;

@@ -1,7 +1,6 @@
 //! Gossip that cannot be started again for a while.
 
 use std::net::UdpSocket;
-use std::path::Path;
 use std::sync::Arc;
 
 use podnet_core::claim::Durable;
@@ -62,7 +61,7 @@ fn problem(agent: &Agent) -> Option<ProblemEntry> {
 }
 
 fn epoch_file(dir: &TempDir) -> Vec<u8> {
-    std::fs::read(Path::join(dir.path(), "epoch")).unwrap()
+    std::fs::read(dir.path().join("epoch")).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
