@@ -31,6 +31,7 @@ mod pods;
 mod problems;
 mod reconcile;
 mod request;
+mod retry;
 mod status;
 mod supervisor;
 mod suspicion;

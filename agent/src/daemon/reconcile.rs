@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use ipnetwork::{IpNetwork, Ipv4Network};
 use podnet_core::kernel::{
     Bystander, Conflict, Contested, Desired, HostAddress, Mtu, ObservedHolding, Op, OpError,
-    PeerBlock, RouteKey, UnderlayPath,
+    OpErrorClass, PeerBlock, RouteKey, UnderlayPath,
 };
 use podnet_proto::network::gateway;
 use podnet_proto::{ApiError, api};
@@ -17,15 +17,12 @@ use super::agent::{Agent, Event};
 use super::allowance::Allowance;
 use super::error;
 use super::patience::Patience;
+use super::retry::{Retry, class_of, class_of_pass};
 use crate::dataplane::{Change, Changes};
 use crate::reconciler::{
     Finding, Job, Parts, Report, Target, Underlay, cause_of_change, cause_of_conflict, pass,
 };
 use crate::vital;
-
-/// How long to wait after a pass that failed; doubled each time, up to the longest.
-const FIRST_RETRY: Duration = Duration::from_millis(100);
-const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
 /// What is known of the data path, and when to look at it next.
 pub(super) struct Reconciling {
@@ -42,7 +39,9 @@ pub(super) struct Reconciling {
     patience: Patience,
     /// For looks at the firewall, which cost the more the more rules others have.
     allowance: Allowance,
-    retry: Duration,
+    retry: Retry,
+    /// Of which class what the last pass left wrong is.
+    left: Option<OpErrorClass>,
     pub(super) totals: api::Reconcile,
     /// What the kernel was last known to hold, but for pods.
     held: Desired,
@@ -106,7 +105,8 @@ impl Reconciling {
             resync_due: now + resync,
             patience: Patience::new(now),
             allowance: Allowance::new(now),
-            retry: FIRST_RETRY,
+            retry: Retry::default(),
+            left: None,
             totals: api::Reconcile::default(),
             held: Desired::default(),
             desired: Desired::default(),
@@ -158,11 +158,16 @@ impl Reconciling {
         }
     }
 
-    /// Asks for a pass after something went wrong or was put right: later each time, until a pass
-    /// finds everything right.
+    /// Asks for another pass after something was put right, or went wrong in a way that may pass: later
+    /// each time, until a pass finds everything right.
     pub(super) fn look_again(&mut self, parts: Parts) {
-        self.look_at(parts, Instant::now() + self.retry);
-        self.retry = (self.retry * 2).min(LONGEST_RETRY);
+        self.look_after(parts, OpErrorClass::Transient);
+    }
+
+    /// Asks for another pass after failures of this class.
+    pub(super) fn look_after(&mut self, parts: Parts, class: OpErrorClass) {
+        let due = self.retry.due(class, Instant::now());
+        self.look_at(parts, due);
     }
 
     /// Puts off a look at the firewall for which there is no time left.
@@ -187,13 +192,10 @@ impl Reconciling {
         self.running = running;
     }
 
-    /// Whether another pass may make right what the last one left wrong. What is foreign stays in
-    /// the way until somebody removes it.
+    /// Whether another pass may make right what the last one left wrong, though nobody changes
+    /// anything else. What is foreign stays in the way until somebody removes it.
     pub(super) fn may_improve(&self) -> bool {
-        self.blind.is_some()
-            || self.unread_firewall.is_some()
-            || !self.failed.is_empty()
-            || !self.hidden.is_empty()
+        self.left == Some(OpErrorClass::Transient)
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
@@ -212,6 +214,7 @@ impl Reconciling {
         self.totals.last_duration_seconds = Some(report.took.as_secs_f64());
         self.converged = report.converged();
         self.allowance.spend(report.firewall_took, Instant::now());
+        self.left = class_of_pass(&report);
         self.held = report.held;
         self.blind = report.error.as_ref().map(error::observe);
         if report.error.is_some() {
@@ -392,22 +395,23 @@ impl Agent {
         self.repair_pods(repairs.collect());
 
         if self.reconciling.converged {
-            self.reconciling.retry = FIRST_RETRY;
+            self.reconciling.retry = Retry::default();
             if stopped {
                 self.data_path_stopped();
             }
         } else {
             // Pods that are on their way ask for a pass of their own when they have arrived.
-            if self.reconciling.may_improve() || (stopped && !pods_right) {
+            let unfinished = (stopped && !pods_right).then_some(OpErrorClass::Transient);
+            if let Some(class) = class_of(self.reconciling.left.into_iter().chain(unfinished)) {
                 // What is put right only then was changed by the same.
                 self.reconciling.told = told;
-                self.reconciling.look_again(parts);
+                self.reconciling.look_after(parts, class);
             } else {
                 // The next pass, whatever it is for, looks at what is in the way as well: else it
                 // would be taken for gone.
                 self.reconciling.wanted.merge(parts);
                 if pods_right {
-                    self.reconciling.retry = FIRST_RETRY;
+                    self.reconciling.retry = Retry::default();
                 }
             }
         }

@@ -5,7 +5,7 @@ pub mod fake;
 pub mod linux;
 
 use async_trait::async_trait;
-use podnet_core::kernel::{Observed, Op, OpError, Scope};
+use podnet_core::kernel::{Observed, Op, OpError, OpErrorClass, Scope};
 use tokio::sync::mpsc;
 
 pub use self::changes::{Change, ChangeScope, Changes};
@@ -39,6 +39,17 @@ pub enum ObserveError {
         /// What came back.
         detail: String,
     },
+}
+
+impl ObserveError {
+    /// What to do about it.
+    #[must_use]
+    pub const fn class(&self) -> OpErrorClass {
+        match self {
+            Self::Timeout { .. } | Self::Failed { .. } => OpErrorClass::Transient,
+            Self::MissingBinary { .. } | Self::NotPermitted { .. } => OpErrorClass::Permanent,
+        }
+    }
 }
 
 /// The kernel.

@@ -4,13 +4,14 @@ use std::collections::{BTreeSet, VecDeque};
 use std::slice;
 use std::sync::Arc;
 
-use podnet_core::kernel::{IfName, Op, OpError, PodLink};
+use podnet_core::kernel::{IfName, Op, OpError, OpErrorClass, PodLink};
 use podnet_proto::PodName;
 
 use super::{Agent, Done, PodAnswer, PodDone, v4_addresses};
 use crate::daemon::agent::Event;
 use crate::daemon::error;
 use crate::daemon::reconcile::Repair;
+use crate::daemon::retry::class_of;
 use crate::pods::detach;
 use crate::reconciler::{Finding, Parts};
 use crate::store::PodRecordState;
@@ -68,10 +69,14 @@ impl Agent {
     pub(in crate::daemon) fn on_neighbours_done(&mut self, done: &[(Repair, Result<(), OpError>)]) {
         self.count_all(done);
         // Whether they are right now, the next look tells.
-        self.reconciling.look_again(Parts {
+        let parts = Parts {
             bridge: true,
             ..Parts::default()
-        });
+        };
+        let results = done.iter().map(|(_, result)| result);
+        let class = class_of(results.map(class_of_result));
+        self.reconciling
+            .look_after(parts, class.unwrap_or(OpErrorClass::Transient));
     }
 
     fn repair_pod(&mut self, repair: Repair) {
@@ -159,10 +164,11 @@ impl Agent {
             }
         }
         // Whether it is right now, the next look tells.
-        self.reconciling.look_again(Parts {
+        let parts = Parts {
             pods: [host_ifname].into(),
             ..Parts::default()
-        });
+        };
+        self.reconciling.look_after(parts, class_of_result(result));
     }
 
     /// Forgets what could not be put right, where a pass has looked and found nothing wrong.
@@ -222,5 +228,13 @@ impl Agent {
         if let Err(store_error) = self.run_dir.save_pod(&record) {
             tracing::warn!(pod = %name, error = error::chain(&store_error), "not on record");
         }
+    }
+}
+
+/// How soon to look at something again that was changed, or not.
+fn class_of_result(result: &Result<(), OpError>) -> OpErrorClass {
+    match result {
+        Ok(()) => OpErrorClass::Transient,
+        Err(op_error) => op_error.class(),
     }
 }

@@ -1,0 +1,130 @@
+//! When what failed is tried again.
+
+use std::time::{Duration, Instant};
+
+use podnet_core::kernel::{OpError, OpErrorClass};
+
+use crate::dataplane::ObserveError;
+use crate::reconciler::Report;
+
+/// How long to wait after a pass that failed; doubled each time, up to the longest.
+const FIRST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// How long to wait where trying again helps only when somebody has changed something else, of which
+/// the kernel may tell nothing: a program was installed, a file system is writable again.
+const LASTING: Duration = Duration::from_secs(10);
+
+/// How long to wait before what failed is tried again.
+#[derive(Debug)]
+pub(super) struct Retry {
+    next: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { next: FIRST }
+    }
+}
+
+impl Retry {
+    /// When to try again what has failed now: later each time, where it may pass by itself.
+    pub(super) fn due(&mut self, class: OpErrorClass, now: Instant) -> Instant {
+        match class {
+            OpErrorClass::Transient => {
+                let due = now + self.next;
+                self.next = (self.next * 2).min(LONGEST);
+                due
+            }
+            OpErrorClass::Permanent => now + LASTING,
+        }
+    }
+}
+
+/// Of which class several failures are together: what may pass by itself is worth another try. `None` if
+/// there are none.
+pub(super) fn class_of(classes: impl IntoIterator<Item = OpErrorClass>) -> Option<OpErrorClass> {
+    let mut all = None;
+    for class in classes {
+        if class == OpErrorClass::Transient {
+            return Some(class);
+        }
+        all = Some(class);
+    }
+    all
+}
+
+/// Of which class what a pass has left wrong is; `None` where another pass would find no more to do.
+pub(super) fn class_of_pass(report: &Report) -> Option<OpErrorClass> {
+    let unseen = [&report.error, &report.unread_firewall];
+    let unseen = unseen.into_iter().flatten().map(ObserveError::class);
+    let failed = report.applied.iter().filter_map(|(finding, result)| {
+        let op_error = result.as_ref().err()?;
+        Some((finding.op.opens(), op_error.class()))
+    });
+    let (openings, failed): (Vec<_>, Vec<_>) = failed.partition(|(opens, _)| *opens);
+    let failed = failed.into_iter().map(|(_, class)| class);
+    let hidden = report.hidden.values().map(OpError::class);
+    let all = class_of(unseen.chain(failed).chain(hidden));
+    // Devices are opened once the rest is there.
+    all.or_else(|| class_of(openings.into_iter().map(|(_, class)| class)))
+}
+
+#[cfg(test)]
+mod tests {
+    use podnet_core::kernel::{IfName, Op, OpErrorKind};
+
+    use super::*;
+    use crate::reconciler::Finding;
+
+    #[test]
+    fn what_passes_by_itself_is_tried_again_soon_and_the_rest_seldom() {
+        let now = Instant::now();
+        let mut retry = Retry::default();
+        assert_eq!(retry.due(OpErrorClass::Transient, now), now + FIRST);
+        assert_eq!(retry.due(OpErrorClass::Permanent, now), now + LASTING);
+        assert_eq!(retry.due(OpErrorClass::Transient, now), now + FIRST * 2);
+        for _ in 0..10 {
+            retry.due(OpErrorClass::Transient, now);
+        }
+        assert_eq!(retry.due(OpErrorClass::Transient, now), now + LONGEST);
+    }
+
+    fn failed(op: Op, kind: OpErrorKind) -> (Finding, Result<(), OpError>) {
+        let finding = Finding {
+            op,
+            found: String::new(),
+            drift: false,
+        };
+        (finding, Err(OpError::new(kind, "no")))
+    }
+
+    #[test]
+    fn one_failure_that_may_pass_is_worth_another_pass_and_waiting_for_rules_is_none() {
+        let missing = || ObserveError::MissingBinary {
+            program: "iptables-save".to_owned(),
+        };
+        let open = Op::SetForwarding {
+            device: "eth0".parse::<IfName>().unwrap(),
+            on: true,
+        };
+        let mut report = Report::default();
+        assert_eq!(class_of_pass(&report), None);
+        report.applied = vec![failed(open, OpErrorKind::Busy)];
+        assert_eq!(class_of_pass(&report), Some(OpErrorClass::Transient));
+        report.unread_firewall = Some(missing());
+        assert_eq!(class_of_pass(&report), Some(OpErrorClass::Permanent));
+        let refused = failed(Op::RemoveFirewall, OpErrorKind::NotPermitted);
+        report.applied.push(refused);
+        assert_eq!(class_of_pass(&report), Some(OpErrorClass::Permanent));
+        report
+            .applied
+            .push(failed(Op::RemoveFirewall, OpErrorKind::Busy));
+        assert_eq!(class_of_pass(&report), Some(OpErrorClass::Transient));
+        let blind = Report {
+            error: Some(missing()),
+            ..Report::default()
+        };
+        assert_eq!(class_of_pass(&blind), Some(OpErrorClass::Permanent));
+    }
+}
