@@ -12,6 +12,12 @@ use super::lock;
 /// What the root of a file system of its own has in it from the start.
 const LOST_AND_FOUND: &str = "lost+found";
 
+/// The mode of a directory that everybody may enter and list.
+const OPEN: u32 = 0o755;
+
+/// The bits of a mode that let others than the owner make and remove files.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+
 /// Makes the state directory, that only its owner can enter, and its parents. One that is there
 /// must be podnet's, or empty: the mode of another's directory is not podnet's to change.
 ///
@@ -36,17 +42,27 @@ pub fn make_state_dir(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Makes the run directory, that everybody can enter since the control socket is in it, and its
-/// parents.
+/// parents. In one that is there and podnet's, nobody but its owner can make files from then on.
 ///
 /// # Errors
 /// When something else is there, or the file system refuses.
 pub fn make_run_dir(path: &Path) -> Result<(), StoreError> {
     make_parent(path)?;
-    match fs::create_dir(path) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => require_dir(path),
-        Err(error) => Err(StoreError::io("create", path)(error)),
-    }
+    let mode = match DirBuilder::new().mode(OPEN).create(path) {
+        // Less what the umask keeps away.
+        Ok(()) => OPEN,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            require_dir(path)?;
+            if !path.join(lock::NAME).is_file() {
+                return Ok(());
+            }
+            let found = fs::metadata(path).map_err(StoreError::io("look at", path))?;
+            found.permissions().mode() & !WRITABLE_BY_OTHERS
+        }
+        Err(error) => return Err(StoreError::io("create", path)(error)),
+    };
+    fs::set_permissions(path, Permissions::from_mode(mode))
+        .map_err(StoreError::io("set the mode of", path))
 }
 
 /// Refuses a path that leads to something else than a directory, and cannot become one.
@@ -63,7 +79,11 @@ fn make_parent(path: &Path) -> Result<(), StoreError> {
         return Ok(());
     };
     require_possible_dir(parent)?;
-    fs::create_dir_all(parent).map_err(StoreError::io("create", parent))
+    DirBuilder::new()
+        .recursive(true)
+        .mode(OPEN)
+        .create(parent)
+        .map_err(StoreError::io("create", parent))
 }
 
 fn require_dir(path: &Path) -> Result<(), StoreError> {

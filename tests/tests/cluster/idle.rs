@@ -338,3 +338,49 @@ fn the_journal_is_told_priorities_and_no_times() {
         .unwrap();
     assert_eq!(agent.wait(LIMIT).unwrap(), 0);
 }
+
+/// Whoever starts the agent decides nothing about who may put files beside its own.
+#[test]
+fn directories_have_modes_of_their_own() {
+    let lab = builder(1).agents(false).up().unwrap();
+    let [node] = nodes(&lab);
+    let modes = |umask: &str| {
+        let shown = format!("cd /run/{umask}; stat -c %a a a/run state");
+        shell(node, &shown)
+    };
+    for (umask, made) in [("000", "755\n755\n700\n"), ("077", "700\n755\n700\n")] {
+        let dirs = format!("--state-dir /run/{umask}/state --run-dir /run/{umask}/a/run");
+        let script = format!("umask {umask}; exec podnetd run {dirs}");
+        let agent = node.spawn(["sh", "-c", &script]).unwrap();
+        let socket = format!("/run/{umask}/a/run/podnet.sock");
+        eventually(LIMIT, "an agent", || {
+            let asked = node.ctl(["--socket", &socket, "status"]).unwrap();
+            if asked.ok() { Ok(()) } else { Err(asked) }
+        })
+        .unwrap();
+        assert_eq!(modes(umask), made, "{umask}");
+        drop(agent);
+        // As an earlier agent has left it; and as somebody wants it.
+        for (before, after) in [("777", "755"), ("750", "750")] {
+            let again =
+                format!("chmod {before} /run/{umask}/a/run; podnetd reset --new-identity {dirs}");
+            shell(node, &again);
+            let found = shell(node, &format!("stat -c %a /run/{umask}/a/run"));
+            assert_eq!(found.trim(), after, "{umask}");
+        }
+    }
+    shell(node, "mkdir -m 777 /run/mine; touch /run/mine/file");
+    let others = podnetd(
+        node,
+        &[
+            "reset",
+            "--new-identity",
+            "--state-dir",
+            "/run/000/state",
+            "--run-dir",
+            "/run/mine",
+        ],
+    );
+    assert!(others.ok(), "{others}");
+    assert_eq!(shell(node, "stat -c %a /run/mine"), "777\n");
+}

@@ -1,10 +1,10 @@
 //! Network namespaces: entered by threads that end at once, never by one that is used for anything
 //! else.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::fcntl::{Flock, FlockArg};
@@ -203,7 +203,11 @@ fn populate(path: &Path, driver: &runtime::Handle) -> Result<Inside, KernelError
 /// Makes a directory a shared mount, so that what is mounted in it is seen in other mount
 /// namespaces, and what is unmounted is not kept alive by them.
 fn share(directory: &Path) -> Result<(), KernelError> {
-    fs::create_dir_all(directory)?;
+    // Under any umask, the mode that `ip netns` gives it.
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(directory)?;
     // Two at once would mount it onto itself twice; `ip netns` locks the same way.
     let lock = Flock::lock(File::open(directory)?, FlockArg::LockExclusive);
     let _lock = lock.map_err(|(_, errno)| errno)?;
