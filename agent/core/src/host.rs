@@ -88,7 +88,7 @@ pub fn overlap(
 pub fn candidates(addresses: &[HostAddress]) -> Vec<(Ipv4Addr, IfName)> {
     addresses
         .iter()
-        .filter(|found| found.global && found.up && !is_container_bridge(&found.ifname))
+        .filter(|found| found.global && found.up && !is_containers_only(found))
         .filter_map(|found| match found.address.ip() {
             IpAddr::V4(ip) if !ip.is_loopback() && !ip.is_link_local() => {
                 Some((ip, found.ifname.clone()))
@@ -98,12 +98,22 @@ pub fn candidates(addresses: &[HostAddress]) -> Vec<(Ipv4Addr, IfName)> {
         .collect()
 }
 
-/// Bridges that container engines make for containers of this host; other hosts never reach them.
-fn is_container_bridge(ifname: &IfName) -> bool {
+/// Whether an interface is one that a container engine has made for containers of this host: other hosts
+/// never reach it, unless somebody has connected it to the outside.
+fn is_containers_only(found: &HostAddress) -> bool {
     const NAMES: [&str; 8] = [
-        "docker", "br-", "virbr", "cni", "podman", "lxcbr", "lxdbr", "flannel",
+        "docker", "virbr", "cni", "podman", "lxcbr", "lxdbr", "incusbr", "flannel",
     ];
-    NAMES.iter().any(|name| ifname.as_str().starts_with(name))
+    let name = found.ifname.as_str();
+    let made = NAMES.iter().any(|made| name.starts_with(made)) || is_network_of_docker(name);
+    made && !found.uplink
+}
+
+/// Docker names the bridge of a network by the beginning of the network's id. What an administrator calls
+/// `br-lan` or `br-ex` is none.
+fn is_network_of_docker(name: &str) -> bool {
+    let id = name.strip_prefix("br-").unwrap_or_default();
+    id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The MTU of the interface that has an address; `None` if none has it.
@@ -129,6 +139,7 @@ mod tests {
             mtu: Mtu(1500),
             up: true,
             global: true,
+            uplink: false,
         }
     }
 
@@ -181,5 +192,35 @@ mod tests {
             candidates(&all),
             [(Ipv4Addr::new(192, 0, 2, 1), "eth0".parse().unwrap())]
         );
+    }
+
+    #[test]
+    fn a_bridge_counts_unless_a_container_engine_made_it_and_nothing_leads_out_of_it() {
+        let own = address("192.0.2.1/24", "eth0");
+        let counts = |name: &str, uplink| {
+            let bridge = HostAddress {
+                uplink,
+                ..address("192.0.2.9/24", name)
+            };
+            candidates(&[bridge, own.clone()]).len() == 2
+        };
+        for name in ["br-lan", "br-ex", "br-0123456789a", "br0", "bridge0"] {
+            assert!(counts(name, false), "{name}");
+        }
+        for name in [
+            "docker0",
+            "br-0123456789ab",
+            "virbr0",
+            "cni0",
+            "podman1",
+            "lxcbr0",
+            "lxdbr0",
+            "incusbr0",
+            "flannel.1",
+            "docker_gwbridge",
+        ] {
+            assert!(!counts(name, false), "{name}");
+            assert!(counts(name, true), "{name} leads out");
+        }
     }
 }

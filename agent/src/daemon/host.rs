@@ -132,6 +132,17 @@ impl Host {
         }
     }
 
+    /// The address that questions to members come from, as far as it is settled already which one peers will be
+    /// told; else the kernel chooses.
+    pub(super) fn source(&self, asked: Option<SocketAddrV4>) -> Ipv4Addr {
+        let set = || {
+            let within = (self.range != Range::default()).then(|| self.advertise(None, 0));
+            within.and_then(Result::ok)
+        };
+        let settled = asked.or_else(set);
+        settled.map_or(Ipv4Addr::UNSPECIFIED, |address| *address.ip())
+    }
+
     /// The address that peers are told, where a member is reached from `source`: that one, if peers
     /// may be told it.
     pub(super) fn advertise_from(

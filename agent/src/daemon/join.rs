@@ -1,6 +1,6 @@
 //! `join`: becoming a member of a cluster that exists.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
 use podnet_core::claim::Durable;
@@ -123,7 +123,8 @@ impl Agent {
         };
         let keyring = Keyring::new(plan.token.gossip_key.clone());
         let targets = plan.targets.clone();
-        let bind = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, self.config.gossip_port);
+        let source = plan.host.source(plan.advertise);
+        let bind = SocketAddrV4::new(source, self.config.gossip_port);
         let events = self.events.clone();
         let started = Instant::now();
         let mut asking = JoinSet::new();

@@ -1,9 +1,11 @@
 //! The UDP socket beneath the transport.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::AsRawFd as _;
 
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, sendmsg, setsockopt, sockopt};
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 /// The size of the socket's buffers in bytes. The kernel's default of 212 KB holds three large
@@ -63,6 +65,38 @@ pub(super) async fn bind(address: SocketAddrV4) -> Result<UdpSocket, BindError> 
         .await
         .map_err(|source| BindError::Other { address, source })?;
     Ok(socket)
+}
+
+/// Sends a datagram that comes from this address of the host: else the kernel would take the first that the
+/// device has, which other hosts' firewalls may not know. Never blocks.
+///
+/// # Errors
+/// What the kernel says; also while the host does not have the address.
+pub(super) fn try_send(
+    udp: &UdpSocket,
+    datagram: &[u8],
+    from: Ipv4Addr,
+    to: SocketAddrV4,
+) -> io::Result<()> {
+    let unspecified = libc::in_addr { s_addr: 0 };
+    let info = libc::in_pktinfo {
+        ipi_ifindex: 0,
+        ipi_spec_dst: libc::in_addr {
+            s_addr: u32::from_ne_bytes(from.octets()),
+        },
+        ipi_addr: unspecified,
+    };
+    let send = || {
+        let sent = sendmsg(
+            udp.as_raw_fd(),
+            &[IoSlice::new(datagram)],
+            &[ControlMessage::Ipv4PacketInfo(&info)],
+            MsgFlags::empty(),
+            Some(&SockaddrIn::from(to)),
+        );
+        sent.map(drop).map_err(io::Error::from)
+    };
+    udp.try_io(Interest::WRITABLE, send)
 }
 
 fn classify(address: SocketAddrV4, source: io::Error) -> BindError {

@@ -1,7 +1,7 @@
 //! chitchat's transport: sealed datagrams over UDP.
 
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -83,7 +83,10 @@ impl SealedSocket {
     }
 
     /// Never blocks: a lost message costs one round of gossip, a stalled one stalls them all.
-    fn transmit(&mut self, to: SocketAddr, payload: &Payload) {
+    fn transmit(&mut self, from: Ipv4Addr, to: SocketAddr, payload: &Payload) {
+        let SocketAddr::V4(to) = to else {
+            return;
+        };
         let sealed = match self.sealer.seal(payload) {
             Ok(sealed) => sealed,
             Err(error) => {
@@ -93,8 +96,8 @@ impl SealedSocket {
             }
         };
         for datagram in &sealed.datagrams {
-            match self.udp.try_send_to(datagram, to) {
-                Ok(_) => self.counters.count_out(datagram.len()),
+            match socket::try_send(&self.udp, datagram, from, to) {
+                Ok(()) => self.counters.count_out(datagram.len()),
                 Err(error) => {
                     // Without one fragment the others are of no use.
                     self.counters.count_unsent();
@@ -105,13 +108,14 @@ impl SealedSocket {
         }
     }
 
-    fn welcome(&mut self, from: SocketAddr, question: MessageId, hello: &Hello) {
+    /// Answers from the address that was asked: a firewall on the way knows no other.
+    fn welcome(&mut self, asked: Ipv4Addr, from: SocketAddr, question: MessageId, hello: &Hello) {
         if let Some(welcome) = (self.welcomer)(hello) {
             let answer = Payload::Welcome {
                 answers: question,
                 welcome,
             };
-            self.transmit(from, &answer);
+            self.transmit(asked, from, &answer);
         }
     }
 
@@ -138,7 +142,7 @@ impl SealedSocket {
             }
             Payload::Hello { target, hello } => {
                 if socket::is_local(*target.ip()) {
-                    self.welcome(from, message.id, &hello);
+                    self.welcome(*target.ip(), from, message.id, &hello);
                 }
                 None
             }
@@ -150,7 +154,7 @@ impl SealedSocket {
 
 #[async_trait]
 impl Socket for SealedSocket {
-    /// A clone speaks under its original's address until it has noticed that it has another: that
+    /// What is sent comes from the address that the others are told. A clone speaks under its original's address until it has noticed that it has another: that
     /// would make others take the original's own word for an older one. Nor would answers reach it.
     async fn send(&mut self, to: SocketAddr, message: ChitchatMessage) -> anyhow::Result<()> {
         if *self.gate.borrow() && socket::is_local(*self.advertise.ip()) {
@@ -158,7 +162,7 @@ impl Socket for SealedSocket {
                 sender: self.advertise,
                 message: message.serialize_to_vec(),
             };
-            self.transmit(to, &payload);
+            self.transmit(*self.advertise.ip(), to, &payload);
         }
         Ok(())
     }

@@ -25,4 +25,5 @@ mod snapshot;
 mod sockets;
 mod starts;
 mod strangers;
+mod uplinks;
 mod wire;

@@ -22,6 +22,7 @@ fn address(text: &str, index: IfIndex) -> HostAddress {
         mtu: Mtu(1500),
         up: true,
         global: true,
+        uplink: false,
     }
 }
 

@@ -275,6 +275,9 @@ pub struct HostAddress {
     pub up: bool,
     /// Whether others can use it: of global scope, not loopback.
     pub global: bool,
+    /// Whether the interface is a bridge that leads off this host: a port of it is no container's or virtual
+    /// machine's, or a default route leads out of it.
+    pub uplink: bool,
 }
 
 /// A route of the host that is not podnet's, and leads somewhere: one that refuses packets is in

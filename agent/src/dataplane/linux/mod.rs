@@ -23,6 +23,7 @@ mod socket;
 mod sysctl;
 mod thread;
 mod underlay;
+mod uplink;
 
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ use super::errno::{Errno, KernelError};
 use super::link::{self, Link};
 use super::route::{self, Filter, KernelRoute, OURS};
 use super::socket::Socket;
+use super::uplink;
 
 /// The table of the addresses that the host itself has (`RT_TABLE_LOCAL`).
 pub(super) const LOCAL_TABLE: u32 = 255;
@@ -21,23 +22,24 @@ pub(super) const LOCAL_TABLE: u32 = 255;
 /// Lists the host's addresses, but for the bridge's.
 pub(super) async fn addresses(socket: &Socket) -> Result<Vec<HostAddress>, KernelError> {
     let links = links(socket).await?;
-    let addresses = address::list(socket, None)
-        .await?
-        .into_iter()
-        .filter_map(|found| {
-            let link = links
-                .get(&found.index)
-                .filter(|link| !link.is_our_bridge())?;
-            Some(HostAddress {
-                address: found.address,
-                index: link::index_of(link),
-                ifname: name(link)?,
-                mac: link.mac,
-                mtu: Mtu(link.mtu),
-                up: link.up,
-                global: found.global && !link.loopback,
-            })
-        });
+    let addresses = address::list(socket, None).await?;
+    let with_addresses = addresses.iter().map(|found| found.index).collect();
+    let uplinks = uplink::bridges(socket, &links, &with_addresses).await?;
+    let addresses = addresses.into_iter().filter_map(|found| {
+        let link = links
+            .get(&found.index)
+            .filter(|link| !link.is_our_bridge())?;
+        Some(HostAddress {
+            address: found.address,
+            index: link::index_of(link),
+            ifname: name(link)?,
+            mac: link.mac,
+            mtu: Mtu(link.mtu),
+            up: link.up,
+            global: found.global && !link.loopback,
+            uplink: uplinks.contains(&found.index),
+        })
+    });
     Ok(addresses.collect())
 }
 

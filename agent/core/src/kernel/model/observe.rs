@@ -154,6 +154,7 @@ impl Kernel {
                 mtu: link.mtu,
                 up: link.up,
                 global: !address.ip().is_loopback(),
+                uplink: false,
             })
             .collect()
     }
