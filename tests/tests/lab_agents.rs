@@ -142,6 +142,8 @@ fn a_rolled_back_agent_knows_what_was_saved() {
 fn a_clones_agent_may_refuse_and_the_node_stays() {
     let lab = Lab::builder().nodes(1).up().unwrap();
     let node = lab.node("node1").unwrap();
+    // The identity of one that was never a member's would be made anew.
+    node.init(None).unwrap();
     let mut clone = Command::new(env!("CARGO_BIN_EXE_podnet-lab"));
     clone.args(["--lab", lab.name().as_str(), "clone", "node1"]);
     clone.env_remove("PODNET_BIN_DIR");

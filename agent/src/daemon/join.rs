@@ -167,7 +167,10 @@ impl Agent {
                 ErrorCode::Exists,
                 format!("node name {name}: the member {other} bears it already"),
             )
-            .hint("choose another with --node-name NAME"));
+            .hint(
+                "choose another with --node-name NAME; if this host was that member and was installed anew, put \
+                 its old state directory back to be it again: this version cannot give its name and block up",
+            ));
         }
         let port = self.config.gossip_port;
         let advertise = match plan.advertise {

@@ -62,7 +62,8 @@ impl Drop for Content {
 }
 
 impl Identity {
-    /// Reads the node's identity; `None` where there is none yet.
+    /// Reads the node's identity; `None` where there is none yet, or just one that was made on another machine and
+    /// was never a member's.
     ///
     /// `machine_file` is the file that tells the machine's identity; the firmware's where it is
     /// `None`.
@@ -77,6 +78,14 @@ impl Identity {
             let here = machine(machine_file);
             identity.on_known_machine = content.machine.is_some();
             return match &content.machine {
+                // No cluster has ever known it: it came with the image of a disk.
+                Some(made_on) if here.as_ref() != Some(made_on) && is_blank(state_dir) => {
+                    tracing::info!(
+                        made_on,
+                        "the identity of another machine, never a member's, is dropped"
+                    );
+                    Ok(None)
+                }
                 Some(made_on) if here.as_ref() != Some(made_on) => Err(StoreError::Foreign {
                     path,
                     kind: KIND,
@@ -184,6 +193,12 @@ pub fn reset_identity(state_dir: &Path, run_dir: &Path) -> Result<Vec<PathBuf>, 
     Ok(present.into_iter().chain(of_boot).collect())
 }
 
+/// Whether nothing is there that an identity is needed for, nor ever was: gossip has never started.
+fn is_blank(state_dir: &Path) -> bool {
+    let mut needing = OF_IDENTITY.iter();
+    !needing.any(|kind| state_dir.join(kind.as_str()).exists())
+}
+
 /// The machine's identity: what the file says, or else the firmware.
 fn machine(file: Option<&Path>) -> Option<String> {
     match file {
@@ -228,6 +243,8 @@ mod tests {
         let machine = dir.path().join("machine");
         fs::write(&machine, "4c4c4544-0042\n").unwrap();
         Identity::load_or_create(dir.path(), Some(&machine)).unwrap();
+        // It was a member once.
+        fs::write(dir.path().join(Kind::Epoch.as_str()), "").unwrap();
         fs::write(&machine, "4c4c4544-0043\n").unwrap();
         let error = Identity::load_or_create(dir.path(), Some(&machine)).unwrap_err();
         assert!(error.to_string().contains("4c4c4544-0042"), "{error}");
@@ -240,6 +257,25 @@ mod tests {
         fs::write(&machine, "4C4C4544-0042\0").unwrap();
         let identity = Identity::load_or_create(dir.path(), Some(&machine)).unwrap();
         assert!(identity.is_on_known_machine());
+    }
+
+    #[test]
+    fn an_image_of_no_member_makes_a_node_of_its_own_on_each_machine() {
+        let dir = tempfile::tempdir().unwrap();
+        let machine = dir.path().join("machine");
+        let mut nodes = Vec::new();
+        for id in ["4c4c4544-0042\n", "4c4c4544-0043\n", "00000000-0000\n"] {
+            fs::write(&machine, id).unwrap();
+            let first = Identity::load_or_create(dir.path(), Some(&machine)).unwrap();
+            let second = Identity::load_or_create(dir.path(), Some(&machine)).unwrap();
+            assert_eq!(first.node(), second.node(), "{id}");
+            assert!(!nodes.contains(&first.node()), "{id}");
+            nodes.push(first.node());
+        }
+        // Damage is no reason to make another.
+        fs::write(dir.path().join(KIND.as_str()), "damaged").unwrap();
+        let damaged = Identity::load_or_create(dir.path(), Some(&machine));
+        assert!(matches!(damaged, Err(StoreError::Corrupt { .. })));
     }
 
     #[test]

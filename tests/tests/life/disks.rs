@@ -6,7 +6,7 @@ use std::fs;
 use podnet_lab::Node;
 use serde_json::Value;
 
-use crate::scene::{add_pod, block, ctl, idle, list, nodes, ready, status_where};
+use crate::scene::{add_pod, ask, block, ctl, idle, list, nodes, ready, status_where};
 
 /// Whether a status has a problem with this code.
 fn has_problem(status: &Value, code: &str) -> bool {
@@ -130,4 +130,24 @@ fn a_member_on_a_machine_without_an_id_is_warned() {
             |problem: &Value| problem["severity"] == "warning" && problem["code"] == "unsupported";
         status["phase"] == "ready" && problems.iter().any(warns)
     });
+}
+
+/// An agent has run on the image, and was never a member.
+#[test]
+fn machines_that_are_made_from_an_image_are_nodes_of_their_own() {
+    let lab = idle(2);
+    let [founder, image] = nodes(&lab);
+    let twin = image.duplicate().unwrap();
+    twin.start().unwrap();
+    let id = |node| ask(node, &["status"])["node"]["id"].clone();
+    assert_ne!(id(image), id(twin));
+    let own = id(twin);
+    twin.term().unwrap();
+    twin.start().unwrap();
+    assert_eq!(id(twin), own);
+    let invitation = founder.init(None).unwrap();
+    for node in [image, twin] {
+        node.join(&invitation, founder).unwrap();
+    }
+    assert_distinct(&[founder, image, twin]);
 }
