@@ -54,6 +54,8 @@ pub(super) enum Event {
     Probed(Box<ProbeOutcome>),
     /// A look at the chains of other programs.
     Looked(Looked),
+    /// Closing what podnet has opened, as the node leaves; what stays, in words.
+    Closed(Vec<String>),
 }
 
 /// Why the loop turns.
@@ -259,6 +261,7 @@ impl Agent {
             Event::StraysDone(done) => self.count_all(&done),
             Event::Probed(outcome) => self.on_probed(*outcome).await,
             Event::Looked(looked) => self.on_looked(looked),
+            Event::Closed(left) => self.on_closed(left).await,
         }
     }
 

@@ -65,7 +65,7 @@ impl Agent {
         }
         self.publish(outcome.keys, &outcome.nudge).await;
         self.search(now);
-        self.finish_leaving().await;
+        self.finish_leaving();
     }
 
     /// Writes the claim machine's state, if the disk's is older. Returns whether it is on disk.

@@ -108,6 +108,7 @@ impl Agent {
             disk_error: None,
             // Whatever the last process left of the data path goes first, unless it is used.
             stopping: true,
+            closing: false,
             follower: Follower::default(),
             seat: None,
         });

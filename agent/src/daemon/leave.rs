@@ -1,6 +1,7 @@
 //! `leave`: giving the block back.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use podnet_core::claim::ClaimState;
@@ -8,12 +9,13 @@ use podnet_core::kernel::Scope;
 use podnet_proto::api::{LeaveRequest, Status};
 use podnet_proto::{ApiError, ErrorCode, PodName};
 
-use super::agent::Agent;
+use super::agent::{Agent, Event};
 use super::error;
 use super::forwarding::close_devices;
 use super::membership::Membership;
 use crate::dataplane::Dataplane;
 use crate::store::new_boot;
+use crate::vital;
 
 /// How long a node listens, once gossip has started, before it takes silence for the lack of a
 /// majority: a few rounds, since datagrams may be lost.
@@ -134,19 +136,35 @@ impl Agent {
         }
     }
 
-    /// Ends the membership, once the block is released and the data path is gone.
-    pub(super) async fn finish_leaving(&mut self) {
-        let Some(membership) = &self.membership else {
+    /// Begins to end the membership, once the block is released and the data path is gone: what podnet has
+    /// opened is closed, beside the loop, since iptables may take its time.
+    pub(super) fn finish_leaving(&mut self) {
+        let Some(membership) = self.membership.as_mut().filter(|m| may_end(m)) else {
             return;
         };
-        // A node that never knew a ledger has nothing to give back.
-        let nothing_to_release = membership.is_departing() && membership.ledger().is_none();
-        let released = membership.state == ClaimState::Gone || nothing_to_release;
-        if !released || membership.stopping {
+        if std::mem::replace(&mut membership.closing, true) {
             return;
         }
-        let mut left = close_devices(self.dataplane.as_ref(), Some(&self.run_dir)).await;
-        left.extend(kept_chains(self.dataplane.as_ref()).await);
+        let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
+        let run_dir = self.run_dir.clone();
+        vital::spawn(async move {
+            let mut left = close_devices(dataplane.as_ref(), Some(&run_dir)).await;
+            left.extend(kept_chains(dataplane.as_ref()).await);
+            // The loop ends only with the process.
+            let _ = events.send(Event::Closed(left)).await;
+        });
+    }
+
+    /// Ends the membership. If the node has heard of the ledger only meanwhile, it has to give back first what that
+    /// gives it.
+    pub(super) async fn on_closed(&mut self, left: Vec<String>) {
+        let Some(membership) = &mut self.membership else {
+            return;
+        };
+        membership.closing = false;
+        if !may_end(membership) {
+            return;
+        }
         if let Err(store_error) = self.state_dir.forget() {
             // Still a member on disk: the next step tries again.
             tracing::error!(
@@ -178,6 +196,14 @@ impl Agent {
         self.prober.set_targets(BTreeMap::new());
         tracing::info!("this node has left its cluster");
     }
+}
+
+/// Whether nothing is left to give back, or to stop.
+fn may_end(membership: &Membership) -> bool {
+    // A node that never knew a ledger has nothing to give back.
+    let nothing_to_release = membership.is_departing() && membership.ledger().is_none();
+    let released = membership.state == ClaimState::Gone || nothing_to_release;
+    released && !membership.stopping
 }
 
 /// The chains that stay: without rules, since others rely on them; or as they are, since iptables cannot

@@ -76,6 +76,8 @@ pub(super) struct Membership {
     pub(super) disk_error: Option<ApiError>,
     /// The data path must stop to carry the block before anything more is published.
     pub(super) stopping: bool,
+    /// What podnet has opened is being closed: the membership is about to end.
+    pub(super) closing: bool,
     pub(super) follower: Follower,
     /// Where the neighbours on the link were last told that this node's address is.
     pub(super) seat: Option<Seat>,
