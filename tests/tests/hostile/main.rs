@@ -3,9 +3,11 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::print_stdout,
     reason = "clippy's exception for tests does not reach the functions that they share"
 )]
 
+mod bounds;
 mod datagrams;
 mod descriptors;
 mod files;

@@ -194,7 +194,8 @@ impl Liar {
     }
 }
 
-fn settings(
+/// What somebody with the token needs to gossip.
+pub(crate) fn settings(
     token: &JoinToken,
     node: NodeId,
     advertise: SocketAddrV4,
