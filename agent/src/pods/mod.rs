@@ -92,7 +92,10 @@ pub async fn detach(dataplane: &dyn Dataplane, link: &PodLink) -> Result<(), OpE
         device: IfName::bridge(),
         address: address.ip(),
     });
-    let release = Op::ReleasePod(Holding::of(link));
+    let release = Op::ReleasePod {
+        host_ifname: link.host_ifname.clone(),
+        holding: Holding::of(link),
+    };
     let ops: Vec<Op> = neighbours.chain([detach, release]).collect();
     dataplane.apply(&ops).await.into_iter().collect()
 }

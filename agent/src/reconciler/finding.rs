@@ -104,10 +104,12 @@ fn scopes_of(op: &Op) -> Vec<ChangeScope> {
         Op::AddRoute(_) | Op::ReplaceRoute(_) | Op::DeleteRoute(_) => {
             vec![Routes, Bridge, Everything, Underlay, OtherRoutes]
         }
-        Op::SetFirewall(_) | Op::RemoveFirewall | Op::SetHolding(_) | Op::RemoveHolding => {
-            vec![Firewall]
-        }
-        Op::ReleasePod(_) => Vec::new(),
+        Op::SetFirewall(_)
+        | Op::RemoveFirewall
+        | Op::SetHolding(_)
+        | Op::HoldPod { .. }
+        | Op::ReleasePod { .. }
+        | Op::RemoveHolding => vec![Firewall],
         Op::FlushConnections(_) => Vec::new(),
     }
 }

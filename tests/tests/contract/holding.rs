@@ -1,5 +1,7 @@
 //! The table of the bridge that holds pods to their addresses.
 
+use std::slice;
+
 use podnet_core::kernel::{Holding, ObservedHolding, Op, PodLink, Scope};
 
 use crate::subject::{add_bridge, apply, made_pod, observe};
@@ -28,6 +30,13 @@ fn pods() -> [PodLink; 3] {
     [first, second, third]
 }
 
+fn release(pod: &PodLink) -> Op {
+    Op::ReleasePod {
+        host_ifname: pod.host_ifname.clone(),
+        holding: Holding::of(pod),
+    }
+}
+
 pub(crate) async fn what_is_held_is_held_as_told(world: &dyn World) {
     assert_eq!(seen(world).await, ObservedHolding::Absent);
     let pods = pods();
@@ -53,16 +62,28 @@ pub(crate) async fn pods_are_held_from_attaching_to_release(world: &dyn World) {
     assert_holds(world, &Holding::of_all(&pods)).await;
     assert_eq!(Holding::of_all(&pods).ports.len(), 2);
     for _ in 0..2 {
-        apply(world, &[Op::ReleasePod(Holding::of(&pods[0]))]).await;
+        apply(world, &[release(&pods[0])]).await;
         assert_holds(world, &Holding::of(&pods[1])).await;
+    }
+    let hold = Op::HoldPod {
+        host_ifname: pods[0].host_ifname.clone(),
+        holding: Holding::of(&pods[0]),
+    };
+    for _ in 0..2 {
+        apply(world, slice::from_ref(&hold)).await;
+        assert_holds(world, &Holding::of_all(&pods)).await;
     }
 }
 
 pub(crate) async fn without_a_table_nothing_is_held(world: &dyn World) {
     add_bridge(world).await;
     let [pod, ..] = pods();
-    let release = Op::ReleasePod(Holding::of(&pod));
-    apply(world, &[Op::AttachPod(pod), release]).await;
+    let hold = Op::HoldPod {
+        host_ifname: pod.host_ifname.clone(),
+        holding: Holding::of(&pod),
+    };
+    let release = release(&pod);
+    apply(world, &[Op::AttachPod(pod), hold, release]).await;
     assert_eq!(seen(world).await, ObservedHolding::Absent);
 }
 

@@ -192,7 +192,7 @@ fn crowded() -> (Lab, Picture) {
     let before = everything(node);
     for text in [
         "ip saddr @those drop",
-        "elements = { 172.31.7.0/24 }",
+        "172.31.7.0/24",
         "*6filter -A MINE6 -s",
         "\"local\":\"fd00:30::1\"",
         "\"dst\":\"fd00:31::/64\"",

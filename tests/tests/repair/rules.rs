@@ -58,14 +58,19 @@ fn pods_are_held_again_at_once() {
     let scene = Scene::told();
     let port = text(&scene.red["host_ifname"]);
     let let_go = format!("delete element bridge podnet ports '{{ {port} }}'");
-    for (change, found) in [
-        ("delete table bridge podnet", "no table"),
-        ("flush chain bridge podnet from_pods", "other rules"),
-        ("flush set bridge podnet sources", "no source"),
-        (&let_go, "not held"),
+    let mac = text(&scene.red["mac"]);
+    let let_more =
+        format!("add element bridge podnet sources '{{ {port} . {mac} . 10.244.0.99 }}'");
+    let table = "set table bridge podnet";
+    for (change, op, found) in [
+        ("delete table bridge podnet", table, "no table"),
+        ("flush chain bridge podnet from_pods", table, "other rules"),
+        ("flush set bridge podnet sources", "hold pn", "no source"),
+        (&let_go, "hold pn", "not held"),
+        (&let_more, table, "a source 10.244.0.99"),
     ] {
         let said = Said {
-            op: "set table bridge podnet",
+            op,
             found,
             by: By::Program("nft"),
         };

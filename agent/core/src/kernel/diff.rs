@@ -401,10 +401,7 @@ fn holding(desired: &Desired, observed: &Observed, plan: &mut Plan, removals: &m
         return;
     };
     if desired.holding.is_some() {
-        let wanted = found.wanted(desired);
-        if !found.faults(&wanted).is_empty() {
-            plan.ops.push(Op::SetHolding(wanted));
-        }
+        plan.ops.extend(found.changes(desired));
     } else if matches!(found, ObservedHolding::Table { .. }) {
         removals.push(Op::RemoveHolding);
     }

@@ -29,6 +29,10 @@ pub fn is_drift(op: &Op, held: &Desired) -> bool {
         }
         Op::SetFirewall(rules) => held.firewall == *rules,
         Op::SetHolding(holding) => held.holding.as_ref() == Some(holding),
+        Op::HoldPod { holding, .. } => {
+            let held = held.holding.as_ref();
+            held.is_some_and(|held| holding.without(held).is_empty())
+        }
         // What should not be there, and was not there: others have added it.
         Op::DeleteRoute(key) => held.bridge.is_some() && !held.routes.contains_key(key),
         Op::DeleteAddress { address, .. } => held
@@ -42,14 +46,12 @@ pub fn is_drift(op: &Op, held: &Desired) -> bool {
                     .values()
                     .any(|pod| pod.addresses.iter().any(|own| own.ip() == *address))
         }
-        Op::DetachPod { host_ifname, .. } => {
+        Op::DetachPod { host_ifname, .. } | Op::ReleasePod { host_ifname, .. } => {
             held.bridge.is_some() && !held.pods.contains_key(host_ifname)
         }
-        Op::DeleteBridge(_)
-        | Op::RemoveFirewall
-        | Op::ReleasePod(_)
-        | Op::RemoveHolding
-        | Op::FlushConnections(_) => false,
+        Op::DeleteBridge(_) | Op::RemoveFirewall | Op::RemoveHolding | Op::FlushConnections(_) => {
+            false
+        }
     }
 }
 
@@ -124,7 +126,8 @@ pub fn held(before: &Desired, passed: Passed<'_>) -> Desired {
             | Op::DetachPod { .. }
             | Op::SetNeighbour { .. }
             | Op::DeleteNeighbour { .. }
-            | Op::ReleasePod(_)
+            | Op::HoldPod { .. }
+            | Op::ReleasePod { .. }
             | Op::FlushConnections(_) => {}
         }
     }

@@ -175,8 +175,9 @@ pub fn found(op: &Op, desired: &Desired, observed: &Observed) -> String {
             let found = observed.holding.as_ref();
             found.map_or_else(Vec::new, |found| found.faults(wanted))
         }
+        Op::HoldPod { holding, .. } => holding.missing().collect(),
+        Op::ReleasePod { holding, .. } => holding.extra().collect(),
         Op::CreateBridge(_)
-        | Op::ReleasePod(_)
         | Op::RemoveHolding
         | Op::DeleteBridge(_)
         | Op::AddAddress { .. }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::desired::Desired;
 use super::link::{IfName, MacAddr, PodLink};
+use super::op::Op;
 
 /// What a pod may send from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,11 +62,19 @@ impl Holding {
         }));
     }
 
-    /// Takes out what another has.
-    pub fn take(&mut self, other: &Self) {
-        self.ports.retain(|port| !other.ports.contains(port));
-        self.sources
-            .retain(|source| !other.sources.contains(source));
+    /// Holds what another does, too.
+    pub fn extend(&mut self, other: &Self) {
+        self.ports.extend(other.ports.iter().cloned());
+        self.sources.extend(other.sources.iter().cloned());
+    }
+
+    /// What is held here and not by another.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        Self {
+            ports: self.ports.difference(&other.ports).cloned().collect(),
+            sources: self.sources.difference(&other.sources).cloned().collect(),
+        }
     }
 
     /// What is held of these ports.
@@ -76,6 +85,35 @@ impl Holding {
             ports: ports.cloned().collect(),
             sources: sources.cloned().collect(),
         }
+    }
+
+    /// All ports that this is about, each with what is held of it.
+    fn by_port(&self) -> impl Iterator<Item = (IfName, Self)> {
+        let of_sources = self.sources.iter().map(|source| &source.port);
+        let ports: BTreeSet<&IfName> = self.ports.iter().chain(of_sources).collect();
+        ports
+            .into_iter()
+            .map(|port| (port.clone(), self.of_ports(|other| other == port)))
+    }
+
+    /// Whether nobody is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ports.is_empty() && self.sources.is_empty()
+    }
+
+    /// In words, where it is missing.
+    pub(super) fn missing(&self) -> impl Iterator<Item = String> {
+        let ports = self.ports.iter().map(|port| format!("{port} not held"));
+        let sources = self.sources.iter();
+        ports.chain(sources.map(|source| format!("no source {}", source.address)))
+    }
+
+    /// In words, where it should not be.
+    pub(super) fn extra(&self) -> impl Iterator<Item = String> {
+        let ports = self.ports.iter().map(|port| format!("{port} held"));
+        let sources = self.sources.iter();
+        ports.chain(sources.map(|source| format!("a source {}", source.address)))
     }
 }
 
@@ -96,15 +134,34 @@ pub enum ObservedHolding {
 }
 
 impl ObservedHolding {
-    /// What it should hold. Pods that are being attached or detached right now stay as they are.
-    pub(super) fn wanted(&self, desired: &Desired) -> Holding {
+    /// What makes it hold what it should. Pods that are being attached or detached right now stay as they
+    /// are. What is about a single pod is an operation of its own, since pods come and go meanwhile.
+    pub(super) fn changes(&self, desired: &Desired) -> Vec<Op> {
         let mut wanted = desired.holding.clone().unwrap_or_default();
-        if let Self::Table { holding, .. } = self {
-            let in_flight = holding.of_ports(|port| desired.in_flight.contains_key(port));
-            wanted.ports.extend(in_flight.ports);
-            wanted.sources.extend(in_flight.sources);
+        let Self::Table { ruled, holding } = self else {
+            return match self {
+                Self::Absent => vec![Op::SetHolding(wanted)],
+                Self::Impossible(_) | Self::Table { .. } => Vec::new(),
+            };
+        };
+        wanted.extend(&holding.of_ports(|port| desired.in_flight.contains_key(port)));
+        let (missing, extra) = (wanted.without(holding), holding.without(&wanted));
+        let known = |port: &IfName| desired.pods.contains_key(port);
+        // Nobody but another program lets a pod of this node send from more than it has.
+        if !ruled || !extra.of_ports(known).is_empty() {
+            return vec![Op::SetHolding(wanted)];
         }
-        wanted
+        let hold = missing.by_port().map(|(host_ifname, holding)| Op::HoldPod {
+            host_ifname,
+            holding,
+        });
+        let release = extra
+            .by_port()
+            .map(|(host_ifname, holding)| Op::ReleasePod {
+                host_ifname,
+                holding,
+            });
+        hold.chain(release).collect()
     }
 
     /// What is wrong with it, in words.
@@ -114,18 +171,10 @@ impl ObservedHolding {
             Self::Absent => return vec!["no table".to_owned()],
             Self::Table { ruled, holding } => (*ruled, holding),
         };
-        let mut faults = Vec::new();
-        if !ruled {
-            faults.push("other rules".to_owned());
-        }
-        let missing = wanted.ports.difference(&found.ports);
-        faults.extend(missing.map(|port| format!("{port} not held")));
-        let missing = wanted.sources.difference(&found.sources);
-        faults.extend(missing.map(|source| format!("no source {}", source.address)));
-        let extra = found.ports.difference(&wanted.ports);
-        faults.extend(extra.map(|port| format!("{port} held")));
-        let extra = found.sources.difference(&wanted.sources);
-        faults.extend(extra.map(|source| format!("a source {}", source.address)));
-        faults
+        let rules = (!ruled).then(|| "other rules".to_owned());
+        let missing = wanted.without(found);
+        let extra = found.without(wanted);
+        let faults = rules.into_iter().chain(missing.missing());
+        faults.chain(extra.extra()).collect()
     }
 }

@@ -84,8 +84,20 @@ pub enum Op {
     RemoveFirewall,
     /// Makes podnet's table of the bridge hold pods to exactly this.
     SetHolding(Holding),
+    /// Holds a pod in podnet's table of the bridge, if there is one.
+    HoldPod {
+        /// Its host end.
+        host_ifname: IfName,
+        /// What is missing of it.
+        holding: Holding,
+    },
     /// Takes what a pod was held to out of podnet's table of the bridge.
-    ReleasePod(Holding),
+    ReleasePod {
+        /// Its host end.
+        host_ifname: IfName,
+        /// What it was held to.
+        holding: Holding,
+    },
     /// Removes podnet's table of the bridge.
     RemoveHolding,
     /// Forgets the connections of an address that is about to change hands (conntrack).
@@ -106,7 +118,10 @@ impl Op {
     /// The host end of the pod that this changes; `None` for what is no pod.
     #[must_use]
     pub const fn host_end(&self) -> Option<&IfName> {
-        if let Self::DetachPod { host_ifname, .. } = self {
+        if let Self::DetachPod { host_ifname, .. }
+        | Self::HoldPod { host_ifname, .. }
+        | Self::ReleasePod { host_ifname, .. } = self
+        {
             Some(host_ifname)
         } else if let Some(link) = self.pod_link() {
             Some(&link.host_ifname)
@@ -178,7 +193,8 @@ impl fmt::Display for Op {
             Self::SetFirewall(_) => f.write_str("set firewall rules"),
             Self::RemoveFirewall => f.write_str("remove firewall rules"),
             Self::SetHolding(_) => f.write_str("set table bridge podnet"),
-            Self::ReleasePod(_) => f.write_str("let go of a pod in table bridge podnet"),
+            Self::HoldPod { host_ifname, .. } => write!(f, "hold {host_ifname}"),
+            Self::ReleasePod { host_ifname, .. } => write!(f, "release {host_ifname}"),
             Self::RemoveHolding => f.write_str("remove table bridge podnet"),
             Self::FlushConnections(address) => write!(f, "flush connections of {address}"),
         }

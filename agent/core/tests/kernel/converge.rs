@@ -138,7 +138,8 @@ proptest! {
                 Op::SetFirewall(_)
                 | Op::RemoveFirewall
                 | Op::SetHolding(_)
-                | Op::ReleasePod(_)
+                | Op::HoldPod { .. }
+                | Op::ReleasePod { .. }
                 | Op::RemoveHolding => firewall,
                 Op::FlushConnections(_) => false,
             };
@@ -160,7 +161,9 @@ proptest! {
         for op in node.plan(&desired).ops {
             let touched = match &op {
                 Op::AttachPod(pod) | Op::RepairPod(pod) => ends.contains(&pod.host_ifname),
-                Op::DetachPod { host_ifname, .. } => ends.contains(host_ifname),
+                Op::DetachPod { host_ifname, .. }
+                | Op::HoldPod { host_ifname, .. }
+                | Op::ReleasePod { host_ifname, .. } => ends.contains(host_ifname),
                 Op::SetNeighbour { address, .. } | Op::DeleteNeighbour { address, .. } => {
                     addresses.contains(address)
                 }
@@ -176,7 +179,6 @@ proptest! {
                 | Op::SetFirewall(_)
                 | Op::RemoveFirewall
                 | Op::SetHolding(_)
-                | Op::ReleasePod(_)
                 | Op::RemoveHolding
                 | Op::FlushConnections(_) => false,
             };

@@ -160,7 +160,8 @@ fn kind(op: &Op) -> &'static str {
         Op::SetFirewall(_) => "SetFirewall",
         Op::RemoveFirewall => "RemoveFirewall",
         Op::SetHolding(_) => "SetHolding",
-        Op::ReleasePod(_) => "ReleasePod",
+        Op::HoldPod { .. } => "HoldPod",
+        Op::ReleasePod { .. } => "ReleasePod",
         Op::RemoveHolding => "RemoveHolding",
         Op::FlushConnections(_) => "FlushConnections",
     }

@@ -84,7 +84,7 @@ impl Agent {
         let Some(host_ifname) = op.host_end().cloned() else {
             return;
         };
-        if op.pod_link().is_none() {
+        if matches!(op, Op::DetachPod { .. } | Op::ReleasePod { .. }) {
             self.remove_stray(&host_ifname, repair);
             return;
         }
@@ -121,7 +121,7 @@ impl Agent {
         (same && settled).then(|| name.clone())
     }
 
-    /// Removes a host end of no pod: left by an agent that lost its run directory.
+    /// Removes a host end of no pod, or what is held of it: left by an agent that lost its run directory.
     fn remove_stray(&mut self, host_ifname: &IfName, repair: Repair) {
         if self.pods.by_host_end(host_ifname).is_some() {
             // Its pod came after the pass had begun.

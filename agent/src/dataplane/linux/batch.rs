@@ -27,6 +27,7 @@ pub(super) enum Batch<'a> {
     SetFirewall(&'a RuleSet),
     RemoveFirewall,
     SetHolding(&'a Holding),
+    HoldPod(&'a Holding),
     ReleasePod(&'a Holding),
     RemoveHolding,
     FlushConnections(std::net::IpAddr),
@@ -60,7 +61,8 @@ impl<'a> Batch<'a> {
             Op::SetFirewall(rules) => Self::SetFirewall(rules),
             Op::RemoveFirewall => Self::RemoveFirewall,
             Op::SetHolding(holding) => Self::SetHolding(holding),
-            Op::ReleasePod(holding) => Self::ReleasePod(holding),
+            Op::HoldPod { holding, .. } => Self::HoldPod(holding),
+            Op::ReleasePod { holding, .. } => Self::ReleasePod(holding),
             Op::RemoveHolding => Self::RemoveHolding,
             Op::FlushConnections(address) => Self::FlushConnections(*address),
         }

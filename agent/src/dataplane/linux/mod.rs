@@ -130,6 +130,7 @@ impl Host {
             Batch::SetFirewall(rules) => self.firewall.set(rules).await,
             Batch::RemoveFirewall => self.firewall.set(&RuleSet::default()).await,
             Batch::SetHolding(holding) => self.held.set(holding).await,
+            Batch::HoldPod(holding) => nft::hold(self, holding).await,
             Batch::ReleasePod(holding) => nft::release(self, holding).await,
             Batch::RemoveHolding => self.held.remove().await,
             Batch::FlushConnections(address) => {

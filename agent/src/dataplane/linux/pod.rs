@@ -246,7 +246,7 @@ async fn finish(
 ) -> Result<(), OpError> {
     let port = port::prepare(host_end, pod, false);
     // Before anything can come in by the port.
-    nft::hold(host, pod).await?;
+    nft::hold(host, &Holding::of(pod)).await?;
     let outside = set_outside(host, pod, bridge, port);
     let inside = async {
         prepare(pod, namespace).await?;
@@ -362,7 +362,7 @@ async fn set_right(
         let port = port::prepare(host_end.index, pod, host_end.is_blocked());
         set_outside(host, pod, bridge, port).await
     };
-    nft::hold(host, pod).await?;
+    nft::hold(host, &Holding::of(pod)).await?;
     right.await.map_err(|error| error.at(object(pod)))?;
     prepare(pod, namespace).await?;
     inside::repair(namespace, pod, pod_end).await

@@ -112,9 +112,14 @@ impl Kernel {
                     holding,
                 });
             }
-            Op::ReleasePod(holding) => {
+            Op::HoldPod { holding, .. } => {
                 if let Some(table) = &mut self.holding {
-                    table.holding.take(holding);
+                    table.holding.extend(holding);
+                }
+            }
+            Op::ReleasePod { holding, .. } => {
+                if let Some(table) = &mut self.holding {
+                    table.holding = table.holding.without(holding);
                 }
             }
             Op::RemoveHolding => self.holding = None,

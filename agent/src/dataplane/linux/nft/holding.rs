@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use nix::unistd::{Pid, gettid};
-use podnet_core::kernel::{Holding, IfName, ObservedHolding, OpError, PodLink, Source};
+use podnet_core::kernel::{Holding, IfName, ObservedHolding, OpError, Source};
 use serde_json::Value;
 use tokio::sync::{Mutex, OnceCell};
 
@@ -116,7 +116,7 @@ impl Held {
     /// Changes elements, and keeps in mind which thread does it.
     async fn change(&self, holding: &Holding, add: bool) -> Result<Outcome, KernelError> {
         // Without nftables there is nothing to change.
-        if holding.ports.is_empty() || self.impossible.get().is_some_and(Option::is_some) {
+        if holding.is_empty() || self.impossible.get().is_some_and(Option::is_some) {
             return Ok(Outcome::NotThere);
         }
         let _one_at_a_time = self.change.lock().await;
@@ -157,10 +157,10 @@ impl Threads {
 }
 
 /// Holds a pod, where there is a table: without one, a look finds that it is missing.
-pub(in super::super) async fn hold(host: &Host, pod: &PodLink) -> Result<(), OpError> {
-    let held = host.held.change(&Holding::of(pod), true).await;
+pub(in super::super) async fn hold(host: &Host, holding: &Holding) -> Result<(), OpError> {
+    let held = host.held.change(holding, true).await;
     held.map(drop)
-        .map_err(|error| error.at(format!("pod {} in table bridge {TABLE}", pod.pod)))
+        .map_err(|error| error.at(format!("table bridge {TABLE}")))
 }
 
 /// Lets go of a pod.
