@@ -1,4 +1,4 @@
-//! Whether packets reach the peers: ICMP echo, gateway to gateway.
+//! Whether packets reach the peers: ICMP echo, from gateway to gateway.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,7 +10,7 @@ use surge_ping::{
     Client, Config, ICMP, IcmpPacket, PingIdentifier, PingSequence, Pinger, SurgeError,
 };
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::vital;
@@ -35,6 +35,9 @@ const NOW_AND_THEN: Duration = Duration::from_secs(2);
 /// How long to wait between two echoes to a peer that answers.
 const STEADY: Duration = Duration::from_secs(10);
 
+/// How long to wait before another try to open a socket.
+const REOPEN: Duration = Duration::from_millis(200);
+
 /// What the reason begins with of a path on which echoes get lost.
 pub const NO_ECHO: &str = "no echo";
 
@@ -52,10 +55,20 @@ pub struct PathReport {
     pub unproved: bool,
 }
 
+/// Whom to send echoes to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Targets {
+    /// The node's own gateway address, which echoes come from: else none are sent. (An unbound socket
+    /// chooses its address by the route, after rules of policy routing have looked for it in vain.)
+    pub source: Option<IpAddr>,
+    /// The gateways of the peers.
+    pub gateways: BTreeMap<NodeId, IpAddr>,
+}
+
 /// Sends echoes to the gateways of all peers, for as long as it lives.
 #[derive(Debug)]
 pub struct Prober {
-    targets: watch::Sender<BTreeMap<NodeId, IpAddr>>,
+    targets: watch::Sender<Targets>,
 }
 
 impl Prober {
@@ -64,18 +77,14 @@ impl Prober {
     /// # Errors
     /// When no raw ICMP socket can be opened (`CAP_NET_RAW`).
     pub fn start(reports: mpsc::Sender<PathReport>) -> io::Result<Self> {
-        let config = Config::builder()
-            .kind(ICMP::V4)
-            .sock_type_hint(socket2::Type::RAW)
-            .build();
-        let client = Client::new(&config)?;
-        let (targets, receiver) = watch::channel(BTreeMap::new());
-        vital::spawn(supervise(client, receiver, reports));
+        drop(open(None)?);
+        let (targets, receiver) = watch::channel(Targets::default());
+        vital::spawn(supervise(receiver, reports));
         Ok(Self { targets })
     }
 
-    /// Sets which gateways to send echoes to.
-    pub fn set_targets(&self, targets: BTreeMap<NodeId, IpAddr>) {
+    /// Sets which gateways to send echoes to, and from where.
+    pub fn set_targets(&self, targets: Targets) {
         self.targets.send_if_modified(|current| {
             let changed = *current != targets;
             *current = targets;
@@ -84,39 +93,64 @@ impl Prober {
     }
 }
 
-/// Keeps one task running for each target.
-async fn supervise(
-    client: Client,
-    mut targets: watch::Receiver<BTreeMap<NodeId, IpAddr>>,
-    reports: mpsc::Sender<PathReport>,
-) {
-    let mut running = BTreeMap::new();
+/// Opens a socket for echoes, at an address of this host.
+fn open(source: Option<IpAddr>) -> io::Result<Client> {
+    let config = Config::builder()
+        .kind(ICMP::V4)
+        .sock_type_hint(socket2::Type::RAW);
+    let config = match source {
+        Some(source) => config.bind((source, 0).into()),
+        None => config,
+    };
+    Client::new(&config.build())
+}
+
+/// Keeps one task running for each target, all with the socket of one source.
+async fn supervise(mut targets: watch::Receiver<Targets>, reports: mpsc::Sender<PathReport>) {
+    let mut socket: Option<(IpAddr, Client)> = None;
+    let mut running: BTreeMap<(NodeId, IpAddr), AbortHandle> = BTreeMap::new();
     // Dropping the set ends all tasks.
     let mut tasks = JoinSet::new();
     loop {
-        let wanted = targets.borrow_and_update().clone();
-        running.retain(
-            |target: &(NodeId, IpAddr), task: &mut tokio::task::AbortHandle| {
-                let keep = wanted.get(&target.0) == Some(&target.1);
-                if !keep {
-                    task.abort();
-                }
-                keep
-            },
-        );
-        for target in wanted {
-            running.entry(target).or_insert_with(|| {
-                tasks.spawn(vital::watched(watch_path(
-                    client.clone(),
-                    target.0,
-                    target.1,
-                    reports.clone(),
-                )))
-            });
+        let Targets { source, gateways } = targets.borrow_and_update().clone();
+        socket = socket.filter(|(address, _)| Some(*address) == source);
+        if let (None, Some(source)) = (&socket, source) {
+            match open(Some(source)) {
+                Ok(client) => socket = Some((source, client)),
+                // The bridge may not have it yet.
+                Err(error) => tracing::debug!(%source, %error, "no echoes can be sent"),
+            }
+            for (_, task) in std::mem::take(&mut running) {
+                task.abort();
+            }
+        }
+        running.retain(|target, task| {
+            let keep = gateways.get(&target.0) == Some(&target.1) && socket.is_some();
+            if !keep {
+                task.abort();
+            }
+            keep
+        });
+        if let Some((_, client)) = &socket {
+            for target in gateways {
+                running.entry(target).or_insert_with(|| {
+                    let (node, gateway) = target;
+                    tasks.spawn(vital::watched(watch_path(
+                        client.clone(),
+                        node,
+                        gateway,
+                        reports.clone(),
+                    )))
+                });
+            }
         }
         while tasks.try_join_next().is_some() {}
-        if targets.changed().await.is_err() {
-            return;
+        let waits = source.is_some() && socket.is_none();
+        tokio::select! {
+            changed = targets.changed() => if changed.is_err() {
+                return;
+            },
+            () = sleep(REOPEN), if waits => {}
         }
     }
 }

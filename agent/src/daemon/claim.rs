@@ -15,6 +15,7 @@ use rand::seq::IndexedRandom;
 use super::agent::Agent;
 use super::error;
 use super::membership::{Membership, RETRY};
+use crate::probe::Targets;
 use crate::reconciler::Parts;
 
 /// How often to look for one of the members that are not live.
@@ -135,7 +136,7 @@ impl Agent {
                 let block = block.map(tracing::field::display);
                 tracing::warn!(block, "this node stops to use its block");
                 membership.stopping = true;
-                self.prober.set_targets(BTreeMap::new());
+                self.prober.set_targets(Targets::default());
             }
         }
         self.reconciling.want(Parts::all());

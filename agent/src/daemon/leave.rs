@@ -1,6 +1,5 @@
 //! `leave`: giving the block back.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use super::error;
 use super::forwarding::close_devices;
 use super::membership::Membership;
 use crate::dataplane::Dataplane;
+use crate::probe::Targets;
 use crate::store::new_boot;
 use crate::vital;
 
@@ -193,7 +193,7 @@ impl Agent {
         self.paths.clear();
         self.reconciling.reset();
         self.suspicion.forget();
-        self.prober.set_targets(BTreeMap::new());
+        self.prober.set_targets(Targets::default());
         tracing::info!("this node has left its cluster");
     }
 }

@@ -106,7 +106,13 @@ impl Agent {
         }
         for node in self.nodes() {
             match node.path {
-                Some(PathState::Failed) => add(Severity::Warning, no_path(&node)),
+                Some(PathState::Failed) => {
+                    let mut api_error = no_path(&node);
+                    if let Some(astray) = self.reconciling.astray.get(&node.id) {
+                        api_error = api_error.hint(astray.cure.clone());
+                    }
+                    add(Severity::Warning, api_error);
+                }
                 Some(PathState::Ok) if !node.live => {
                     if let Some(seconds) = node.last_seen_seconds {
                         let port = membership.member.advertise.port();

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 use podnet_core::kernel::{
-    Bystander, Conflict, Contested, Desired, HostAddress, Mtu, ObservedHolding, Op, OpError,
-    OpErrorClass, PeerBlock, RouteKey, UnderlayPath,
+    Astray, Bystander, Conflict, Contested, Desired, HostAddress, Mtu, ObservedHolding, Op,
+    OpError, OpErrorClass, PeerBlock, RouteKey, UnderlayPath,
 };
 use podnet_proto::network::gateway;
-use podnet_proto::{ApiError, api};
+use podnet_proto::{ApiError, NodeId, api};
 
 use super::agent::{Agent, Event};
 use super::allowance::Allowance;
@@ -19,6 +19,7 @@ use super::error;
 use super::patience::Patience;
 use super::retry::{Retry, class_of, class_of_pass};
 use crate::dataplane::{Change, Changes};
+use crate::probe::Targets;
 use crate::reconciler::{
     Finding, Job, Parts, Report, Target, Underlay, cause_of_change, cause_of_conflict, pass,
 };
@@ -53,6 +54,8 @@ pub(super) struct Reconciling {
     pub(super) addresses: Option<Vec<HostAddress>>,
     /// What is in the way.
     pub(super) conflicts: BTreeSet<Conflict>,
+    /// What leads packets astray between pods of this node and of these.
+    pub(super) astray: BTreeMap<NodeId, Astray>,
     /// What others have beside podnet's rules.
     pub(super) bystanders: BTreeSet<Bystander>,
     /// Changes that failed in the last pass.
@@ -114,6 +117,7 @@ impl Reconciling {
             underlay: BTreeMap::new(),
             addresses: None,
             conflicts: BTreeSet::new(),
+            astray: BTreeMap::new(),
             bystanders: BTreeSet::new(),
             failed: Vec::new(),
             hidden: Vec::new(),
@@ -251,6 +255,17 @@ impl Reconciling {
             );
         }
         self.conflicts = report.conflicts;
+        if let Some(astray) = report.astray {
+            for (node, found) in &astray {
+                if self.astray.get(node) != Some(found) {
+                    tracing::warn!(%node, found = found.what, "packets of pods go astray");
+                }
+            }
+            for node in self.astray.keys().filter(|node| !astray.contains_key(node)) {
+                tracing::info!(%node, "packets of pods go where they should again");
+            }
+            self.astray = astray;
+        }
         if let Some(bystanders) = report.bystanders {
             for found in bystanders.difference(&self.bystanders) {
                 tracing::warn!(found = found.what, "left alone: podnet did not make it");
@@ -441,6 +456,9 @@ impl Agent {
             .filter(|peer| routed(peer.block))
             .map(|peer| (peer.node, gateway(peer.block).into()))
             .collect();
-        self.prober.set_targets(targets);
+        self.prober.set_targets(Targets {
+            source: membership.block().map(|block| gateway(block).into()),
+            gateways: targets,
+        });
     }
 }

@@ -188,6 +188,9 @@ impl Agent {
         {
             return (Some(PathState::Failed), Some(problem));
         }
+        if let Some(astray) = self.reconciling.astray.get(&id) {
+            return (Some(PathState::Failed), Some(astray.what.clone()));
+        }
         match self.paths.get(&id).map(|report| &report.outcome) {
             Some(Ok(_)) => (Some(PathState::Ok), None),
             Some(Err(reason)) if self.is_unproved(membership, id) => {
@@ -227,7 +230,9 @@ impl Agent {
                     NextHop::Unreachable => (None, None),
                 };
                 let foreign = |conflict: &Conflict| conflict.object == Contested::Route(*route);
-                let state = if reconciling.conflicts.iter().any(foreign) {
+                let state = if reconciling.conflicts.iter().any(foreign)
+                    || self.is_overruled(route.destination)
+                {
                     RouteState::Foreign
                 } else if failed(route.destination) {
                     RouteState::Missing
@@ -248,16 +253,25 @@ impl Agent {
             .collect()
     }
 
+    /// Whether something of others leads packets of pods past the route to a peer's block.
+    fn is_overruled(&self, destination: IpNetwork) -> bool {
+        let owner = self.owner_id(destination);
+        owner.is_some_and(|owner| self.reconciling.astray.contains_key(&owner))
+    }
+
     fn owner(&self, membership: &Membership, destination: IpNetwork) -> Option<NodeName> {
-        let blocks = self.reconciling.peers.as_deref().unwrap_or_default();
-        let owner = blocks
-            .iter()
-            .find(|peer| IpNetwork::V4(peer.block) == destination)?
-            .node;
+        let owner = self.owner_id(destination)?;
         membership
             .peers
             .get(&owner)
             .map(|record| record.name.clone())
+    }
+
+    fn owner_id(&self, destination: IpNetwork) -> Option<NodeId> {
+        let blocks = self.reconciling.peers.as_deref().unwrap_or_default();
+        let mut blocks = blocks.iter();
+        let owner = blocks.find(|peer| IpNetwork::V4(peer.block) == destination)?;
+        Some(owner.node)
     }
 
     fn device_name(&self, index: IfIndex) -> Option<String> {

@@ -3,6 +3,7 @@
 mod devices;
 mod finding;
 mod parts;
+mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,11 +13,11 @@ use std::time::{Duration, Instant};
 use ipnetwork::Ipv4Network;
 use podnet_core::host;
 use podnet_core::kernel::{
-    Bystander, Conflict, Desired, HostAddress, IfName, Input, Mtu, Observed, ObservedFirewall,
-    ObservedHolding, Op, OpError, Passed, PeerBlock, PodLink, Scope, UnderlayPath, desired, diff,
-    held,
+    Astray, Bystander, Conflict, Desired, HostAddress, IfName, Input, Mtu, Observed,
+    ObservedFirewall, ObservedHolding, Op, OpError, Passed, PeerBlock, PodLink, Scope,
+    UnderlayPath, desired, diff, held,
 };
-use podnet_proto::PodNetwork;
+use podnet_proto::{NodeId, PodNetwork};
 
 pub use self::devices::OpenedDevices;
 use self::devices::{Devices, on_record, ops};
@@ -92,6 +93,8 @@ pub struct Report {
     pub held: Desired,
     /// What is in the way.
     pub conflicts: BTreeSet<Conflict>,
+    /// What leads packets astray between pods of this node and of these; `None` where nobody looked.
+    pub astray: Option<BTreeMap<NodeId, Astray>>,
     /// What others have beside podnet's rules; `None` where nobody looked.
     pub bystanders: Option<BTreeSet<Bystander>>,
     /// Whether nftables holds pods, and how; `None` where nobody looked.
@@ -194,6 +197,9 @@ async fn try_pass(
         report.pods.extend(found);
     }
     report.held = known(job, report, &looked_at);
+    if looked_at.routes.is_some() {
+        report.astray = ways::look(dataplane, job, report).await;
+    }
     Ok(())
 }
 

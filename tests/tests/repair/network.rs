@@ -293,6 +293,30 @@ fn the_mtu_of_the_underlay() {
     );
 }
 
+/// With less than 1280 bytes a link loses IPv6, and gets it anew with more: with an address of its own.
+#[test]
+fn links_stay_without_ipv6_when_the_mtu_falls_below_its_least_and_rises_again() {
+    let scene = Scene::told();
+    let mtu = |wanted: &str| {
+        shell(scene.node(), &format!("ip link set eth0 mtu {wanted}"));
+        let host_end = text(&scene.red["host_ifname"]);
+        let look =
+            format!("cd /sys/class/net; cat podnet0/mtu {host_end}/mtu; ip -6 -o address show");
+        eventually(SOON, "the MTU, and no IPv6", || {
+            let found = attempt(scene.node(), &look).stdout;
+            let right = found.starts_with(&format!("{wanted}\n{wanted}\n"))
+                && !found.contains("podnet0 ")
+                && !found.contains(" pn");
+            if right { Ok(()) } else { Err(found) }
+        })
+        .unwrap();
+    };
+    for wanted in ["1200", "1500"] {
+        mtu(wanted);
+    }
+    scene.packets_pass();
+}
+
 /// Whoever undoes what podnet puts back gets neither the processor nor the log for that.
 #[test]
 fn a_fight_is_slowed_down() {

@@ -18,6 +18,7 @@ mod op;
 mod port;
 mod route;
 mod scope;
+mod way;
 
 pub use desired::{Desired, Input, PeerBlock, desired, path_problem};
 pub use diff::{Conflict, Contested, Plan, diff};
@@ -38,5 +39,9 @@ pub use port::ObservedPort;
 pub use route::{NextHop, PROTOCOL, Route, RouteKey};
 pub use scope::{PodView, Scope};
 pub use sysctl::{LinkParameter, LinkParameters};
+pub use way::{
+    Astray, Course, Packet, Policy, PolicyAction, PolicyRoute, PolicyRule, Way, courses,
+    destinations, explain, strays,
+};
 
 mod sysctl;

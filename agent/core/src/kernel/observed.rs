@@ -13,6 +13,7 @@ use super::op::OpError;
 use super::port::ObservedPort;
 use super::route::{NextHop, RouteKey};
 use super::sysctl::LinkParameters;
+use super::way::{Packet, Policy, Way};
 use crate::firewall::{Chain, Rule};
 use crate::nft::Ruleset;
 
@@ -59,6 +60,10 @@ pub struct Observed {
     pub host_routes: Option<Vec<HostRoute>>,
     /// How the addresses that were asked for are reached.
     pub underlay: BTreeMap<IpAddr, UnderlayPath>,
+    /// Which ways the packets take that were asked for; no entry where nothing can tell.
+    pub ways: BTreeMap<Packet, Way>,
+    /// The rules of policy routing, and the routes that concern the addresses that were asked for.
+    pub policy: Option<Policy>,
     /// What the paths that were asked for lead to.
     pub netns: BTreeMap<PathBuf, NetnsState>,
 }

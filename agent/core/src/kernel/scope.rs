@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use ipnetwork::IpNetwork;
 
 use super::link::{IfName, MacAddr, PodLink};
+use super::way::Packet;
 
 /// What of the kernel's state to look at. Looking at one pod costs the same however many there are.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -33,6 +34,10 @@ pub struct Scope {
     pub host_routes: bool,
     /// How these addresses are reached.
     pub underlay: BTreeSet<IpAddr>,
+    /// Which ways these packets take.
+    pub ways: BTreeSet<Packet>,
+    /// The rules of policy routing, and the routes of all tables that concern these addresses.
+    pub policy: Option<BTreeSet<IpAddr>>,
     /// What these paths lead to.
     pub netns: BTreeSet<PathBuf>,
 }

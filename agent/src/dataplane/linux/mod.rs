@@ -24,6 +24,7 @@ mod sysctl;
 mod thread;
 mod underlay;
 mod uplink;
+mod way;
 
 #[cfg(test)]
 mod tests;

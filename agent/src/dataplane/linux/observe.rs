@@ -17,7 +17,7 @@ use super::netns;
 use super::socket::Socket;
 use super::thread::on_thread;
 use super::{
-    Host, PODS_AT_ONCE, address, forwarding, inside, neighbour, port, route, sysctl, underlay,
+    Host, PODS_AT_ONCE, address, forwarding, inside, neighbour, port, route, sysctl, underlay, way,
 };
 
 /// Looks at what a scope names.
@@ -75,6 +75,14 @@ pub(super) async fn observe(host: &Host, scope: &Scope) -> Result<Observed, Obse
     if !scope.underlay.is_empty() {
         let found = underlay::paths(socket, &scope.underlay).await;
         observed.underlay = found.map_err(|e| e.looking_at("the ways to the peers"))?;
+    }
+    if !scope.ways.is_empty() {
+        let found = way::observe(socket, &scope.ways).await;
+        observed.ways = found.map_err(|e| e.looking_at("the ways of packets"))?;
+    }
+    if let Some(destinations) = &scope.policy {
+        let found = way::policy(socket, destinations).await;
+        observed.policy = Some(found.map_err(|e| e.looking_at("the rules of policy routing"))?);
     }
     if !scope.netns.is_empty() {
         let found = namespaces(scope.netns.clone(), host.netns_inode).await;

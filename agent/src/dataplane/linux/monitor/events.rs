@@ -1,4 +1,4 @@
-//! What events of links, addresses, routes and neighbours mean.
+//! What events of links, addresses, routes, policy rules and neighbours mean.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -11,6 +11,7 @@ use netlink_packet_route::link::{
 };
 use netlink_packet_route::neighbour::NeighbourMessage;
 use netlink_packet_route::route::{RouteFlags, RouteHeader, RouteMessage, RouteProtocol};
+use netlink_packet_route::rule::{RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use podnet_core::kernel::{BRIDGE, IfName, MacAddr};
 
@@ -109,6 +110,8 @@ impl Seen {
             RouteNetlinkMessage::DelAddress(message) => address(message, "removed"),
             RouteNetlinkMessage::NewRoute(message) => route(message, "added"),
             RouteNetlinkMessage::DelRoute(message) => route(message, "removed"),
+            RouteNetlinkMessage::NewRule(message) => rule(message, "added"),
+            RouteNetlinkMessage::DelRule(message) => rule(message, "removed"),
             RouteNetlinkMessage::NewNeighbour(message) => self.neighbour(message, false),
             RouteNetlinkMessage::DelNeighbour(message) => self.neighbour(message, true),
             _ => (Vec::new(), String::new()),
@@ -341,6 +344,19 @@ fn route(message: &RouteMessage, change: &str) -> Meaning {
         (Ok(_) | Err(_), _) => vec![ChangeScope::OtherRoutes],
     };
     (scopes, what)
+}
+
+/// The ways to the peers, and what pods send, may be led by other tables now.
+fn rule(message: &RuleMessage, change: &str) -> Meaning {
+    let priority = message.attributes.iter().find_map(|attribute| {
+        if let RuleAttribute::Priority(priority) = attribute {
+            Some(*priority)
+        } else {
+            None
+        }
+    });
+    let what = format!("rule {} of policy routing {change}", priority.unwrap_or(0));
+    (vec![ChangeScope::OtherRoutes], what)
 }
 
 /// The table of the addresses that the host itself has (`RT_TABLE_LOCAL`).

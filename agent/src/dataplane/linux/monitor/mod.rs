@@ -29,10 +29,11 @@ use super::socket::{Events, Message, Socket};
 use crate::vital;
 
 /// The groups that are listened to, in one socket: the order of their events matters.
-const GROUPS: [u32; 4] = [
+const GROUPS: [u32; 5] = [
     MulticastGroup::Link as u32,
     MulticastGroup::Ipv4Ifaddr as u32,
     MulticastGroup::Ipv4Route as u32,
+    MulticastGroup::Ipv4Rule as u32,
     MulticastGroup::Neigh as u32,
 ];
 

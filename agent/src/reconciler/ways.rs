@@ -1,0 +1,78 @@
+//! Whether packets of pods go where they should, once the routes are in place.
+
+use std::collections::BTreeMap;
+
+use podnet_core::kernel::{
+    Astray, Contested, Course, Policy, RouteKey, Scope, Way, courses, destinations, explain, strays,
+};
+use podnet_proto::{NodeId, PodNetwork};
+
+use super::{Job, Report, Target};
+use crate::dataplane::{Dataplane, ObserveError};
+
+/// Looks at the ways of packets; `None` where that is not known.
+pub(super) async fn look(
+    dataplane: &dyn Dataplane,
+    job: &Job,
+    report: &Report,
+) -> Option<BTreeMap<NodeId, Astray>> {
+    let Some(target) = &job.target else {
+        return Some(BTreeMap::new());
+    };
+    let courses = settled(target, report);
+    match judge(dataplane, target, &courses).await {
+        Ok(astray) => Some(astray),
+        Err(error) => {
+            tracing::warn!(%error, "the ways of packets cannot be looked at");
+            None
+        }
+    }
+}
+
+/// The packets whose routes are there: what keeps a route away is named by itself.
+fn settled(target: &Target, report: &Report) -> Vec<Course> {
+    let failed = report.applied.iter().filter(|(_, result)| result.is_err());
+    let failed: Vec<_> = failed
+        .filter_map(|(finding, _)| finding.op.destination())
+        .collect();
+    let contested = |key: RouteKey| {
+        let objects = report.conflicts.iter().map(|conflict| &conflict.object);
+        objects
+            .into_iter()
+            .any(|object| matches!(object, Contested::Route(route) if route.key() == key))
+    };
+    let there = |block| !failed.contains(&block) && !contested(RouteKey::to(block));
+    let peers = target.peers.iter().copied();
+    let peers: Vec<_> = peers.filter(|peer| there(peer.block.into())).collect();
+    courses(target.block, &peers, &report.underlay, &report.desired)
+}
+
+async fn judge(
+    dataplane: &dyn Dataplane,
+    target: &Target,
+    courses: &[Course],
+) -> Result<BTreeMap<NodeId, Astray>, ObserveError> {
+    if courses.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let scope = Scope {
+        ways: courses.iter().map(|course| course.packet.clone()).collect(),
+        ..Scope::default()
+    };
+    let ways = dataplane.observe(&scope).await?.ways;
+    let strays = strays(courses, &ways);
+    if strays.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let scope = Scope {
+        policy: Some(destinations(&strays)),
+        ..Scope::default()
+    };
+    let policy: Policy = dataplane.observe(&scope).await?.policy.unwrap_or_default();
+    let networks: Vec<_> = target.networks.iter().map(PodNetwork::cidr).collect();
+    let explained = |(node, course): (NodeId, &Course)| {
+        let way: &Way = ways.get(&course.packet)?;
+        Some((node, explain(course, way, &policy, &networks)))
+    };
+    Ok(strays.into_iter().filter_map(explained).collect())
+}

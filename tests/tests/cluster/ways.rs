@@ -1,0 +1,197 @@
+//! What leads packets of pods past podnet's routes.
+
+use podnet_lab::Node;
+use serde_json::Value;
+
+use crate::scene::{add_pod, ask, cluster, list, nodes, ready, shell, status_where, text};
+
+/// The problem that names the path to a peer.
+fn named<'a>(status: &'a Value, peer: &str) -> Option<&'a Value> {
+    let path = format!("path to node {peer}: ");
+    let mut problems = list(&status["problems"]).iter();
+    problems.find(|problem| text(&problem["message"]).starts_with(&path))
+}
+
+/// Waits until a node says that its path to a peer has failed, and why; returns the cure.
+#[track_caller]
+fn failed(node: Node<'_>, peer: &str, why: &[&str]) -> String {
+    let status = status_where(node, &format!("{why:?}"), |status| {
+        let problem = named(status, peer);
+        status["peers"][0]["path"] == "failed"
+            && problem.is_some_and(|problem| {
+                let message = text(&problem["message"]);
+                why.iter().all(|word| message.contains(word))
+            })
+    });
+    let routes = ask(node, &["routes"]);
+    let mut routes = list(&routes).iter();
+    let route = routes.find(|route| route["node"] == peer).unwrap();
+    assert_eq!(route["state"], "foreign", "{route}");
+    text(&named(&status, peer).unwrap()["hint"]).to_owned()
+}
+
+#[track_caller]
+fn no_problem(node: Node<'_>) {
+    ready(node, 1);
+    status_where(node, "no problem", |status| {
+        list(&status["problems"]).is_empty()
+    });
+}
+
+/// Each cuts pods off, in one direction at least, and leaves podnet's routes as they are.
+#[test]
+fn what_leads_pods_astray_is_named() {
+    let (lab, _) = cluster(2);
+    let [node1, node2] = nodes(&lab);
+    let (red, blue) = (add_pod(node1, "red"), add_pod(node2, "blue"));
+    shell(
+        node1,
+        "ip link add stub type dummy; ip link set stub up; ip address add 172.30.0.1/24 dev stub; \
+         ip route add default via 192.168.56.1 table 100; ip route add default dev stub table 101; \
+         sysctl -qw net.ipv4.conf.eth0.rp_filter=1",
+    );
+    let cases: [(&str, &str, &[&str]); 7] = [
+        (
+            "ip rule add from 10.0.0.0/8 lookup 100 priority 100",
+            "ip rule del priority 100",
+            &[
+                "rule 100 (from 10.0.0.0/8 lookup 100)",
+                "192.168.56.1",
+                "table 100",
+            ],
+        ),
+        (
+            "ip rule add iif podnet0 lookup 100 priority 100",
+            "ip rule del priority 100",
+            &["rule 100 (from all iif podnet0 lookup 100)"],
+        ),
+        (
+            "ip rule add iif eth0 lookup 101 priority 100",
+            "ip rule del priority 100",
+            &["that come in by eth0", "are led out by stub", "table 101"],
+        ),
+        (
+            "ip rule add to 10.244.1.0/24 prohibit priority 100",
+            "ip rule del priority 100",
+            &["refused", "rule 100 (from all to 10.244.1.0/24 prohibit)"],
+        ),
+        (
+            "ip rule add blackhole from 10.244.1.0/24 priority 100",
+            "ip rule del priority 100",
+            &["refused", "rule 100 (from 10.244.1.0/24 blackhole)"],
+        ),
+        // What a node sends itself, and so the check of where packets come from.
+        (
+            "ip rule add iif lo from 10.244.0.0/24 to 10.244.1.0/24 lookup 101 priority 100",
+            "ip rule del priority 100",
+            &["that come in by eth0", "net.ipv4.conf.eth0.rp_filter"],
+        ),
+        (
+            "ip route add 10.244.1.0/25 via 192.168.56.1",
+            "ip route del 10.244.1.0/25",
+            &["route 10.244.1.0/25 via 192.168.56.1", "of table main"],
+        ),
+    ];
+    for (change, undo, why) in cases {
+        no_problem(node1);
+        node1.pod("red").ping(blue).unwrap();
+        shell(node1, change);
+        failed(node1, "node2", why);
+        let lost = node1.pod("red").ping(blue).is_err() && node2.pod("blue").ping(red).is_err();
+        assert!(lost, "{change}: packets pass");
+        shell(node1, undo);
+    }
+    no_problem(node1);
+    node1.pod("red").ping(blue).unwrap();
+}
+
+#[test]
+fn the_cure_of_a_policy_rule_is_a_command_that_cures_it() {
+    let (lab, _) = cluster(2);
+    let [node1, node2] = nodes(&lab);
+    add_pod(node1, "red");
+    let blue = add_pod(node2, "blue");
+    shell(
+        node1,
+        "ip route add default via 192.168.56.1 table 100; \
+         ip rule add from 10.0.0.0/8 lookup 100 priority 100",
+    );
+    let cure = failed(node1, "node2", &["rule 100"]);
+    let command = cure.split('\'').nth(1).unwrap();
+    shell(node1, command);
+    no_problem(node1);
+    node1.pod("red").ping(blue).unwrap();
+    let rules = shell(node1, "ip rule");
+    assert!(rules.contains("from 10.0.0.0/8 lookup 100"), "{rules}");
+}
+
+/// Waits until a node reports something foreign, with these words and this severity.
+#[track_caller]
+fn foreign(node: Node<'_>, severity: &str, words: &[&str]) {
+    let found = |problem: &Value| {
+        let told = format!("{} {}", text(&problem["message"]), text(&problem["hint"]));
+        problem["code"] == "foreign_object"
+            && problem["severity"] == severity
+            && words.iter().all(|word| told.contains(word))
+    };
+    status_where(node, &format!("{words:?}"), |status| {
+        list(&status["problems"]).iter().any(found)
+    });
+}
+
+/// As when a VPN comes up after the join.
+#[test]
+fn what_comes_among_the_addresses_of_pods_after_a_join_is_named() {
+    let (lab, _) = cluster(2);
+    let [node1, node2] = nodes(&lab);
+    let (red, _) = (add_pod(node1, "red"), add_pod(node2, "blue"));
+    // The way to the first pod of a block is looked at; this is the second.
+    let green = add_pod(node2, "green").to_string();
+    shell(node1, "ip link add stub type dummy; ip link set stub up");
+    let cases = [
+        (
+            format!("route add {green}/32 via 192.168.56.1"),
+            "error",
+            green.clone(),
+        ),
+        (
+            format!("route add {green}/32 dev stub metric 7"),
+            "error",
+            green.clone(),
+        ),
+        (
+            format!("route add blackhole {green}/32"),
+            "error",
+            green.clone(),
+        ),
+        (
+            format!("address add {green}/32 dev stub"),
+            "error",
+            green.clone(),
+        ),
+        (
+            "route add 10.244.0.128/25 dev stub".to_owned(),
+            "error",
+            "10.244.0.128/25".to_owned(),
+        ),
+        (
+            "route add 10.244.77.0/24 via 192.168.56.1".to_owned(),
+            "warning",
+            "10.244.77.0/24".to_owned(),
+        ),
+    ];
+    for (change, severity, range) in cases {
+        no_problem(node1);
+        let ping = || node1.pod("red").ping(green.parse().unwrap());
+        ping().unwrap();
+        shell(node1, &format!("ip {change}"));
+        foreign(node1, severity, &["pod address", &range, "remove it"]);
+        assert_eq!(ping().is_err(), range == green, "{change}");
+        shell(
+            node1,
+            &format!("ip {}", change.replacen(" add ", " del ", 1)),
+        );
+    }
+    no_problem(node1);
+    node2.pod("green").ping(red).unwrap();
+}
