@@ -1,5 +1,7 @@
 //! Whether packets reach the peers: ICMP echo, from gateway to gateway.
 
+mod pod;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
@@ -13,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
+pub use self::pod::PodSocket;
 use crate::vital;
 
 /// The type of an ICMP echo reply (RFC 792).

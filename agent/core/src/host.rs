@@ -1,12 +1,13 @@
 //! What the host's own addresses and routes mean for the cluster.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 use podnet_proto::PodNetwork;
 use podnet_proto::network::overlaps;
 
-use crate::kernel::{HostAddress, HostRoute, IfName, Mtu};
+use crate::kernel::{HostAddress, HostRoute, IfName, Mtu, UnderlayPath};
 
 /// Something of the host's that shares addresses with a pod network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -116,13 +117,45 @@ fn is_network_of_docker(name: &str) -> bool {
     id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// The MTU of the interface that has an address; `None` if none has it.
+/// How large packets of pods may be, so that they pass on all ways to the peers, and on the interface that has
+/// the address which peers are told; `None` where there is neither. An address that only this host can use,
+/// as on loopback, says nothing of what carries its packets.
 #[must_use]
-pub fn mtu_of(address: IpAddr, addresses: &[HostAddress]) -> Option<Mtu> {
-    addresses
+pub fn mtu(
+    told: IpAddr,
+    addresses: &[HostAddress],
+    ways: &BTreeMap<IpAddr, UnderlayPath>,
+) -> Option<Mtu> {
+    let own = addresses
         .iter()
-        .find(|found| found.address.ip() == address)
-        .map(|found| found.mtu)
+        .filter(|found| found.address.ip() == told && found.global)
+        .map(|found| found.mtu);
+    let ways = ways.values().filter_map(|way| {
+        if let UnderlayPath::OnLink { mtu, .. } = way {
+            Some(*mtu)
+        } else {
+            None
+        }
+    });
+    own.chain(ways).min().map(|mtu| mtu.min(Mtu::MOST))
+}
+
+/// The MTU of the interface that the default route leads out of.
+#[must_use]
+pub fn default_mtu(routes: &[HostRoute], addresses: &[HostAddress]) -> Option<Mtu> {
+    let default =
+        |route: &&HostRoute| route.destination.is_ipv4() && route.destination.prefix() == 0;
+    let devices = routes
+        .iter()
+        .filter(default)
+        .filter_map(|route| route.device.as_ref());
+    let mtus = devices.filter_map(|device| {
+        let mut addresses = addresses.iter();
+        addresses
+            .find(|found| found.ifname == *device)
+            .map(|found| found.mtu)
+    });
+    mtus.min().map(|mtu| mtu.min(Mtu::MOST))
 }
 
 #[cfg(test)]
@@ -222,5 +255,43 @@ mod tests {
             assert!(!counts(name, false), "{name}");
             assert!(counts(name, true), "{name} leads out");
         }
+    }
+
+    #[test]
+    fn packets_of_pods_pass_everywhere_by_their_size() {
+        let with = |mut address: HostAddress, mtu, global| {
+            (address.mtu, address.global) = (Mtu(mtu), global);
+            address
+        };
+        let told = "192.0.2.1".parse().unwrap();
+        let eth0 = with(address("192.0.2.1/24", "eth0"), 1500, true);
+        let lo = with(address("192.0.2.1/32", "lo"), 65_536, false);
+        let other = with(address("198.51.100.1/24", "eth1"), 1300, true);
+        let ways = |mtus: &[u32]| -> BTreeMap<IpAddr, UnderlayPath> {
+            let peers = (2_u8..).map(|last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)));
+            let ways = mtus.iter().map(|mtu| UnderlayPath::OnLink {
+                device: IfIndex(2),
+                ifname: "eth0".parse().unwrap(),
+                mtu: Mtu(*mtu),
+                source: told,
+            });
+            peers.zip(ways).collect()
+        };
+        let both = [eth0, other.clone()];
+        assert_eq!(mtu(told, &both, &ways(&[])), Some(Mtu(1500)));
+        assert_eq!(mtu(told, &both, &ways(&[1500, 1400])), Some(Mtu(1400)));
+        assert_eq!(mtu(told, &both, &ways(&[9000])), Some(Mtu(1500)));
+        let loopback = [lo, other];
+        assert_eq!(mtu(told, &loopback, &ways(&[1450])), Some(Mtu(1450)));
+        assert_eq!(mtu(told, &loopback, &ways(&[])), None);
+        assert_eq!(mtu(told, &loopback, &ways(&[65_536])), Some(Mtu::MOST));
+        let default = |device: &str| {
+            let mut default = route("0.0.0.0/0");
+            default.device = Some(device.parse().unwrap());
+            default_mtu(&[route("198.51.100.0/24"), default], &loopback)
+        };
+        assert_eq!(default("eth1"), Some(Mtu(1300)));
+        assert_eq!(default("lo"), Some(Mtu::MOST));
+        assert_eq!(default("eth7"), None);
     }
 }

@@ -9,11 +9,12 @@ use podnet_core::kernel::OpError;
 use podnet_core::summary::summary;
 use podnet_core::time::Moment;
 use podnet_proto::api::{InitResponse, LeaveRequest, Status};
-use podnet_proto::{ApiError, Boot, Instance, NodeId};
+use podnet_proto::{ApiError, Boot, Instance, NodeId, PodName};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
 use super::error;
+use super::forwarded::Forwarded;
 use super::join::{Attempt, ProbeOutcome};
 use super::membership::Membership;
 use super::pods::{PodDone, Pods};
@@ -56,6 +57,8 @@ pub(super) enum Event {
     Looked(Looked),
     /// Closing what podnet has opened, as the node leaves; what stays, in words.
     Closed(Vec<String>),
+    /// Sending echoes from pods: the peers from which none come back, and a pod that tried.
+    EchoesOfPods(BTreeMap<NodeId, PodName>),
 }
 
 /// Why the loop turns.
@@ -95,6 +98,7 @@ pub(super) struct Agent {
     pub(super) pods: Pods,
     pub(super) reconciling: Reconciling,
     pub(super) suspicion: Suspicion,
+    pub(super) forwarded: Forwarded,
     /// What the node left on this host when it last left a cluster, since others rely on it.
     pub(super) left: Vec<String>,
     /// What the echoes to each peer's gateway tell.
@@ -136,6 +140,7 @@ impl Agent {
             pods: Pods::default(),
             reconciling,
             suspicion: Suspicion::new(start),
+            forwarded: Forwarded::new(start),
             left: Vec::new(),
             paths: BTreeMap::new(),
             news_due: None,
@@ -219,7 +224,9 @@ impl Agent {
             .map(|membership| membership.wake_at(self.start));
         let reconcile = self.reconciling.next_deadline();
         let suspicion = self.suspicion.next_deadline();
-        [claim, reconcile, suspicion, self.news_due]
+        let member = self.membership.as_ref();
+        let forwarded = member.and_then(|_| self.forwarded.next_deadline());
+        [claim, reconcile, suspicion, forwarded, self.news_due]
             .into_iter()
             .flatten()
             .fold(self.supervisor.next_deadline(), Instant::min)
@@ -244,6 +251,7 @@ impl Agent {
         self.supervisor.turns(now);
         self.start_due_pass(now);
         self.start_due_suspicion(now);
+        self.start_due_echoes_of_pods(now);
         if self.supervisor.wants_summary(now) {
             let summary = summary(&self.status());
             self.supervisor.tell(summary);
@@ -262,6 +270,7 @@ impl Agent {
             Event::Probed(outcome) => self.on_probed(*outcome).await,
             Event::Looked(looked) => self.on_looked(looked),
             Event::Closed(left) => self.on_closed(left).await,
+            Event::EchoesOfPods(lost) => self.on_echoes_of_pods(lost),
         }
     }
 

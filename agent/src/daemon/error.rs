@@ -106,6 +106,10 @@ pub(super) fn op(error: &OpError) -> ApiError {
             .hint("remove it, or choose another name; podnet touches only what it made"),
         OpErrorKind::NotFound => ApiError::new(ErrorCode::NotFound, text),
         OpErrorKind::NotPermitted => not_permitted(text),
+        OpErrorKind::ReadOnly => ApiError::new(ErrorCode::Internal, text).hint(
+            "make /proc/sys writable with 'mount -o remount,rw /proc/sys' where podnetd runs, or give the \
+             parameter its value yourself",
+        ),
         OpErrorKind::Unsupported => ApiError::new(ErrorCode::Unsupported, text),
         OpErrorKind::Full => ApiError::new(ErrorCode::Full, text).hint(
             "remove pods that are not needed with 'podnetctl pod rm', or take what podnet did not plug into \

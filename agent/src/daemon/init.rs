@@ -114,8 +114,13 @@ impl Agent {
         if membership.using.is_none() || !(settled || passes >= INIT_PASSES) {
             return;
         }
+        let fault = self.reconciling.bridge_fault();
         for answer in std::mem::take(&mut self.awaiting_init) {
-            drop(answer.send(self.init_response().map(Box::new)));
+            let response = match &fault {
+                None => self.init_response().map(Box::new),
+                Some(fault) => Err(without_bridge(fault)),
+            };
+            drop(answer.send(response));
         }
     }
 
@@ -156,4 +161,17 @@ impl Agent {
         )
         .hint("leave it first with 'podnetctl leave'")
     }
+}
+
+/// A cluster is founded, and its first node has no data path.
+fn without_bridge(fault: &ApiError) -> ApiError {
+    let message = format!(
+        "init: the cluster is founded, but this node has no network for pods: {}",
+        fault.message
+    );
+    let cure = fault.hint.as_deref().unwrap_or("mend what is in its way");
+    ApiError::new(fault.code, message).hint(format!(
+        "{cure}; podnetd tries again by itself, and 'podnetctl init' with the same arguments then prints the \
+         join command"
+    ))
 }

@@ -17,6 +17,7 @@ mod claim;
 mod cleanup;
 mod error;
 mod follow;
+mod forwarded;
 mod forwarding;
 #[cfg(test)]
 mod fuzz;

@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 
 use podnet_core::advertise::{Lost, lost};
 use podnet_core::claim::{ClaimState, Muted, Quorum};
-use podnet_core::kernel::OpErrorKind;
+use podnet_core::kernel::{Contested, OpErrorKind};
 use podnet_proto::api::{Node, PathState, ProblemEntry, Severity};
 use podnet_proto::gossip::Key;
 use podnet_proto::ledger::Slot;
@@ -88,7 +88,17 @@ impl Agent {
         for conflict in &self.reconciling.conflicts {
             let api_error =
                 ApiError::new(ErrorCode::ForeignObject, conflict.to_string()).hint(conflict.cure());
-            add(Severity::Error, api_error);
+            let severity = match conflict.object {
+                Contested::Addresses { used: false, .. } => Severity::Warning,
+                Contested::Addresses { used: true, .. }
+                | Contested::Bridge(_)
+                | Contested::HostEnd(..)
+                | Contested::Interface(..)
+                | Contested::Route(_)
+                | Contested::Rules(..)
+                | Contested::Forwarding(_) => Severity::Error,
+            };
+            add(severity, api_error);
         }
         if let Some(gone) = gone(&self.pods.gone().collect::<Vec<_>>()) {
             add(Severity::Warning, gone);
@@ -103,6 +113,9 @@ impl Agent {
                 None => Severity::Error,
             };
             add(severity, no_quorum(membership, self.identity.node()));
+        }
+        for (severity, api_error) in self.problems_of_pods_packets() {
+            add(severity, api_error);
         }
         for node in self.nodes() {
             match node.path {
@@ -207,7 +220,7 @@ fn silent(node: &Node, seconds: f64, port: u16) -> ApiError {
 }
 
 /// A node's name, or its id where nothing was heard of it yet.
-fn label(node: &Node) -> String {
+pub(super) fn label(node: &Node) -> String {
     node.name
         .as_ref()
         .map_or_else(|| node.id.to_string(), ToString::to_string)

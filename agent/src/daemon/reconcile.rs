@@ -11,7 +11,7 @@ use podnet_core::kernel::{
     OpError, OpErrorClass, PeerBlock, RouteKey, UnderlayPath,
 };
 use podnet_proto::network::gateway;
-use podnet_proto::{ApiError, NodeId, api};
+use podnet_proto::{ApiError, ErrorCode, NodeId, api};
 
 use super::agent::{Agent, Event};
 use super::allowance::Allowance;
@@ -54,6 +54,8 @@ pub(super) struct Reconciling {
     pub(super) addresses: Option<Vec<HostAddress>>,
     /// What is in the way.
     pub(super) conflicts: BTreeSet<Conflict>,
+    /// Whether the bridge did not come up.
+    pub(super) bridge_down: bool,
     /// What leads packets astray between pods of this node and of these.
     pub(super) astray: BTreeMap<NodeId, Astray>,
     /// What others have beside podnet's rules.
@@ -117,6 +119,7 @@ impl Reconciling {
             underlay: BTreeMap::new(),
             addresses: None,
             conflicts: BTreeSet::new(),
+            bridge_down: false,
             astray: BTreeMap::new(),
             bystanders: BTreeSet::new(),
             failed: Vec::new(),
@@ -274,16 +277,31 @@ impl Reconciling {
         }
         self.holding = report.holding.or(self.holding.take());
         self.desired = report.desired;
-        // Pods that were attached meanwhile have the old one.
+        self.bridge_down = report.bridge_up.map_or(self.bridge_down, |up| !up);
+        // What was not looked at, and pods that were attached meanwhile, have the old one.
         if self.mtu.is_some() && report.mtu.is_some_and(|mtu| self.mtu != Some(mtu)) {
             self.want(Parts {
+                bridge: true,
                 host_ends: true,
-                ..Parts::default()
+                ..Parts::routes()
             });
         }
         self.mtu = report.mtu.or(self.mtu);
         self.underlay = report.underlay;
         self.addresses = Some(report.addresses);
+    }
+
+    /// Why the node has no bridge that is up; `None` where it has one.
+    pub(super) fn bridge_fault(&self) -> Option<ApiError> {
+        if !self.bridge_down {
+            return None;
+        }
+        let mut failed = self.failed.iter();
+        let failed = failed.find(|(op, _)| matches!(op, Op::CreateBridge(_) | Op::UpdateBridge(_)));
+        Some(match failed {
+            Some((_, op_error)) => error::op(op_error),
+            None => ApiError::new(ErrorCode::Internal, "bridge podnet0: it is not up"),
+        })
     }
 
     /// Counts a change that was made, and tells of it.

@@ -179,6 +179,9 @@ impl Agent {
                 Some("this node has no block yet".to_owned()),
             );
         }
+        if let Some(fault) = self.reconciling.bridge_fault() {
+            return (Some(PathState::Pending), Some(fault.message));
+        }
         let address = membership
             .address_of(id)
             .map(|address| IpAddr::V4(*address.ip()));

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -249,6 +250,17 @@ impl Dataplane for Fake {
             results.push(self.apply_one(op).await);
         }
         results
+    }
+
+    /// A model has no namespaces to do anything in.
+    async fn inside(
+        &self,
+        _netns: &Path,
+        _inode: u64,
+        work: Box<dyn FnOnce() + Send>,
+    ) -> Result<(), ObserveError> {
+        drop(work);
+        Ok(())
     }
 
     async fn watch(&self) -> Result<mpsc::Receiver<Change>, ObserveError> {

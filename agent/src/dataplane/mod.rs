@@ -4,6 +4,8 @@ mod changes;
 pub mod fake;
 pub mod linux;
 
+use std::path::Path;
+
 use async_trait::async_trait;
 use podnet_core::kernel::{Observed, Op, OpError, OpErrorClass, Scope};
 use tokio::sync::mpsc;
@@ -66,6 +68,18 @@ pub trait Dataplane: Send + Sync + 'static {
     /// Applies each change, in order; one that fails hides no other. Neighbours in the list may be
     /// sent to the kernel together.
     async fn apply(&self, ops: &[Op]) -> Vec<Result<(), OpError>>;
+
+    /// Does work in the network namespace of a pod, on a thread that ends with it. Where the path leads
+    /// elsewhere by now, nothing is done.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered.
+    async fn inside(
+        &self,
+        netns: &Path,
+        inode: u64,
+        work: Box<dyn FnOnce() + Send>,
+    ) -> Result<(), ObserveError>;
 
     /// The changes that others make, from now on. To be called once.
     ///

@@ -78,7 +78,7 @@ pub fn cause_of_conflict<'a>(told: &'a Changes, conflict: &Conflict) -> Option<&
         Contested::HostEnd(host_ifname, _) | Contested::Interface(_, host_ifname, _) => {
             ChangeScope::HostEnd(host_ifname.clone())
         }
-        Contested::Route(_) => ChangeScope::OtherRoutes,
+        Contested::Route(_) | Contested::Addresses { .. } => ChangeScope::OtherRoutes,
         Contested::Rules(..) => ChangeScope::Firewall,
         Contested::Forwarding(_) => ChangeScope::OtherRoutes,
     };

@@ -14,8 +14,8 @@ use ipnetwork::Ipv4Network;
 use podnet_core::host;
 use podnet_core::kernel::{
     Astray, Bystander, Conflict, Desired, HostAddress, IfName, Input, Mtu, Observed,
-    ObservedFirewall, ObservedHolding, Op, OpError, Passed, PeerBlock, PodLink, Scope,
-    UnderlayPath, desired, diff, held,
+    ObservedFirewall, ObservedHolding, Op, OpError, Passed, PeerBlock, Place, PodLink, Scope,
+    UnderlayPath, desired, diff, held, intruding_addresses,
 };
 use podnet_proto::{NodeId, PodNetwork};
 
@@ -54,7 +54,7 @@ pub struct Underlay {
     pub address: Ipv4Addr,
     /// Where the peers are.
     pub peers: BTreeSet<IpAddr>,
-    /// The MTU of the device that had the address last, as long as no other has it.
+    /// The MTU that was found last, as long as nothing tells another.
     pub mtu: Option<Mtu>,
 }
 
@@ -78,7 +78,7 @@ pub struct Job {
 pub struct Report {
     /// What the kernel should hold.
     pub desired: Desired,
-    /// The MTU of the underlay device.
+    /// The MTU of what carries the data path.
     pub mtu: Option<Mtu>,
     /// How the peers are reached.
     pub underlay: BTreeMap<IpAddr, UnderlayPath>,
@@ -91,6 +91,8 @@ pub struct Report {
     pub pods: Vec<Finding>,
     /// What the kernel is known to hold now.
     pub held: Desired,
+    /// Whether the bridge is up, or was brought up; `None` where there is to be none, or nobody looked.
+    pub bridge_up: Option<bool>,
     /// What is in the way.
     pub conflicts: BTreeSet<Conflict>,
     /// What leads packets astray between pods of this node and of these; `None` where nobody looked.
@@ -162,6 +164,8 @@ async fn try_pass(
     }
     let plan = diff(&report.desired, &observed);
     report.conflicts = plan.conflicts;
+    let intruders = intruding_addresses(&report.desired, &report.addresses);
+    report.conflicts.extend(intruders);
     report.gone = plan.gone;
     report.hidden.clone_from(&observed.hidden);
     report.holding.clone_from(&observed.holding);
@@ -180,6 +184,7 @@ async fn try_pass(
         found.into_iter().partition(|finding| finding.op.opens());
     let results = dataplane.apply(&ops(&found)).await;
     report.applied.extend(found.into_iter().zip(results));
+    report.bridge_up = bridge_up(report, &observed);
     devices.open(dataplane, job, openings, report).await;
     devices.forget_closed(job, report);
 
@@ -197,10 +202,22 @@ async fn try_pass(
         report.pods.extend(found);
     }
     report.held = known(job, report, &looked_at);
-    if looked_at.routes.is_some() {
+    if looked_at.routes.is_some() || looked_at.forwarding.is_some() {
         report.astray = ways::look(dataplane, job, report).await;
     }
     Ok(())
+}
+
+/// Whether the bridge is up now.
+fn bridge_up(report: &Report, observed: &Observed) -> Option<bool> {
+    report.desired.bridge.as_ref()?;
+    let found = observed.bridge.as_ref()?;
+    let was_up = matches!(found, Place::Ours(bridge) if bridge.up);
+    let mut changes = report
+        .applied
+        .iter()
+        .filter(|(finding, _)| matches!(finding.op, Op::CreateBridge(_) | Op::UpdateBridge(_)));
+    Some(was_up || changes.any(|(_, result)| result.is_ok()))
 }
 
 /// What the kernel should hold.
@@ -287,8 +304,30 @@ async fn look_at_underlay(
     };
     let observed = dataplane.observe(&scope).await?;
     report.addresses = observed.addresses.unwrap_or_default();
-    report.mtu = host::mtu_of(underlay.address.into(), &report.addresses).or(underlay.mtu);
     report.underlay = observed.underlay;
+    report.mtu = mtu(dataplane, underlay, report).await?;
     let found = opened.zip(observed.forwarding);
     Ok(found.map(|(opened, forwarding)| Devices { opened, forwarding }))
+}
+
+/// The MTU of what carries the data path; `None` where nothing tells.
+async fn mtu(
+    dataplane: &dyn Dataplane,
+    underlay: &Underlay,
+    report: &Report,
+) -> Result<Option<Mtu>, ObserveError> {
+    let known = host::mtu(underlay.address.into(), &report.addresses, &report.underlay);
+    let told = |found: &HostAddress| found.address.ip() == IpAddr::V4(underlay.address);
+    // An address that is gone may come back.
+    let last = underlay.mtu.filter(|_| !report.addresses.iter().any(told));
+    if let Some(mtu) = known.or(last) {
+        return Ok(Some(mtu));
+    }
+    let scope = Scope {
+        host_routes: true,
+        ..Scope::default()
+    };
+    let routes = dataplane.observe(&scope).await?.host_routes;
+    let default = host::default_mtu(&routes.unwrap_or_default(), &report.addresses);
+    Ok(default.or(underlay.mtu))
 }

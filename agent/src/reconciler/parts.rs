@@ -102,9 +102,7 @@ pub(super) fn scope(parts: &Parts, desired: &Desired) -> Scope {
         bridge: parts.bridge,
         host_ends: parts.host_ends || parts.insides,
         pods: looked_into.map(PodView::of).collect(),
-        routes: parts
-            .routes
-            .then(|| desired.routes.keys().map(|key| key.destination).collect()),
+        routes: parts.routes.then(|| desired.ranges().collect()),
         firewall: parts.firewall,
         holding: parts.firewall,
         ..Scope::default()

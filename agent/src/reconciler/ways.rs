@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use podnet_core::kernel::{
-    Astray, Contested, Course, Policy, RouteKey, Scope, Way, courses, destinations, explain, strays,
+    Astray, Contested, Course, Policy, RouteKey, Scope, courses, destinations, explain, strays,
 };
 use podnet_proto::{NodeId, PodNetwork};
 
@@ -70,9 +70,8 @@ async fn judge(
     };
     let policy: Policy = dataplane.observe(&scope).await?.policy.unwrap_or_default();
     let networks: Vec<_> = target.networks.iter().map(PodNetwork::cidr).collect();
-    let explained = |(node, course): (NodeId, &Course)| {
-        let way: &Way = ways.get(&course.packet)?;
-        Some((node, explain(course, way, &policy, &networks)))
+    let explained = |(node, strays): (NodeId, Vec<&Course>)| {
+        Some((node, explain(&strays, &ways, &policy, &networks)?))
     };
     Ok(strays.into_iter().filter_map(explained).collect())
 }

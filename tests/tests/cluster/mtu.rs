@@ -2,7 +2,7 @@
 
 use podnet_lab::{Node, eventually};
 
-use crate::scene::{LIMIT, add_pod, ask, cluster, idle, nodes, ready, shell};
+use crate::scene::{LIMIT, add_pod, ask, cluster, idle, nodes, ready, refused_with, shell};
 
 #[track_caller]
 fn bridge_has(node: Node<'_>, mtu: u32) {
@@ -109,4 +109,23 @@ fn the_mtu_of_the_operators_own_route_to_a_peer_counts() {
             .ok_or("lost")
     })
     .unwrap();
+}
+
+/// No bridge takes so small an MTU.
+#[test]
+fn no_join_succeeds_without_a_bridge() {
+    let lab = idle(3);
+    let [node1, node2, node3] = nodes(&lab);
+    let invitation = node1.init(None).unwrap();
+    node3.join(&invitation, node1).unwrap();
+    let route = format!("{} dev eth0 mtu 60", node3.address());
+    shell(node2, &format!("ip route add {route}"));
+    let join = ["--timeout", "5s", "join", &node1.address().to_string()];
+    let late = refused_with(node2, &join, &invitation.token, ("timeout", 124));
+    assert!(late.message.contains("bridge podnet0"), "{late:?}");
+    shell(node2, &format!("ip route del {route}"));
+    for node in [node1, node2, node3] {
+        ready(node, 2);
+        bridge_has(node, 1500);
+    }
 }

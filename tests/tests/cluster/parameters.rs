@@ -40,10 +40,8 @@ fn what_is_right_already_need_not_be_written() {
 fn a_parameter_that_cannot_be_written_is_named_and_keeps_nothing_else_from_being_put_right() {
     let lab = idle(1);
     let [node] = nodes(&lab);
-    shell(
-        node,
-        &format!("sysctl -qw net.ipv4.conf.default.forwarding=0; {READ_ONLY}"),
-    );
+    let wrong = "sysctl -qw net.ipv4.conf.default.forwarding=0";
+    shell(node, &format!("{RIGHT}; {wrong}; {READ_ONLY}"));
     ask(node, &["init", "--pod-cidr", "10.244.0.0/16"]);
     assert_bridge_up(node);
     let named = status_where(node, "the parameter is named", |status| {

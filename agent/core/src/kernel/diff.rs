@@ -10,6 +10,7 @@ use podnet_proto::PodName;
 use super::desired::Desired;
 use super::faults;
 use super::holding::ObservedHolding;
+use super::intruder;
 use super::link::{Bridge, IfName, MacAddr, PodLink};
 use super::observed::{Inside, Observed, ObservedFirewall, ObservedHostEnd, ObservedRoute, Place};
 use super::op::Op;
@@ -32,6 +33,13 @@ pub enum Contested {
     Rules(Chain, String),
     /// The forwarding of what comes in by a device.
     Forwarding(IfName),
+    /// Addresses of the pod network.
+    Addresses {
+        /// Which.
+        range: IpNetwork,
+        /// Whether they are in a block that has an owner.
+        used: bool,
+    },
 }
 
 impl fmt::Display for Contested {
@@ -41,6 +49,11 @@ impl fmt::Display for Contested {
             Self::HostEnd(host_ifname, pod) => write!(f, "host end {host_ifname} of pod {pod}"),
             Self::Interface(ifname, _, pod) => write!(f, "interface {ifname} of pod {pod}"),
             Self::Route(route) => write!(f, "route {route}"),
+            Self::Addresses { range, .. } => {
+                let longest = if range.is_ipv4() { 32 } else { 128 };
+                let plural = if range.prefix() == longest { "" } else { "es" };
+                write!(f, "pod address{plural} {range}")
+            }
             Self::Forwarding(device) => f.write_str(&LinkParameter::Forwarding.on(device)),
             Self::Rules(chain, backend) => {
                 write!(
@@ -79,6 +92,9 @@ impl Conflict {
                 "give the device a name of letters, digits, '-', '.' and '_', or set the parameter to 1 \
                  yourself; until then pods get no answers by this device"
                     .to_owned()
+            }
+            Contested::Addresses { .. } => {
+                "remove it: packets of pods to these addresses go there, and not to pods".to_owned()
             }
             Contested::Bridge(_)
             | Contested::HostEnd(..)
@@ -341,6 +357,7 @@ fn routes(desired: &Desired, observed: &Observed, plan: &mut Plan, removals: &mu
     let Some(found) = &observed.routes else {
         return;
     };
+    plan.conflicts.extend(intruder::routes(desired, found));
     for (key, route) in &desired.routes {
         let op = match found.get(key) {
             Some(ObservedRoute::Ours { next_hop }) if *next_hop == Some(route.next_hop) => continue,

@@ -136,7 +136,10 @@ pub fn held(before: &Desired, passed: Passed<'_>) -> Desired {
             Contested::Bridge(_) => held.bridge.clone_from(&before.bridge),
             Contested::Route(route) => keep_route(&mut held, before, route.key()),
             Contested::Rules(..) => held.firewall.clone_from(&before.firewall),
-            Contested::HostEnd(..) | Contested::Interface(..) | Contested::Forwarding(_) => {}
+            Contested::HostEnd(..)
+            | Contested::Interface(..)
+            | Contested::Forwarding(_)
+            | Contested::Addresses { .. } => {}
         }
     }
     held

@@ -32,6 +32,11 @@ pub struct IfIndex(pub u32);
 #[serde(transparent)]
 pub struct Mtu(pub u32);
 
+impl Mtu {
+    /// The largest that the kernel takes for a bridge, or for a veth (`ETH_MAX_MTU`).
+    pub const MOST: Self = Self(65_535);
+}
+
 /// A string that is no valid name of a link.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' is not a link name: 1 to 15 bytes, no '/', ':' or white space")]

@@ -11,6 +11,7 @@ mod drift;
 mod faults;
 mod forwarding;
 mod holding;
+mod intruder;
 mod link;
 pub mod model;
 mod observed;
@@ -26,6 +27,7 @@ pub use drift::{Passed, held, is_drift};
 pub use faults::found;
 pub use forwarding::{Forwarding, Ingress, can_be_guarded, forwarding_device, forwarding_path};
 pub use holding::{Holding, ObservedHolding, Source};
+pub use intruder::{addresses as intruding_addresses, is_inside};
 pub use link::{
     BRIDGE, Bridge, HOST_END_PREFIX, IfIndex, IfName, InvalidIfName, MacAddr, Mtu, Netns,
     POD_IFNAME, PodLink, host_ifname,

@@ -43,7 +43,7 @@ pub struct Observed {
     pub insides: BTreeMap<IfName, Inside>,
     /// Why some of the pods that were asked for could not be looked into, by host end.
     pub hidden: BTreeMap<IfName, OpError>,
-    /// Podnet's routes, and foreign ones at the destinations that were asked for. The kernel's own
+    /// Podnet's routes, and foreign ones at the destinations that were asked for and inside of them. The kernel's own
     /// routes that come with the bridge's addresses are neither.
     pub routes: Option<BTreeMap<RouteKey, ObservedRoute>>,
     /// Podnet's firewall chains.
@@ -142,7 +142,7 @@ pub enum ObservedRoute {
         /// What happens to packets on it; `None` for a kind of route that podnet never makes.
         next_hop: Option<NextHop>,
     },
-    /// One of somebody else's at a destination that was asked for; in words.
+    /// One of somebody else's at a destination that was asked for, or inside of it; in words.
     Foreign(String),
 }
 
@@ -304,7 +304,7 @@ pub enum UnderlayPath {
         device: IfIndex,
         /// Its name.
         ifname: IfName,
-        /// Its MTU.
+        /// How large packets may be: the device's MTU, or less where the route says so.
         mtu: Mtu,
         /// The address of this host that such packets come from.
         source: IpAddr,

@@ -229,6 +229,8 @@ pub enum OpErrorKind {
     Full,
     /// The deadline passed.
     Timeout,
+    /// A kernel parameter is to be set, and `/proc/sys` is read-only.
+    ReadOnly,
     /// A program that is needed is not installed; its name.
     MissingBinary(String),
     /// Anything else that the kernel refused; its errno, 0 where there is none.
@@ -272,6 +274,7 @@ impl OpError {
             | OpErrorKind::Exhausted
             | OpErrorKind::Full
             | OpErrorKind::Timeout
+            | OpErrorKind::ReadOnly
             | OpErrorKind::Other(_) => OpErrorClass::Transient,
             OpErrorKind::Foreign
             | OpErrorKind::NotPermitted

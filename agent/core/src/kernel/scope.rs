@@ -18,7 +18,7 @@ pub struct Scope {
     pub host_ends: bool,
     /// These pods, each by its host end: the host end, and what is inside of the namespace.
     pub pods: BTreeSet<PodView>,
-    /// Podnet's routes, and what else stands at these destinations.
+    /// Podnet's routes, and what else stands at these destinations and inside of them.
     pub routes: Option<BTreeSet<IpNetwork>>,
     /// Podnet's firewall chains.
     pub firewall: bool,

@@ -2,15 +2,24 @@
 
 use std::collections::BTreeSet;
 
+use ipnetwork::IpNetwork;
 use podnet_core::kernel::model::Hop;
 use podnet_core::kernel::{
-    Desired, IfIndex, IfName, Mtu, NextHop, Observed, Op, OpError, OpErrorKind, PROTOCOL, Place,
-    Plan, Route, RouteKey, Scope, diff,
+    Conflict, Contested, Desired, IfIndex, IfName, Mtu, NextHop, Observed, Op, OpError,
+    OpErrorKind, PROTOCOL, Place, Plan, Route, RouteKey, Scope, diff,
 };
 use proptest::prelude::*;
 
 use crate::history::{after, history, wish};
 use crate::node::{Node, Whereabouts, Wish, everything, host_end, net};
+
+fn deleted_route(op: &Op) -> Option<IpNetwork> {
+    if let Op::DeleteRoute(key) = op {
+        Some(key.destination)
+    } else {
+        None
+    }
+}
 
 proptest! {
     /// Whatever happened before, and whatever foreign things there are: each change finds what it
@@ -30,7 +39,14 @@ proptest! {
         let desired = node.desired(&wish);
         let again = node.plan(&desired);
         prop_assert_eq!(&again.ops, &[]);
-        prop_assert_eq!(again.conflicts, plan.conflicts);
+        // What stood behind a route of podnet's that has gone is seen only now.
+        let gone: BTreeSet<_> = plan.ops.iter().filter_map(deleted_route).collect();
+        let hidden = |conflict: &Conflict| {
+            matches!(&conflict.object, Contested::Addresses { range, .. } if gone.contains(range))
+        };
+        let mut conflicts = again.conflicts;
+        conflicts.retain(|conflict| plan.conflicts.contains(conflict) || !hidden(conflict));
+        prop_assert_eq!(conflicts, plan.conflicts);
         prop_assert_eq!(again.gone, plan.gone);
     }
 

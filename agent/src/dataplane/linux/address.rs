@@ -1,11 +1,12 @@
 //! Addresses.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use podnet_core::kernel::{IfName, OpError};
 use rtnetlink::AddressMessageBuilder;
 
@@ -22,6 +23,11 @@ pub(super) struct Address {
 }
 
 impl Address {
+    /// Whether it is an IPv6 address that the link itself brings.
+    pub(super) fn is_link_local(&self) -> bool {
+        self.address.is_ipv6() && !self.global
+    }
+
     fn read(message: &AddressMessage) -> Option<Self> {
         let local = message.attributes.iter().find_map(|attribute| {
             if let AddressAttribute::Local(ip) = attribute {
@@ -48,13 +54,58 @@ impl Address {
 
 /// Lists addresses; all, or those of one link.
 pub(super) async fn list(socket: &Socket, index: Option<u32>) -> Result<Vec<Address>, KernelError> {
-    let answer = socket.dump(listing(index)).await?;
+    list_of(socket, AddressFamily::Unspec, index).await
+}
+
+/// The links that have link-local addresses of IPv6. There are few: pods' host ends should have none.
+pub(super) async fn link_local(socket: &Socket) -> Result<BTreeSet<u32>, KernelError> {
+    let addresses = list_ipv6(socket, None).await?;
+    let found = addresses.iter().filter(|address| address.is_link_local());
+    Ok(found.map(|address| address.index).collect())
+}
+
+/// Takes the link-local addresses of IPv6 from a link.
+pub(super) async fn delete_link_local(socket: &Socket, index: u32) -> Result<(), KernelError> {
+    let addresses = list_ipv6(socket, Some(index)).await?.into_iter();
+    let found = addresses.filter(|address| address.index == index && address.is_link_local());
+    let requests = found.map(|found| {
+        let message = message(index, found.address);
+        (RouteNetlinkMessage::DelAddress(message), 0)
+    });
+    for answer in socket.batch(requests.collect()).await {
+        match answer {
+            Err(error) if !error.is(Errno::NotFound) => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+async fn list_ipv6(socket: &Socket, index: Option<u32>) -> Result<Vec<Address>, KernelError> {
+    match list_of(socket, AddressFamily::Inet6, index).await {
+        // A kernel without IPv6.
+        Err(error) if error.is(Errno::Unsupported) => Ok(Vec::new()),
+        listed => listed,
+    }
+}
+
+async fn list_of(
+    socket: &Socket,
+    family: AddressFamily,
+    index: Option<u32>,
+) -> Result<Vec<Address>, KernelError> {
+    let answer = socket.dump(listing_of(family, index)).await?;
     Ok(answer.iter().filter_map(read).collect())
 }
 
 /// A request for addresses; all, or those of one link.
 pub(super) fn listing(index: Option<u32>) -> RouteNetlinkMessage {
+    listing_of(AddressFamily::Unspec, index)
+}
+
+fn listing_of(family: AddressFamily, index: Option<u32>) -> RouteNetlinkMessage {
     let mut message = AddressMessage::default();
+    message.header.family = family;
     message.header.index = index.unwrap_or(0);
     RouteNetlinkMessage::GetAddress(message)
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 
 use podnet_core::kernel::{OpError, OpErrorKind};
 
@@ -69,6 +70,14 @@ pub(super) enum KernelError {
         /// The kernel's own words (the extended acknowledgement), if it had any.
         words: Option<String>,
     },
+    /// A kernel parameter cannot be read or set.
+    #[error("{path}: {}", Refusal { errno: *errno, words: None })]
+    Parameter {
+        /// Its file.
+        path: String,
+        /// The error number, positive.
+        errno: i32,
+    },
     /// It did not answer in time.
     #[error("no answer from the kernel in time")]
     Timeout,
@@ -126,10 +135,20 @@ impl From<nix::errno::Errno> for KernelError {
 }
 
 impl KernelError {
+    /// A kernel parameter that cannot be read or set.
+    pub(super) fn parameter(path: &Path, error: &io::Error) -> Self {
+        Self::Parameter {
+            path: path.display().to_string(),
+            errno: error.raw_os_error().unwrap_or(libc::EIO),
+        }
+    }
+
     /// What the kernel's refusal means; `None` where it did not refuse but fail to answer.
     pub(super) fn errno(&self) -> Option<Errno> {
         match self {
-            Self::Refused { errno, .. } => Some(Errno::from(*errno)),
+            Self::Refused { errno, .. } | Self::Parameter { errno, .. } => {
+                Some(Errno::from(*errno))
+            }
             Self::Timeout | Self::Lost | Self::TooMuch(_) | Self::Incomplete(_) => None,
         }
     }
@@ -139,6 +158,20 @@ impl KernelError {
         self.errno() == Some(errno)
     }
 
+    /// The kernel's refusal of what nobody may do.
+    pub(super) fn plainly(&self) -> String {
+        match self {
+            Self::Refused { errno, .. } => {
+                nix::errno::Errno::from_raw(*errno).desc().to_lowercase()
+            }
+            Self::Parameter { .. }
+            | Self::Timeout
+            | Self::Lost
+            | Self::TooMuch(_)
+            | Self::Incomplete(_) => self.to_string(),
+        }
+    }
+
     /// The failed change of an object.
     pub(super) fn at(&self, object: impl fmt::Display) -> OpError {
         let kind = match self {
@@ -146,16 +179,19 @@ impl KernelError {
             Self::Lost => OpErrorKind::Busy,
             Self::TooMuch(_) => OpErrorKind::Unsupported,
             Self::Incomplete(_) => OpErrorKind::Other(0),
-            Self::Refused { errno, .. } => match Errno::from(*errno) {
-                Errno::NotFound => OpErrorKind::NotFound,
-                Errno::Busy => OpErrorKind::Busy,
-                Errno::NotPermitted => OpErrorKind::NotPermitted,
-                Errno::Unsupported => OpErrorKind::Unsupported,
-                Errno::Exhausted => OpErrorKind::Exhausted,
-                Errno::Full => OpErrorKind::Full,
-                Errno::Exists => OpErrorKind::Other(libc::EEXIST),
-                Errno::Other(errno) => OpErrorKind::Other(errno),
-            },
+            Self::Parameter { errno, .. } if *errno == libc::EROFS => OpErrorKind::ReadOnly,
+            Self::Refused { errno, .. } | Self::Parameter { errno, .. } => {
+                match Errno::from(*errno) {
+                    Errno::NotFound => OpErrorKind::NotFound,
+                    Errno::Busy => OpErrorKind::Busy,
+                    Errno::NotPermitted => OpErrorKind::NotPermitted,
+                    Errno::Unsupported => OpErrorKind::Unsupported,
+                    Errno::Exhausted => OpErrorKind::Exhausted,
+                    Errno::Full => OpErrorKind::Full,
+                    Errno::Exists => OpErrorKind::Other(libc::EEXIST),
+                    Errno::Other(errno) => OpErrorKind::Other(errno),
+                }
+            }
         };
         OpError::new(kind, format!("{object}: {self}"))
     }
@@ -164,15 +200,19 @@ impl KernelError {
     pub(super) fn looking_at(&self, what: &'static str) -> ObserveError {
         match self {
             Self::Timeout => ObserveError::Timeout { what },
-            Self::Refused { errno, .. } if Errno::from(*errno) == Errno::NotPermitted => {
+            Self::Refused { errno, .. } | Self::Parameter { errno, .. }
+                if Errno::from(*errno) == Errno::NotPermitted =>
+            {
                 ObserveError::NotPermitted { what }
             }
-            Self::Refused { .. } | Self::Lost | Self::TooMuch(_) | Self::Incomplete(_) => {
-                ObserveError::Failed {
-                    what,
-                    detail: self.to_string(),
-                }
-            }
+            Self::Refused { .. }
+            | Self::Parameter { .. }
+            | Self::Lost
+            | Self::TooMuch(_)
+            | Self::Incomplete(_) => ObserveError::Failed {
+                what,
+                detail: self.to_string(),
+            },
         }
     }
 }
@@ -192,6 +232,17 @@ mod tests {
             OpError::new(
                 OpErrorKind::NotPermitted,
                 "bridge podnet0: operation not permitted (is CAP_NET_ADMIN or CAP_SYS_ADMIN missing?)"
+            )
+        );
+        let read_only = KernelError::Parameter {
+            path: "/proc/sys/net/x".to_owned(),
+            errno: libc::EROFS,
+        };
+        assert_eq!(
+            read_only.at("bridge podnet0"),
+            OpError::new(
+                OpErrorKind::ReadOnly,
+                "bridge podnet0: /proc/sys/net/x: read-only file system"
             )
         );
         assert_eq!(

@@ -105,9 +105,9 @@ fn value(path: &str) -> io::Result<Option<String>> {
 /// Sets whether what comes in by a device is forwarded.
 pub(super) async fn set(device: &IfName, on: bool) -> Result<(), OpError> {
     let path = Path::new(sysctl::ROOT).join(forwarding_path(device));
-    let written = on_thread(move || sysctl::write(path, if on { "1" } else { OFF })).await;
+    let written = on_thread(move || sysctl::write(&path, if on { "1" } else { OFF })).await;
     let named = || format!("kernel parameter {}", LinkParameter::Forwarding.on(device));
-    match written.and_then(|result| result.map_err(KernelError::from)) {
+    match written.flatten() {
         Ok(()) => Ok(()),
         Err(error) if error.is(Errno::NotFound) => Err(OpError::new(
             OpErrorKind::NotFound,

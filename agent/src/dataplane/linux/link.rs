@@ -15,7 +15,7 @@ use podnet_core::kernel::{
 use super::errno::{Errno, KernelError};
 use super::port::Port;
 use super::socket::Socket;
-use super::sysctl;
+use super::{address, sysctl};
 
 /// The group (`IFLA_GROUP`) that marks the bridge as podnet's.
 pub(super) const BRIDGE_GROUP: u32 = 112;
@@ -25,6 +25,9 @@ pub(super) const HOST_END_GROUP: u32 = 113;
 
 /// The group of host ends that are about to be removed together.
 pub(super) const DOOMED_GROUP: u32 = 114;
+
+/// The MTU below which a link has no IPv6 (RFC 8200, section 5).
+const IPV6_LEAST_MTU: u32 = 1280;
 
 /// What podnet reads of a link.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -121,6 +124,7 @@ impl Link {
     pub(super) fn host_end(
         &self,
         bridge: Option<u32>,
+        link_local: &BTreeSet<u32>,
         fixed: BTreeSet<MacAddr>,
     ) -> Place<ObservedHostEnd> {
         if !self.is_our_host_end() {
@@ -131,9 +135,14 @@ impl Link {
             mtu: Mtu(self.mtu),
             up: self.up,
             blocked: self.port.altered || self.is_blocked(),
-            link_local: self.link_local,
+            link_local: self.link_local || link_local.contains(&self.index),
             port: self.port.observed(fixed),
         })
+    }
+
+    /// Whether the kernel gives it IPv6 anew with this MTU, and all that belongs to that as it likes.
+    pub(super) fn regains_ipv6(&self, mtu: Mtu) -> bool {
+        self.mtu < IPV6_LEAST_MTU && mtu.0 >= IPV6_LEAST_MTU
     }
 
     /// Whether a bridge keeps everything from it, though it has a carrier.
@@ -291,9 +300,7 @@ pub(super) async fn create_bridge(socket: &Socket, bridge: &Bridge) -> Result<()
     ]);
     let create = RouteNetlinkMessage::NewLink(message);
     match socket.request(create, NLM_F_CREATE | NLM_F_EXCL).await {
-        Ok(_) => set_right(socket, bridge, Some(bridge.mac))
-            .await
-            .map_err(|error| error.at(object())),
+        Ok(_) => update_bridge(socket, bridge).await,
         Err(error) if error.is(Errno::Exists) => update_bridge(socket, bridge).await,
         Err(error) => Err(error.at(object())),
     }
@@ -302,20 +309,25 @@ pub(super) async fn create_bridge(socket: &Socket, bridge: &Bridge) -> Result<()
 /// Gives the bridge what it should have.
 pub(super) async fn update_bridge(socket: &Socket, bridge: &Bridge) -> Result<(), OpError> {
     let found = our_bridge(socket, &bridge.name).await?;
-    let right = set_right(socket, bridge, found.mac).await;
+    let right = set_right(socket, bridge, &found).await;
     right.map_err(|error| error.at(format!("bridge {}", bridge.name)))
 }
 
 /// Sets what a bridge cannot be born with: an MTU that it is born with counts as nobody's choice,
-/// and changes with its ports. It comes up last: one that is up with its MTU has the rest.
-async fn set_right(
-    socket: &Socket,
-    bridge: &Bridge,
-    mac: Option<MacAddr>,
-) -> Result<(), KernelError> {
+/// and changes with its ports. A parameter that cannot be set does not keep it down.
+async fn set_right(socket: &Socket, bridge: &Bridge, found: &Link) -> Result<(), KernelError> {
+    let mut prepared = prepare_bridge(socket, bridge).await;
+    socket.request(settings(bridge, found.mac), 0).await?;
+    if found.regains_ipv6(bridge.mtu) {
+        prepared = prepare_bridge(socket, bridge).await;
+    }
+    address::delete_link_local(socket, found.index).await?;
+    prepared
+}
+
+async fn prepare_bridge(socket: &Socket, bridge: &Bridge) -> Result<(), KernelError> {
     tolerate_no_ipv6(socket.request(no_ipv6(&bridge.name), 0).await)?;
-    sysctl::prepare_bridge(bridge).await?;
-    socket.request(settings(bridge, mac), 0).await.map(drop)
+    sysctl::prepare_bridge(bridge).await
 }
 
 fn settings(bridge: &Bridge, mac: Option<MacAddr>) -> RouteNetlinkMessage {

@@ -29,6 +29,7 @@ mod way;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -107,6 +108,16 @@ impl Dataplane for Linux {
             results.extend(self.host.carry_out(batch).await);
         }
         results
+    }
+
+    async fn inside(
+        &self,
+        netns: &Path,
+        inode: u64,
+        work: Box<dyn FnOnce() + Send>,
+    ) -> Result<(), ObserveError> {
+        let done = netns::work_in(netns, inode, work).await;
+        done.map_err(|error| error.looking_at("the namespace of a pod"))
     }
 
     async fn watch(&self) -> Result<mpsc::Receiver<Change>, ObserveError> {

@@ -139,6 +139,28 @@ pub(super) async fn enter_and<R: Send + 'static>(
     .await?
 }
 
+/// Does work inside of the namespace that a path leads to, if it is still the one of this number.
+pub(super) async fn work_in(
+    path: &Path,
+    inode: u64,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<(), KernelError> {
+    let path = path.to_owned();
+    on_thread(move || {
+        match Netns::open(&path) {
+            Ok(Some(netns)) if netns.inode == inode => {
+                setns(&netns, CloneFlags::CLONE_NEWNET)?;
+                work();
+            }
+            Ok(_) => {}
+            Err(error) if leads_nowhere(&error) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    })
+    .await?
+}
+
 /// Opens the namespace that a path leads to, or makes one there, and a socket inside.
 pub(super) async fn enter_or_make(
     path: &Path,

@@ -11,6 +11,7 @@ use podnet_core::kernel::{
 };
 
 use super::super::ObserveError;
+use super::address::Address;
 use super::errno::KernelError;
 use super::link;
 use super::netns;
@@ -100,6 +101,8 @@ async fn bridge(socket: &Socket) -> Result<Place<ObservedBridge>, KernelError> {
     }
     let index = link.index;
     let addresses = address::list(socket, Some(index)).await?;
+    let own = |address: &&Address| address.index == index;
+    let link_local = addresses.iter().filter(own).any(Address::is_link_local);
     let addresses = addresses
         .into_iter()
         .filter(|found| found.index == index && found.global)
@@ -112,7 +115,7 @@ async fn bridge(socket: &Socket) -> Result<Place<ObservedBridge>, KernelError> {
         mtu: Mtu(link.mtu),
         up: link.up,
         addresses: addresses.collect(),
-        link_local: link.link_local,
+        link_local: link.link_local || link_local,
         neighbours: neighbour::list(socket, index).await?,
         parameters: sysctl::of_bridge(&IfName::bridge()).await?,
     }))
@@ -122,6 +125,7 @@ async fn host_ends(
     socket: &Socket,
 ) -> Result<BTreeMap<IfName, Place<ObservedHostEnd>>, KernelError> {
     let bridge = link::bridge_index(socket).await?;
+    let link_local = address::link_local(socket).await?;
     let links = link::list(socket, Some(InfoKind::Veth)).await?;
     let mut fixed: BTreeMap<u32, BTreeSet<MacAddr>> = BTreeMap::new();
     if let Some(bridge) = bridge {
@@ -132,7 +136,7 @@ async fn host_ends(
     let named = links.iter().filter_map(|link| {
         let name: IfName = link.name.parse().ok()?;
         let fixed = fixed.remove(&link.index).unwrap_or_default();
-        let host_end = || (name.clone(), link.host_end(bridge, fixed));
+        let host_end = || (name.clone(), link.host_end(bridge, &link_local, fixed));
         name.is_host_end().then(host_end)
     });
     Ok(named.collect())
@@ -143,6 +147,7 @@ async fn pods(
     pods: &BTreeSet<PodView>,
 ) -> Result<BTreeMap<IfName, Place<ObservedHostEnd>>, KernelError> {
     let bridge = link::bridge_index(socket).await?;
+    let link_local = address::link_local(socket).await?;
     let links = pods.iter().map(|pod| (link::get(&pod.host_ifname), 0));
     let links = socket.batch(links.collect()).await;
     let fixed = match bridge {
@@ -158,7 +163,7 @@ async fn pods(
             (Some(link), fixed) => {
                 let here = fixed.filter(|entry| entry.index == link.index);
                 let fixed = here.into_iter().map(|entry| entry.mac);
-                link.host_end(bridge, fixed.collect())
+                link.host_end(bridge, &link_local, fixed.collect())
             }
             (None, _) => Place::Absent,
         };

@@ -17,7 +17,7 @@ use super::errno::{Errno, KernelError};
 use super::link::{self, HOST_END_GROUP, Link};
 use super::netns::{self, Entered, Inside};
 use super::sysctl;
-use super::{Host, inside, neighbour, nft, port};
+use super::{Host, address, inside, neighbour, nft, port};
 
 /// Attaches a pod, whole or not at all.
 pub(super) async fn attach(host: &Host, pod: &PodLink) -> Result<(), OpError> {
@@ -264,7 +264,7 @@ async fn prepare(pod: &PodLink, namespace: &Inside) -> Result<(), OpError> {
         .netns
         .run(move || sysctl::prepare_pod_interface(&ifname, &parameters))
         .await;
-    let prepared = prepared.and_then(|result| result.map_err(KernelError::from));
+    let prepared = prepared.flatten();
     prepared.map_err(|error| error.at(format!("parameters of pod {}", pod.pod)))
 }
 
@@ -360,12 +360,17 @@ async fn set_right(
     let right = async {
         host.socket.request(message, 0).await?;
         let port = port::prepare(host_end.index, pod, host_end.is_blocked());
-        set_outside(host, pod, bridge, port).await
+        set_outside(host, pod, bridge, port).await?;
+        address::delete_link_local(&host.socket, host_end.index).await
     };
     nft::hold(host, &Holding::of(pod)).await?;
     right.await.map_err(|error| error.at(object(pod)))?;
     prepare(pod, namespace).await?;
-    inside::repair(namespace, pod, pod_end).await
+    inside::repair(namespace, pod, pod_end).await?;
+    if pod_end.regains_ipv6(pod.mtu) {
+        prepare(pod, namespace).await?;
+    }
+    Ok(())
 }
 
 async fn remove(host: &Host, link: &Link) -> Result<(), KernelError> {

@@ -12,6 +12,7 @@ use netlink_packet_route::route::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use podnet_core::kernel::{
     IfIndex, Mtu, NextHop, ObservedRoute, OpError, OpErrorKind, PROTOCOL, Route, RouteKey,
+    is_inside,
 };
 
 use super::errno::{Errno, KernelError};
@@ -65,6 +66,7 @@ impl KernelRoute {
             source: None,
             mtu: None,
         };
+        let mut passing = false;
         for attribute in &message.attributes {
             match attribute {
                 RouteAttribute::Destination(address) => destination = ip(address)?,
@@ -83,6 +85,7 @@ impl KernelRoute {
                         _ => None,
                     });
                 }
+                RouteAttribute::CacheInfo(cached) => passing = cached.expires != 0,
                 RouteAttribute::MultiPath(hops) => {
                     let mut devices = hops.iter().map(|hop| hop.interface_index);
                     route.device = devices.next();
@@ -91,6 +94,8 @@ impl KernelRoute {
                 _ => {}
             }
         }
+        // What a router has said of the path, anybody could have.
+        route.mtu = route.mtu.filter(|_| !passing);
         route.destination = IpNetwork::new(destination, header.destination_prefix_length).ok()?;
         Some(route)
     }
@@ -196,7 +201,7 @@ const MAIN: Filter = Filter {
     device: None,
 };
 
-/// Looks at podnet's routes, and at what else stands at the wanted destinations. Where several routes
+/// Looks at podnet's routes, and at what else stands at the wanted destinations and inside of them. Where several routes
 /// share a destination and a metric the kernel takes the first, and so does this.
 pub(super) async fn observe(
     socket: &Socket,
@@ -204,6 +209,13 @@ pub(super) async fn observe(
 ) -> Result<BTreeMap<RouteKey, ObservedRoute>, KernelError> {
     let bridge = link::bridge_index(socket).await?;
     let mut found = BTreeMap::new();
+    // A host may have a million routes: what is inside of a destination is inside of the outermost one.
+    let inner = |one: &IpNetwork| wanted.iter().any(|other| is_inside(*one, *other));
+    let outermost: Vec<IpNetwork> = wanted.iter().copied().filter(|one| !inner(one)).collect();
+    let concerned = |destination| {
+        let mut ranges = outermost.iter();
+        wanted.contains(&destination) || ranges.any(|range| is_inside(destination, *range))
+    };
     for route in list(socket, MAIN).await? {
         // What comes with the bridge's address goes with it.
         let by_bridge = bridge.is_some() && route.device == bridge;
@@ -211,7 +223,7 @@ pub(super) async fn observe(
             ObservedRoute::Ours {
                 next_hop: route.next_hop(),
             }
-        } else if wanted.contains(&route.destination)
+        } else if concerned(route.destination)
             && !(by_bridge && route.protocol == RouteProtocol::Kernel)
             && route.tos == 0
         {

@@ -17,24 +17,24 @@ use crate::fault;
 pub(super) const ROOT: &str = "/proc/sys";
 
 /// Sets a parameter.
-pub(super) fn write(path: impl AsRef<Path>, value: &str) -> io::Result<()> {
+pub(super) fn write(path: &Path, value: &str) -> Result<(), KernelError> {
     let written = fs::write(path, value);
     fault::point("kernel parameter");
-    written
+    written.map_err(|error| KernelError::parameter(path, &error))
 }
 
 /// Prepares an interface of a pod, in the calling thread's namespace.
 pub(super) fn prepare_pod_interface(
     ifname: &IfName,
     parameters: &LinkParameters,
-) -> io::Result<()> {
+) -> Result<(), KernelError> {
     write_link(ifname.as_str(), parameters)
 }
 
 /// Prepares podnet's bridge.
 pub(super) async fn prepare_bridge(bridge: &Bridge) -> Result<(), KernelError> {
     let (ifname, parameters) = (bridge.name.clone(), bridge.parameters());
-    Ok(on_thread(move || write_link(ifname.as_str(), &parameters)).await??)
+    on_thread(move || write_link(ifname.as_str(), &parameters)).await?
 }
 
 /// Reads what podnet sets on the interface of a pod, in the calling thread's namespace.
@@ -68,23 +68,49 @@ fn together(one: LinkParameter, next: LinkParameter) -> bool {
     (one.directory(), one.entry("")) == (next.directory(), next.entry(""))
 }
 
-/// Sets parameters of an interface, in the calling thread's namespace.
-fn write_link(interface: &str, parameters: &LinkParameters) -> io::Result<()> {
+/// Sets parameters of an interface, in the calling thread's namespace: those that have another value, since
+/// `/proc/sys` may be read-only. One that cannot be set keeps no other from it.
+fn write_link(interface: &str, parameters: &LinkParameters) -> Result<(), KernelError> {
     let values: Vec<_> = parameters.iter().collect();
+    let mut result = Ok(());
     for values in values.chunk_by(|(one, _), (next, _)| together(**one, **next)) {
         let [(first, _), ..] = *values else { continue };
         let Some(directory) = open_link(*first, interface)? else {
             continue;
         };
         for (parameter, value) in values {
-            let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-            let file = openat(&directory, parameter.name(), flags, Mode::empty())?;
-            let written = File::from(file).write_all(value.to_string().as_bytes());
-            fault::point("kernel parameter");
-            written?;
+            let written = write_one(&directory, **parameter, **value);
+            result = result.and(written.map_err(|error| {
+                let path = Path::new(ROOT).join(parameter.directory());
+                KernelError::parameter(&path.join(interface).join(parameter.name()), &error)
+            }));
         }
     }
-    Ok(())
+    result
+}
+
+/// Sets a parameter in the folder of its interface, if it has another value.
+fn write_one(directory: &OwnedFd, parameter: LinkParameter, value: i32) -> io::Result<()> {
+    if read_one(directory, parameter)? == Some(value) {
+        return Ok(());
+    }
+    let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+    let file = openat(directory, parameter.name(), flags, Mode::empty())?;
+    let written = File::from(file).write_all(value.to_string().as_bytes());
+    fault::point("kernel parameter");
+    written
+}
+
+/// Reads a parameter in the folder of its interface; `None` where the interface went meanwhile.
+fn read_one(directory: &OwnedFd, parameter: LinkParameter) -> io::Result<Option<i32>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let file = match openat(directory, parameter.name(), flags, Mode::empty()) {
+        Err(nix::errno::Errno::ENOENT) => return Ok(None),
+        result => result?,
+    };
+    let mut text = String::new();
+    File::from(file).read_to_string(&mut text)?;
+    text.trim().parse().map(Some).map_err(io::Error::other)
 }
 
 /// Reads parameters of an interface, in the calling thread's namespace.
@@ -96,16 +122,9 @@ fn read_link(interface: &str, parameters: &[LinkParameter]) -> io::Result<LinkPa
             continue;
         };
         for parameter in parameters {
-            let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-            let file = match openat(&directory, parameter.name(), flags, Mode::empty()) {
-                // The interface went meanwhile.
-                Err(nix::errno::Errno::ENOENT) => continue,
-                result => result?,
-            };
-            let mut text = String::new();
-            File::from(file).read_to_string(&mut text)?;
-            let value = text.trim().parse().map_err(io::Error::other)?;
-            found.insert(*parameter, value);
+            if let Some(value) = read_one(&directory, *parameter)? {
+                found.insert(*parameter, value);
+            }
         }
     }
     Ok(found)

@@ -160,7 +160,7 @@ fn path(route: Option<&KernelRoute>, links: &BTreeMap<u32, Link>) -> UnderlayPat
         Some((link, ifname)) => UnderlayPath::OnLink {
             device: IfIndex(link.index),
             ifname,
-            mtu: Mtu(link.mtu),
+            mtu: Mtu(route.mtu.map_or(link.mtu, |mtu| link.mtu.min(mtu))),
             source,
         },
         None => UnderlayPath::None("its device has vanished".to_owned()),

@@ -9,7 +9,9 @@ use ipnetwork::IpNetwork;
 use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteType};
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use podnet_core::kernel::{IfName, Packet, Policy, PolicyAction, PolicyRoute, PolicyRule, Way};
+use podnet_core::kernel::{
+    BRIDGE, IfName, Packet, Policy, PolicyAction, PolicyRoute, PolicyRule, Way,
+};
 
 use super::errno::KernelError;
 use super::link::{self, Link};
@@ -38,8 +40,7 @@ pub(super) async fn observe(
     let idle = links
         .values()
         .any(|link| link.is_our_bridge() && !link.operational);
-    let devices: Vec<IfName> = links.keys().filter_map(|name| name.parse().ok()).collect();
-    let parameters = on_thread(move || parameters(&devices)).await?;
+    let skips_idle = on_thread(skips_idle).await?;
     let mut asked = Vec::new();
     let mut requests = Vec::new();
     for packet in packets {
@@ -51,7 +52,7 @@ pub(super) async fn observe(
             },
             None => None,
         };
-        if by.is_some() && idle && parameters.ignores_idle {
+        if by.is_some() && idle && skips_idle {
             continue;
         }
         asked.push(packet);
@@ -63,16 +64,9 @@ pub(super) async fn observe(
         .collect();
     let mut ways = BTreeMap::new();
     for (packet, answer) in asked.into_iter().zip(socket.batch(requests).await) {
-        let strict = || {
-            let by = packet.by.as_ref();
-            by.is_some_and(|device| parameters.strict.contains(device))
-        };
         let way = match answer {
             Ok(messages) => way(route::read_all(&messages).next().as_ref(), &names),
-            Err(error @ KernelError::Refused { .. }) => Some(Way::Refused {
-                words: error.to_string(),
-                strict: strict(),
-            }),
+            Err(error @ KernelError::Refused { .. }) => Some(Way::Refused(error.plainly())),
             Err(error) => return Err(error),
         };
         ways.extend(way.map(|way| (packet.clone(), way)));
@@ -80,32 +74,13 @@ pub(super) async fn observe(
     Ok(ways)
 }
 
-/// Kernel parameters that decide about ways.
-struct Parameters {
-    /// The devices whose packets must come from where their answers go to.
-    strict: BTreeSet<IfName>,
-    /// Whether a link without a carrier is no way, least of all podnet's bridge.
-    ignores_idle: bool,
-}
-
-/// Reads the parameters of devices. Of one that has none, or has gone meanwhile, nothing is known.
-fn parameters(devices: &[IfName]) -> Parameters {
-    let value = |device: &str, name: &str| {
-        let path = Path::new(sysctl::ROOT)
-            .join(PARAMETERS)
-            .join(device)
-            .join(name);
-        let value = fs::read_to_string(path).ok()?;
-        value.trim_end().parse::<u32>().ok()
-    };
-    // Of both values the higher counts, and 1 is strict.
-    let highest = |device: &str, name: &str| value(device, name).max(value(ALL, name));
-    let strict = |device: &&IfName| highest(device.as_str(), "rp_filter") == Some(1);
-    let bridge = IfName::bridge();
-    Parameters {
-        strict: devices.iter().filter(strict).cloned().collect(),
-        ignores_idle: highest(bridge.as_str(), "ignore_routes_with_linkdown") > Some(0),
-    }
+/// Whether podnet's bridge is no way while it has no carrier. A parameter that is not there is off.
+fn skips_idle() -> bool {
+    [ALL, BRIDGE].iter().any(|device| {
+        let path = Path::new(sysctl::ROOT).join(PARAMETERS).join(device);
+        let value = fs::read_to_string(path.join("ignore_routes_with_linkdown"));
+        value.is_ok_and(|value| value.trim_end() != "0")
+    })
 }
 
 fn get(packet: &Packet, by: Option<u32>) -> RouteNetlinkMessage {
@@ -178,10 +153,6 @@ pub(super) async fn policy(
 }
 
 /// What becomes of packets on a route, in words.
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "there are kinds that no packet of a pod meets"
-)]
 fn words(route: &KernelRoute, links: &[Link]) -> String {
     let device = links.iter().find(|link| Some(link.index) == route.device);
     let device = device.map_or("no device", |link| &link.name);

@@ -9,7 +9,7 @@ use super::pod::Target;
 use super::route::Entry;
 use crate::kernel::{
     HostAddress, HostRoute, IfName, Inside, NetnsState, Observed, ObservedBridge, ObservedHolding,
-    ObservedHostEnd, ObservedPort, PROTOCOL, Place, PodView, RouteKey, Scope,
+    ObservedHostEnd, ObservedPort, PROTOCOL, Place, PodView, RouteKey, Scope, is_inside,
 };
 
 impl Kernel {
@@ -58,7 +58,11 @@ impl Kernel {
         }
         if let Some(destinations) = &scope.routes {
             let wanted = |key: &RouteKey, protocol: u8| {
-                protocol == PROTOCOL || destinations.contains(&key.destination)
+                let destination = key.destination;
+                protocol == PROTOCOL
+                    || destinations
+                        .iter()
+                        .any(|whole| *whole == destination || is_inside(destination, *whole))
             };
             // Those in the table come last: they stood there first.
             let by_bridge = |entry: &Entry| self.leaves_by_own_link(entry);

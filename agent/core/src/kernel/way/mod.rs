@@ -41,14 +41,8 @@ pub enum Way {
     },
     /// To the host itself.
     Local,
-    /// None: the kernel refuses it.
-    Refused {
-        /// The kernel's words.
-        words: String,
-        /// Whether packets that come in by its device are refused where the way back to their source
-        /// leads out of another (`rp_filter`).
-        strict: bool,
-    },
+    /// None: the kernel refuses it, in its words.
+    Refused(String),
 }
 
 /// A packet, and the way that it should take.
@@ -117,12 +111,12 @@ fn first_pod(block: Ipv4Network) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(network::gateway(block)).saturating_add(1))
 }
 
-/// The packets that do not go where they should. Of one that was not asked about nothing is known.
+/// The packets that do not go where they should, by peer. Of one that was not asked about nothing is known.
 #[must_use]
 pub fn strays<'a>(
     courses: &'a [Course],
     ways: &BTreeMap<Packet, Way>,
-) -> BTreeMap<NodeId, &'a Course> {
+) -> BTreeMap<NodeId, Vec<&'a Course>> {
     let astray = |course: &&Course| {
         let right = Way::Out {
             via: course.via,
@@ -130,60 +124,56 @@ pub fn strays<'a>(
         };
         ways.get(&course.packet).is_some_and(|way| *way != right)
     };
-    let mut strays = BTreeMap::new();
+    let mut strays: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for course in courses.iter().filter(astray) {
-        strays.entry(course.node).or_insert(course);
+        strays.entry(course.node).or_default().push(course);
     }
     strays
 }
 
 /// Where the routes of the policy are needed for [`explain`].
 #[must_use]
-pub fn destinations(strays: &BTreeMap<NodeId, &Course>) -> BTreeSet<IpAddr> {
-    strays.values().map(|course| course.packet.to).collect()
+pub fn destinations(strays: &BTreeMap<NodeId, Vec<&Course>>) -> BTreeSet<IpAddr> {
+    let courses = strays.values().flatten();
+    courses.map(|course| course.packet.to).collect()
 }
 
-/// Why a packet does not go where it should.
+/// Why packets from and to a peer do not go where they should. What leads one packet astray may make the kernel
+/// refuse another, which comes from where it would send none (`rp_filter`); so the first counts that a rule is
+/// to blame for.
 #[must_use]
-pub fn explain(course: &Course, way: &Way, policy: &Policy, networks: &[Ipv4Network]) -> Astray {
-    let packet = &course.packet;
-    let home = networks.iter().find(|network| {
-        let network = IpNetwork::V4(**network);
-        network.contains(packet.to)
-    });
-    if let Some((blame, network)) = policy.blame(packet).zip(home) {
-        let mut what = format!("{packet} {way}, by {}", blame.rule);
+pub fn explain(
+    strays: &[&Course],
+    ways: &BTreeMap<Packet, Way>,
+    policy: &Policy,
+    networks: &[Ipv4Network],
+) -> Option<Astray> {
+    let blamed = |course: &&Course| {
+        let packet = &course.packet;
+        let home = |network: &&Ipv4Network| IpNetwork::V4(**network).contains(packet.to);
+        let network = networks.iter().find(home)?;
+        let blame = policy.blame(packet)?;
+        let mut what = format!("{packet} {}, by {}", ways.get(packet)?, blame.rule);
         if let Some(route) = blame.route {
             what = format!("{what}: {route}");
         }
         let cure = blame.cure(IpNetwork::V4(*network));
-        return Astray { what, cure };
-    }
-    let what = format!("{packet} {way}");
-    if let (Way::Refused { strict: true, .. }, Some(device)) = (way, &packet.by) {
-        let parameter = format!(
-            "net.ipv4.conf.{}.rp_filter",
-            device.as_str().replace('.', "/")
-        );
-        return Astray {
-            what: format!(
-                "{what}, as the way back to where they come from leads out of another device, and {parameter} \
-                 or net.ipv4.conf.all.rp_filter is 1"
-            ),
+        Some(Astray { what, cure })
+    };
+    let nobody = || {
+        let course = strays.first()?;
+        let packet = &course.packet;
+        let by = packet.by.as_ref();
+        let by = by.map_or_else(String::new, |device| format!(" iif {device}"));
+        Some(Astray {
+            what: format!("{packet} {}", ways.get(packet)?),
             cure: format!(
-                "set both to 2 with 'sysctl -w net.ipv4.conf.all.rp_filter=2 {parameter}=2'"
+                "'ip route get {} from {}{by}' shows where they go; they should leave by {}",
+                packet.to, packet.from, course.device,
             ),
-        };
-    }
-    let by = packet.by.as_ref().map(|device| format!(" iif {device}"));
-    let cure = format!(
-        "'ip route get {} from {}{}' shows where they go; they should leave by {}",
-        packet.to,
-        packet.from,
-        by.unwrap_or_default(),
-        course.device,
-    );
-    Astray { what, cure }
+        })
+    };
+    strays.iter().find_map(blamed).or_else(nobody)
 }
 
 impl fmt::Display for Packet {
@@ -205,7 +195,7 @@ impl fmt::Display for Way {
             } => write!(f, "are led to {via} by {device}"),
             Self::Out { via: None, device } => write!(f, "are led out by {device}"),
             Self::Local => f.write_str("are taken for this host's own"),
-            Self::Refused { words, .. } => write!(f, "are refused ({words})"),
+            Self::Refused(words) => write!(f, "are refused ({words})"),
         }
     }
 }
@@ -244,9 +234,8 @@ mod tests {
         courses(block, &[peer], &underlay, &desired)
     }
 
-    fn refused(strict: bool) -> Way {
-        let words = "invalid argument".to_owned();
-        Way::Refused { words, strict }
+    fn refused() -> Way {
+        Way::Refused("invalid argument".to_owned())
     }
 
     #[test]
@@ -274,35 +263,52 @@ mod tests {
             .collect();
         assert!(strays(&courses, &ways).is_empty());
         assert!(strays(&courses, &BTreeMap::new()).is_empty(), "not asked");
-        for wrong in [Way::Local, refused(false), right(&courses[1])] {
+        for wrong in [Way::Local, refused(), right(&courses[1])] {
             ways.insert(courses[2].packet.clone(), wrong);
             let strays = strays(&courses, &ways);
-            assert_eq!(strays.values().collect::<Vec<_>>(), [&&courses[2]]);
+            assert_eq!(strays.values().collect::<Vec<_>>(), [&vec![&courses[2]]]);
             assert_eq!(destinations(&strays), [courses[2].packet.to].into());
         }
     }
 
     #[test]
-    fn without_a_rule_to_blame_the_parameter_is_named_or_how_to_find_out() {
+    fn a_rule_is_blamed_if_one_can_be_and_else_how_to_find_out_is_said() {
         let courses = courses_of_one_peer();
         let networks = ["10.244.0.0/16".parse().unwrap()];
-        let policy = Policy::default();
-        let strict = explain(&courses[1], &refused(true), &policy, &networks);
-        assert!(
-            strict.what.contains("net.ipv4.conf.eth0.rp_filter"),
-            "{strict:?}"
-        );
-        assert!(
-            strict.cure.contains("net.ipv4.conf.all.rp_filter=2"),
-            "{strict:?}"
-        );
-        let unknown = explain(&courses[0], &refused(false), &policy, &networks);
+        let away = Way::Out {
+            via: None,
+            device: "eth1".parse().unwrap(),
+        };
+        let ways = BTreeMap::from([
+            (courses[0].packet.clone(), refused()),
+            (courses[1].packet.clone(), away),
+        ]);
+        let strays = [&courses[0], &courses[1]];
+        let told = |policy: &Policy| explain(&strays, &ways, policy, &networks).unwrap();
+        let nobody = told(&Policy::default());
         assert_eq!(
-            unknown.what,
+            nobody.what,
             "packets from 10.244.0.2 to 10.244.1.2 that come in by podnet0 are refused (invalid \
              argument)"
         );
         let asked = "'ip route get 10.244.1.2 from 10.244.0.2 iif podnet0'";
-        assert!(unknown.cure.starts_with(asked), "{unknown:?}");
+        assert!(nobody.cure.starts_with(asked), "{nobody:?}");
+        let rule = PolicyRule {
+            priority: 9,
+            from: None,
+            to: None,
+            by: Some("eth0".to_owned()),
+            inverted: false,
+            action: PolicyAction::Refuse("blackhole"),
+        };
+        let blamed = told(&Policy {
+            rules: vec![rule],
+            routes: Vec::new(),
+        });
+        let what = "packets from 10.244.1.2 to 10.244.0.2 that come in by eth0 are led out by eth1, by \
+                    rule 9 (from all iif eth0 blackhole)";
+        assert_eq!(blamed.what, what);
+        let cure = "'ip rule add to 10.244.0.0/16 lookup main priority 8'";
+        assert!(blamed.cure.contains(cure), "{blamed:?}");
     }
 }
