@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use podnet_core::kernel::{Desired, Op, OpError, OpErrorKind};
+use podnet_core::kernel::{
+    Desired, Holding, IfName, ObservedHolding, Op, OpError, OpErrorKind, Scope,
+};
 use proptest::prelude::*;
 
 use crate::history::{after, history, settled_wish};
@@ -99,12 +101,40 @@ fn every_kind_of_change_may_fail() {
         crate::node::pod_address(0, 9).into(),
         podnet_core::kernel::MacAddr([2; 6]),
     );
+    let mut unheld = settled.clone();
+    let table = unheld.kernel.observe(&Scope {
+        holding: true,
+        ..Scope::default()
+    });
+    let Some(ObservedHolding::Table { holding, .. }) = table.holding else {
+        panic!("no table: {table:?}")
+    };
+    let release = |host_ifname: IfName| Op::ReleasePod {
+        host_ifname,
+        holding: holding.clone(),
+    };
+    unheld
+        .kernel
+        .apply(&release(crate::node::host_end(0)))
+        .unwrap();
+    let mut held_too_much = settled.clone();
+    let stranger: IfName = "pnstranger".parse().unwrap();
+    let hold = Op::HoldPod {
+        host_ifname: stranger.clone(),
+        holding: Holding {
+            ports: [stranger].into(),
+            ..Holding::default()
+        },
+    };
+    held_too_much.kernel.apply(&hold).unwrap();
     for (node, wish) in [
         (Node::new(), &first),
         (settled.clone(), &second),
         (settled, &nothing),
         (broken, &first),
         (strayed, &first),
+        (unheld, &first),
+        (held_too_much, &first),
     ] {
         let ops = node.plan(&node.desired(wish)).ops;
         assert!(!ops.is_empty());
@@ -120,7 +150,7 @@ fn every_kind_of_change_may_fail() {
 }
 
 /// What plans are made of.
-const KINDS: [&str; 18] = [
+const KINDS: [&str; 20] = [
     "SetForwarding",
     "CreateBridge",
     "UpdateBridge",
@@ -138,6 +168,8 @@ const KINDS: [&str; 18] = [
     "SetFirewall",
     "RemoveFirewall",
     "SetHolding",
+    "HoldPod",
+    "ReleasePod",
     "RemoveHolding",
 ];
 
