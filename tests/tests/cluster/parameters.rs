@@ -6,7 +6,8 @@ use crate::scene::{ask, idle, list, nodes, ready, refused, shell, status, status
 
 /// What podnet would set.
 const RIGHT: &str = "sysctl -qw net.ipv4.conf.default.forwarding=1 net.ipv4.conf.eth0.forwarding=1 \
-    net.ipv4.conf.default.promote_secondaries=1 net.ipv6.conf.default.accept_ra=0";
+    net.ipv4.conf.default.promote_secondaries=1 net.ipv4.conf.default.rp_filter=1 \
+    net.ipv6.conf.default.accept_ra=0";
 
 const READ_ONLY: &str = "mount --bind /proc/sys /proc/sys; mount -o remount,ro,bind /proc/sys";
 
