@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use podnet_agent::gossip::Gossip;
+use podnet_agent::gossip::{Gossip, GossipError};
 use podnet_lab::{Node, eventually};
 use podnet_proto::NodeId;
 use podnet_proto::gossip::Key;
@@ -154,9 +154,20 @@ fn come_and_go(from: Node<'_>, to: Node<'_>, token: &str) {
                 id[..2].copy_from_slice(&number.to_be_bytes());
                 let listen = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, GOSSIP_PORT);
                 let node = NodeId::from_bytes(id);
-                let settings = settings(&token, node, here, listen, 1, seeds.clone());
                 let said = BTreeMap::from([(Key::Want, "x".repeat(1000))]);
-                let gossip = Gossip::spawn(settings, said).await.unwrap();
+                let start = async {
+                    loop {
+                        let settings = settings(&token, node, here, listen, 1, seeds.clone());
+                        match Gossip::spawn(settings, said.clone()).await {
+                            // The one before may have the port for a moment yet.
+                            Err(GossipError::Bind(_)) => {
+                                tokio::time::sleep(Duration::from_millis(5)).await;
+                            }
+                            started => break started.unwrap(),
+                        }
+                    }
+                };
+                let gossip = tokio::time::timeout(LIMIT, start).await.unwrap();
                 // The second answer comes when the first was understood.
                 let heard = async {
                     while gossip.counters().datagrams_in() < 2 {
