@@ -25,9 +25,6 @@ use crate::scene::{LIMIT, add_pod, ask, builder, nodes, ready, shell};
 /// The most memory that is resident, in KiB. A quiet agent of a debug build has some 20 MiB.
 const MEMORY: u64 = 48 * 1024;
 
-/// The most after a look into a pod that has much in it.
-const MEMORY_AFTER_LOOK: u64 = 96 * 1024;
-
 /// The most threads: the loop, two workers, and those that wait for a file or a namespace.
 const THREADS: usize = 16;
 
@@ -235,16 +232,11 @@ fn whatever_came_and_went_an_agent_takes_no_more_of_its_host() {
     }
     assert_bounded(node, MEMORY, "2,000 pods");
 
-    // The process keeps what it once had, until the next one.
     fill(node, "red");
     // Its default route went with its interface, and comes back.
     let reached = || peer.place().ping(red);
     eventually(LIMIT, "the pod answers", reached).unwrap();
-    assert_bounded(
-        node,
-        MEMORY_AFTER_LOOK,
-        "100,000 routes and neighbours in a pod",
-    );
+    assert_bounded(node, MEMORY, "100,000 routes and neighbours in a pod");
     ask(node, &["pod", "rm", "red"]);
 
     for _ in 0..CRASHES {
