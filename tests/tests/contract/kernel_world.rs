@@ -210,6 +210,9 @@ impl World for Host {
     fn open_port(&self, name: &IfName) {
         let settings = "learning on flood on locked off";
         command("bridge", &words(&format!("link set dev {name} {settings}")));
+        ip(&format!(
+            "link set {name} type bridge_slave group_fwd_mask 0"
+        ));
     }
 
     fn forget_port(&self, name: &IfName, mac: MacAddr) {

@@ -216,6 +216,7 @@ pub(crate) async fn assert_whole(world: &dyn World, pod: &PodLink) {
             learning: pod.trusted,
             flooded: pod.trusted,
             locked: Some(!pod.trusted),
+            bypassed: pod.trusted,
             fixed: BTreeSet::from([pod.mac]),
         },
     };

@@ -90,13 +90,22 @@ pub(crate) fn redirect(from: Ipv4Addr, to: Ipv4Addr, via: Ipv4Addr, packet: &[u8
 
 /// What ARP says of an address: an answer that nobody has asked for.
 pub(crate) fn arp(mac: &str, address: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
+    arp_packet(2, mac, address, to)
+}
+
+/// A question by ARP, from which who answers it learns the address.
+pub(crate) fn arp_question(mac: &str, address: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
+    arp_packet(1, mac, address, to)
+}
+
+fn arp_packet(operation: u8, mac: &str, address: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
     let mac: Vec<u8> = mac
         .split(':')
         .map(|byte| u8::from_str_radix(byte, 16).unwrap())
         .collect();
     let [own, other] = [address, to].map(|address| address.octets());
     [
-        &[0, 1, 8, 0, 6, 4, 0, 2],
+        &[0, 1, 8, 0, 6, 4, 0, operation],
         &mac[..],
         &own,
         &[0xff; 6],

@@ -5,7 +5,9 @@ use podnet_lab::Node;
 use podnet_lab::capture::Capture;
 use serde_json::Value;
 
-use super::frame::{ARP, Frame, IPV4, IPV6, arp, echo_reply, forged_macs, redirect, send, udp};
+use super::frame::{
+    ARP, Frame, IPV4, IPV6, arp, arp_question, echo_reply, forged_macs, redirect, send, udp,
+};
 use super::stage::{
     LIMIT, add, address, ask, cluster, code, first, passes, refusal, shell, show, text, until,
 };
@@ -138,6 +140,47 @@ fn what_a_pod_sends_from_elsewhere_leaves_no_node() {
     line.unwrap();
     let lines = packets(capture);
     assert_eq!(lines.len(), 1, "{lines:#?}");
+}
+
+#[test]
+fn what_is_for_reserved_addresses_goes_by_no_rule() {
+    let lab = cluster(1);
+    let node = first(&lab);
+    let [green, blue] = ["green", "blue"].map(|name| add(node, name));
+    let gateway = "10.244.0.1".parse().unwrap();
+    let datagram = |to, source| Frame {
+        from: mac(&green),
+        to,
+        kind: IPV4,
+        payload: udp(source, gateway),
+    };
+    let reserved: Vec<String> = (0..16)
+        .map(|last| format!("01:80:c2:00:00:{last:02x}"))
+        .collect();
+    let mut frames = Vec::new();
+    for to in &reserved {
+        frames.push(datagram(to, address(&blue)));
+        frames.push(datagram(to, "192.0.2.77".parse().unwrap()));
+        frames.push(Frame {
+            kind: ARP,
+            payload: arp_question(mac(&green), address(&blue), gateway),
+            ..datagram(to, address(&blue))
+        });
+    }
+    frames.push(datagram("0a:70:0a:f4:00:01", address(&green)));
+    // Nobody listens: each that arrives is counted.
+    let arrived = || -> u32 {
+        let columns = "awk '/^Udp:/ { row++; if (row == 2) print $3 }' /proc/net/snmp";
+        shell(node, columns).trim().parse().unwrap()
+    };
+    let before = arrived();
+    send(node, "green", &frames);
+    until("the one datagram that is not forged", &true, || {
+        arrived() > before
+    });
+    assert_eq!(arrived(), before + 1);
+    let learnt = shell(node, &format!("ip neighbour show dev {}", host_end(&green)));
+    assert_eq!(learnt, "");
 }
 
 #[test]

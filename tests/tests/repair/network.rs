@@ -116,6 +116,14 @@ fn pods() {
             said("repair pod red", found, By::Unknown),
         );
     }
+    scene.put_back(
+        &format!("ip link set {host_end} type bridge_slave group_fwd_mask 0"),
+        said(
+            "repair pod red",
+            "bypassed by reserved addresses",
+            By::Unknown,
+        ),
+    );
     let mac = text(&scene.red["mac"]);
     let other = text(&ask(scene.node(), &["pod", "show", "green"])["host_ifname"]).to_owned();
     for change in [

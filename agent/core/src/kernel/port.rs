@@ -3,7 +3,8 @@
 //! A pod is held to its own link-layer address, and hears no other pod's unicast packets. The bridge alone
 //! sees to that: it has an entry for the pod's address that nothing a pod sends can move, learns no
 //! addresses from the port, takes nothing from it that comes from another address, and sends nothing there
-//! that is for an address it does not know.
+//! that is for an address it does not know. Frames to the reserved group addresses it would hand to the host as
+//! the port's own, past all its rules, unless it is told to forward them as others.
 
 use std::collections::BTreeSet;
 
@@ -19,6 +20,9 @@ pub struct ObservedPort {
     /// Whether it drops what comes in from another link-layer address than those it has at the port;
     /// `None` where the kernel cannot do that.
     pub locked: Option<bool>,
+    /// Whether frames to a reserved group address (01:80:c2:00:00:0X) pass by all that it checks, and go up the
+    /// host's own stack.
+    pub bypassed: bool,
     /// The link-layer addresses that it has at the port, whatever pods send. Where a single pod was asked
     /// for, only the pod's own counts.
     pub fixed: BTreeSet<MacAddr>,
@@ -31,6 +35,7 @@ impl Default for ObservedPort {
             learning: true,
             flooded: true,
             locked: Some(false),
+            bypassed: true,
             fixed: BTreeSet::new(),
         }
     }
@@ -60,6 +65,9 @@ impl ObservedPort {
         if self.locked == Some(false) {
             faults.push(format!("{host_ifname} not locked"));
         }
+        if self.bypassed {
+            faults.push(format!("{host_ifname} bypassed by reserved addresses"));
+        }
         faults
     }
 
@@ -70,6 +78,7 @@ impl ObservedPort {
         if !pod.trusted {
             self.learning = false;
             self.locked = self.locked.map(|_| true);
+            self.bypassed = false;
         }
     }
 }

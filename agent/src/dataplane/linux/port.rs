@@ -28,6 +28,8 @@ pub(super) struct Port {
     flooded: bool,
     /// `None` where the kernel has no such setting (before 5.18).
     locked: Option<bool>,
+    /// Whether frames to reserved group addresses pass by all that the bridge checks.
+    bypassed: bool,
 }
 
 impl Default for Port {
@@ -40,6 +42,7 @@ impl Default for Port {
             learning: born.learning,
             flooded: born.flooded,
             locked: born.locked,
+            bypassed: born.bypassed,
         }
     }
 }
@@ -66,6 +69,7 @@ impl Port {
                 InfoBridgePort::Learning(on) => port.learning = *on,
                 InfoBridgePort::UnicastFlood(on) => port.flooded = *on,
                 InfoBridgePort::Locked(on) => port.locked = Some(*on),
+                InfoBridgePort::GroupFwdMask(mask) => port.bypassed = mask & RESERVED != RESERVED,
                 _ => {}
             }
         }
@@ -74,12 +78,15 @@ impl Port {
 
     /// Whether a pod at it is held to its own link-layer address.
     pub(super) fn holds(self) -> bool {
-        !self.learning && !self.flooded && self.locked != Some(false)
+        !self.learning && !self.flooded && self.locked != Some(false) && !self.bypassed
     }
 
     /// Whether it holds a pod in the same way as another.
     pub(super) fn holds_like(self, other: Self) -> bool {
-        let of = |port: Self| (port.learning, port.flooded, port.locked == Some(true));
+        let of = |port: Self| {
+            let locked = port.locked == Some(true);
+            (port.learning, port.flooded, locked, port.bypassed)
+        };
         of(self) == of(other)
     }
 
@@ -89,10 +96,16 @@ impl Port {
             learning: self.learning,
             flooded: self.flooded,
             locked: self.locked,
+            bypassed: self.bypassed,
             fixed,
         }
     }
 }
+
+/// The reserved group addresses, 01:80:c2:00:00:00 to :0f, a bit each, that a port can be told to forward frames to:
+/// all but that of PAUSE frames, which every bridge drops. Other frames to them pass no hook before those of the
+/// host's own stack (`br_handle_frame` in `net/bridge/br_input.c`).
+const RESERVED: u16 = !(1 << 1);
 
 /// What lets all packets pass that any port gets: the kernel's own choice for a new port.
 const fn open() -> [InfoBridgePort; 3] {
@@ -110,10 +123,11 @@ pub(super) fn prepare(index: u32, pod: &PodLink, blocked: bool) -> [(RouteNetlin
     // What somebody has set more strictly for a trusted pod stays.
     settings.push(InfoBridgePort::UnicastFlood(pod.trusted));
     if !pod.trusted {
-        // Kernels that do not know the second take no notice of it.
+        // Kernels that do not know `locked` take no notice of it.
         settings.extend([
             InfoBridgePort::Learning(false),
             InfoBridgePort::Locked(true),
+            InfoBridgePort::GroupFwdMask(RESERVED),
         ]);
     }
     if blocked {

@@ -33,6 +33,7 @@ fn held(pod: &PodLink) -> ObservedPort {
         learning: false,
         flooded: false,
         locked: Some(true),
+        bypassed: false,
         fixed: BTreeSet::from([pod.mac]),
     }
 }

@@ -196,19 +196,21 @@ fn a_pod_that_is_held_no_more_is_told_of() {
         InfoBridgePort::Learning(false),
         InfoBridgePort::UnicastFlood(false),
         InfoBridgePort::Locked(true),
+        InfoBridgePort::GroupFwdMask(0xfffd),
     ];
-    let [learning, flood, locked] = &held;
-    assert_eq!(hear(&mut seen, told(true, &[learning, flood, locked])), []);
+    let all = held.each_ref();
+    assert_eq!(hear(&mut seen, told(true, &all)), []);
     for loose in [
         InfoBridgePort::Learning(true),
         InfoBridgePort::UnicastFlood(true),
         InfoBridgePort::Locked(false),
+        InfoBridgePort::GroupFwdMask(0xbffd),
     ] {
         let kept = held.iter().filter(|setting| setting.kind() != loose.kind());
         let now: Vec<_> = kept.chain([&loose]).collect();
         assert_eq!(hear(&mut seen, told(true, &now)), host_end(), "{loose:?}");
         assert_eq!(hear(&mut seen, told(true, &now)), [], "told once");
-        assert_eq!(hear(&mut seen, told(true, &[learning, flood, locked])), []);
+        assert_eq!(hear(&mut seen, told(true, &all)), []);
     }
 }
 
