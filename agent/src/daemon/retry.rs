@@ -13,7 +13,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 /// How long to wait where trying again helps only when somebody has changed something else, of which
 /// the kernel may tell nothing: a program was installed, a file system is writable again.
-const LASTING: Duration = Duration::from_secs(10);
+const LASTING: Duration = Duration::from_secs(60);
 
 /// How long to wait before what failed is tried again.
 #[derive(Debug)]
@@ -88,6 +88,8 @@ mod tests {
             retry.due(OpErrorClass::Transient, now);
         }
         assert_eq!(retry.due(OpErrorClass::Transient, now), now + LONGEST);
+        let lasting = retry.due(OpErrorClass::Permanent, now);
+        assert!(lasting >= retry.due(OpErrorClass::Transient, now));
     }
 
     fn failed(op: Op, kind: OpErrorKind) -> (Finding, Result<(), OpError>) {
