@@ -282,15 +282,15 @@ async fn set_outside(
         .addresses
         .iter()
         .map(|address| neighbour::set(bridge.index, address.ip(), pod.mac));
-    let up = RouteNetlinkMessage::SetLink(link::up(link::named(&pod.host_ifname)));
-    // Up last: nothing comes in before the pod is held.
     let requests = iter::once((link::no_ipv6(&pod.host_ifname), 0))
         .chain(port)
-        .chain([(up, 0)])
         .chain(neighbours);
     let mut answers = host.socket.batch(requests.collect()).await.into_iter();
     link::tolerate_no_ipv6(answers.next().unwrap_or(Err(KernelError::Lost)))?;
-    answers.try_for_each(|answer| answer.map(drop))
+    answers.try_for_each(|answer| answer.map(drop))?;
+    // By itself, since a batch goes on after what failed: nothing comes in before the pod is held.
+    let up = RouteNetlinkMessage::SetLink(link::up(link::named(&pod.host_ifname)));
+    host.socket.request(up, 0).await.map(drop)
 }
 
 /// Removes what an attach made that failed.
@@ -356,7 +356,8 @@ async fn set_right(
         // It may have been about to be removed.
         LinkAttribute::Group(HOST_END_GROUP),
     ]);
-    let message = RouteNetlinkMessage::SetLink(link::up(message));
+    // Up last, as a new one.
+    let message = RouteNetlinkMessage::SetLink(message);
     let right = async {
         host.socket.request(message, 0).await?;
         let port = port::prepare(host_end.index, pod, host_end.is_blocked());
