@@ -154,8 +154,9 @@ impl SealedSocket {
 
 #[async_trait]
 impl Socket for SealedSocket {
-    /// What is sent comes from the address that the others are told. A clone speaks under its original's address until it has noticed that it has another: that
-    /// would make others take the original's own word for an older one. Nor would answers reach it.
+    /// What is sent comes from the address that the others are told. A clone speaks under its original's address until
+    /// it has noticed that it has another: that would make others take the original's own word for an older one. Nor
+    /// would answers reach it.
     async fn send(&mut self, to: SocketAddr, message: ChitchatMessage) -> anyhow::Result<()> {
         if *self.gate.borrow() && socket::is_local(*self.advertise.ip()) {
             let payload = Payload::Chitchat {

@@ -29,19 +29,15 @@ pub(super) fn list<T>(
     what: &'static str,
     read: impl Fn(&RouteNetlinkMessage) -> Option<T>,
 ) -> Result<Vec<T>, KernelError> {
-    let mut last = Err(KernelError::Lost);
     for _ in 0..TRIES {
-        match attempt(request, what, &read)? {
-            Some(found) => return Ok(found),
-            None => {
-                last = Err(KernelError::Refused {
-                    errno: libc::EBUSY,
-                    words: None,
-                });
-            }
+        if let Some(found) = attempt(request, what, &read)? {
+            return Ok(found);
         }
     }
-    last
+    Err(KernelError::Refused {
+        errno: libc::EBUSY,
+        words: None,
+    })
 }
 
 /// Makes one dump; `None` where changes made it inconsistent.
