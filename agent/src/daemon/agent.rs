@@ -266,7 +266,7 @@ impl Agent {
             }
             Event::PodDone(done) => self.on_pod_done(*done),
             Event::NeighboursDone(done) => self.on_neighbours_done(&done),
-            Event::StraysDone(done) => self.count_all(&done),
+            Event::StraysDone(done) => self.on_strays_done(&done),
             Event::Probed(outcome) => self.on_probed(*outcome).await,
             Event::Looked(looked) => self.on_looked(looked),
             Event::Closed(left) => self.on_closed(left).await,

@@ -160,7 +160,7 @@ impl Reconciling {
     /// back the neighbour of a pod that has just been removed, or removed that of a new one.
     pub(super) fn pod_changed(&mut self) {
         if self.running.is_some() {
-            (self.wanted.bridge, self.wanted.firewall) = (true, true);
+            (self.wanted.bridge, self.wanted.holding) = (true, true);
             self.look_soon();
         }
     }
@@ -228,6 +228,16 @@ impl Reconciling {
             return;
         }
         self.unread_firewall = report.unread_firewall.as_ref().map(error::observe);
+        // What was written as a whole is as it should be.
+        let set = |(finding, result): &(Finding, Result<(), OpError>)| match &finding.op {
+            Op::SetHolding(holding) if result.is_ok() => Some(ObservedHolding::Table {
+                ruled: true,
+                holding: holding.clone(),
+            }),
+            _ => None,
+        };
+        let set = report.applied.iter().find_map(set);
+        self.holding = set.or(report.holding).or(self.holding.take());
         for (finding, result) in &report.applied {
             self.count(&Repair::new(finding.clone(), told), result);
         }
@@ -275,7 +285,6 @@ impl Reconciling {
             }
             self.bystanders = bystanders;
         }
-        self.holding = report.holding.or(self.holding.take());
         self.desired = report.desired;
         self.bridge_down = report.bridge_up.map_or(self.bridge_down, |up| !up);
         // What was not looked at, and pods that were attached meanwhile, have the old one.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnetwork::IpNetwork;
 use podnet_core::claim::ClaimState;
 use podnet_core::kernel::{
-    Conflict, Contested, IfIndex, NextHop, ObservedHolding, PROTOCOL, UnderlayPath, path_problem,
+    Conflict, Contested, IfIndex, NextHop, PROTOCOL, UnderlayPath, path_problem,
 };
 use podnet_proto::api::{
     self, API_VERSION, Cluster, Encapsulation, HeldBy, Node, PathState, Phase, Quorum, RouteState,
@@ -63,10 +63,10 @@ impl Agent {
             .filter(|_| block.is_some())
         {
             None => (None, None),
-            Some(ObservedHolding::Impossible(why)) => (Some(HeldBy::Bridge), Some(why.clone())),
-            Some(ObservedHolding::Absent | ObservedHolding::Table { .. }) => {
-                (Some(HeldBy::Nftables), None)
-            }
+            Some(holding) => match holding.shortfall() {
+                Some(why) => (Some(HeldBy::Bridge), Some(why)),
+                None => (Some(HeldBy::Nftables), None),
+            },
         };
         Status {
             api: API_VERSION,

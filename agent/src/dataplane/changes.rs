@@ -38,6 +38,8 @@ pub enum ChangeScope {
     Routes,
     /// The firewall rules of the tables that podnet has chains in.
     Firewall,
+    /// What nftables holds pods to.
+    Holding,
     /// Rules in other tables that pods' packets may pass.
     OtherChains,
     /// What is forwarded.

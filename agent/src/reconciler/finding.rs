@@ -88,8 +88,8 @@ pub fn cause_of_conflict<'a>(told: &'a Changes, conflict: &Conflict) -> Option<&
 /// Which changes may have made this one necessary, the likeliest first.
 fn scopes_of(op: &Op) -> Vec<ChangeScope> {
     use ChangeScope::{
-        Bridge, Everything, Firewall, Forwarding, HostEnd, Neighbours, OtherRoutes, Routes,
-        Underlay,
+        Bridge, Everything, Firewall, Forwarding, Holding, HostEnd, Neighbours, OtherRoutes,
+        Routes, Underlay,
     };
     match op {
         Op::SetForwarding { .. } => vec![Forwarding],
@@ -104,12 +104,10 @@ fn scopes_of(op: &Op) -> Vec<ChangeScope> {
         Op::AddRoute(_) | Op::ReplaceRoute(_) | Op::DeleteRoute(_) => {
             vec![Routes, Bridge, Everything, Underlay, OtherRoutes]
         }
-        Op::SetFirewall(_)
-        | Op::RemoveFirewall
-        | Op::SetHolding(_)
-        | Op::HoldPod { .. }
-        | Op::ReleasePod { .. }
-        | Op::RemoveHolding => vec![Firewall],
+        Op::SetFirewall(_) | Op::RemoveFirewall => vec![Firewall],
+        Op::SetHolding(_) | Op::HoldPod { .. } | Op::ReleasePod { .. } | Op::RemoveHolding => {
+            vec![Holding]
+        }
         Op::FlushConnections(_) => Vec::new(),
     }
 }

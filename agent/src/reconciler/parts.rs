@@ -21,6 +21,8 @@ pub struct Parts {
     pub routes: bool,
     /// The firewall rules.
     pub firewall: bool,
+    /// What nftables holds pods to.
+    pub holding: bool,
     /// What is forwarded from the host's devices, and the firewall rules that go with it.
     pub forwarding: bool,
 }
@@ -36,6 +38,7 @@ impl Parts {
             pods: BTreeSet::new(),
             routes: true,
             firewall: true,
+            holding: true,
             forwarding: true,
         }
     }
@@ -67,6 +70,7 @@ impl Parts {
             // The traffic of pods may come back by another device now.
             ChangeScope::OtherRoutes => (self.routes, self.forwarding) = (true, true),
             ChangeScope::Firewall => self.firewall = true,
+            ChangeScope::Holding => self.holding = true,
             // Nothing of podnet's.
             ChangeScope::OtherChains => {}
             ChangeScope::Forwarding => self.forwarding = true,
@@ -82,6 +86,7 @@ impl Parts {
         self.pods.extend(other.pods);
         self.routes |= other.routes;
         self.firewall |= other.firewall;
+        self.holding |= other.holding;
         self.forwarding |= other.forwarding;
     }
 
@@ -104,7 +109,7 @@ pub(super) fn scope(parts: &Parts, desired: &Desired) -> Scope {
         pods: looked_into.map(PodView::of).collect(),
         routes: parts.routes.then(|| desired.ranges().collect()),
         firewall: parts.firewall,
-        holding: parts.firewall,
+        holding: parts.holding,
         ..Scope::default()
     }
 }

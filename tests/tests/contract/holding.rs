@@ -61,8 +61,11 @@ pub(crate) async fn pods_are_held_from_attaching_to_release(world: &dyn World) {
     apply(world, &attach).await;
     assert_holds(world, &Holding::of_all(&pods)).await;
     assert_eq!(Holding::of_all(&pods).ports.len(), 2);
+    // What is not there keeps nothing else.
+    let mut more = pods[0].clone();
+    more.addresses.push("10.244.0.77/24".parse().unwrap());
     for _ in 0..2 {
-        apply(world, &[release(&pods[0])]).await;
+        apply(world, &[release(&more)]).await;
         assert_holds(world, &Holding::of(&pods[1])).await;
     }
     let hold = Op::HoldPod {

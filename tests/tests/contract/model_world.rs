@@ -247,11 +247,11 @@ impl World for Model {
     }
 
     fn flush_holding(&self) {
-        self.0.tamper(ChangeScope::Firewall, Kernel::flush_holding);
+        self.0.tamper(ChangeScope::Holding, Kernel::flush_holding);
     }
 
     fn delete_holding(&self) {
-        self.0.tamper(ChangeScope::Firewall, Kernel::delete_holding);
+        self.0.tamper(ChangeScope::Holding, Kernel::delete_holding);
     }
 
     fn add_foreign_rule(&self) {

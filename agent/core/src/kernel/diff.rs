@@ -419,7 +419,10 @@ fn holding(desired: &Desired, observed: &Observed, plan: &mut Plan, removals: &m
     };
     if desired.holding.is_some() {
         plan.ops.extend(found.changes(desired));
-    } else if matches!(found, ObservedHolding::Table { .. }) {
+    } else if matches!(
+        found,
+        ObservedHolding::Table { .. } | ObservedHolding::Unseen(_)
+    ) {
         removals.push(Op::RemoveHolding);
     }
 }

@@ -28,7 +28,10 @@ pub fn is_drift(op: &Op, held: &Desired) -> bool {
             held.routes.get(&route.key()) == Some(route)
         }
         Op::SetFirewall(rules) => held.firewall == *rules,
-        Op::SetHolding(holding) => held.holding.as_ref() == Some(holding),
+        Op::SetHolding(holding) => {
+            let held = held.holding.as_ref();
+            held.is_some_and(|held| held.without(holding).is_empty())
+        }
         Op::HoldPod { holding, .. } => {
             let held = held.holding.as_ref();
             held.is_some_and(|held| holding.without(held).is_empty())

@@ -26,7 +26,7 @@ pub use diff::{Conflict, Contested, Plan, diff};
 pub use drift::{Passed, held, is_drift};
 pub use faults::found;
 pub use forwarding::{Forwarding, Ingress, can_be_guarded, forwarding_device, forwarding_path};
-pub use holding::{Holding, ObservedHolding, Source};
+pub use holding::{Holding, Meanwhile, ObservedHolding, Source};
 pub use intruder::{addresses as intruding_addresses, is_inside};
 pub use link::{
     BRIDGE, Bridge, HOST_END_PREFIX, IfIndex, IfName, InvalidIfName, MacAddr, Mtu, Netns,

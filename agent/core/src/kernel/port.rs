@@ -43,7 +43,7 @@ impl Default for ObservedPort {
 
 impl ObservedPort {
     /// What is wrong with the port of a pod, in words. A trusted pod may send from other addresses, and hear
-    /// what is for them; what somebody has set more strictly than podnet does stays.
+    /// what is for them; that somebody lets its port learn nothing, or locks it, stays.
     pub(super) fn faults(&self, pod: &PodLink) -> Vec<String> {
         let host_ifname = &pod.host_ifname;
         let mut faults = Vec::new();

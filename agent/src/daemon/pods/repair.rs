@@ -60,7 +60,7 @@ impl Agent {
         }
     }
 
-    pub(in crate::daemon) fn count_all(&mut self, done: &[(Repair, Result<(), OpError>)]) {
+    fn count_all(&mut self, done: &[(Repair, Result<(), OpError>)]) {
         for (repair, result) in done {
             self.reconciling.count(repair, result);
         }
@@ -77,6 +77,21 @@ impl Agent {
         let class = class_of(results.map(class_of_result));
         self.reconciling
             .look_after(parts, class.unwrap_or(OpErrorClass::Transient));
+    }
+
+    pub(in crate::daemon) fn on_strays_done(&mut self, done: &[(Repair, Result<(), OpError>)]) {
+        self.count_all(done);
+        let released = done
+            .iter()
+            .filter(|(repair, _)| matches!(repair.finding.op, Op::ReleasePod { .. }));
+        // A pod may have got the port meanwhile.
+        if let Some(class) = class_of(released.map(|(_, result)| class_of_result(result))) {
+            let parts = Parts {
+                holding: true,
+                ..Parts::default()
+            };
+            self.reconciling.look_after(parts, class);
+        }
     }
 
     fn repair_pod(&mut self, repair: Repair) {
@@ -166,6 +181,7 @@ impl Agent {
         // Whether it is right now, the next look tells.
         let parts = Parts {
             pods: [host_ifname].into(),
+            holding: is_of_holding(&repair.finding.op),
             ..Parts::default()
         };
         self.reconciling.look_after(parts, class_of_result(result));
@@ -180,8 +196,12 @@ impl Agent {
             .iter()
             .filter_map(|finding| finding.op.host_end())
             .collect();
-        self.pods.unrepaired.retain(|host_ifname, _| {
-            let seen = looked_at.insides || looked_at.pods.contains(host_ifname);
+        self.pods.unrepaired.retain(|host_ifname, (op, _)| {
+            let seen = if is_of_holding(op) {
+                looked_at.holding
+            } else {
+                looked_at.insides || looked_at.pods.contains(host_ifname)
+            };
             !seen || wrong.contains(host_ifname)
         });
     }
@@ -229,6 +249,11 @@ impl Agent {
             tracing::warn!(pod = %name, error = error::chain(&store_error), "not on record");
         }
     }
+}
+
+/// Whether a change is of what nftables holds a pod to: looks at the pod itself do not tell of it.
+const fn is_of_holding(op: &Op) -> bool {
+    matches!(op, Op::HoldPod { .. } | Op::ReleasePod { .. })
 }
 
 /// How soon to look at something again that was changed, or not.

@@ -50,7 +50,7 @@ pub(super) async fn observe(host: &Host, scope: &Scope) -> Result<Observed, Obse
         observed.firewall = Some(host.firewall.observe().await?);
     }
     if scope.holding {
-        observed.holding = host.held.observe().await;
+        observed.holding = Some(host.held.observe().await);
     }
     if scope.chains {
         observed.chains = host.firewall.others().await;

@@ -120,7 +120,7 @@ const fn open() -> [InfoBridgePort; 3] {
 /// bridge does not forward by it, though it could.
 pub(super) fn prepare(index: u32, pod: &PodLink, blocked: bool) -> [(RouteNetlinkMessage, u16); 2] {
     let mut settings = Vec::from(open());
-    // What somebody has set more strictly for a trusted pod stays.
+    // Whether that of a trusted pod learns, or is locked, is somebody else's choice.
     settings.push(InfoBridgePort::UnicastFlood(pod.trusted));
     if !pod.trusted {
         // Kernels that do not know `locked` take no notice of it.

@@ -90,7 +90,11 @@ impl Transaction {
         if let NetlinkPayload::Overrun(_) = payload {
             self.touched.clear();
             return changes(
-                [ChangeScope::Firewall, ChangeScope::OtherChains],
+                [
+                    ChangeScope::Firewall,
+                    ChangeScope::Holding,
+                    ChangeScope::OtherChains,
+                ],
                 "events of nftables were lost",
                 &BTreeSet::new(),
             );
@@ -135,7 +139,7 @@ fn touched(event: &Event) -> Option<ChangeScope> {
     if family == BRIDGE && (SUBSYSTEM..=LAST_OF_ALL).contains(&event.kind) {
         let table = event.attribute(HEADER_LEN, TABLE)?;
         let own = table.strip_suffix(b"\0").unwrap_or(&table) == OWN_TABLE;
-        return own.then_some(ChangeScope::Firewall);
+        return own.then_some(ChangeScope::Holding);
     }
     if !(SUBSYSTEM..=LAST_OF_RULES).contains(&event.kind) {
         return None;
@@ -230,8 +234,8 @@ mod tests {
             (NEW_RULE, INET, "filter", Some(ChangeScope::OtherChains)),
             (NEW_RULE, IPV4, "mangle", Some(ChangeScope::OtherChains)),
             (NEW_RULE, 10, "filter", None),
-            (NEW_RULE, BRIDGE, "podnet", Some(ChangeScope::Firewall)),
-            (NEW_ELEMENT, BRIDGE, "podnet", Some(ChangeScope::Firewall)),
+            (NEW_RULE, BRIDGE, "podnet", Some(ChangeScope::Holding)),
+            (NEW_ELEMENT, BRIDGE, "podnet", Some(ChangeScope::Holding)),
             (NEW_ELEMENT, BRIDGE, "theirs", None),
             (NEW_ELEMENT, IPV4, "filter", None),
             (NEW_ELEMENT, INET, "theirs", None),
@@ -247,6 +251,6 @@ mod tests {
     fn lost_events_may_have_told_of_anything() {
         let mut transaction = Transaction::default();
         let lost = transaction.hear(&NetlinkPayload::Overrun(Vec::new()), |_| Maker::Other);
-        assert_eq!(lost.len(), 2);
+        assert_eq!(lost.len(), 3);
     }
 }

@@ -1,10 +1,10 @@
-//! Changes of elements of podnet's sets, by messages of nftables (`linux/netfilter/nf_tables.h`): a process of `nft`
-//! for each pod would take several times as long as all the rest.
+//! What is done with podnet's table by messages of nftables (`linux/netfilter/nf_tables.h`): a process of `nft` for
+//! each pod would take several times as long as all the rest, and elements and the table have to go without it too.
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_netfilter::nftables::{
     DataAttribute, ListAttribute, NfTablesMessage, SetElementAttribute, SetElementList,
-    SetElementMessage,
+    SetElementMessage, TableAttribute, TableMessage,
 };
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{
@@ -31,40 +31,109 @@ pub(super) enum Outcome {
     NotThere,
 }
 
-/// Adds what a pod is held to, or takes it away, in one transaction; from the calling thread's namespace.
-pub(super) fn change(holding: &Holding, add: bool) -> Result<Outcome, KernelError> {
+/// Adds what a pod is held to, in one transaction; from the calling thread's namespace, as all of this.
+pub(super) fn add(holding: &Holding) -> Result<Outcome, KernelError> {
+    let elements = elements(holding);
+    let changes = elements.map(|(set, key)| element(set, key, true));
+    transaction(&changes.collect::<Vec<_>>())
+}
+
+/// Takes away what a pod is held to, as far as it is there.
+pub(super) fn remove(holding: &Holding) -> Result<Outcome, KernelError> {
+    let elements = elements(holding);
+    let changes: Vec<_> = elements
+        .map(|(set, key)| element(set, key, false))
+        .collect();
+    match transaction(&changes)? {
+        Outcome::Done => Ok(Outcome::Done),
+        // What is not there keeps the rest of a transaction.
+        Outcome::NotThere => changes
+            .chunks(1)
+            .try_fold(Outcome::NotThere, |all, change| {
+                let one = transaction(change)?;
+                Ok(if one == Outcome::Done { one } else { all })
+            }),
+    }
+}
+
+/// Removes the table, with all that is in it.
+pub(super) fn remove_table() -> Result<Outcome, KernelError> {
+    let message = NfTablesMessage::DeleteTable(table());
+    transaction(&[serialized(header(), message, NLM_F_ACK)])
+}
+
+/// Whether there is a table.
+pub(super) fn table_is_there() -> Result<bool, KernelError> {
+    let question = serialized(header(), NfTablesMessage::GetTable(table()), 0);
+    let asked = || {
+        let (answer, _) = sent(&question)?.recv_from_full()?;
+        refusal(&answer, false).map_or(Ok(()), Err)
+    };
+    // What a kernel without nftables says of sockets, and of questions.
+    let none = [
+        Errno::NotFound,
+        Errno::Unsupported,
+        Errno::Other(libc::EINVAL),
+    ];
+    match asked() {
+        Ok(()) => Ok(true),
+        Err(error) if none.iter().any(|errno| error.is(*errno)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn table() -> TableMessage {
+    TableMessage {
+        attributes: vec![TableAttribute::Name(TABLE.to_owned())],
+    }
+}
+
+/// The sets that say what a pod is held to, and the keys to them.
+fn elements(holding: &Holding) -> impl Iterator<Item = (&'static str, Vec<u8>)> {
     let ports = holding.ports.iter().map(|port| (PORTS, port_key(port)));
     let sources = holding.sources.iter();
     let sources = sources.map(|source| (SOURCES, source_key(source)));
-    let elements: Vec<_> = sources.chain(ports).collect();
-    if elements.is_empty() {
-        return Ok(Outcome::Done);
-    }
-    let changes = elements.len();
-    let mut bytes = edge(ControlMessage::BatchBegin);
-    for (set, key) in elements {
-        bytes.extend(element(set, key, add));
-    }
-    bytes.extend(edge(ControlMessage::BatchEnd));
+    sources.chain(ports)
+}
 
+/// Makes all of these changes, or none.
+fn transaction(changes: &[Vec<u8>]) -> Result<Outcome, KernelError> {
+    match attempt(changes) {
+        Ok(()) => Ok(Outcome::Done),
+        // A kernel without nftables has no table either.
+        Err(error) if error.is(Errno::NotFound) || error.is(Errno::Unsupported) => {
+            Ok(Outcome::NotThere)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn attempt(changes: &[Vec<u8>]) -> Result<(), KernelError> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let begin = edge(ControlMessage::BatchBegin);
+    let end = edge(ControlMessage::BatchEnd);
+    let socket = sent(&[begin, changes.concat(), end].concat())?;
+    for _ in changes {
+        let (answer, _) = socket.recv_from_full()?;
+        refusal(&answer, true).map_or(Ok(()), Err)?;
+    }
+    Ok(())
+}
+
+/// A socket that has sent this.
+fn sent(bytes: &[u8]) -> Result<Socket, KernelError> {
     let mut socket = Socket::new(NETLINK_NETFILTER)?;
     socket.bind_auto()?;
     // The kernel has done all, and answered, when it has taken the message.
     socket.set_non_blocking(true)?;
-    socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
-    for _ in 0..changes {
-        let (answer, _) = socket.recv_from_full()?;
-        match refusal(&answer) {
-            None => {}
-            Some(error) if error.is(Errno::NotFound) => return Ok(Outcome::NotThere),
-            Some(error) => return Err(error),
-        }
-    }
-    Ok(Outcome::Done)
+    socket.send_to(bytes, &SocketAddr::new(0, 0), 0)?;
+    Ok(socket)
 }
 
-/// What an acknowledgement refuses with.
-fn refusal(answer: &[u8]) -> Option<KernelError> {
+/// What an answer refuses with. Whether an acknowledgement is due says `acknowledged`; else it is an object.
+fn refusal(answer: &[u8], acknowledged: bool) -> Option<KernelError> {
     match NetlinkMessage::<NetfilterMessage>::deserialize(answer) {
         Ok(NetlinkMessage {
             payload: NetlinkPayload::Error(answer),
@@ -73,7 +142,8 @@ fn refusal(answer: &[u8]) -> Option<KernelError> {
             errno: code.get().saturating_abs(),
             words: None,
         }),
-        Ok(_) | Err(_) => Some(KernelError::Incomplete("change of nftables")),
+        Ok(_) if !acknowledged => None,
+        Ok(_) | Err(_) => Some(KernelError::Incomplete("answer of nftables")),
     }
 }
 
@@ -105,13 +175,18 @@ fn element(set: &str, key: Vec<u8>, add: bool) -> Vec<u8> {
             SetElementList::Elements(vec![ListAttribute::Element(vec![key])]),
         ],
     };
-    let header = NetfilterHeader::new(NetfilterProtoFamily::Bridge, 0, 0);
+    let header = header();
     if add {
         let message = NfTablesMessage::NewSetElement(change);
         serialized(header, message, NLM_F_ACK | NLM_F_CREATE)
     } else {
         serialized(header, NfTablesMessage::DeleteSetElement(change), NLM_F_ACK)
     }
+}
+
+/// What is said of tables of bridges.
+fn header() -> NetfilterHeader {
+    NetfilterHeader::new(NetfilterProtoFamily::Bridge, 0, 0)
 }
 
 /// A message that begins or ends a transaction.

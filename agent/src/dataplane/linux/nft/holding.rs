@@ -7,11 +7,12 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use nix::unistd::{Pid, gettid};
-use podnet_core::kernel::{Holding, IfName, ObservedHolding, OpError, Source};
+use podnet_core::kernel::{Holding, IfName, Meanwhile, ObservedHolding, OpError, Source};
 use serde_json::Value;
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::Mutex;
 
 use super::super::Host;
 use super::super::errno::KernelError;
@@ -47,50 +48,40 @@ const CHAIN: &str = "from_pods";
 /// Pods that are held by nftables. Changes are made one after the other.
 #[derive(Debug, Default)]
 pub(in super::super) struct Held {
-    /// Why this host cannot do it; asked for once.
-    impossible: OnceCell<Option<String>>,
-    change: Mutex<()>,
+    /// What has become of single pods of late. Who changes the table has it.
+    meanwhile: Mutex<Meanwhile>,
     threads: Arc<Threads>,
     /// The number of the process that last changed the table for podnet.
     process: AtomicU32,
 }
 
 impl Held {
-    /// Looks at the table; `None` where it could not be read.
-    pub(in super::super) async fn observe(&self) -> Option<ObservedHolding> {
-        match self.impossible().await {
-            Ok(None) => {}
-            Ok(Some(why)) => return Some(ObservedHolding::Impossible(why)),
-            Err(error) => {
-                tracing::debug!(%error, "whether nftables can hold pods is not known yet");
-                return None;
-            }
-        }
-        match program::show(&["list", "table", "bridge", TABLE]).await {
-            Ok(shown) => read(&shown),
-            Err(ProgramError::Failed { detail, .. }) if detail.contains("No such file") => {
-                Some(ObservedHolding::Absent)
-            }
-            Err(error) => {
-                tracing::debug!(%error, "table bridge podnet is not looked at");
-                None
-            }
+    /// Looks at the table. What this host cannot do now it may do at the next look: a program can be installed.
+    pub(in super::super) async fn observe(&self) -> ObservedHolding {
+        self.meanwhile.lock().await.look();
+        match on_thread(elements::table_is_there).await.flatten() {
+            Ok(true) => seen().await,
+            Ok(false) => match check().await {
+                Ok(()) => ObservedHolding::Absent,
+                Err(error) => ObservedHolding::Impossible(error.to_string()),
+            },
+            Err(error) => ObservedHolding::Unseen(error.to_string()),
         }
     }
 
-    /// Makes the table hold exactly this.
+    /// Makes the table hold this, but for what has been done to single pods meanwhile.
     pub(in super::super) async fn set(&self, holding: &Holding) -> Result<(), OpError> {
-        let _one_at_a_time = self.change.lock().await;
-        let script = format!("{}{}", removal(), script(holding));
+        let meanwhile = self.meanwhile.lock().await;
+        let script = format!("{}{}", removal(), script(&meanwhile.upon(holding)));
         let applied = program::apply(&script, &self.process).await;
         applied.map_err(|error| error.at("nftables"))
     }
 
     /// Removes the table.
     pub(in super::super) async fn remove(&self) -> Result<(), OpError> {
-        let _one_at_a_time = self.change.lock().await;
-        let applied = program::apply(&removal(), &self.process).await;
-        applied.map_err(|error| error.at("nftables"))
+        let mut meanwhile = self.meanwhile.lock().await;
+        *meanwhile = Meanwhile::default();
+        self.on_noted_thread(elements::remove_table).await
     }
 
     /// The number of the process that last changed the table for podnet; 0 for none.
@@ -98,77 +89,103 @@ impl Held {
         self.process.load(Ordering::Relaxed)
     }
 
-    /// Why this host cannot do it; `None` where it can.
-    async fn impossible(&self) -> Result<Option<String>, ProgramError> {
-        let check = async || {
-            let script = format!("{}{}", removal(), script(&Holding::default()));
-            match program::check(&script).await {
-                Ok(()) => Ok(None),
-                Err(error @ (ProgramError::Missing(_) | ProgramError::Failed { .. })) => {
-                    Ok(Some(error.to_string()))
-                }
-                Err(error) => Err(error),
-            }
-        };
-        self.impossible.get_or_try_init(check).await.cloned()
-    }
-
-    /// Changes elements, and keeps in mind which thread does it.
-    async fn change(&self, holding: &Holding, add: bool) -> Result<Outcome, KernelError> {
-        // Without nftables there is nothing to change.
-        if holding.is_empty() || self.impossible.get().is_some_and(Option::is_some) {
-            return Ok(Outcome::NotThere);
+    /// Holds a pod.
+    async fn hold(&self, pod: &Holding) -> Result<(), OpError> {
+        if pod.is_empty() {
+            return Ok(());
         }
-        let _one_at_a_time = self.change.lock().await;
-        let (holding, threads) = (holding.clone(), Arc::clone(&self.threads));
-        on_thread(move || {
-            threads.note(gettid());
-            elements::change(&holding, add)
-        })
-        .await?
+        let mut meanwhile = self.meanwhile.lock().await;
+        meanwhile.hold(pod);
+        let pod = pod.clone();
+        self.on_noted_thread(move || elements::add(&pod)).await
     }
 
-    /// Whether a thread of podnet's has changed elements a moment ago.
+    /// Lets go of a pod.
+    async fn release(&self, pod: &Holding) -> Result<(), OpError> {
+        if pod.is_empty() {
+            return Ok(());
+        }
+        let mut meanwhile = self.meanwhile.lock().await;
+        meanwhile.release(pod);
+        let pod = pod.clone();
+        self.on_noted_thread(move || elements::remove(&pod)).await
+    }
+
+    /// Makes a change, and keeps in mind which thread does it. What is not there is no error: a look finds it.
+    async fn on_noted_thread(
+        &self,
+        change: impl FnOnce() -> Result<Outcome, KernelError> + Send + 'static,
+    ) -> Result<(), OpError> {
+        let threads = Arc::clone(&self.threads);
+        let changed = on_thread(move || {
+            threads.note(gettid());
+            change()
+        });
+        let changed = changed.await.flatten();
+        changed
+            .map(drop)
+            .map_err(|error| error.at(format!("table bridge {TABLE}")))
+    }
+
+    /// Whether a thread of podnet's has changed something a moment ago.
     pub(in super::super) fn is_own_thread(&self, number: u32) -> bool {
-        self.threads.have(number)
+        self.threads.have(number, Instant::now())
     }
 }
 
-/// How many threads are kept in mind.
-const MOST_THREADS: usize = 256;
+/// The table as `nft` shows it.
+async fn seen() -> ObservedHolding {
+    match program::show(&["list", "table", "bridge", TABLE]).await {
+        Ok(shown) => read(&shown).unwrap_or_else(|| {
+            ObservedHolding::Unseen("'nft -j' shows it as podnet does not know it".to_owned())
+        }),
+        Err(ProgramError::Failed { detail, .. }) if detail.contains("No such file") => {
+            ObservedHolding::Absent
+        }
+        Err(error) => ObservedHolding::Unseen(error.to_string()),
+    }
+}
 
-/// The numbers of the threads that have changed elements, by which the kernel tells of it.
+/// Checks whether this host could have the table, and show it.
+async fn check() -> Result<(), ProgramError> {
+    let script = format!("{}{}", removal(), script(&Holding::default()));
+    program::check(&script).await?;
+    program::show(&["list", "tables"]).await.map(drop)
+}
+
+/// How long the number of a thread is kept in mind: the kernel tells of a change at once, and gives the number to
+/// others in time.
+const NOTED: Duration = Duration::from_secs(2);
+
+/// The numbers of the threads that have changed something, by which the kernel tells of it, and when they did.
 #[derive(Debug, Default)]
-struct Threads(std::sync::Mutex<VecDeque<u32>>);
+struct Threads(std::sync::Mutex<VecDeque<(u32, Instant)>>);
 
 impl Threads {
     fn note(&self, thread: Pid) {
-        let mut numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        numbers.extend(u32::try_from(thread.as_raw()));
-        if numbers.len() > MOST_THREADS {
-            numbers.pop_front();
-        }
+        let now = Instant::now();
+        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.retain(|(_, since)| now.saturating_duration_since(*since) < NOTED);
+        noted.extend(u32::try_from(thread.as_raw()).map(|number| (number, now)));
     }
 
-    fn have(&self, number: u32) -> bool {
-        let numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        numbers.contains(&number)
+    fn have(&self, number: u32, now: Instant) -> bool {
+        let noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut noted = noted
+            .iter()
+            .filter(|(_, since)| now.saturating_duration_since(*since) < NOTED);
+        noted.any(|(noted, _)| *noted == number)
     }
 }
 
 /// Holds a pod, where there is a table: without one, a look finds that it is missing.
 pub(in super::super) async fn hold(host: &Host, holding: &Holding) -> Result<(), OpError> {
-    let held = host.held.change(holding, true).await;
-    held.map(drop)
-        .map_err(|error| error.at(format!("table bridge {TABLE}")))
+    host.held.hold(holding).await
 }
 
 /// Lets go of a pod.
 pub(in super::super) async fn release(host: &Host, holding: &Holding) -> Result<(), OpError> {
-    let released = host.held.change(holding, false).await;
-    released
-        .map(drop)
-        .map_err(|error| error.at(format!("table bridge {TABLE}")))
+    host.held.release(holding).await
 }
 
 /// A table is there before it is removed: else it could not be.
@@ -257,4 +274,18 @@ fn source(element: &Value) -> Option<Source> {
         mac: mac.as_str()?.to_owned().try_into().ok()?,
         address: address.as_str()?.parse().ok()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_is_podnets_own_for_a_moment() {
+        let threads = Threads::default();
+        threads.note(Pid::from_raw(7));
+        let now = Instant::now();
+        assert!(threads.have(7, now) && !threads.have(8, now));
+        assert!(!threads.have(7, now + NOTED));
+    }
 }
