@@ -1,16 +1,59 @@
 //! What pods of one node can do to one another: frames as a hostile pod sends them, and what of them the
 //! others see.
 
-use podnet_lab::Node;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::symlink;
+
 use podnet_lab::capture::Capture;
+use podnet_lab::{Lab, Node};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use super::frame::{
     ARP, Frame, IPV4, IPV6, arp, arp_question, echo_reply, forged_macs, redirect, send, udp,
 };
 use super::stage::{
-    LIMIT, add, address, ask, cluster, code, first, passes, refusal, shell, show, text, until,
+    LIMIT, add, address, ask, cluster, code, first, idle, passes, refusal, shell, show, text, until,
 };
+
+/// The programs of a host that has no `nft`; it goes with its guard.
+fn without_nft() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for from in ["/usr/sbin", "/sbin"] {
+        for program in fs::read_dir(from).into_iter().flatten() {
+            let program = program.unwrap();
+            let name = program.file_name();
+            let link = dir.path().join(&name);
+            if name.to_string_lossy().starts_with("iptables") && !link.is_symlink() {
+                symlink(program.path(), link).unwrap();
+            }
+        }
+    }
+    dir
+}
+
+/// A cluster whose pods are held by the bridge alone, since the agents find no `nft`.
+fn cluster_of_bridges(nodes: u8) -> (Lab, TempDir) {
+    let programs = without_nft();
+    let path = programs.path().to_str().unwrap();
+    let lab = idle(nodes).env("PATH", path).up().unwrap();
+    lab.init_join_all().unwrap();
+    let node = first(&lab);
+    until("a node without nft", &held("bridge"), || held_by(node));
+    (lab, programs)
+}
+
+/// By what pods are held, and whether something is said about it.
+fn held_by(node: Node<'_>) -> (String, bool) {
+    let status = ask(node, &["status"]);
+    let by = status["held_by"].as_str().unwrap_or_default().to_owned();
+    (by, status["held_reason"].is_string())
+}
+
+fn held(by: &str) -> (String, bool) {
+    (by.to_owned(), by == "bridge")
+}
 
 /// A host end of a pod.
 fn host_end(pod: &Value) -> &str {
@@ -77,8 +120,13 @@ fn packets(capture: Capture) -> Vec<String> {
 
 #[test]
 fn what_is_for_one_pod_reaches_no_other() {
-    let lab = cluster(1);
-    let node = first(&lab);
+    let (bridges, _programs) = cluster_of_bridges(1);
+    for lab in [&cluster(1), &bridges] {
+        reaches_no_other(first(lab));
+    }
+}
+
+fn reaches_no_other(node: Node<'_>) {
     let [red, green, blue] = ["red", "green", "blue"].map(|name| add(node, name));
     // Blue has never said a word.
     let for_blue = [frame(&red, &blue)];
@@ -93,8 +141,13 @@ fn what_is_for_one_pod_reaches_no_other() {
 
 #[test]
 fn a_forged_mac_address_diverts_nothing_and_fills_no_table() {
-    let lab = cluster(1);
-    let node = first(&lab);
+    let (bridges, _programs) = cluster_of_bridges(1);
+    for lab in [&cluster(1), &bridges] {
+        diverts_nothing(first(lab));
+    }
+}
+
+fn diverts_nothing(node: Node<'_>) {
     let [red, green, blue] = ["red", "green", "blue"].map(|name| add(node, name));
     let entries = || shell(node, "bridge fdb show br podnet0").lines().count();
     let before = entries();
@@ -114,8 +167,14 @@ fn a_forged_mac_address_diverts_nothing_and_fills_no_table() {
 
 #[test]
 fn what_a_pod_sends_from_elsewhere_leaves_no_node() {
-    let lab = cluster(2);
-    let node = first(&lab);
+    let (bridges, _programs) = cluster_of_bridges(2);
+    for lab in [&cluster(2), &bridges] {
+        leaves_no_node(lab);
+    }
+}
+
+fn leaves_no_node(lab: &Lab) {
+    let node = first(lab);
     let green = add(node, "green");
     let far = add(lab.node("node2").unwrap(), "far");
     let gateway = "0a:70:0a:f4:00:01";
@@ -144,8 +203,15 @@ fn what_a_pod_sends_from_elsewhere_leaves_no_node() {
 
 #[test]
 fn what_is_for_reserved_addresses_goes_by_no_rule() {
-    let lab = cluster(1);
-    let node = first(&lab);
+    let (bridges, _programs) = cluster_of_bridges(1);
+    // The bridge knows no addresses of pods, and the host takes only those of pods from it.
+    let blue = "10.244.0.3".parse().unwrap();
+    let elsewhere = "192.0.2.77".parse().unwrap();
+    goes_by_no_rule(first(&cluster(1)), &[blue, elsewhere]);
+    goes_by_no_rule(first(&bridges), &[elsewhere]);
+}
+
+fn goes_by_no_rule(node: Node<'_>, forged: &[Ipv4Addr]) {
     let [green, blue] = ["green", "blue"].map(|name| add(node, name));
     let gateway = "10.244.0.1".parse().unwrap();
     let datagram = |to, source| Frame {
@@ -159,8 +225,7 @@ fn what_is_for_reserved_addresses_goes_by_no_rule() {
         .collect();
     let mut frames = Vec::new();
     for to in &reserved {
-        frames.push(datagram(to, address(&blue)));
-        frames.push(datagram(to, "192.0.2.77".parse().unwrap()));
+        frames.extend(forged.iter().map(|source| datagram(to, *source)));
         frames.push(Frame {
             kind: ARP,
             payload: arp_question(mac(&green), address(&blue), gateway),
@@ -181,6 +246,55 @@ fn what_is_for_reserved_addresses_goes_by_no_rule() {
     assert_eq!(arrived(), before + 1);
     let learnt = shell(node, &format!("ip neighbour show dev {}", host_end(&green)));
     assert_eq!(learnt, "");
+}
+
+#[test]
+fn a_host_that_loses_nft_holds_whoever_comes_and_leaves_nothing() {
+    let lab = cluster(1);
+    let node = first(&lab);
+    let [red, green] = ["red", "green"].map(|name| add(node, name));
+    until("a node with nft", &held("nftables"), || held_by(node));
+    let programs = without_nft();
+    node.term().unwrap();
+    let path = format!("PATH={}", programs.path().display());
+    let agent = shell(node, "command -v podnetd");
+    let agent = node.spawn(["env", &path, agent.trim()]).unwrap();
+    until("an agent", &true, || node.ctl(["status"]).unwrap().ok());
+    until("a node without nft", &held("bridge"), || held_by(node));
+    // What is in the table counts all the same.
+    ask(node, &["pod", "rm", "green"]);
+    let again = add(node, "green");
+    assert_ne!(address(&again), address(&green));
+    assert_eq!(
+        seen_at(node, &red, "green", &[frame(&again, &red)]).len(),
+        1
+    );
+    let forged = Frame {
+        payload: udp(address(&green), address(&red)),
+        ..frame(&again, &red)
+    };
+    assert_eq!(seen_at(node, &red, "green", &[forged]), [""; 0]);
+    ask(node, &["leave", "--yes"]);
+    let tables = shell(node, "nft list tables");
+    assert!(!tables.contains("bridge podnet"), "{tables}");
+    drop(agent);
+}
+
+#[test]
+fn a_node_without_nft_names_what_else_does_not_hold() {
+    let (lab, _programs) = cluster_of_bridges(1);
+    let node = first(&lab);
+    let loose = || {
+        let reason = ask(node, &["status"])["held_reason"].to_string();
+        reason.contains("net.ipv4.conf.all.rp_filter")
+    };
+    for value in [0, 2, 1] {
+        shell(
+            node,
+            &format!("sysctl -qw net.ipv4.conf.all.rp_filter={value}"),
+        );
+        until("a reason", &(value == 2), loose);
+    }
 }
 
 #[test]

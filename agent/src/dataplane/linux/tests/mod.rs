@@ -4,6 +4,7 @@ mod bridge;
 mod firewall;
 mod forwarding;
 mod harness;
+mod holding;
 mod network;
 mod pods;
 mod routes;
