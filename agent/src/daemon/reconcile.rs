@@ -229,12 +229,15 @@ impl Reconciling {
         }
         self.unread_firewall = report.unread_firewall.as_ref().map(error::observe);
         // What was written as a whole is as it should be.
-        let set = |(finding, result): &(Finding, Result<(), OpError>)| match &finding.op {
-            Op::SetHolding(holding) if result.is_ok() => Some(ObservedHolding::Table {
-                ruled: true,
-                holding: holding.clone(),
-            }),
-            _ => None,
+        let set = |(finding, result): &(Finding, Result<(), OpError>)| {
+            if let (Op::SetHolding(holding), Ok(())) = (&finding.op, result) {
+                Some(ObservedHolding::Table {
+                    ruled: true,
+                    holding: holding.clone(),
+                })
+            } else {
+                None
+            }
         };
         let set = report.applied.iter().find_map(set);
         self.holding = set.or(report.holding).or(self.holding.take());

@@ -197,12 +197,7 @@ impl Agent {
             .filter_map(|finding| finding.op.host_end())
             .collect();
         self.pods.unrepaired.retain(|host_ifname, (op, _)| {
-            let seen = if is_of_holding(op) {
-                looked_at.holding
-            } else {
-                looked_at.insides || looked_at.pods.contains(host_ifname)
-            };
-            !seen || wrong.contains(host_ifname)
+            !tells_of(looked_at, op, host_ifname) || wrong.contains(host_ifname)
         });
     }
 
@@ -256,10 +251,55 @@ const fn is_of_holding(op: &Op) -> bool {
     matches!(op, Op::HoldPod { .. } | Op::ReleasePod { .. })
 }
 
+/// Whether a look at these parts tells of what a change of a pod was to put right.
+fn tells_of(looked_at: &Parts, op: &Op, host_ifname: &IfName) -> bool {
+    if is_of_holding(op) {
+        looked_at.holding
+    } else {
+        looked_at.insides || looked_at.pods.contains(host_ifname)
+    }
+}
+
 /// How soon to look at something again that was changed, or not.
 fn class_of_result(result: &Result<(), OpError>) -> OpErrorClass {
     match result {
         Ok(()) => OpErrorClass::Transient,
         Err(op_error) => op_error.class(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use podnet_core::kernel::Holding;
+
+    use super::*;
+
+    #[test]
+    fn only_a_look_at_what_holds_pods_tells_of_it() {
+        let port: IfName = "pna".parse().unwrap();
+        let hold = Op::HoldPod {
+            host_ifname: port.clone(),
+            holding: Holding::default(),
+        };
+        let detach = Op::DetachPod {
+            host_ifname: port.clone(),
+            netns: None,
+        };
+        let pod = Parts {
+            pods: [port.clone()].into(),
+            ..Parts::default()
+        };
+        let holding = Parts {
+            holding: true,
+            ..Parts::default()
+        };
+        for (parts, op, tells) in [
+            (&pod, &hold, false),
+            (&pod, &detach, true),
+            (&holding, &hold, true),
+            (&holding, &detach, false),
+        ] {
+            assert_eq!(tells_of(parts, op, &port), tells, "{op}");
+        }
     }
 }

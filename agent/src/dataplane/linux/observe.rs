@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use futures::stream::{self, StreamExt};
 use netlink_packet_route::link::InfoKind;
 use podnet_core::kernel::{
-    IfName, Inside, MacAddr, Mtu, NetnsState, Observed, ObservedBridge, ObservedHostEnd, Place,
-    PodView, Scope,
+    IfName, Inside, MacAddr, Mtu, NetnsState, Observed, ObservedBridge, ObservedHolding,
+    ObservedHostEnd, Place, PodView, Scope,
 };
 
 use super::super::ObserveError;
@@ -50,7 +50,7 @@ pub(super) async fn observe(host: &Host, scope: &Scope) -> Result<Observed, Obse
         observed.firewall = Some(host.firewall.observe().await?);
     }
     if scope.holding {
-        observed.holding = Some(host.held.observe().await);
+        observed.holding = Some(holding(host).await);
     }
     if scope.chains {
         observed.chains = host.firewall.others().await;
@@ -90,6 +90,31 @@ pub(super) async fn observe(host: &Host, scope: &Scope) -> Result<Observed, Obse
         observed.netns = found.map_err(|e| e.looking_at("network namespaces"))?;
     }
     Ok(observed)
+}
+
+/// What nftables holds pods to. Where it cannot, the reason names what is lacking of the rest that holds them, too.
+async fn holding(host: &Host) -> ObservedHolding {
+    let found = host.held.observe().await;
+    let ObservedHolding::Impossible(mut why) = found else {
+        return found;
+    };
+    let links = link::list(&host.socket, Some(InfoKind::Veth)).await;
+    let links = links.unwrap_or_default();
+    if links
+        .iter()
+        .any(|link| link.is_our_host_end() && link.port.is_unlockable())
+    {
+        why.push_str(
+            "; nor does the bridge of this kernel hold pods to their MAC addresses: boot Linux 5.18 or later",
+        );
+    }
+    if sysctl::takes_any_source().await == Ok(true) {
+        why.push_str(
+            "; nor does the host drop what comes from addresses of no pod, since net.ipv4.conf.all.rp_filter \
+             is 2: set it to 1",
+        );
+    }
+    ObservedHolding::Impossible(why)
 }
 
 async fn bridge(socket: &Socket) -> Result<Place<ObservedBridge>, KernelError> {

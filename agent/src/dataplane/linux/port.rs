@@ -81,6 +81,11 @@ impl Port {
         !self.learning && !self.flooded && self.locked != Some(false) && !self.bypassed
     }
 
+    /// Whether this kernel cannot hold a pod at it to its own link-layer address.
+    pub(super) const fn is_unlockable(self) -> bool {
+        self.locked.is_none()
+    }
+
     /// Whether it holds a pod in the same way as another.
     pub(super) fn holds_like(self, other: Self) -> bool {
         let of = |port: Self| {

@@ -48,6 +48,14 @@ pub(super) async fn of_bridge(ifname: &IfName) -> Result<LinkParameters, KernelE
     Ok(on_thread(move || read_link(bridge.as_str(), &LinkParameter::OF_BRIDGE)).await??)
 }
 
+/// Whether the host takes packets from any address that it has a way to, whatever it is told of single links: the
+/// greater one of the two values counts.
+pub(super) async fn takes_any_source() -> Result<bool, KernelError> {
+    const FILTER: LinkParameter = LinkParameter::ReversePathFilter;
+    let found = on_thread(|| read_link("all", &[FILTER])).await??;
+    Ok(found.get(&FILTER).is_some_and(|value| *value > 1))
+}
+
 /// The folder of an interface's parameters, in the calling thread's namespace; `None` where there is
 /// none: a kernel without IPv6 has nothing to turn off, nor has a link of less than 1280 bytes.
 ///
