@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
-pub use self::pod::PodSocket;
+pub use self::pod::EchoSocket;
 use crate::vital;
 
 /// The type of an ICMP echo reply (RFC 792).
@@ -38,8 +38,11 @@ const NOW_AND_THEN: Duration = Duration::from_secs(2);
 /// How long to wait between two echoes to a peer that answers.
 const STEADY: Duration = Duration::from_secs(10);
 
-/// How long to wait before another try to open a socket.
+/// How long to wait before another try to open a socket; doubled with each one that fails.
 const REOPEN: Duration = Duration::from_millis(200);
+
+/// How long to wait before it at most.
+const LONGEST_REOPEN: Duration = Duration::from_secs(3);
 
 /// What the reason begins with of a path on which echoes get lost.
 pub const NO_ECHO: &str = "no echo";
@@ -111,6 +114,7 @@ fn open(source: Option<IpAddr>) -> io::Result<Client> {
 /// Keeps one task running for each target, all with the socket of one source.
 async fn supervise(mut targets: watch::Receiver<Targets>, reports: mpsc::Sender<PathReport>) {
     let mut socket: Option<(IpAddr, Client)> = None;
+    let mut reopen = REOPEN;
     let mut running: BTreeMap<(NodeId, IpAddr), AbortHandle> = BTreeMap::new();
     // Dropping the set ends all tasks.
     let mut tasks = JoinSet::new();
@@ -119,7 +123,10 @@ async fn supervise(mut targets: watch::Receiver<Targets>, reports: mpsc::Sender<
         socket = socket.filter(|(address, _)| Some(*address) == source);
         if let (None, Some(source)) = (&socket, source) {
             match open(Some(source)) {
-                Ok(client) => socket = Some((source, client)),
+                Ok(client) => {
+                    socket = Some((source, client));
+                    reopen = REOPEN;
+                }
                 // The bridge may not have it yet.
                 Err(error) => tracing::debug!(%source, %error, "no echoes can be sent"),
             }
@@ -150,10 +157,13 @@ async fn supervise(mut targets: watch::Receiver<Targets>, reports: mpsc::Sender<
         while tasks.try_join_next().is_some() {}
         let waits = source.is_some() && socket.is_none();
         tokio::select! {
-            changed = targets.changed() => if changed.is_err() {
-                return;
-            },
-            () = sleep(REOPEN), if waits => {}
+            changed = targets.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                reopen = REOPEN;
+            }
+            () = sleep(reopen), if waits => reopen = (reopen * 2).min(LONGEST_REOPEN),
         }
     }
 }

@@ -9,12 +9,12 @@ use podnet_core::kernel::OpError;
 use podnet_core::summary::summary;
 use podnet_core::time::Moment;
 use podnet_proto::api::{InitResponse, LeaveRequest, Status};
-use podnet_proto::{ApiError, Boot, Instance, NodeId, PodName};
+use podnet_proto::{ApiError, Boot, Instance, NodeId};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
 use super::error;
-use super::forwarded::Forwarded;
+use super::forwarded::{Echoes, Forwarded};
 use super::join::{Attempt, ProbeOutcome};
 use super::membership::Membership;
 use super::pods::{PodDone, Pods};
@@ -57,8 +57,8 @@ pub(super) enum Event {
     Looked(Looked),
     /// Closing what podnet has opened, as the node leaves; what stays, in words.
     Closed(Vec<String>),
-    /// Sending echoes from pods: the peers from which none come back, and a pod that tried.
-    EchoesOfPods(BTreeMap<NodeId, PodName>),
+    /// Echoes from pods were sent.
+    EchoesOfPods(Echoes),
 }
 
 /// Why the loop turns.
@@ -270,7 +270,7 @@ impl Agent {
             Event::Probed(outcome) => self.on_probed(*outcome).await,
             Event::Looked(looked) => self.on_looked(looked),
             Event::Closed(left) => self.on_closed(left).await,
-            Event::EchoesOfPods(lost) => self.on_echoes_of_pods(lost),
+            Event::EchoesOfPods(echoes) => self.on_echoes_of_pods(echoes),
         }
     }
 

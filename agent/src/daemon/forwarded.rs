@@ -16,9 +16,10 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::agent::{Agent, Event};
+use super::membership::Membership;
 use super::problems::label;
 use crate::dataplane::Dataplane;
-use crate::probe::PodSocket;
+use crate::probe::EchoSocket;
 use crate::vital;
 
 /// How long to wait between two tries.
@@ -36,6 +37,17 @@ pub(super) struct Forwarded {
     running: bool,
     /// The peers from which none come back, and a pod that has tried.
     lost: BTreeMap<NodeId, PodName>,
+    /// The pod that the next try begins with.
+    next: Option<PodName>,
+}
+
+/// What a try has come to.
+#[derive(Debug, Default)]
+pub(super) struct Echoes {
+    /// The peers from which nothing comes back to pods, though it does to the node, and the first pod that tried.
+    lost: BTreeMap<NodeId, PodName>,
+    /// The pod to begin with next time: one that got answers from all, or the one after those that did not.
+    next: Option<PodName>,
 }
 
 impl Forwarded {
@@ -44,7 +56,14 @@ impl Forwarded {
             due: now,
             running: false,
             lost: BTreeMap::new(),
+            next: None,
         }
+    }
+
+    /// Forgets what was found: the node is no member any more.
+    pub(super) fn forget(&mut self) {
+        self.lost.clear();
+        self.next = None;
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
@@ -59,42 +78,44 @@ impl Agent {
             return;
         }
         let gateways = self.gateways_that_answer();
-        let pods: Vec<PodLink> = self.pods.attached().into_iter().take(MOST_PODS).collect();
-        if gateways.is_empty() || pods.is_empty() {
+        let pods = beginning_with(self.pods.attached(), self.forwarded.next.as_ref());
+        let block = self.membership.as_ref().and_then(Membership::block);
+        let own = block.filter(|_| !gateways.is_empty() && !pods.is_empty());
+        let Some(own) = own.map(|block| IpAddr::from(gateway(block))) else {
             self.forwarded.lost.clear();
             self.forwarded.due = now + STEADY;
             return;
-        }
+        };
         self.forwarded.running = true;
         let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
         vital::spawn(async move {
-            let lost = lost(dataplane.as_ref(), &pods, gateways).await;
+            let echoes = ask(dataplane.as_ref(), &pods, own, gateways).await;
             // The loop ends only with the process.
-            let _ = events.send(Event::EchoesOfPods(lost)).await;
+            let _ = events.send(Event::EchoesOfPods(echoes)).await;
         });
     }
 
-    pub(super) fn on_echoes_of_pods(&mut self, lost: BTreeMap<NodeId, PodName>) {
-        let attached: BTreeSet<PodName> = self
-            .pods
-            .attached()
-            .into_iter()
-            .map(|pod| pod.pod)
-            .collect();
+    pub(super) fn on_echoes_of_pods(&mut self, echoes: Echoes) {
+        let attached = self.pods.attached().into_iter().map(|pod| pod.pod);
+        let attached: BTreeSet<PodName> = attached.collect();
         // One that was removed meanwhile got no answers.
-        let lost: BTreeMap<_, _> = lost
-            .into_iter()
-            .filter(|(_, pod)| attached.contains(pod))
-            .collect();
-        for (node, pod) in &lost {
-            if !self.forwarded.lost.contains_key(node) {
-                tracing::warn!(%node, %pod, "packets of pods do not come back from a peer");
+        let mut lost = echoes.lost;
+        lost.retain(|_, pod| attached.contains(pod));
+        for (node, pod) in &mut lost {
+            match self.forwarded.lost.get(node) {
+                // The first that has tried stays named.
+                Some(first) if attached.contains(first) => pod.clone_from(first),
+                Some(_) => {}
+                None => {
+                    tracing::warn!(%node, %pod, "packets of pods do not come back from a peer");
+                }
             }
         }
         self.forwarded.running = false;
         let pause = if lost.is_empty() { STEADY } else { SOON };
         self.forwarded.due = Instant::now() + pause;
         self.forwarded.lost = lost;
+        self.forwarded.next = echoes.next;
     }
 
     /// The gateways of the peers that answer the node itself.
@@ -120,14 +141,16 @@ impl Agent {
         let nodes = self.nodes();
         let lost = nodes.iter().filter_map(|node| {
             let pod = self.forwarded.lost.get(&node.id)?;
-            answering.get(&node.id)?;
+            let far_gateway = answering.get(&node.id)?;
             let message = format!(
-                "path to node {}: no echo comes back to pod {pod}, though the node's own do",
+                "path to node {}: no echo comes back to pod {pod} from the peer's gateway {far_gateway}, though \
+                 the node's own do",
                 label(node)
             );
             let cure = format!(
                 "let what pods send pass the firewalls of both nodes and between them, those of \
-                 iptables-legacy too; if pod {pod} drops ICMP echo itself, all is well"
+                 iptables-legacy too: FORWARD, and for these echoes INPUT of the peer; if pod {pod} drops ICMP \
+                 echo itself, or the peer drops that of pods to its gateway, all is well"
             );
             let api_error = ApiError::new(ErrorCode::Unreachable, message).hint(cure);
             Some((Severity::Warning, api_error))
@@ -136,36 +159,61 @@ impl Agent {
     }
 }
 
-/// The peers from which nothing comes back to any of these pods, and the pod that tried first.
-async fn lost(
+/// Pods in their order, from this one on or the one that has taken its place.
+fn beginning_with(mut pods: Vec<PodLink>, first: Option<&PodName>) -> Vec<PodLink> {
+    let mut names = pods.iter().map(|pod| Some(&pod.pod));
+    let start = names.position(|name| name >= first).unwrap_or(0);
+    pods.rotate_left(start);
+    pods
+}
+
+/// Sends echoes from some of these pods, until all gateways have answered one of them. What is silent to the node
+/// itself as well has gone meanwhile.
+async fn ask(
     dataplane: &dyn Dataplane,
     pods: &[PodLink],
+    own: IpAddr,
     mut gateways: BTreeMap<NodeId, IpAddr>,
-) -> BTreeMap<NodeId, PodName> {
-    let mut first = None;
-    for pod in pods {
+) -> Echoes {
+    let mut tried: Vec<&PodName> = Vec::new();
+    let mut next = None;
+    for (pod, after) in pods.iter().zip(pods.iter().cycle().skip(1)) {
         let Some(socket) = open(dataplane, pod).await else {
             continue;
         };
-        first.get_or_insert(&pod.pod);
-        let lost = socket.lost(&gateways).await;
-        gateways.retain(|node, _| lost.contains(node));
-        if gateways.is_empty() {
+        tried.push(&pod.pod);
+        let silent = socket.silent(&gateways).await;
+        gateways.retain(|node, _| silent.contains(node));
+        next = Some(if gateways.is_empty() { pod } else { after });
+        if gateways.is_empty() || tried.len() == MOST_PODS {
             break;
         }
     }
-    // Where no pod can be borrowed, nothing is known.
-    let Some(first) = first else {
-        return BTreeMap::new();
+    let next = next.map(|pod| pod.pod.clone());
+    // If no pod can be borrowed, or the node's own echoes cannot be sent, nothing is known.
+    let (Some(first), false) = (tried.first(), gateways.is_empty()) else {
+        return Echoes {
+            next,
+            ..Echoes::default()
+        };
     };
-    gateways
-        .into_keys()
-        .map(|node| (node, first.clone()))
-        .collect()
+    let silent = match EchoSocket::of_node(own) {
+        Ok(socket) => socket.silent(&gateways).await,
+        Err(error) => {
+            tracing::debug!(%own, %error, "no echoes can be sent");
+            gateways.keys().copied().collect()
+        }
+    };
+    gateways.retain(|node, _| !silent.contains(node));
+    let lost = gateways.into_keys().map(|node| (node, (*first).clone()));
+    Echoes {
+        lost: lost.collect(),
+        next,
+    }
 }
 
 /// Opens a socket in the namespace of a pod.
-async fn open(dataplane: &dyn Dataplane, pod: &PodLink) -> Option<PodSocket> {
+async fn open(dataplane: &dyn Dataplane, pod: &PodLink) -> Option<EchoSocket> {
     let address = pod.addresses.first().map(IpNetwork::ip)?;
     let ifname = pod.ifname.clone();
     let (opened, socket) = oneshot::channel();
@@ -173,7 +221,7 @@ async fn open(dataplane: &dyn Dataplane, pod: &PodLink) -> Option<PodSocket> {
     let work = Box::new(move || {
         let _reactor = runtime.enter();
         // The receiver may have given up.
-        let _ = opened.send(PodSocket::open(address, ifname.as_str()));
+        let _ = opened.send(EchoSocket::of_pod(address, ifname.as_str()));
     });
     let entered = dataplane.inside(&pod.netns.path, pod.netns.inode?, work);
     if let Err(error) = entered.await {
@@ -181,4 +229,48 @@ async fn open(dataplane: &dyn Dataplane, pod: &PodLink) -> Option<PodSocket> {
         return None;
     }
     socket.await.ok()?.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use podnet_core::kernel::{IfName, MacAddr, Mtu, Netns, host_ifname};
+
+    use super::*;
+
+    fn pod(name: &str) -> PodLink {
+        let pod: PodName = name.parse().unwrap();
+        let mac = MacAddr([2, 0, 0, 0, 0, 1]);
+        PodLink {
+            host_ifname: host_ifname(&pod, &IfName::pod()),
+            pod,
+            netns: Netns {
+                path: "/run/netns/pod".into(),
+                made: true,
+                inode: None,
+            },
+            ifname: IfName::pod(),
+            mac,
+            mtu: Mtu(1500),
+            addresses: Vec::new(),
+            gateways: Vec::new(),
+            gateway_mac: mac,
+            trusted: false,
+        }
+    }
+
+    #[test]
+    fn all_pods_have_their_turn() {
+        let order = |first: Option<&str>| {
+            let pods = ["blue", "green", "red"].map(pod).to_vec();
+            let first = first.map(|name| name.parse().unwrap());
+            let pods = beginning_with(pods, first.as_ref()).into_iter();
+            let names: Vec<String> = pods.map(|pod| pod.pod.to_string()).collect();
+            names.join(" ")
+        };
+        assert_eq!(order(None), "blue green red");
+        assert_eq!(order(Some("green")), "green red blue");
+        assert_eq!(order(Some("gray")), "green red blue", "gray was removed");
+        assert_eq!(order(Some("zoe")), "blue green red");
+        assert!(beginning_with(Vec::new(), None).is_empty());
+    }
 }

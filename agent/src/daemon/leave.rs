@@ -193,6 +193,7 @@ impl Agent {
         self.paths.clear();
         self.reconciling.reset();
         self.suspicion.forget();
+        self.forwarded.forget();
         self.prober.set_targets(Targets::default());
         tracing::info!("this node has left its cluster");
     }
