@@ -37,6 +37,9 @@ pub(super) struct KernelRoute {
     more_devices: Vec<u32>,
     pub(super) source: Option<IpAddr>,
     pub(super) mtu: Option<u32>,
+    /// Whether it is what the kernel has learned of the path for a while. An ICMP error that says so can be
+    /// forged: no MTU of such a route counts, but that of the table.
+    pub(super) passing: bool,
 }
 
 impl KernelRoute {
@@ -65,8 +68,8 @@ impl KernelRoute {
             more_devices: Vec::new(),
             source: None,
             mtu: None,
+            passing: false,
         };
-        let mut passing = false;
         for attribute in &message.attributes {
             match attribute {
                 RouteAttribute::Destination(address) => destination = ip(address)?,
@@ -85,7 +88,7 @@ impl KernelRoute {
                         _ => None,
                     });
                 }
-                RouteAttribute::CacheInfo(cached) => passing = cached.expires != 0,
+                RouteAttribute::CacheInfo(cached) => route.passing = cached.expires != 0,
                 RouteAttribute::MultiPath(hops) => {
                     let mut devices = hops.iter().map(|hop| hop.interface_index);
                     route.device = devices.next();
@@ -94,8 +97,6 @@ impl KernelRoute {
                 _ => {}
             }
         }
-        // What a router has said of the path, anybody could have.
-        route.mtu = route.mtu.filter(|_| !passing);
         route.destination = IpNetwork::new(destination, header.destination_prefix_length).ok()?;
         Some(route)
     }
@@ -105,6 +106,15 @@ impl KernelRoute {
         self.device
             .into_iter()
             .chain(self.more_devices.iter().copied())
+    }
+
+    /// Takes the MTU of the route of the table in place of what was learned.
+    pub(super) fn forget_learned(&mut self, of_table: Option<&Self>) {
+        if self.passing {
+            self.mtu = of_table
+                .filter(|route| !route.passing)
+                .and_then(|route| route.mtu);
+        }
     }
 
     fn key(&self) -> RouteKey {
@@ -216,15 +226,18 @@ pub(super) async fn observe(
         let mut ranges = outermost.iter();
         wanted.contains(&destination) || ranges.any(|range| is_inside(destination, *range))
     };
+    let mut of_bridge = BTreeSet::new();
     for route in list(socket, MAIN).await? {
         // What comes with the bridge's address goes with it.
-        let by_bridge = bridge.is_some() && route.device == bridge;
+        if bridge.is_some() && route.device == bridge && route.protocol == RouteProtocol::Kernel {
+            of_bridge.insert(route.key());
+        }
         let place = if route.protocol == OURS {
             ObservedRoute::Ours {
                 next_hop: route.next_hop(),
             }
         } else if concerned(route.destination)
-            && !(by_bridge && route.protocol == RouteProtocol::Kernel)
+            && !of_bridge.contains(&route.key())
             && route.tos == 0
         {
             ObservedRoute::Foreign(route.words())
@@ -388,3 +401,6 @@ pub(super) fn default_via(via: IpAddr, device: u32) -> RouteMessage {
     ]);
     message
 }
+
+#[cfg(test)]
+mod tests;

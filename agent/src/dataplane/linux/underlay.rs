@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use netlink_packet_route::route::{
-    RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType,
+    RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use podnet_core::kernel::{HostAddress, HostRoute, IfIndex, IfName, Mtu, UnderlayPath};
@@ -94,12 +94,25 @@ pub(super) async fn paths(
     addresses: &BTreeSet<IpAddr>,
 ) -> Result<BTreeMap<IpAddr, UnderlayPath>, KernelError> {
     let requests = addresses.iter().map(|address| (get(*address), 0)).collect();
-    let answers: Vec<_> = socket
+    let mut answers: Vec<_> = socket
         .batch(requests)
         .await
         .into_iter()
         .map(|answer| answer.map(|messages| route::read_all(&messages).next()))
         .collect();
+    let (mut requests, mut learned) = (Vec::new(), Vec::new());
+    for (address, answer) in addresses.iter().zip(&mut answers) {
+        if let Ok(Some(route)) = answer
+            && route.passing
+        {
+            requests.push((get_of_table(*address), 0));
+            learned.push(route);
+        }
+    }
+    for (route, answer) in learned.into_iter().zip(socket.batch(requests).await) {
+        let of_table = answer.map(|messages| route::read_all(&messages).next());
+        route.forget_learned(of_table.ok().flatten().as_ref());
+    }
     let devices: BTreeSet<u32> = answers
         .iter()
         .filter_map(|answer| answer.as_ref().ok()?.as_ref()?.device)
@@ -136,6 +149,15 @@ fn get(address: IpAddr) -> RouteNetlinkMessage {
         .attributes
         .push(RouteAttribute::Destination(address.into()));
     RouteNetlinkMessage::GetRoute(message)
+}
+
+/// The same for the route of the table, whatever the kernel has learned of the path since.
+fn get_of_table(address: IpAddr) -> RouteNetlinkMessage {
+    let mut message = get(address);
+    if let RouteNetlinkMessage::GetRoute(message) = &mut message {
+        message.header.flags.insert(RouteFlags::FibMatch);
+    }
+    message
 }
 
 /// The path that a route means.
