@@ -13,8 +13,8 @@ use podnet_agent::reconciler::{
 };
 use podnet_core::kernel::model::Kernel;
 use podnet_core::kernel::{
-    Desired, IfName, MacAddr, Mtu, Netns, NetnsState, Op, OpError, OpErrorKind, PeerBlock, PodLink,
-    Scope, host_ifname,
+    Conflict, Contested, Desired, IfName, MacAddr, Mtu, Netns, NetnsState, Op, OpError,
+    OpErrorKind, Owner, PeerBlock, PodLink, Scope, host_ifname,
 };
 use podnet_proto::{NodeId, PodNetwork};
 
@@ -243,10 +243,9 @@ async fn a_failed_look_changes_nothing() {
                     .then_some(ObserveError::Timeout { what: "a fault" })
             });
             let report = pass(&fake, &job).await;
-            assert!(
-                matches!(report.error, Some(ObserveError::Timeout { .. })),
-                "{report:?}"
-            );
+            let error = report.error.as_ref().or(report.unseen_ways.as_ref());
+            let failed = matches!(error, Some(ObserveError::Timeout { .. }));
+            assert!(failed && !report.converged(), "{report:?}");
             heals(&fake, &job, &foreign).await;
         }
     }
@@ -278,6 +277,44 @@ async fn where_the_firewall_cannot_be_seen_the_rest_is_put_right() {
         assert_eq!(found, expected);
         heals(&fake, &job, &foreign).await;
     }
+}
+
+/// As if a parameter cannot be written: the bridge is up all the same.
+#[tokio::test]
+async fn the_bridge_is_looked_at_after_a_change_of_it_that_failed() {
+    let error = || OpError::new(OpErrorKind::NotPermitted, "a fault");
+    let creates = |op: &Op| matches!(op, Op::CreateBridge(_));
+    for (effect, up) in [
+        (Effect::Lose(error()), true),
+        (Effect::Refuse(error()), false),
+    ] {
+        let fake = Fake::new(host());
+        fake.inject(Fault::once(creates, effect));
+        let report = full_pass(&fake, &job(Some(target(0, &[])))).await;
+        assert_eq!(report.bridge_up, Some(up), "{report:?}");
+        assert!(!report.converged());
+    }
+}
+
+/// It is none of podnet's errors, and normal after `--allow-overlap`.
+#[test]
+fn what_is_among_addresses_of_no_block_does_not_keep_a_pass_from_being_the_last() {
+    let intruder = |owner| Conflict {
+        object: Contested::Addresses {
+            range: "10.244.77.0/25".parse().unwrap(),
+            owner,
+        },
+        found: "a route".to_owned(),
+    };
+    let converged = |owner| {
+        let report = Report {
+            conflicts: [intruder(owner)].into(),
+            ..Report::default()
+        };
+        report.converged()
+    };
+    assert!(converged(Owner::Nobody));
+    assert!(!converged(Owner::Node) && !converged(Owner::Bridge));
 }
 
 /// A device is opened when the rules are there that keep strangers out, and is on record, and else not.

@@ -1,10 +1,11 @@
 //! What is wrong on this node, and what cures it.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 
 use podnet_core::advertise::{Lost, lost};
 use podnet_core::claim::{ClaimState, Muted, Quorum};
-use podnet_core::kernel::{Contested, OpErrorKind};
+use podnet_core::kernel::{Conflict, OpErrorKind};
 use podnet_proto::api::{Node, PathState, ProblemEntry, Severity};
 use podnet_proto::gossip::Key;
 use podnet_proto::ledger::Slot;
@@ -85,19 +86,10 @@ impl Agent {
         for op_error in &self.reconciling.hidden {
             add(Severity::Error, error::op(op_error));
         }
-        for conflict in &self.reconciling.conflicts {
-            let api_error =
-                ApiError::new(ErrorCode::ForeignObject, conflict.to_string()).hint(conflict.cure());
-            let severity = match conflict.object {
-                Contested::Addresses { used: false, .. } => Severity::Warning,
-                Contested::Addresses { used: true, .. }
-                | Contested::Bridge(_)
-                | Contested::HostEnd(..)
-                | Contested::Interface(..)
-                | Contested::Route(_)
-                | Contested::Rules(..)
-                | Contested::Forwarding(_) => Severity::Error,
-            };
+        if let Some(unseen) = &self.reconciling.unseen_ways {
+            add(Severity::Warning, unseen.clone());
+        }
+        for (severity, api_error) in foreign(&self.reconciling.conflicts) {
             add(severity, api_error);
         }
         if let Some(gone) = gone(&self.pods.gone().collect::<Vec<_>>()) {
@@ -140,6 +132,34 @@ impl Agent {
         }
         problems
     }
+}
+
+/// What stands in the place of what is podnet's, or among the addresses of pods.
+fn foreign(conflicts: &BTreeSet<Conflict>) -> Vec<(Severity, ApiError)> {
+    let severity = |conflict: &Conflict| {
+        if conflict.is_harmless() {
+            Severity::Warning
+        } else {
+            Severity::Error
+        }
+    };
+    let (named, counted) = Conflict::named(conflicts);
+    let named = named.into_iter().map(|conflict| {
+        let api_error = ApiError::new(ErrorCode::ForeignObject, conflict.to_string());
+        (severity(conflict), api_error.hint(conflict.cure()))
+    });
+    // Those in blocks come first.
+    let rest = counted.first().map(|worst| {
+        let message = format!(
+            "pod addresses: {} more routes or addresses are in the way",
+            counted.len()
+        );
+        let cure = "'ip route' and 'ip address' show them; remove those among the addresses of pods, or found \
+                    the cluster anew with another pod network";
+        let api_error = ApiError::new(ErrorCode::ForeignObject, message).hint(cure);
+        (severity(worst), api_error)
+    });
+    named.chain(rest).collect()
 }
 
 /// Gossip does not run; why it could not be started again, if that was tried.

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 use podnet_core::kernel::{
-    Astray, Bystander, Conflict, Contested, Desired, HostAddress, Mtu, ObservedHolding, Op,
-    OpError, OpErrorClass, PeerBlock, RouteKey, UnderlayPath,
+    Astray, Bystander, Conflict, Desired, HostAddress, Mtu, ObservedHolding, Op, OpError,
+    OpErrorClass, PeerBlock, RouteKey, UnderlayPath,
 };
 use podnet_proto::network::gateway;
 use podnet_proto::{ApiError, ErrorCode, NodeId, api};
@@ -17,13 +17,15 @@ use super::agent::{Agent, Event};
 use super::allowance::Allowance;
 use super::error;
 use super::patience::Patience;
-use super::retry::{Retry, class_of, class_of_pass};
+use super::retry::{Retry, class_of};
 use crate::dataplane::{Change, Changes};
 use crate::probe::Targets;
-use crate::reconciler::{
-    Finding, Job, Parts, Report, Target, Underlay, cause_of_change, cause_of_conflict, pass,
-};
+use crate::reconciler::{Job, Parts, Report, Target, Underlay, pass};
 use crate::vital;
+
+mod outcome;
+
+pub(super) use self::outcome::Repair;
 
 /// What is known of the data path, and when to look at it next.
 pub(super) struct Reconciling {
@@ -40,6 +42,8 @@ pub(super) struct Reconciling {
     patience: Patience,
     /// For looks at the firewall, which cost the more the more rules others have.
     allowance: Allowance,
+    /// For looks at the ways of packets, which cost the more the more peers and routes there are.
+    allowance_of_ways: Allowance,
     retry: Retry,
     /// Of which class what the last pass left wrong is.
     left: Option<OpErrorClass>,
@@ -66,6 +70,8 @@ pub(super) struct Reconciling {
     pub(super) hidden: Vec<OpError>,
     /// Why the last pass could not look at the kernel.
     pub(super) blind: Option<ApiError>,
+    /// Why the ways of packets could not be looked at.
+    pub(super) unseen_ways: Option<ApiError>,
     /// Why it could not look at the firewall.
     pub(super) unread_firewall: Option<ApiError>,
     /// Whether nftables holds pods; unknown before the first look.
@@ -83,22 +89,6 @@ struct Running {
     told: Changes,
 }
 
-/// Something that is put right, and what may have led to it.
-#[derive(Debug, Clone)]
-pub(super) struct Repair {
-    pub(super) finding: Finding,
-    cause: Option<Change>,
-}
-
-impl Repair {
-    fn new(finding: Finding, told: &Changes) -> Self {
-        Self {
-            cause: cause_of_change(told, &finding.op).cloned(),
-            finding,
-        }
-    }
-}
-
 impl Reconciling {
     pub(super) fn new(now: Instant, resync: Duration) -> Self {
         Self {
@@ -110,6 +100,7 @@ impl Reconciling {
             resync_due: now + resync,
             patience: Patience::new(now),
             allowance: Allowance::new(now),
+            allowance_of_ways: Allowance::new(now),
             retry: Retry::default(),
             left: None,
             totals: api::Reconcile::default(),
@@ -125,6 +116,7 @@ impl Reconciling {
             failed: Vec::new(),
             hidden: Vec::new(),
             blind: None,
+            unseen_ways: None,
             unread_firewall: None,
             holding: None,
             converged: false,
@@ -177,13 +169,22 @@ impl Reconciling {
         self.look_at(parts, due);
     }
 
-    /// Puts off a look at the firewall for which there is no time left.
-    fn put_off_firewall(&mut self, parts: &mut Parts, now: Instant) {
+    /// Puts off looks at the firewall and at the ways of packets for which there is no time left.
+    fn put_off(&mut self, parts: &mut Parts, now: Instant) {
         let next = self.allowance.next(now);
         if parts.firewall && next > now {
             parts.firewall = false;
             let later = Parts {
                 firewall: true,
+                ..Parts::default()
+            };
+            self.look_at(later, next);
+        }
+        let next = self.allowance_of_ways.next(now);
+        if parts.ways && next > now {
+            parts.ways = false;
+            let later = Parts {
+                ways: true,
                 ..Parts::default()
             };
             self.look_at(later, next);
@@ -215,134 +216,17 @@ impl Reconciling {
         )
     }
 
-    fn take(&mut self, mut report: Report, told: &Changes) {
-        self.totals.passes += 1;
-        self.totals.last_at = Some(jiff::Timestamp::now().to_string());
-        self.totals.last_duration_seconds = Some(report.took.as_secs_f64());
-        self.converged = report.converged();
-        self.allowance.spend(report.firewall_took, Instant::now());
-        self.left = class_of_pass(&report);
-        self.held = report.held;
-        self.blind = report.error.as_ref().map(error::observe);
-        if report.error.is_some() {
-            return;
-        }
-        self.unread_firewall = report.unread_firewall.as_ref().map(error::observe);
-        // What was written as a whole is as it should be.
-        let set = |(finding, result): &(Finding, Result<(), OpError>)| {
-            if let (Op::SetHolding(holding), Ok(())) = (&finding.op, result) {
-                Some(ObservedHolding::Table {
-                    ruled: true,
-                    holding: holding.clone(),
-                })
-            } else {
-                None
-            }
-        };
-        let set = report.applied.iter().find_map(set);
-        self.holding = set.or(report.holding).or(self.holding.take());
-        for (finding, result) in &report.applied {
-            self.count(&Repair::new(finding.clone(), told), result);
-        }
-        self.failed = report
-            .applied
-            .into_iter()
-            .filter_map(|(finding, result)| Some((finding.op, result.err()?)))
-            .collect();
-        let hidden: Vec<OpError> = report.hidden.into_values().collect();
-        for op_error in hidden.iter().filter(|error| !self.hidden.contains(error)) {
-            tracing::warn!(error = %op_error, "a pod cannot be looked into");
-        }
-        self.hidden = hidden;
-        // What is in the way of rules stays so until somebody looks.
-        if report.bystanders.is_none() {
-            let of_rules = |conflict: &&Conflict| matches!(conflict.object, Contested::Rules(..));
-            let unseen = self.conflicts.iter().filter(of_rules).cloned();
-            report.conflicts.extend(unseen);
-        }
-        for conflict in report.conflicts.difference(&self.conflicts) {
-            let cause = cause_of_conflict(told, conflict);
-            tracing::warn!(
-                object = %conflict.object,
-                found = conflict.found,
-                told = cause.map(|change| change.what.as_str()),
-                by = cause.and_then(Change::makers),
-                "not podnet's"
-            );
-        }
-        self.conflicts = report.conflicts;
-        if let Some(astray) = report.astray {
-            for (node, found) in &astray {
-                if self.astray.get(node) != Some(found) {
-                    tracing::warn!(%node, found = found.what, "packets of pods go astray");
-                }
-            }
-            for node in self.astray.keys().filter(|node| !astray.contains_key(node)) {
-                tracing::info!(%node, "packets of pods go where they should again");
-            }
-            self.astray = astray;
-        }
-        if let Some(bystanders) = report.bystanders {
-            for found in bystanders.difference(&self.bystanders) {
-                tracing::warn!(found = found.what, "left alone: podnet did not make it");
-            }
-            self.bystanders = bystanders;
-        }
-        self.desired = report.desired;
-        self.bridge_down = report.bridge_up.map_or(self.bridge_down, |up| !up);
-        // What was not looked at, and pods that were attached meanwhile, have the old one.
-        if self.mtu.is_some() && report.mtu.is_some_and(|mtu| self.mtu != Some(mtu)) {
-            self.want(Parts {
-                bridge: true,
-                host_ends: true,
-                ..Parts::routes()
-            });
-        }
-        self.mtu = report.mtu.or(self.mtu);
-        self.underlay = report.underlay;
-        self.addresses = Some(report.addresses);
-    }
-
     /// Why the node has no bridge that is up; `None` where it has one.
     pub(super) fn bridge_fault(&self) -> Option<ApiError> {
         if !self.bridge_down {
             return None;
         }
         let mut failed = self.failed.iter();
-        let failed = failed.find(|(op, _)| matches!(op, Op::CreateBridge(_) | Op::UpdateBridge(_)));
+        let failed = failed.find(|(op, _)| op.brings_bridge_up());
         Some(match failed {
             Some((_, op_error)) => error::op(op_error),
             None => ApiError::new(ErrorCode::Internal, "bridge podnet0: it is not up"),
         })
-    }
-
-    /// Counts a change that was made, and tells of it.
-    pub(super) fn count(&mut self, repair: &Repair, result: &Result<(), OpError>) {
-        self.totals.operations_total += 1;
-        let Repair { finding, cause } = repair;
-        let op = &finding.op;
-        match result {
-            Ok(()) if finding.drift => {
-                self.totals.drift_total += 1;
-                let cause = cause.as_ref();
-                tracing::warn!(
-                    %op,
-                    found = finding.found,
-                    told = cause.map(|change| change.what.as_str()),
-                    by = cause.and_then(Change::makers),
-                    "put back what others had changed"
-                );
-            }
-            // Others may have changed it while no agent ran.
-            Ok(()) if self.totals.passes == 1 => {
-                tracing::info!(%op, found = finding.found, "brought about at the first look");
-            }
-            Ok(()) => tracing::debug!(%op, "applied"),
-            Err(op_error) => {
-                self.totals.failed_total += 1;
-                tracing::warn!(%op, error = %op_error, "a change failed");
-            }
-        }
     }
 }
 
@@ -367,7 +251,7 @@ impl Agent {
         self.reconciling.due = None;
         let mut parts = std::mem::take(&mut self.reconciling.wanted);
         if !resync {
-            self.reconciling.put_off_firewall(&mut parts, now);
+            self.reconciling.put_off(&mut parts, now);
         }
         if parts.is_empty() {
             return;
@@ -439,6 +323,9 @@ impl Agent {
         let repairs = pods.into_iter().map(|found| Repair::new(found, &told));
         self.repair_pods(repairs.collect());
 
+        // The next pass, whatever it is for, looks at what is in the way as well: else it would be taken for gone.
+        let contested = Parts::contested(&self.reconciling.conflicts);
+        self.reconciling.wanted.merge(contested);
         if self.reconciling.converged {
             self.reconciling.retry = Retry::default();
             if stopped {
@@ -451,13 +338,10 @@ impl Agent {
                 // What is put right only then was changed by the same.
                 self.reconciling.told = told;
                 self.reconciling.look_after(parts, class);
+            } else if pods_right {
+                self.reconciling.retry = Retry::default();
             } else {
-                // The next pass, whatever it is for, looks at what is in the way as well: else it
-                // would be taken for gone.
                 self.reconciling.wanted.merge(parts);
-                if pods_right {
-                    self.reconciling.retry = Retry::default();
-                }
             }
         }
         self.add_early_pods();

@@ -56,7 +56,7 @@ pub(super) fn class_of(classes: impl IntoIterator<Item = OpErrorClass>) -> Optio
 
 /// Of which class what a pass has left wrong is; `None` where another pass would find no more to do.
 pub(super) fn class_of_pass(report: &Report) -> Option<OpErrorClass> {
-    let unseen = [&report.error, &report.unread_firewall];
+    let unseen = [&report.error, &report.unread_firewall, &report.unseen_ways];
     let unseen = unseen.into_iter().flatten().map(ObserveError::class);
     let failed = report.applied.iter().filter_map(|(finding, result)| {
         let op_error = result.as_ref().err()?;
@@ -123,6 +123,12 @@ mod tests {
             .applied
             .push(failed(Op::RemoveFirewall, OpErrorKind::Busy));
         assert_eq!(class_of_pass(&report), Some(OpErrorClass::Transient));
+        let unseen = Report {
+            unseen_ways: Some(ObserveError::Timeout { what: "a fault" }),
+            ..Report::default()
+        };
+        assert_eq!(class_of_pass(&unseen), Some(OpErrorClass::Transient));
+        assert!(!unseen.converged());
         let blind = Report {
             error: Some(missing()),
             ..Report::default()

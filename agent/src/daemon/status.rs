@@ -256,7 +256,7 @@ impl Agent {
             .collect()
     }
 
-    /// Whether something of others leads packets of pods past the route to a peer's block.
+    /// Whether another program's rule, route or address leads packets of pods past the route to a peer's block.
     fn is_overruled(&self, destination: IpNetwork) -> bool {
         let owner = self.owner_id(destination);
         owner.is_some_and(|owner| self.reconciling.astray.contains_key(&owner))

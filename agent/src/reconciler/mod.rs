@@ -14,8 +14,8 @@ use ipnetwork::Ipv4Network;
 use podnet_core::host;
 use podnet_core::kernel::{
     Astray, Bystander, Conflict, Desired, HostAddress, IfName, Input, Mtu, Observed,
-    ObservedFirewall, ObservedHolding, Op, OpError, Passed, PeerBlock, Place, PodLink, Scope,
-    UnderlayPath, desired, diff, held, intruding_addresses,
+    ObservedBridge, ObservedFirewall, ObservedHolding, Op, OpError, Passed, PeerBlock, Place,
+    PodLink, Scope, UnderlayPath, desired, diff, held, intruding_addresses,
 };
 use podnet_proto::{NodeId, PodNetwork};
 
@@ -97,6 +97,10 @@ pub struct Report {
     pub conflicts: BTreeSet<Conflict>,
     /// What leads packets astray between pods of this node and of these; `None` where nobody looked.
     pub astray: Option<BTreeMap<NodeId, Astray>>,
+    /// Why the ways of packets could not be looked at; the rest was.
+    pub unseen_ways: Option<ObserveError>,
+    /// How long it took to look at the ways of packets.
+    pub ways_took: Duration,
     /// What others have beside podnet's rules; `None` where nobody looked.
     pub bystanders: Option<BTreeSet<Bystander>>,
     /// Whether nftables holds pods, and how; `None` where nobody looked.
@@ -121,7 +125,8 @@ impl Report {
     pub fn converged(&self) -> bool {
         self.error.is_none()
             && self.unread_firewall.is_none()
-            && self.conflicts.is_empty()
+            && self.unseen_ways.is_none()
+            && self.conflicts.iter().all(Conflict::is_harmless)
             && self.hidden.is_empty()
             && self.pods.is_empty()
             && self.applied.iter().all(|(_, result)| result.is_ok())
@@ -184,7 +189,7 @@ async fn try_pass(
         found.into_iter().partition(|finding| finding.op.opens());
     let results = dataplane.apply(&ops(&found)).await;
     report.applied.extend(found.into_iter().zip(results));
-    report.bridge_up = bridge_up(report, &observed);
+    report.bridge_up = bridge_up(dataplane, report, &observed).await;
     devices.open(dataplane, job, openings, report).await;
     devices.forget_closed(job, report);
 
@@ -202,22 +207,41 @@ async fn try_pass(
         report.pods.extend(found);
     }
     report.held = known(job, report, &looked_at);
-    if looked_at.routes.is_some() || looked_at.forwarding.is_some() {
-        report.astray = ways::look(dataplane, job, report).await;
+    if job.parts.ways {
+        let started = Instant::now();
+        match ways::look(dataplane, job, report).await {
+            Ok(astray) => report.astray = Some(astray),
+            Err(error) => report.unseen_ways = Some(error),
+        }
+        report.ways_took = started.elapsed();
     }
     Ok(())
 }
 
-/// Whether the bridge is up now.
-fn bridge_up(report: &Report, observed: &Observed) -> Option<bool> {
+/// Whether the bridge is up now. A change of it that fails may have brought it up all the same, so it is looked at.
+async fn bridge_up(
+    dataplane: &dyn Dataplane,
+    report: &Report,
+    observed: &Observed,
+) -> Option<bool> {
     report.desired.bridge.as_ref()?;
     let found = observed.bridge.as_ref()?;
-    let was_up = matches!(found, Place::Ours(bridge) if bridge.up);
-    let mut changes = report
+    let is_up = |place: &Place<_>| matches!(place, Place::Ours(ObservedBridge { up: true, .. }));
+    let changes = report
         .applied
         .iter()
-        .filter(|(finding, _)| matches!(finding.op, Op::CreateBridge(_) | Op::UpdateBridge(_)));
-    Some(was_up || changes.any(|(_, result)| result.is_ok()))
+        .filter(|(finding, _)| finding.op.brings_bridge_up());
+    let results: Vec<bool> = changes.map(|(_, result)| result.is_ok()).collect();
+    if results.iter().all(|done| *done) {
+        return Some(is_up(found) || !results.is_empty());
+    }
+    let scope = Scope {
+        bridge: true,
+        ..Scope::default()
+    };
+    let now = dataplane.observe(&scope).await.ok();
+    let now = now.and_then(|observed| observed.bridge);
+    Some(is_up(now.as_ref().unwrap_or(found)))
 }
 
 /// What the kernel should hold.

@@ -10,23 +10,16 @@ use podnet_proto::{NodeId, PodNetwork};
 use super::{Job, Report, Target};
 use crate::dataplane::{Dataplane, ObserveError};
 
-/// Looks at the ways of packets; `None` where that is not known.
+/// Looks at the ways of packets.
 pub(super) async fn look(
     dataplane: &dyn Dataplane,
     job: &Job,
     report: &Report,
-) -> Option<BTreeMap<NodeId, Astray>> {
+) -> Result<BTreeMap<NodeId, Astray>, ObserveError> {
     let Some(target) = &job.target else {
-        return Some(BTreeMap::new());
+        return Ok(BTreeMap::new());
     };
-    let courses = settled(target, report);
-    match judge(dataplane, target, &courses).await {
-        Ok(astray) => Some(astray),
-        Err(error) => {
-            tracing::warn!(%error, "the ways of packets cannot be looked at");
-            None
-        }
-    }
+    judge(dataplane, target, &settled(target, report)).await
 }
 
 /// The packets whose routes are there: what keeps a route away is named by itself.
@@ -68,7 +61,14 @@ async fn judge(
         policy: Some(destinations(&strays)),
         ..Scope::default()
     };
-    let policy: Policy = dataplane.observe(&scope).await?.policy.unwrap_or_default();
+    // What goes astray is a fault, whether or not it can be explained.
+    let policy = match dataplane.observe(&scope).await {
+        Ok(observed) => observed.policy.unwrap_or_default(),
+        Err(error) => {
+            tracing::debug!(%error, "what leads packets astray cannot be looked for");
+            Policy::default()
+        }
+    };
     let networks: Vec<_> = target.networks.iter().map(PodNetwork::cidr).collect();
     let explained = |(node, strays): (NodeId, Vec<&Course>)| {
         Some((node, explain(&strays, &ways, &policy, &networks)?))

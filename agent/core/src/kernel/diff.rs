@@ -1,129 +1,19 @@
 //! The difference between what the kernel should hold and what it holds.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use podnet_proto::PodName;
 
+use super::conflict::{Conflict, Contested};
 use super::desired::Desired;
 use super::faults;
 use super::holding::ObservedHolding;
 use super::intruder;
 use super::link::{Bridge, IfName, MacAddr, PodLink};
-use super::observed::{Inside, Observed, ObservedFirewall, ObservedHostEnd, ObservedRoute, Place};
+use super::observed::{Inside, Observed, ObservedHostEnd, ObservedRoute, Place};
 use super::op::Op;
-use super::route::{NextHop, Route, RouteKey};
-use super::sysctl::LinkParameter;
-use crate::firewall::Chain;
-
-/// An object of podnet's that something foreign stands in the place of.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Contested {
-    /// The bridge.
-    Bridge(IfName),
-    /// The host end of a pod.
-    HostEnd(IfName, PodName),
-    /// The interface of a pod, by its name and the pod's host end.
-    Interface(IfName, IfName, PodName),
-    /// A route.
-    Route(Route),
-    /// The rules of a chain, in this back end.
-    Rules(Chain, String),
-    /// The forwarding of what comes in by a device.
-    Forwarding(IfName),
-    /// Addresses of the pod network.
-    Addresses {
-        /// Which.
-        range: IpNetwork,
-        /// Whether they are in a block that has an owner.
-        used: bool,
-    },
-}
-
-impl fmt::Display for Contested {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bridge(name) => write!(f, "bridge {name}"),
-            Self::HostEnd(host_ifname, pod) => write!(f, "host end {host_ifname} of pod {pod}"),
-            Self::Interface(ifname, _, pod) => write!(f, "interface {ifname} of pod {pod}"),
-            Self::Route(route) => write!(f, "route {route}"),
-            Self::Addresses { range, .. } => {
-                let longest = if range.is_ipv4() { 32 } else { 128 };
-                let plural = if range.prefix() == longest { "" } else { "es" };
-                write!(f, "pod address{plural} {range}")
-            }
-            Self::Forwarding(device) => f.write_str(&LinkParameter::Forwarding.on(device)),
-            Self::Rules(chain, backend) => {
-                write!(
-                    f,
-                    "chain {} in table {} of {backend}",
-                    chain.name(),
-                    chain.table()
-                )
-            }
-        }
-    }
-}
-
-/// Something foreign that stands in the place of an object of podnet's.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Conflict {
-    /// The object of podnet's.
-    pub object: Contested,
-    /// What stands there.
-    pub found: String,
-}
-
-impl Conflict {
-    /// What cures it.
-    #[must_use]
-    pub fn cure(&self) -> String {
-        match &self.object {
-            Contested::Rules(chain, _) => {
-                let table = chain.table();
-                format!(
-                    "find it with 'nft list table ip {table}', and move what iptables did not make into \
-                     a table of its own; podnet leaves the whole table as it is until then"
-                )
-            }
-            Contested::Forwarding(_) => {
-                "give the device a name of letters, digits, '-', '.' and '_', or set the parameter to 1 \
-                 yourself; until then pods get no answers by this device"
-                    .to_owned()
-            }
-            Contested::Addresses { .. } => {
-                "remove it: packets of pods to these addresses go there, and not to pods".to_owned()
-            }
-            Contested::Bridge(_)
-            | Contested::HostEnd(..)
-            | Contested::Interface(..)
-            | Contested::Route(_) => {
-                "remove what is in the way; podnet touches only what it made".to_owned()
-            }
-        }
-    }
-}
-
-impl ObservedFirewall {
-    /// The chains whose table the back end cannot show, and what is in the way of each.
-    pub fn hidden(&self) -> impl Iterator<Item = (Chain, Conflict)> {
-        self.unreadable.iter().map(|&chain| {
-            let conflict = Conflict {
-                object: Contested::Rules(chain, self.backend.clone()),
-                found: "a rule that iptables cannot show".to_owned(),
-            };
-            (chain, conflict)
-        })
-    }
-}
-
-impl fmt::Display for Conflict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} is in the way", self.object, self.found)
-    }
-}
+use super::route::{NextHop, RouteKey};
 
 /// What to do so that the kernel holds what it should.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

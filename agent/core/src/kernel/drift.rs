@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use super::conflict::{Conflict, Contested};
 use super::desired::{Desired, PeerBlock};
-use super::diff::{Conflict, Contested};
 use super::op::Op;
 use super::route::RouteKey;
 use super::scope::Scope;

@@ -1,11 +1,11 @@
-//! What others have among the addresses of the pod network.
+//! What other programs have among the addresses of the pod network.
 
 use std::collections::BTreeMap;
 
 use ipnetwork::IpNetwork;
 
+use super::conflict::{Conflict, Contested, Owner};
 use super::desired::Desired;
-use super::diff::{Conflict, Contested};
 use super::observed::{HostAddress, ObservedRoute};
 use super::route::{NextHop, RouteKey};
 
@@ -27,6 +27,17 @@ impl Desired {
         addresses.filter_map(|address| IpNetwork::new(address.network(), address.prefix()).ok())
     }
 
+    /// Whose the addresses of a range are.
+    fn owner(&self, range: IpNetwork) -> Owner {
+        if self.own_blocks().any(|block| block == range) {
+            Owner::Bridge
+        } else if self.blocks().any(|block| is_inside(range, block)) {
+            Owner::Node
+        } else {
+            Owner::Nobody
+        }
+    }
+
     /// The blocks that pods of this node and of its peers are in.
     fn blocks(&self) -> impl Iterator<Item = IpNetwork> {
         let routes = self.routes.values();
@@ -37,7 +48,8 @@ impl Desired {
     }
 }
 
-/// Routes of others that are narrower than podnet's, and so come first.
+/// Foreign routes that come before podnet's and the bridge's own: those that are narrower, and one to the own
+/// block that stands in the bridge's place.
 pub(super) fn routes(
     desired: &Desired,
     found: &BTreeMap<RouteKey, ObservedRoute>,
@@ -47,13 +59,14 @@ pub(super) fn routes(
             return None;
         };
         let range = key.destination;
-        let mut ranges = desired.ranges();
         let replaces = desired.routes.contains_key(&RouteKey::to(range));
-        (!replaces && ranges.any(|whole| is_inside(range, whole))).then(|| Conflict {
-            object: Contested::Addresses {
-                range,
-                used: desired.blocks().any(|block| is_inside(range, block)),
-            },
+        let owner = desired.owner(range);
+        // The kernel takes the bridge's own before those.
+        let comes_after = owner == Owner::Bridge && key.metric > 0;
+        let mut ranges = desired.ranges();
+        let narrower = owner == Owner::Bridge || ranges.any(|whole| is_inside(range, whole));
+        (!replaces && !comes_after && narrower).then(|| Conflict {
+            object: Contested::Addresses { range, owner },
             found: words.clone(),
         })
     })
@@ -68,7 +81,7 @@ pub fn addresses(desired: &Desired, addresses: &[HostAddress]) -> impl Iterator<
         blocks.any(|block| block.contains(ip)).then(|| Conflict {
             object: Contested::Addresses {
                 range: IpNetwork::from(ip),
-                used: true,
+                owner: Owner::Node,
             },
             found: format!("the address {} of {}", found.address, found.ifname),
         })
@@ -111,17 +124,17 @@ mod tests {
         }
     }
 
-    /// Whether a route of others is in the way, and then whether in that of packets that pods send today.
-    fn judged(desired: &Desired, destination: &str) -> Option<bool> {
+    /// Whether a foreign route is in the way, and then whose addresses it leads astray.
+    fn judged(desired: &Desired, destination: &str, metric: u32) -> Option<Owner> {
         let key = RouteKey {
             destination: destination.parse().unwrap(),
-            metric: 100,
+            metric,
         };
         let foreign = ObservedRoute::Foreign("a route".to_owned());
         let found = BTreeMap::from([(key, foreign)]);
         let conflict = routes(desired, &found).next()?;
-        if let Contested::Addresses { used, .. } = conflict.object {
-            Some(used)
+        if let Contested::Addresses { owner, .. } = conflict.object {
+            Some(owner)
         } else {
             None
         }
@@ -130,20 +143,44 @@ mod tests {
     #[test]
     fn narrower_routes_are_in_the_way_and_equal_and_wider_ones_are_not() {
         for (destination, expected) in [
-            ("10.244.1.128/25", Some(true)),
-            ("10.244.1.7/32", Some(true)),
-            ("10.244.0.128/25", Some(true)),
-            ("10.244.0.0/20", Some(false)),
-            ("10.244.9.0/24", Some(false)),
+            ("10.244.1.128/25", Some(Owner::Node)),
+            ("10.244.1.7/32", Some(Owner::Node)),
+            ("10.244.0.128/25", Some(Owner::Node)),
+            ("10.244.0.0/20", Some(Owner::Nobody)),
+            ("10.244.9.0/24", Some(Owner::Nobody)),
             ("10.244.1.0/24", None),
             ("10.244.0.0/16", None),
             ("10.0.0.0/8", None),
             ("0.0.0.0/0", None),
             ("10.245.0.0/24", None),
         ] {
-            assert_eq!(judged(&desired(), destination), expected, "{destination}");
-            assert_eq!(judged(&Desired::default(), destination), None);
+            for metric in [0, 100] {
+                let found = judged(&desired(), destination, metric);
+                assert_eq!(found, expected, "{destination} metric {metric}");
+                assert_eq!(judged(&Desired::default(), destination, metric), None);
+            }
         }
+    }
+
+    /// As by `ip route replace`: the node's own pods are cut off then.
+    #[test]
+    fn a_route_to_the_own_block_is_in_the_way_if_it_stands_in_the_place_of_the_bridges() {
+        let block = "10.244.0.0/24";
+        assert_eq!(judged(&desired(), block, 0), Some(Owner::Bridge));
+        assert_eq!(judged(&desired(), block, 100), None, "never taken");
+        let conflict = Conflict {
+            object: Contested::Addresses {
+                range: block.parse().unwrap(),
+                owner: Owner::Bridge,
+            },
+            found: String::new(),
+        };
+        assert!(!conflict.is_harmless());
+        let cure = conflict.cure();
+        assert!(
+            cure.contains("'ip route replace 10.244.0.0/24 dev podnet0"),
+            "{cure}"
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! kernel -> observe(Scope) -> Observed -------------+-> diff() -> Plan of Ops -> apply
 //! ```
 
+mod conflict;
 mod desired;
 mod diff;
 mod drift;
@@ -21,8 +22,9 @@ mod route;
 mod scope;
 mod way;
 
+pub use conflict::{Conflict, Contested, Owner};
 pub use desired::{Desired, Input, PeerBlock, desired, path_problem};
-pub use diff::{Conflict, Contested, Plan, diff};
+pub use diff::{Plan, diff};
 pub use drift::{Passed, held, is_drift};
 pub use faults::found;
 pub use forwarding::{Forwarding, Ingress, can_be_guarded, forwarding_device, forwarding_path};
@@ -42,7 +44,7 @@ pub use route::{NextHop, PROTOCOL, Route, RouteKey};
 pub use scope::{PodView, Scope};
 pub use sysctl::{LinkParameter, LinkParameters};
 pub use way::{
-    Astray, Course, Packet, Policy, PolicyAction, PolicyRoute, PolicyRule, Way, courses,
+    Astray, Course, Outcome, Packet, Policy, PolicyAction, PolicyRoute, PolicyRule, Way, courses,
     destinations, explain, strays,
 };
 

@@ -142,7 +142,7 @@ pub enum ObservedRoute {
         /// What happens to packets on it; `None` for a kind of route that podnet never makes.
         next_hop: Option<NextHop>,
     },
-    /// One of somebody else's at a destination that was asked for, or inside of it; in words.
+    /// One of another program's at a destination that was asked for, or inside of it; in words.
     Foreign(String),
 }
 

@@ -130,6 +130,12 @@ impl Op {
         }
     }
 
+    /// Whether the bridge is up after it.
+    #[must_use]
+    pub const fn brings_bridge_up(&self) -> bool {
+        matches!(self, Self::CreateBridge(_) | Self::UpdateBridge(_))
+    }
+
     /// Whether this opens a device to whatever comes in by it: rules that keep out everybody but pods
     /// have to be there first.
     #[must_use]

@@ -158,7 +158,8 @@ impl KernelError {
         self.errno() == Some(errno)
     }
 
-    /// The kernel's refusal of what nobody may do.
+    /// The kernel's refusal without its own words and without a guess at a missing capability: of a packet, which it
+    /// refuses whoever asks.
     pub(super) fn plainly(&self) -> String {
         match self {
             Self::Refused { errno, .. } => {

@@ -6,11 +6,11 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use ipnetwork::IpNetwork;
-use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteType};
+use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol, RouteType};
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use podnet_core::kernel::{
-    BRIDGE, IfName, Packet, Policy, PolicyAction, PolicyRoute, PolicyRule, Way,
+    BRIDGE, IfName, Outcome, Packet, Policy, PolicyAction, PolicyRoute, PolicyRule, Way,
 };
 
 use super::errno::KernelError;
@@ -142,9 +142,9 @@ pub(super) async fn policy(
         table: route.table,
         destination: route.destination,
         metric: route.metric,
-        throws: route.kind == RouteType::Throw,
         ours: route.protocol == OURS || bridge.is_some() && route.device == bridge,
-        words: words(&route, &links),
+        by_address: route.protocol == RouteProtocol::Kernel,
+        outcome: outcome(&route, &links),
     });
     Ok(Policy {
         rules,
@@ -152,17 +152,28 @@ pub(super) async fn policy(
     })
 }
 
-/// What becomes of packets on a route, in words.
-fn words(route: &KernelRoute, links: &[Link]) -> String {
-    let device = links.iter().find(|link| Some(link.index) == route.device);
-    let device = device.map_or("no device", |link| &link.name);
-    match (route.kind, route.gateway) {
-        (RouteType::Unreachable, _) => "(unreachable)".to_owned(),
-        (RouteType::BlackHole, _) => "(blackhole)".to_owned(),
-        (RouteType::Prohibit, _) => "(prohibit)".to_owned(),
-        (RouteType::Local, _) => format!("(local, on {device})"),
-        (_, Some(gateway)) => format!("via {gateway} by {device}"),
-        (_, None) => format!("by {device}"),
+/// What becomes of packets on a route.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "routes of all other kinds lead out of the host"
+)]
+fn outcome(route: &KernelRoute, links: &[Link]) -> Outcome {
+    let name = |device: u32| {
+        let link = links.iter().find(|link| link.index == device);
+        link.map(|link| link.name.clone())
+    };
+    match route.kind {
+        RouteType::Unreachable => Outcome::Refused("unreachable"),
+        RouteType::BlackHole => Outcome::Refused("blackhole"),
+        RouteType::Prohibit => Outcome::Refused("prohibit"),
+        RouteType::Throw => Outcome::Thrown,
+        RouteType::Local => Outcome::Local {
+            device: route.device.and_then(name),
+        },
+        _ => Outcome::Out {
+            via: route.gateway,
+            devices: route.devices().filter_map(name).collect(),
+        },
     }
 }
 
@@ -178,10 +189,12 @@ fn read_rule(message: &RuleMessage) -> Option<PolicyRule> {
         from: None,
         to: None,
         by: None,
+        mark: None,
         inverted: header.flags.contains(RuleFlags::Invert),
         action: PolicyAction::Refuse(""),
     };
     let (mut table, mut suppressed) = (u32::from(header.table), None);
+    let (mut mark, mut mask) = (None, u32::MAX);
     for attribute in &message.attributes {
         match attribute {
             RuleAttribute::Priority(priority) => rule.priority = *priority,
@@ -195,14 +208,15 @@ fn read_rule(message: &RuleMessage) -> Option<PolicyRule> {
             RuleAttribute::Table(number) => table = *number,
             // 2^32 - 1 stands for none.
             RuleAttribute::SuppressPrefixLen(longest) => suppressed = u8::try_from(*longest).ok(),
+            RuleAttribute::FwMark(value) => mark = Some(*value),
+            RuleAttribute::FwMask(bits) => mask = *bits,
             RuleAttribute::SuppressIfGroup(u32::MAX)
-            | RuleAttribute::FwMark(0)
-            | RuleAttribute::FwMask(_)
             | RuleAttribute::Realm(_)
             | RuleAttribute::Protocol(_) => {}
             _ => return None,
         }
     }
+    rule.mark = mark.map(|mark| (mark, mask));
     rule.action = match header.action {
         RuleAction::ToTable => PolicyAction::Table { table, suppressed },
         RuleAction::Blackhole => PolicyAction::Refuse("blackhole"),

@@ -12,11 +12,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnetwork::{IpNetwork, Ipv4Network};
 use podnet_proto::{NodeId, network};
 
-pub use self::policy::{Policy, PolicyAction, PolicyRoute, PolicyRule};
+pub use self::policy::{Outcome, Policy, PolicyAction, PolicyRoute, PolicyRule};
 use super::desired::{Desired, PeerBlock};
 use super::link::IfName;
 use super::observed::UnderlayPath;
 use super::route::{NextHop, RouteKey};
+use super::sysctl::LinkParameter;
 
 /// A packet whose way the kernel is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -152,8 +153,9 @@ pub fn explain(
         let packet = &course.packet;
         let home = |network: &&Ipv4Network| IpNetwork::V4(**network).contains(packet.to);
         let network = networks.iter().find(home)?;
-        let blame = policy.blame(packet)?;
-        let mut what = format!("{packet} {}, by {}", ways.get(packet)?, blame.rule);
+        let way = ways.get(packet)?;
+        let blame = policy.blame(packet, way)?;
+        let mut what = format!("{packet} {way}, by {}", blame.rule);
         if let Some(route) = blame.route {
             what = format!("{what}: {route}");
         }
@@ -162,18 +164,42 @@ pub fn explain(
     };
     let nobody = || {
         let course = strays.first()?;
-        let packet = &course.packet;
-        let by = packet.by.as_ref();
-        let by = by.map_or_else(String::new, |device| format!(" iif {device}"));
+        let way = ways.get(&course.packet)?;
         Some(Astray {
-            what: format!("{packet} {}", ways.get(packet)?),
-            cure: format!(
-                "'ip route get {} from {}{by}' shows where they go; they should leave by {}",
-                packet.to, packet.from, course.device,
-            ),
+            what: format!("{} {way}", course.packet),
+            cure: course.cure(way),
         })
     };
     strays.iter().find_map(blamed).or_else(nobody)
+}
+
+impl Course {
+    /// How to find out what leads the packet another way, if no rule is known to.
+    fn cure(&self, way: &Way) -> String {
+        let Packet { from, to, by } = &self.packet;
+        let Some(device) = by else {
+            let asked = format!("'ip route get {to} from {from}'");
+            return format!(
+                "{asked} shows where they go; they should leave by {}",
+                self.device
+            );
+        };
+        let asked = format!("'ip route get {to} from {from} iif {device}'");
+        if !matches!(way, Way::Refused(_)) {
+            return format!(
+                "{asked} shows where they go; they should leave by {}",
+                self.device
+            );
+        }
+        let [filter, forwarding] = [LinkParameter::ReversePathFilter, LinkParameter::Forwarding];
+        format!(
+            "set {} to 2, and net.ipv4.conf.all.rp_filter if that is 1: else the kernel refuses what it would \
+             not answer by {device}; set {} to 1; {asked} shows whether it helps, and they should leave by {}",
+            filter.on(device),
+            forwarding.on(device),
+            self.device,
+        )
+    }
 }
 
 impl fmt::Display for Packet {
@@ -291,22 +317,42 @@ mod tests {
             "packets from 10.244.0.2 to 10.244.1.2 that come in by podnet0 are refused (invalid \
              argument)"
         );
-        let asked = "'ip route get 10.244.1.2 from 10.244.0.2 iif podnet0'";
-        assert!(nobody.cure.starts_with(asked), "{nobody:?}");
+        for words in [
+            "'ip route get 10.244.1.2 from 10.244.0.2 iif podnet0'",
+            "net.ipv4.conf.podnet0.rp_filter to 2",
+            "net.ipv4.conf.podnet0.forwarding to 1",
+        ] {
+            assert!(nobody.cure.contains(words), "{nobody:?}");
+        }
         let rule = PolicyRule {
             priority: 9,
             from: None,
             to: None,
             by: Some("eth0".to_owned()),
+            mark: None,
             inverted: false,
-            action: PolicyAction::Refuse("blackhole"),
+            action: PolicyAction::Table {
+                table: 100,
+                suppressed: None,
+            },
+        };
+        let route = PolicyRoute {
+            table: 100,
+            destination: "0.0.0.0/0".parse().unwrap(),
+            metric: 0,
+            ours: false,
+            by_address: false,
+            outcome: Outcome::Out {
+                via: None,
+                devices: vec!["eth1".to_owned()],
+            },
         };
         let blamed = told(&Policy {
             rules: vec![rule],
-            routes: Vec::new(),
+            routes: vec![route],
         });
         let what = "packets from 10.244.1.2 to 10.244.0.2 that come in by eth0 are led out by eth1, by \
-                    rule 9 (from all iif eth0 blackhole)";
+                    rule 9 (from all iif eth0 lookup 100): route 0.0.0.0/0 by eth1 of table 100";
         assert_eq!(blamed.what, what);
         let cure = "'ip rule add to 10.244.0.0/16 lookup main priority 8'";
         assert!(blamed.cure.contains(cure), "{blamed:?}");

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::Packet;
+use super::{Packet, Way};
 use crate::kernel::IfName;
 
 /// The number of the table that podnet's routes are in (`RT_TABLE_MAIN`).
@@ -41,6 +41,8 @@ pub struct PolicyRule {
     pub to: Option<IpNetwork>,
     /// It concerns packets that come in by this device.
     pub by: Option<String>,
+    /// It concerns packets with this mark, under this mask. Those of pods have none.
+    pub mark: Option<(u32, u32)>,
     /// It concerns all packets but these.
     pub inverted: bool,
     /// What it does.
@@ -70,41 +72,71 @@ pub struct PolicyRoute {
     pub destination: IpNetwork,
     /// Which of several routes to one destination counts: the lowest.
     pub metric: u32,
-    /// Whether it sends the packet back to the rules.
-    pub throws: bool,
     /// Whether it is podnet's, or comes with the addresses of podnet's bridge.
     pub ours: bool,
-    /// What becomes of packets, in words.
-    pub words: String,
+    /// Whether the kernel made it, for an address of the host.
+    pub by_address: bool,
+    /// What becomes of packets.
+    pub outcome: Outcome,
+}
+
+/// What becomes of packets on a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// They leave by one of these devices.
+    Out {
+        /// The next hop; none for one on the link, and for several.
+        via: Option<IpAddr>,
+        /// The devices, of which the kernel chooses one.
+        devices: Vec<String>,
+    },
+    /// They are taken for the host's own.
+    Local {
+        /// The device that the address is on.
+        device: Option<String>,
+    },
+    /// They are refused; in the words of `ip route`.
+    Refused(&'static str),
+    /// They go back to the rules.
+    Thrown,
 }
 
 /// What leads a packet astray.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Blame<'a> {
     pub(super) rule: &'a PolicyRule,
-    /// The route that the rule leads to; none where the rule itself refuses.
+    /// The route that the rule leads to; none if the rule itself refuses.
     pub(super) route: Option<&'a PolicyRoute>,
+    /// The place of the last rule that looks for the host's own addresses: nothing may come before it.
+    local: u32,
 }
 
 impl Policy {
-    /// The rule, and its route, that a packet takes; `None` where that is podnet's own.
-    pub(super) fn blame(&self, packet: &Packet) -> Option<Blame<'_>> {
-        for rule in self.rules.iter().filter(|rule| rule.concerns(packet)) {
+    /// The rule, and its route, by which a packet takes the way that the kernel says it takes. `None` if that is
+    /// podnet's own, and if the rule leads elsewhere: then a rule decides that is not among these.
+    pub(super) fn blame(&self, packet: &Packet, way: &Way) -> Option<Blame<'_>> {
+        let (rule, route) = self.decider(packet)?;
+        let so = match route {
+            Some(route) => !route.ours && route.outcome.is(way),
+            None => matches!(way, Way::Refused(_)),
+        };
+        let local = self.rules.iter().filter(|rule| rule.looks_up(LOCAL));
+        let local = local.map(|rule| rule.priority).max().unwrap_or(0);
+        so.then_some(Blame { rule, route, local })
+    }
+
+    /// The first rule that decides what becomes of a packet, and by which route.
+    fn decider(&self, packet: &Packet) -> Option<(&PolicyRule, Option<&PolicyRoute>)> {
+        let mut concerning = self.rules.iter().filter(|rule| rule.concerns(packet));
+        concerning.find_map(|rule| {
             let PolicyAction::Table { table, suppressed } = rule.action else {
-                return Some(Blame { rule, route: None });
+                return Some((rule, None));
             };
-            let Some(route) = self.route(table, packet.to) else {
-                continue;
-            };
+            let route = self.route(table, packet.to)?;
             let wide = suppressed.is_some_and(|longest| route.destination.prefix() <= longest);
-            if !(wide || route.throws) {
-                let route = Some(route);
-                return route
-                    .filter(|route| !route.ours)
-                    .map(|_| Blame { rule, route });
-            }
-        }
-        None
+            let decides = !wide && route.outcome != Outcome::Thrown;
+            decides.then_some((rule, Some(route)))
+        })
     }
 
     fn route(&self, table: u32, to: IpAddr) -> Option<&PolicyRoute> {
@@ -122,8 +154,27 @@ impl PolicyRule {
         let device = packet.by.as_ref().map_or(LOOPBACK, IfName::as_str);
         let concerned = in_range(self.from, packet.from)
             && in_range(self.to, packet.to)
-            && self.by.as_deref().is_none_or(|by| by == device);
+            && self.by.as_deref().is_none_or(|by| by == device)
+            && self.mark.is_none_or(|(mark, mask)| mark & mask == 0);
         concerned != self.inverted
+    }
+
+    fn looks_up(&self, wanted: u32) -> bool {
+        matches!(self.action, PolicyAction::Table { table, .. } if table == wanted)
+    }
+}
+
+impl Outcome {
+    /// Whether a packet on the route takes this way.
+    fn is(&self, way: &Way) -> bool {
+        match (self, way) {
+            (Self::Out { via, devices }, Way::Out { via: hop, device }) => {
+                let by = devices.iter().any(|name| name == device.as_str());
+                by && (devices.len() > 1 || via == hop)
+            }
+            (Self::Local { .. }, Way::Local) | (Self::Refused(_), Way::Refused(_)) => true,
+            (Self::Out { .. } | Self::Local { .. } | Self::Refused(_) | Self::Thrown, _) => false,
+        }
     }
 }
 
@@ -144,6 +195,11 @@ impl fmt::Display for PolicyRule {
         if let Some(device) = &self.by {
             write!(f, "iif {device} ")?;
         }
+        match self.mark {
+            Some((mark, u32::MAX)) => write!(f, "fwmark {mark:#x} ")?,
+            Some((mark, mask)) => write!(f, "fwmark {mark:#x}/{mask:#x} ")?,
+            None => {}
+        }
         match self.action {
             PolicyAction::Table { table, .. } => write!(f, "lookup {})", named(table)),
             PolicyAction::Refuse(words) => write!(f, "{words})"),
@@ -154,25 +210,84 @@ impl fmt::Display for PolicyRule {
 impl fmt::Display for PolicyRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (destination, table) = (self.destination, named(self.table));
-        write!(f, "route {destination} {} of table {table}", self.words)
+        write!(f, "route {destination} {} of table {table}", self.outcome)
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Out { via, devices } => {
+                if let Some(via) = via {
+                    write!(f, "via {via} ")?;
+                }
+                let devices = match devices[..] {
+                    [] => "no device".to_owned(),
+                    [_, ..] => devices.join(" or "),
+                };
+                write!(f, "by {devices}")
+            }
+            Self::Local { device } => {
+                let device = device.as_deref().unwrap_or("no device");
+                write!(f, "(local, on {device})")
+            }
+            Self::Refused(words) => write!(f, "({words})"),
+            Self::Thrown => f.write_str("(throw)"),
+        }
     }
 }
 
 impl Blame<'_> {
     /// What cures it, for the sake of a pod network.
     pub(super) fn cure(&self, network: IpNetwork) -> String {
-        match (self.route, &self.rule.action) {
-            (Some(route), PolicyAction::Table { table: MAIN, .. }) => {
+        match self.route {
+            Some(route) if route.table == MAIN => {
                 let destination = route.destination;
                 format!("remove that route, for instance with 'ip route del {destination}'")
             }
-            _ => match self.rule.priority.checked_sub(1) {
-                Some(before) => format!(
-                    "keep the pod network out of that rule with 'ip rule add to {network} lookup main \
-                     priority {before}', or remove the rule"
-                ),
-                None => "remove that rule: nothing can come before it".to_owned(),
-            },
+            Some(route) if route.table == LOCAL => of_the_host(route),
+            Some(_) | None => self.cure_of_rule(network),
+        }
+    }
+
+    /// A rule before that of the host's own addresses would lead packets for these out of the host.
+    fn cure_of_rule(&self, network: IpNetwork) -> String {
+        let before = self.rule.priority.checked_sub(1);
+        match before.filter(|before| *before > self.local) {
+            Some(before) => format!(
+                "keep the pod network out of that rule with 'ip rule add to {network} lookup main \
+                 priority {before}', or remove the rule"
+            ),
+            None => format!(
+                "remove that rule, or give it a priority above {}: no other rule may come before the one that \
+                 looks for the host's own addresses",
+                self.local.saturating_add(1),
+            ),
+        }
+    }
+}
+
+/// The cure of a route by which packets of pods are taken for the host's own.
+fn of_the_host(route: &PolicyRoute) -> String {
+    let destination = route.destination;
+    match &route.outcome {
+        Outcome::Local {
+            device: Some(device),
+        } if route.by_address => {
+            let address = if destination == IpNetwork::from(destination.ip()) {
+                destination.ip().to_string()
+            } else {
+                format!("in {destination}")
+            };
+            format!("take the address {address} from {device}")
+        }
+        Outcome::Local { .. } => {
+            format!(
+                "remove that route, for instance with 'ip route del local {destination} table local'"
+            )
+        }
+        Outcome::Out { .. } | Outcome::Refused(_) | Outcome::Thrown => {
+            "remove that route from the table of the host's own addresses".to_owned()
         }
     }
 }
@@ -187,111 +302,4 @@ fn named(table: u32) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rule(priority: u32, table: u32) -> PolicyRule {
-        PolicyRule {
-            priority,
-            from: None,
-            to: None,
-            by: None,
-            inverted: false,
-            action: PolicyAction::Table {
-                table,
-                suppressed: None,
-            },
-        }
-    }
-
-    fn route(table: u32, destination: &str, ours: bool) -> PolicyRoute {
-        PolicyRoute {
-            table,
-            destination: destination.parse().unwrap(),
-            metric: 0,
-            throws: false,
-            ours,
-            words: "via 192.0.2.254".to_owned(),
-        }
-    }
-
-    /// What a pod sends to one of a peer, where one rule stands before that of the main table.
-    fn blamed(rule_before: PolicyRule, routes: &[PolicyRoute]) -> Option<String> {
-        let mut all = vec![
-            route(MAIN, "10.244.0.0/16", true),
-            route(MAIN, "10.244.1.0/24", true),
-            route(MAIN, "0.0.0.0/0", false),
-        ];
-        all.extend_from_slice(routes);
-        let policy = Policy {
-            rules: vec![rule_before, rule(32766, MAIN)],
-            routes: all,
-        };
-        let packet = Packet {
-            from: "10.244.0.2".parse().unwrap(),
-            to: "10.244.1.2".parse().unwrap(),
-            by: Some(IfName::bridge()),
-        };
-        let blame = policy.blame(&packet)?;
-        Some(match blame.route {
-            Some(route) => format!("{}: {route}", blame.rule),
-            None => blame.rule.to_string(),
-        })
-    }
-
-    #[test]
-    fn the_first_rule_that_concerns_a_packet_and_has_a_route_is_to_blame() {
-        let away = route(100, "0.0.0.0/0", false);
-        let words = "rule 100 (from 10.0.0.0/8 iif podnet0 lookup 100): route 0.0.0.0/0 via \
-                     192.0.2.254 of table 100";
-        let from = PolicyRule {
-            from: Some("10.0.0.0/8".parse().unwrap()),
-            by: Some("podnet0".to_owned()),
-            ..rule(100, 100)
-        };
-        assert_eq!(
-            blamed(from.clone(), std::slice::from_ref(&away)).unwrap(),
-            words
-        );
-        assert_eq!(blamed(from.clone(), &[]), None, "an empty table");
-        let mut throw = away.clone();
-        throw.throws = true;
-        assert_eq!(blamed(from.clone(), &[throw]), None);
-        let mut suppressing = from.clone();
-        suppressing.action = PolicyAction::Table {
-            table: 100,
-            suppressed: Some(0),
-        };
-        assert_eq!(blamed(suppressing, std::slice::from_ref(&away)), None);
-        let elsewhere = PolicyRule {
-            from: Some("10.9.0.0/16".parse().unwrap()),
-            ..from.clone()
-        };
-        assert_eq!(blamed(elsewhere.clone(), std::slice::from_ref(&away)), None);
-        let inverted = PolicyRule {
-            inverted: true,
-            ..elsewhere
-        };
-        assert!(blamed(inverted, std::slice::from_ref(&away)).is_some());
-        let other_device = PolicyRule {
-            by: Some("eth1".to_owned()),
-            ..from
-        };
-        assert_eq!(blamed(other_device, &[away]), None);
-    }
-
-    #[test]
-    fn a_rule_may_refuse_by_itself_and_a_route_of_the_main_table_may_be_narrower() {
-        let refusing = PolicyRule {
-            action: PolicyAction::Refuse("prohibit"),
-            ..rule(7, 0)
-        };
-        assert_eq!(blamed(refusing, &[]).unwrap(), "rule 7 (from all prohibit)");
-        let narrower = route(MAIN, "10.244.1.0/25", false);
-        assert_eq!(
-            blamed(rule(0, LOCAL), &[narrower]).unwrap(),
-            "rule 32766 (from all lookup main): route 10.244.1.0/25 via 192.0.2.254 of table main"
-        );
-        assert_eq!(blamed(rule(0, LOCAL), &[]), None);
-    }
-}
+mod tests;

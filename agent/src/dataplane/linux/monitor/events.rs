@@ -339,8 +339,6 @@ fn route(message: &RouteMessage, change: &str) -> Meaning {
     }
     let scopes = match (u8::try_from(route.table), route.protocol == OURS) {
         (Ok(RouteHeader::RT_TABLE_MAIN), true) => vec![ChangeScope::Routes],
-        // The addresses themselves; these have events of their own.
-        (Ok(LOCAL_TABLE), _) => Vec::new(),
         (Ok(_) | Err(_), _) => vec![ChangeScope::OtherRoutes],
     };
     (scopes, what)
@@ -358,9 +356,6 @@ fn rule(message: &RuleMessage, change: &str) -> Meaning {
     let what = format!("rule {} of policy routing {change}", priority.unwrap_or(0));
     (vec![ChangeScope::OtherRoutes], what)
 }
-
-/// The table of the addresses that the host itself has (`RT_TABLE_LOCAL`).
-const LOCAL_TABLE: u8 = 255;
 
 #[cfg(test)]
 mod tests;

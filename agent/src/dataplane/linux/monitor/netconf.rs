@@ -47,25 +47,23 @@ pub(super) fn change(
             return None;
         }
         let index = number(INDEX)?;
-        let on = match (number(FORWARDING), number(RP_FILTER)) {
-            (Some(on), None) => on,
-            (None, Some(value)) => return source_check(&name(index.try_into().ok()?)?, value),
+        // Podnet sets both on its bridge. Elsewhere either decides whether packets of pods are let in.
+        let (parameter, value) = match (number(FORWARDING), number(RP_FILTER)) {
+            (Some(on), None) => ("forwarding", on),
+            (None, Some(value)) => ("rp_filter", value),
             (Some(_), Some(_)) | (None, None) => return None,
         };
-        if index == ALL {
-            (
-                ChangeScope::Forwarding,
-                format!("forwarding on all devices set to {on}"),
-            )
+        let device = if index == ALL {
+            "all devices".to_owned()
         } else {
-            let device = name(index.try_into().ok()?)?;
-            let scope = if device == BRIDGE {
-                ChangeScope::Bridge
-            } else {
-                ChangeScope::Forwarding
-            };
-            (scope, format!("forwarding on {device} set to {on}"))
-        }
+            name(index.try_into().ok()?)?
+        };
+        let scope = if device == BRIDGE {
+            ChangeScope::Bridge
+        } else {
+            ChangeScope::Forwarding
+        };
+        (scope, format!("{parameter} on {device} set to {value}"))
     } else if let NetlinkPayload::Overrun(_) = payload {
         let what = "events of kernel parameters were lost".to_owned();
         (ChangeScope::Everything, what)
@@ -75,15 +73,6 @@ pub(super) fn change(
     Some(Change {
         scope,
         what,
-        by: BTreeSet::new(),
-    })
-}
-
-/// Another check of the source of packets: podnet has set it on its bridge only.
-fn source_check(device: &str, value: i32) -> Option<Change> {
-    (device == BRIDGE).then(|| Change {
-        scope: ChangeScope::Bridge,
-        what: format!("rp_filter on {device} set to {value}"),
         by: BTreeSet::new(),
     })
 }
@@ -116,22 +105,18 @@ mod tests {
     }
 
     #[test]
-    fn forwarding_on_all_devices_and_on_known_ones_is_told_of() {
-        for (index, scope, device) in [
-            (ALL, ChangeScope::Forwarding, "all devices"),
-            (1, ChangeScope::Bridge, "podnet0"),
-            (2, ChangeScope::Forwarding, "eth0"),
-        ] {
-            let what = format!("forwarding on {device} set to 0");
-            let attributes = [(INDEX, index), (FORWARDING, 0)];
-            assert_eq!(told(&attributes), Some((scope, what)));
+    fn what_lets_packets_in_by_all_devices_and_by_known_ones_is_told_of() {
+        for (parameter, kind) in [("forwarding", FORWARDING), ("rp_filter", RP_FILTER)] {
+            for (index, scope, device) in [
+                (ALL, ChangeScope::Forwarding, "all devices"),
+                (1, ChangeScope::Bridge, "podnet0"),
+                (2, ChangeScope::Forwarding, "eth0"),
+            ] {
+                let what = format!("{parameter} on {device} set to 0");
+                assert_eq!(told(&[(INDEX, index), (kind, 0)]), Some((scope, what)));
+            }
+            assert_eq!(told(&[(INDEX, 7), (kind, 0)]), None, "a host end");
         }
-        assert_eq!(told(&[(INDEX, 7), (FORWARDING, 0)]), None, "a host end");
-        assert_eq!(told(&[(INDEX, ALL), (RP_FILTER, 0)]), None);
-        let what = "rp_filter on podnet0 set to 2".to_owned();
-        let checked = |index| told(&[(INDEX, index), (RP_FILTER, 2)]);
-        assert_eq!(checked(1), Some((ChangeScope::Bridge, what)));
-        assert_eq!(checked(2), None);
         let new_device = [(INDEX, 2), (FORWARDING, 0), (RP_FILTER, 0)];
         assert_eq!(told(&new_device), None);
     }

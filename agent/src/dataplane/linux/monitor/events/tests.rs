@@ -359,6 +359,8 @@ fn routes_matter_by_table_and_protocol() {
     assert_eq!(hear(&mut seen, message(7, 3)), others);
     assert_eq!(hear(&mut seen, message(254, 2)), []);
     assert_eq!(hear(&mut seen, message(255, 2)), []);
+    // No address brings it.
+    assert_eq!(hear(&mut seen, message(255, 3)), others);
     let lost = seen.changes(&NetlinkPayload::Overrun(Vec::new()), || None);
     assert_eq!(lost[0].scope, ChangeScope::Everything);
 }
