@@ -26,20 +26,20 @@ fn route(table: u32, destination: &str, outcome: Outcome) -> PolicyRoute {
     }
 }
 
-fn hop() -> Option<IpAddr> {
-    Some("192.0.2.254".parse().unwrap())
+fn hop() -> IpAddr {
+    "192.0.2.254".parse().unwrap()
 }
 
 fn via() -> Outcome {
     Outcome::Out {
-        via: hop(),
+        via: Some(hop()),
         devices: vec!["eth0".to_owned()],
     }
 }
 
 fn away() -> Way {
     Way::Out {
-        via: hop(),
+        via: Some(hop()),
         device: "eth0".parse().unwrap(),
     }
 }
@@ -184,7 +184,12 @@ fn a_rule_that_leads_elsewhere_than_the_kernel_is_not_to_blame() {
         device: device.parse().unwrap(),
     };
     assert!(blamed(&rules, &default, &away()).is_some());
-    for elsewhere in [by(hop(), "eth1"), by(None, "eth0"), Way::Local, refused()] {
+    for elsewhere in [
+        by(Some(hop()), "eth1"),
+        by(None, "eth0"),
+        Way::Local,
+        refused(),
+    ] {
         assert_eq!(blamed(&rules, &default, &elsewhere), None, "{elsewhere:?}");
     }
     let refusing = PolicyRule {
@@ -198,8 +203,8 @@ fn a_rule_that_leads_elsewhere_than_the_kernel_is_not_to_blame() {
         devices: vec!["eth0".to_owned(), "eth1".to_owned()],
     };
     let several = [route(100, "0.0.0.0/0", several)];
-    assert!(blamed(&rules, &several, &by(hop(), "eth1")).is_some());
-    assert_eq!(blamed(&rules, &several, &by(hop(), "eth2")), None);
+    assert!(blamed(&rules, &several, &by(Some(hop()), "eth1")).is_some());
+    assert_eq!(blamed(&rules, &several, &by(Some(hop()), "eth2")), None);
 }
 
 /// A rule before that of the local table would take the host off the network.
