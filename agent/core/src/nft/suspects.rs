@@ -132,8 +132,8 @@ pub fn suspects(ruleset: &Ruleset, flows: &[Flow]) -> BTreeSet<Suspect> {
             };
             let mut course = Course::default();
             let end = walk.chain(name, chain, &mut course, DEEPEST);
-            if end == End::Open && base.drops {
-                course.meets(Decider::Policy, true);
+            if end != End::Decided && base.drops {
+                course.meets(Decider::Policy, end == End::Open);
             }
             found.extend(course.met.map(|(by, certain)| Suspect {
                 chain: name.clone(),
@@ -165,13 +165,26 @@ impl Course {
     }
 }
 
-/// How a packet leaves a chain.
+/// How packets leave a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// Nothing has decided about it.
+    /// Nothing has decided about any.
     Open,
-    /// It passes, or is lost.
+    /// Some may have been decided about, and about others nothing has.
+    Either,
+    /// They pass, or are lost.
     Decided,
+}
+
+impl End {
+    /// The end of what goes on, where others may have left the chain before without a decision.
+    fn beside(self, some_left: bool) -> Self {
+        if some_left && self == Self::Decided {
+            Self::Either
+        } else {
+            self
+        }
+    }
 }
 
 struct Walk<'a> {
@@ -183,6 +196,8 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn chain(&self, name: &ChainName, chain: &NftChain, course: &mut Course, depth: u32) -> End {
+        // Whether some may have left the chain without a decision.
+        let mut some_left = false;
         for rule in &chain.rules {
             let Some(surely) = self.fits(rule) else {
                 continue;
@@ -194,24 +209,30 @@ impl Walk<'_> {
             match &rule.verdict {
                 NftVerdict::None => {}
                 NftVerdict::Return if surely => return End::Open,
-                NftVerdict::Accept if surely => return End::Decided,
+                NftVerdict::Accept if surely => return End::Decided.beside(some_left),
                 NftVerdict::Drop | NftVerdict::Translate => {
                     if self.translating == (rule.verdict == NftVerdict::Translate) {
                         course.meets(by(), surely);
                     }
                     if surely {
-                        return End::Decided;
+                        return End::Decided.beside(some_left);
                     }
                 }
                 NftVerdict::Jump(target) | NftVerdict::Goto(target) => {
                     course.may_have_passed |= !surely;
                     let end = self.target(name, target, course, depth);
-                    let gone = matches!(rule.verdict, NftVerdict::Goto(_)) || end == End::Decided;
-                    if surely && gone {
-                        return end;
+                    let goes = matches!(rule.verdict, NftVerdict::Goto(_));
+                    if surely && (goes || end == End::Decided) {
+                        return end.beside(some_left);
                     }
+                    some_left |= goes && end != End::Decided;
+                    course.may_have_passed |= end == End::Either;
                 }
-                NftVerdict::Return | NftVerdict::Accept | NftVerdict::Unknown => {
+                NftVerdict::Return => {
+                    some_left = true;
+                    course.may_have_passed = true;
+                }
+                NftVerdict::Accept | NftVerdict::Unknown => {
                     course.may_have_passed = true;
                 }
             }

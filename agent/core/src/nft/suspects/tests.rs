@@ -136,6 +136,25 @@ fn chains_are_followed_to_where_they_lead() {
 }
 
 #[test]
+fn what_leaves_a_chain_without_a_decision_meets_what_follows() {
+    use NftVerdict::{Accept, Goto, Jump, Return};
+    let half = |verdict| rule(&[source("10.244.0.0/25")], verdict);
+    let all = |verdict| rule(&[], verdict);
+    let (to, accept) = (|| "other".to_owned(), || rule(&[], Accept));
+    for (rules, other) in [
+        (vec![half(Goto(to())), accept()], vec![]),
+        (vec![half(Return), accept()], vec![]),
+        (vec![all(Jump(to()))], vec![half(Return), accept()]),
+        (vec![all(Goto(to()))], vec![half(Return), accept()]),
+    ] {
+        for (drops, expected) in [(true, &PERHAPS[..]), (false, &NONE)] {
+            let chain = base(Hook::Forward, drops, rules.clone());
+            assert_eq!(judged(chain, other.clone()), expected, "{rules:?}");
+        }
+    }
+}
+
+#[test]
 fn what_changes_the_source_of_pods_is_named() {
     use NftVerdict::{Return, Translate};
     let nat = |rules: &[NftRule]| judged(base(Hook::SourceNat, false, rules.to_vec()), Vec::new());
