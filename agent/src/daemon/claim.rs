@@ -80,17 +80,25 @@ impl Agent {
         }
         let durable = membership.machine.durable();
         let saved = self.state_dir.save_durable(durable);
-        membership.disk_error = saved.as_ref().err().map(error::store);
+        let failed = saved.as_ref().err().map(error::store);
+        let is_news = membership.disk_error != failed;
+        membership.disk_error = failed;
         match saved {
             Ok(()) => {
+                if is_news {
+                    tracing::info!("the claim is written again");
+                }
                 membership.unsaved = false;
                 true
             }
             Err(store_error) => {
-                tracing::error!(
-                    error = error::chain(&store_error),
-                    "the claim cannot be written: nothing is published until it can"
-                );
+                // It is tried each second, and status names it all the while.
+                if is_news {
+                    tracing::error!(
+                        error = error::chain(&store_error),
+                        "the claim cannot be written: nothing is published until it can"
+                    );
+                }
                 membership.wake = now + RETRY;
                 false
             }
