@@ -11,33 +11,36 @@ use crate::reconciler::Report;
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// How long to wait where trying again helps only when somebody has changed something else, of which
-/// the kernel may tell nothing: a program was installed, a file system is writable again.
-const LASTING: Duration = Duration::from_secs(60);
+/// The least to wait if trying again helps only once something else has changed, of which the kernel may
+/// report nothing: a program was installed, a file system is writable again, a route inside of a pod is gone.
+const LASTING: Duration = Duration::from_secs(10);
 
 /// How long to wait before what failed is tried again.
 #[derive(Debug)]
 pub(super) struct Retry {
-    next: Duration,
+    passing: Duration,
+    lasting: Duration,
 }
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { next: FIRST }
+        Self {
+            passing: FIRST,
+            lasting: LASTING,
+        }
     }
 }
 
 impl Retry {
-    /// When to try again what has failed now: later each time, where it may pass by itself.
+    /// When to try again what has failed now: later each time, and not soon if it does not pass by itself.
     pub(super) fn due(&mut self, class: OpErrorClass, now: Instant) -> Instant {
-        match class {
-            OpErrorClass::Transient => {
-                let due = now + self.next;
-                self.next = (self.next * 2).min(LONGEST);
-                due
-            }
-            OpErrorClass::Permanent => now + LASTING,
-        }
+        let next = match class {
+            OpErrorClass::Transient => &mut self.passing,
+            OpErrorClass::Permanent => &mut self.lasting,
+        };
+        let wait = *next;
+        *next = (wait * 2).min(LONGEST);
+        now + wait
     }
 }
 
