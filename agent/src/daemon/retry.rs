@@ -89,6 +89,7 @@ mod tests {
         assert_eq!(retry.due(OpErrorClass::Transient, now), now + FIRST * 2);
         for _ in 0..10 {
             retry.due(OpErrorClass::Transient, now);
+            retry.due(OpErrorClass::Permanent, now);
         }
         assert_eq!(retry.due(OpErrorClass::Transient, now), now + LONGEST);
         let lasting = retry.due(OpErrorClass::Permanent, now);
