@@ -32,6 +32,15 @@ fn failed(node: Node<'_>, peer: &str, why: &[&str]) -> String {
     text(&named(&status, peer).unwrap()["hint"]).to_owned()
 }
 
+/// How many packets a rule of a pod's INPUT chain has met.
+#[track_caller]
+fn counted(node: Node<'_>, pod: &str, verdict: &str) -> u64 {
+    let rules = shell(node, &format!("ip netns exec {pod} iptables -nvxL INPUT"));
+    let rule = rules.lines().find(|line| line.contains(verdict)).unwrap();
+    let count = rule.split_whitespace().next().unwrap();
+    count.parse().unwrap()
+}
+
 #[track_caller]
 fn no_problem(node: Node<'_>) {
     ready(node, 1);
@@ -244,12 +253,7 @@ fn packets_of_pods_that_are_lost_where_the_nodes_own_pass_are_a_problem() {
     // A pod may drop echoes; the others tell that all is well.
     add_pod(node1, "zoe");
     shell(node1, "ip netns exec red iptables -A INPUT -p icmp -j DROP");
-    let dropped = || {
-        let rules = shell(node1, "ip netns exec red iptables -nvxL INPUT");
-        let rule = rules.lines().find(|line| line.contains("DROP ")).unwrap();
-        let count = rule.split_whitespace().next().unwrap();
-        count.parse::<u64>().unwrap()
-    };
+    let dropped = || counted(node1, "red", "DROP ");
     let before = dropped();
     eventually(LIMIT, "echoes that come back to red", || {
         let now = dropped();
@@ -261,12 +265,7 @@ fn packets_of_pods_that_are_lost_where_the_nodes_own_pass_are_a_problem() {
         node1,
         "ip netns exec zoe iptables -A INPUT -p icmp -j RETURN",
     );
-    let answered = || {
-        let rules = shell(node1, "ip netns exec zoe iptables -nvxL INPUT");
-        let rule = rules.lines().find(|line| line.contains("RETURN ")).unwrap();
-        let count = rule.split_whitespace().next().unwrap();
-        count.parse::<u64>().unwrap()
-    };
+    let answered = || counted(node1, "zoe", "RETURN ");
     let before = answered();
     eventually(LIMIT, "two more rounds", || {
         let told = status(node1);
