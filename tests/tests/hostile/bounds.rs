@@ -3,14 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sched::{CloneFlags, setns};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use podnet_agent::gossip::{Gossip, GossipError};
 use podnet_lab::{Node, eventually};
@@ -18,6 +16,7 @@ use podnet_proto::NodeId;
 use podnet_proto::gossip::Key;
 use podnet_proto::token::JoinToken;
 
+use crate::inside::spawn_in;
 use crate::member::settings;
 use crate::pcap::GOSSIP_PORT;
 use crate::scene::{LIMIT, add_pod, ask, builder, nodes, ready, shell};
@@ -135,48 +134,40 @@ fn assert_bounded(node: Node<'_>, memory: u64, after: &str) {
 
 /// Nodes of other identities gossip with a node, each for so long that it is heard.
 fn come_and_go(from: Node<'_>, to: Node<'_>, token: &str) {
-    let path = format!("/proc/{}/ns/net", from.holder().unwrap().pid);
     let token: JoinToken = token.parse().unwrap();
     let here = SocketAddrV4::new(from.address(), GOSSIP_PORT);
     let seeds = vec![SocketAddrV4::new(to.address(), GOSSIP_PORT)];
-    let identities = move || {
-        setns(File::open(path).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            for number in 0..IDENTITIES {
-                let mut id = [7; 16];
-                id[..2].copy_from_slice(&number.to_be_bytes());
-                let listen = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, GOSSIP_PORT);
-                let node = NodeId::from_bytes(id);
-                let said = BTreeMap::from([(Key::Want, "x".repeat(1000))]);
-                let start = async {
-                    loop {
-                        let settings = settings(&token, node, here, listen, 1, seeds.clone());
-                        match Gossip::spawn(settings, said.clone()).await {
-                            // The one before may have the port for a moment yet.
-                            Err(GossipError::Bind(_)) => {
-                                tokio::time::sleep(Duration::from_millis(5)).await;
-                            }
-                            started => break started.unwrap(),
+    let identities = spawn_in(from, async move || {
+        for number in 0..IDENTITIES {
+            let mut id = [7; 16];
+            id[..2].copy_from_slice(&number.to_be_bytes());
+            let listen = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, GOSSIP_PORT);
+            let node = NodeId::from_bytes(id);
+            let said = BTreeMap::from([(Key::Want, "x".repeat(1000))]);
+            let start = async {
+                loop {
+                    let settings = settings(&token, node, here, listen, 1, seeds.clone());
+                    match Gossip::spawn(settings, said.clone()).await {
+                        // The one before may have the port for a moment yet.
+                        Err(GossipError::Bind(_)) => {
+                            tokio::time::sleep(Duration::from_millis(5)).await;
                         }
+                        started => break started.unwrap(),
                     }
-                };
-                let gossip = tokio::time::timeout(LIMIT, start).await.unwrap();
-                // The second answer comes when the first was understood.
-                let heard = async {
-                    while gossip.counters().datagrams_in() < 2 {
-                        tokio::time::sleep(Duration::from_millis(5)).await;
-                    }
-                };
-                tokio::time::timeout(LIMIT, heard).await.unwrap();
-                gossip.shutdown().await;
-            }
-        });
-    };
-    thread::spawn(identities).join().unwrap();
+                }
+            };
+            let gossip = tokio::time::timeout(LIMIT, start).await.unwrap();
+            // The second answer comes when the first was understood.
+            let heard = async {
+                while gossip.counters().datagrams_in() < 2 {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(LIMIT, heard).await.unwrap();
+            gossip.shutdown().await;
+        }
+    });
+    identities.join().unwrap();
 }
 
 /// Puts routes and neighbours into a pod, and lets the agent look into it.

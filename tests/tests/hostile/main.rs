@@ -13,6 +13,7 @@ mod descriptors;
 mod files;
 mod forms;
 mod http;
+mod inside;
 mod member;
 mod secrets;
 mod settings;

@@ -3,14 +3,12 @@
 //! decisions go on.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
-use nix::sched::{CloneFlags, setns};
 use podnet_agent::gossip::{Gossip, Keyring, Settings, Timing};
 use podnet_core::view::RawEntry;
 use podnet_lab::{Lab, Node, eventually};
@@ -23,6 +21,7 @@ use podnet_proto::token::JoinToken;
 use podnet_proto::{Boot, NodeId};
 use serde_json::Value;
 
+use crate::inside::spawn_in;
 use crate::pcap::GOSSIP_PORT;
 use crate::scene::{LIMIT, add_pod, ask, ctl, idle, nodes, ready, shell, text};
 use crate::unharmed::assert_no_panic;
@@ -132,7 +131,6 @@ impl Liar {
         token: &str,
         lies: impl FnOnce(&Truth, Ipv4Addr) -> Vec<Lie> + Send + 'static,
     ) -> Self {
-        let path = format!("/proc/{}/ns/net", from.holder().unwrap().pid);
         let token: JoinToken = token.parse().unwrap();
         let own = from.address();
         let members = lab.nodes().into_iter().take(3).map(|node| node.address());
@@ -140,50 +138,43 @@ impl Liar {
         let members: Vec<_> = members.collect();
         let (stop, stopped) = channel();
         let (said, hears) = channel();
-        let thread = thread::spawn(move || {
-            setns(File::open(path).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(async {
-                let id = NodeId::of_public_key(&KEY);
-                let at = |ip, port| SocketAddrV4::new(ip, port);
-                let here = at(own, GOSSIP_PORT);
-                let mut seeds = members.clone();
-                // Where those gossip who are said to be where somebody else is.
-                let mask: Vec<_> = (2..12)
-                    .map(|n| at(Ipv4Addr::new(127, 0, 0, n), 7999))
-                    .collect();
-                seeds.extend(mask.iter().copied());
-                let any = Ipv4Addr::UNSPECIFIED;
-                let scout = settings(&token, id, here, at(any, GOSSIP_PORT), 1, seeds);
-                let scout = Gossip::spawn(scout, BTreeMap::new()).await.unwrap();
-                let truth = loop {
-                    if let Some(truth) = Truth::read(&scout.snapshot().await.entries) {
-                        break truth;
-                    }
-                    tokio::time::sleep(Duration::from_millis(20)).await;
+        let thread = spawn_in(from, async move || {
+            let id = NodeId::of_public_key(&KEY);
+            let at = |ip, port| SocketAddrV4::new(ip, port);
+            let here = at(own, GOSSIP_PORT);
+            let mut seeds = members.clone();
+            // Where those gossip who are said to be where somebody else is.
+            let mask: Vec<_> = (2..12)
+                .map(|n| at(Ipv4Addr::new(127, 0, 0, n), 7999))
+                .collect();
+            seeds.extend(mask.iter().copied());
+            let any = Ipv4Addr::UNSPECIFIED;
+            let scout = settings(&token, id, here, at(any, GOSSIP_PORT), 1, seeds);
+            let scout = Gossip::spawn(scout, BTreeMap::new()).await.unwrap();
+            let truth = loop {
+                if let Some(truth) = Truth::read(&scout.snapshot().await.entries) {
+                    break truth;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            };
+            let mut liars = vec![];
+            for (lie, mask) in lies(&truth, own).into_iter().zip(mask) {
+                let listen = if *lie.address.ip() == own {
+                    at(any, lie.address.port())
+                } else {
+                    mask
                 };
-                let mut liars = vec![];
-                for (lie, mask) in lies(&truth, own).into_iter().zip(mask) {
-                    let listen = if *lie.address.ip() == own {
-                        at(any, lie.address.port())
-                    } else {
-                        mask
-                    };
-                    let seeds = [members.clone(), vec![here]].concat();
-                    let lying = settings(&token, lie.node, lie.address, listen, lie.epoch, seeds);
-                    liars.push(Gossip::spawn(lying, lie.values).await.unwrap());
+                let seeds = [members.clone(), vec![here]].concat();
+                let lying = settings(&token, lie.node, lie.address, listen, lie.epoch, seeds);
+                liars.push(Gossip::spawn(lying, lie.values).await.unwrap());
+            }
+            let before = scout.counters().datagrams_in();
+            while stopped.try_recv().is_err() {
+                if scout.counters().datagrams_in() - before > HEARD {
+                    let _ = said.send(());
                 }
-                let before = scout.counters().datagrams_in();
-                while stopped.try_recv().is_err() {
-                    if scout.counters().datagrams_in() - before > HEARD {
-                        let _ = said.send(());
-                    }
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-            });
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
         });
         let liar = Self {
             stop,
