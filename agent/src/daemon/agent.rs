@@ -88,6 +88,8 @@ pub(super) struct Agent {
     pub(super) announcer: Announcer,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) start: Instant,
+    /// When the loop last woke up: what happens in one turn happens at this moment.
+    pub(super) now: Moment,
     pub(super) membership: Option<Membership>,
     pub(super) attempt: Option<Attempt>,
     /// Those who wait for a cluster to be founded, and how many passes there were before.
@@ -104,7 +106,7 @@ pub(super) struct Agent {
     /// What the echoes to each peer's gateway tell.
     pub(super) paths: BTreeMap<NodeId, PathReport>,
     /// When the claim machine steps next because gossip has news.
-    news_due: Option<Instant>,
+    news_due: Option<Moment>,
     supervisor: Supervisor,
 }
 
@@ -118,8 +120,8 @@ impl Agent {
         prober: Prober,
         events: mpsc::Sender<Event>,
     ) -> Self {
-        let start = Instant::now();
-        let reconciling = Reconciling::new(start, config.timing.resync);
+        let now = Moment::START;
+        let reconciling = Reconciling::new(now, config.timing.resync);
         Self {
             state_dir: StateDir::new(config.state_dir.clone(), identity.node()),
             config,
@@ -131,7 +133,8 @@ impl Agent {
             prober,
             announcer: Announcer::default(),
             events,
-            start,
+            start: Instant::now(),
+            now,
             membership: None,
             attempt: None,
             awaiting_init: Vec::new(),
@@ -139,12 +142,12 @@ impl Agent {
             early_leaves: Vec::new(),
             pods: Pods::default(),
             reconciling,
-            suspicion: Suspicion::new(start),
-            forwarded: Forwarded::new(start),
+            suspicion: Suspicion::new(now),
+            forwarded: Forwarded::new(now),
             left: Vec::new(),
             paths: BTreeMap::new(),
             news_due: None,
-            supervisor: Supervisor::new(start),
+            supervisor: Supervisor::new(now),
         }
     }
 
@@ -168,6 +171,7 @@ impl Agent {
                 .membership
                 .as_ref()
                 .and_then(|membership| membership.gossip.as_ref());
+            let due = self.start + self.next_deadline().since(Moment::START);
             let wake = tokio::select! {
                 Some(event) = inputs.queue.recv() => Wake::Event(event),
                 Some(request) = inputs.asked.recv() => Wake::Request(request),
@@ -175,16 +179,16 @@ impl Agent {
                 Some(report) = inputs.paths.recv() => Wake::Path(report),
                 () = news(gossip) => Wake::News,
                 () = ended(gossip) => Wake::GossipEnded,
-                () = sleep_until(self.next_deadline().into()) => Wake::Time,
+                () = sleep_until(due.into()) => Wake::Time,
             };
+            self.now = Moment::after_start(self.start.elapsed());
             match wake {
                 Wake::Event(event) => self.on_event(event).await,
                 Wake::Request(request) => self.on_request(request).await,
                 Wake::Change(change) => self.on_change(change),
                 Wake::Path(report) => self.on_path(report),
                 Wake::News => {
-                    self.news_due
-                        .get_or_insert(Instant::now() + GOSSIP_DEBOUNCE);
+                    self.news_due.get_or_insert(self.now + GOSSIP_DEBOUNCE);
                 }
                 Wake::GossipEnded => self.gossip_ended().await,
                 Wake::Time => {}
@@ -207,21 +211,18 @@ impl Agent {
         }
     }
 
-    /// The time since the agent's start.
-    pub(super) fn now(&self) -> Moment {
-        Moment::after_start(self.start.elapsed())
+    /// When the loop last woke up.
+    pub(super) const fn now(&self) -> Moment {
+        self.now
     }
 
     /// Lets the claim machine step as soon as the loop turns.
     pub(super) fn step_soon(&mut self) {
-        self.news_due = Some(Instant::now());
+        self.news_due = Some(self.now);
     }
 
-    fn next_deadline(&self) -> Instant {
-        let claim = self
-            .membership
-            .as_ref()
-            .map(|membership| membership.wake_at(self.start));
+    fn next_deadline(&self) -> Moment {
+        let claim = self.membership.as_ref().map(|membership| membership.wake);
         let reconcile = self.reconciling.next_deadline();
         let suspicion = self.suspicion.next_deadline();
         let member = self.membership.as_ref();
@@ -229,16 +230,13 @@ impl Agent {
         [claim, reconcile, suspicion, forwarded, self.news_due]
             .into_iter()
             .flatten()
-            .fold(self.supervisor.next_deadline(), Instant::min)
+            .fold(self.supervisor.next_deadline(), Moment::min)
     }
 
     /// Does what is due.
     async fn on_time(&mut self) {
-        let now = Instant::now();
-        let wake = self
-            .membership
-            .as_ref()
-            .map(|membership| membership.wake_at(self.start));
+        let now = self.now;
+        let wake = self.membership.as_ref().map(|membership| membership.wake);
         if [wake, self.news_due]
             .into_iter()
             .flatten()
@@ -302,8 +300,8 @@ impl Agent {
                 by = change.makers(),
                 "the kernel tells of a change"
             );
-            self.suspicion.on_change(&change.scope);
-            self.reconciling.on_change(change);
+            self.suspicion.on_change(&change.scope, self.now);
+            self.reconciling.on_change(change, self.now);
         }
     }
 
@@ -314,7 +312,7 @@ impl Agent {
                 tracing::info!(node = %report.node, %round_trip, "the path to a peer works");
             }
             Err(reason) => {
-                self.suspicion.look(Instant::now());
+                self.suspicion.look(self.now, self.now);
                 tracing::warn!(node = %report.node, reason, "the path to a peer does not work");
             }
         }

@@ -3,7 +3,6 @@
 use std::net::Ipv4Addr;
 
 use podnet_core::advertise::{Underlay, Verdict, seat, within};
-use podnet_core::time::Moment;
 
 use super::agent::Agent;
 use super::error;
@@ -43,8 +42,7 @@ impl Agent {
         match membership.follower.judge(now, told, underlay) {
             Verdict::Stays => {}
             Verdict::Waits(until) => {
-                let due = self.start + until.since(Moment::START);
-                self.reconciling.look_at(Parts::routes(), due);
+                self.reconciling.look_at(Parts::routes(), until);
             }
             Verdict::Becomes(address) => self.advertise(address).await,
         }
@@ -53,6 +51,7 @@ impl Agent {
     /// Tells peers another address: the disk first, then gossip, to which a node at another address
     /// is another node.
     async fn advertise(&mut self, address: Ipv4Addr) {
+        let now = self.now();
         let Some(membership) = &mut self.membership else {
             return;
         };
@@ -65,7 +64,7 @@ impl Agent {
                 "the new address cannot be written: peers are not told"
             );
             membership.disk_error = Some(error::store(&store_error));
-            self.reconciling.look_again(Parts::routes());
+            self.reconciling.look_again(Parts::routes(), now);
             return;
         }
         if !membership.unsaved {

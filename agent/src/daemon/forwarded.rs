@@ -5,10 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 use podnet_core::kernel::PodLink;
+use podnet_core::time::Moment;
 use podnet_proto::api::Severity;
 use podnet_proto::network::gateway;
 use podnet_proto::{ApiError, ErrorCode, NodeId, PodName};
@@ -33,7 +34,7 @@ const MOST_PODS: usize = 3;
 
 /// What is known of the packets of pods.
 pub(super) struct Forwarded {
-    due: Instant,
+    due: Moment,
     running: bool,
     /// The peers from which none come back, and a pod that has tried.
     lost: BTreeMap<NodeId, PodName>,
@@ -51,7 +52,7 @@ pub(super) struct Echoes {
 }
 
 impl Forwarded {
-    pub(super) const fn new(now: Instant) -> Self {
+    pub(super) const fn new(now: Moment) -> Self {
         Self {
             due: now,
             running: false,
@@ -66,14 +67,14 @@ impl Forwarded {
         self.next = None;
     }
 
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
+    pub(super) fn next_deadline(&self) -> Option<Moment> {
         (!self.running).then_some(self.due)
     }
 }
 
 impl Agent {
     /// Starts a try if one is due and none is under way.
-    pub(super) fn start_due_echoes_of_pods(&mut self, now: Instant) {
+    pub(super) fn start_due_echoes_of_pods(&mut self, now: Moment) {
         if self.forwarded.next_deadline().is_none_or(|due| due > now) {
             return;
         }
@@ -113,7 +114,7 @@ impl Agent {
         }
         self.forwarded.running = false;
         let pause = if lost.is_empty() { STEADY } else { SOON };
-        self.forwarded.due = Instant::now() + pause;
+        self.forwarded.due = self.now() + pause;
         self.forwarded.lost = lost;
         self.forwarded.next = echoes.next;
     }

@@ -191,7 +191,7 @@ impl Agent {
         self.left = left;
         self.forget_pods();
         self.paths.clear();
-        self.reconciling.reset();
+        self.reconciling.reset(self.now);
         self.suspicion.forget();
         self.forwarded.forget();
         self.prober.set_targets(Targets::default());

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddrV4};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
 use podnet_core::advertise::{Follower, Seat};
@@ -111,11 +111,6 @@ impl Membership {
 
     pub(super) fn block_range(&self, index: BlockIndex) -> Option<Ipv4Network> {
         self.member.networks.first()?.block(index)
-    }
-
-    /// When the claim machine wants to step.
-    pub(super) fn wake_at(&self, start: Instant) -> Instant {
-        start + self.wake.since(Moment::START)
     }
 
     /// All other members and their blocks.

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 use podnet_core::kernel::{
     Astray, Bystander, Conflict, Desired, HostAddress, Mtu, ObservedHolding, Op, OpError,
     OpErrorClass, PeerBlock, RouteKey, UnderlayPath,
 };
+use podnet_core::time::Moment;
 use podnet_proto::network::gateway;
 use podnet_proto::{ApiError, ErrorCode, NodeId, api};
 
@@ -34,11 +35,11 @@ pub(super) struct Reconciling {
     /// What the kernel told of since the last one began.
     told: Changes,
     /// When to start it.
-    due: Option<Instant>,
+    due: Option<Moment>,
     /// A pass is under way.
     running: Option<Running>,
     resync: Duration,
-    resync_due: Instant,
+    resync_due: Moment,
     patience: Patience,
     /// For looks at the firewall, which cost the more the more rules others have.
     allowance: Allowance,
@@ -90,7 +91,7 @@ struct Running {
 }
 
 impl Reconciling {
-    pub(super) fn new(now: Instant, resync: Duration) -> Self {
+    pub(super) fn new(now: Moment, resync: Duration) -> Self {
         Self {
             wanted: Parts::default(),
             told: Changes::default(),
@@ -127,50 +128,49 @@ impl Reconciling {
     /// Asks for a pass at once.
     pub(super) fn want(&mut self, parts: Parts) {
         self.wanted.merge(parts);
-        self.due = Some(Instant::now());
+        self.due = Some(Moment::START);
     }
 
     /// Asks for a pass soon: changes come in swarms.
-    pub(super) fn on_change(&mut self, change: Change) {
+    pub(super) fn on_change(&mut self, change: Change, now: Moment) {
         self.wanted.add(&change.scope);
         self.told.add(change);
-        self.look_soon();
+        self.look_soon(now);
     }
 
-    fn look_soon(&mut self) {
-        let now = Instant::now();
+    fn look_soon(&mut self, now: Moment) {
         self.look_at(Parts::default(), now + self.patience.delay(now));
     }
 
     /// Asks for a pass then, if none is due before.
-    pub(super) fn look_at(&mut self, parts: Parts, due: Instant) {
+    pub(super) fn look_at(&mut self, parts: Parts, due: Moment) {
         self.wanted.merge(parts);
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
     }
 
     /// Asks for another pass if one is under way that knows a pod only as it was: it may have put
     /// back the neighbour of a pod that has just been removed, or removed that of a new one.
-    pub(super) fn pod_changed(&mut self) {
+    pub(super) fn pod_changed(&mut self, now: Moment) {
         if self.running.is_some() {
             (self.wanted.bridge, self.wanted.holding) = (true, true);
-            self.look_soon();
+            self.look_soon(now);
         }
     }
 
     /// Asks for another pass after something was put right, or went wrong in a way that may pass: later
     /// each time, until a pass finds everything right.
-    pub(super) fn look_again(&mut self, parts: Parts) {
-        self.look_after(parts, OpErrorClass::Transient);
+    pub(super) fn look_again(&mut self, parts: Parts, now: Moment) {
+        self.look_after(parts, OpErrorClass::Transient, now);
     }
 
     /// Asks for another pass after failures of this class.
-    pub(super) fn look_after(&mut self, parts: Parts, class: OpErrorClass) {
-        let due = self.retry.due(class, Instant::now());
+    pub(super) fn look_after(&mut self, parts: Parts, class: OpErrorClass, now: Moment) {
+        let due = self.retry.due(class, now);
         self.look_at(parts, due);
     }
 
     /// Puts off looks at the firewall and at the ways of packets for which there is no time left.
-    fn put_off(&mut self, parts: &mut Parts, now: Instant) {
+    fn put_off(&mut self, parts: &mut Parts, now: Moment) {
         let next = self.allowance.next(now);
         if parts.firewall && next > now {
             parts.firewall = false;
@@ -192,10 +192,10 @@ impl Reconciling {
     }
 
     /// Forgets everything: the node is no member any more.
-    pub(super) fn reset(&mut self) {
+    pub(super) fn reset(&mut self, now: Moment) {
         let totals = std::mem::take(&mut self.totals);
         let running = self.running.take();
-        *self = Self::new(Instant::now(), self.resync);
+        *self = Self::new(now, self.resync);
         self.totals = totals;
         self.running = running;
     }
@@ -206,7 +206,7 @@ impl Reconciling {
         self.left == Some(OpErrorClass::Transient)
     }
 
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
+    pub(super) fn next_deadline(&self) -> Option<Moment> {
         if self.running.is_some() {
             return None;
         }
@@ -232,7 +232,7 @@ impl Reconciling {
 
 impl Agent {
     /// Starts a pass if one is due and none is under way.
-    pub(super) fn start_due_pass(&mut self, now: Instant) {
+    pub(super) fn start_due_pass(&mut self, now: Moment) {
         let Some(membership) = &self.membership else {
             self.reconciling.due = None;
             self.reconciling.resync_due = now + self.reconciling.resync;
@@ -288,13 +288,14 @@ impl Agent {
             let _ = events.send(Event::PassDone(Box::new(report))).await;
         });
         if resync {
-            self.suspicion.look(now);
+            self.suspicion.look(now, now);
             // Pods that could not be removed are tried again.
             self.go_on_leaving();
         }
     }
 
     pub(super) fn on_pass_done(&mut self, mut report: Report) {
+        let now = self.now();
         let pods = std::mem::take(&mut report.pods);
         let gone = std::mem::take(&mut report.gone);
         let running = self.reconciling.running.take();
@@ -304,9 +305,9 @@ impl Agent {
         let stopped = report.desired.bridge.is_none();
         let found = report.applied.iter().map(|(finding, _)| finding);
         if found.chain(&pods).any(|finding| finding.drift) {
-            self.reconciling.patience.put_back(Instant::now());
+            self.reconciling.patience.put_back(now);
         }
-        self.reconciling.take(report, &told);
+        self.reconciling.take(report, &told, now);
         if self.membership.is_none() {
             self.reconciling.held = Desired::default();
             return;
@@ -337,7 +338,7 @@ impl Agent {
             if let Some(class) = class_of(self.reconciling.left.into_iter().chain(unfinished)) {
                 // What is put right only then was changed by the same.
                 self.reconciling.told = told;
-                self.reconciling.look_after(parts, class);
+                self.reconciling.look_after(parts, class, now);
             } else if pods_right {
                 self.reconciling.retry = Retry::default();
             } else {

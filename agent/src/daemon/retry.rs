@@ -1,8 +1,9 @@
 //! When what failed is tried again.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use podnet_core::kernel::{OpError, OpErrorClass};
+use podnet_core::time::Moment;
 
 use crate::dataplane::ObserveError;
 use crate::reconciler::Report;
@@ -33,7 +34,7 @@ impl Default for Retry {
 
 impl Retry {
     /// When to try again what has failed now: later each time, and not soon if it does not pass by itself.
-    pub(super) fn due(&mut self, class: OpErrorClass, now: Instant) -> Instant {
+    pub(super) fn due(&mut self, class: OpErrorClass, now: Moment) -> Moment {
         let next = match class {
             OpErrorClass::Transient => &mut self.passing,
             OpErrorClass::Permanent => &mut self.lasting,
@@ -82,7 +83,7 @@ mod tests {
 
     #[test]
     fn what_passes_by_itself_is_tried_again_soon_and_the_rest_seldom() {
-        let now = Instant::now();
+        let now = Moment::START;
         let mut retry = Retry::default();
         assert_eq!(retry.due(OpErrorClass::Transient, now), now + FIRST);
         assert_eq!(retry.due(OpErrorClass::Permanent, now), now + LASTING);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use ipnetwork::Ipv4Network;
 use podnet_core::kernel::{IfName, Scope, UnderlayPath};
 use podnet_core::nft::{Flow, Suspect, flows, suspects};
+use podnet_core::time::Moment;
 use podnet_proto::api::{PathState, Severity};
 use podnet_proto::{ApiError, ErrorCode, PodNetwork};
 
@@ -25,7 +26,7 @@ pub(super) struct Suspicion {
     found: BTreeSet<Suspect>,
     /// What it was last judged by.
     flows: Vec<Flow>,
-    due: Option<Instant>,
+    due: Option<Moment>,
     running: bool,
     allowance: Allowance,
 }
@@ -38,7 +39,7 @@ pub(super) struct Looked {
 }
 
 impl Suspicion {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Moment) -> Self {
         Self {
             found: BTreeSet::new(),
             flows: Vec::new(),
@@ -49,16 +50,16 @@ impl Suspicion {
     }
 
     /// A change of this may have brought what is in the way, or taken it away.
-    pub(super) fn on_change(&mut self, scope: &ChangeScope) {
+    pub(super) fn on_change(&mut self, scope: &ChangeScope, now: Moment) {
         use ChangeScope::{Everything, Firewall, OtherChains};
         if matches!(scope, Firewall | OtherChains | Everything) {
-            self.look(Instant::now() + LATER);
+            self.look(now + LATER, now);
         }
     }
 
-    /// Asks for a look then, or as soon after as the looks before allow.
-    pub(super) fn look(&mut self, due: Instant) {
-        let due = due.max(self.allowance.next(Instant::now()));
+    /// Asks for a look at `due`, or as soon after as the looks before allow.
+    pub(super) fn look(&mut self, due: Moment, now: Moment) {
+        let due = due.max(self.allowance.next(now));
         self.due.get_or_insert(due);
     }
 
@@ -68,13 +69,13 @@ impl Suspicion {
         self.flows.clear();
     }
 
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
+    pub(super) fn next_deadline(&self) -> Option<Moment> {
         self.due.filter(|_| !self.running)
     }
 
-    fn take(&mut self, looked: Looked) {
+    fn take(&mut self, looked: Looked, now: Moment) {
         self.running = false;
-        self.allowance.spend(looked.took, Instant::now());
+        self.allowance.spend(looked.took, now);
         let found = looked.found.unwrap_or_default();
         for suspect in found.difference(&self.found) {
             if suspect.certain {
@@ -96,7 +97,8 @@ impl Agent {
         let flows = self.flows();
         if self.suspicion.flows != flows {
             self.suspicion.flows = flows;
-            self.suspicion.look(Instant::now());
+            let now = self.now();
+            self.suspicion.look(now, now);
         }
     }
 
@@ -119,7 +121,7 @@ impl Agent {
     }
 
     /// Starts a look if one is due and none is under way.
-    pub(super) fn start_due_suspicion(&mut self, now: Instant) {
+    pub(super) fn start_due_suspicion(&mut self, now: Moment) {
         let due = self.suspicion.next_deadline();
         if due.is_none_or(|due| due > now) {
             return;
@@ -144,7 +146,7 @@ impl Agent {
     }
 
     pub(super) fn on_looked(&mut self, looked: Looked) {
-        self.suspicion.take(looked);
+        self.suspicion.take(looked, self.now());
     }
 
     /// What is in the way of pods. What may be harmless counts only while packets do get lost.

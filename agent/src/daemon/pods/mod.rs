@@ -192,7 +192,7 @@ impl Agent {
     pub(in crate::daemon) fn on_pod_done(&mut self, done: PodDone) {
         let PodDone { name, done, answer } = done;
         let waiting = self.pods.busy.remove(&name).unwrap_or_default();
-        self.reconciling.pod_changed();
+        self.reconciling.pod_changed(self.now);
         match done {
             Done::Attached {
                 result,

@@ -75,8 +75,8 @@ impl Agent {
         };
         let results = done.iter().map(|(_, result)| result);
         let class = class_of(results.map(class_of_result));
-        self.reconciling
-            .look_after(parts, class.unwrap_or(OpErrorClass::Transient));
+        let class = class.unwrap_or(OpErrorClass::Transient);
+        self.reconciling.look_after(parts, class, self.now);
     }
 
     pub(in crate::daemon) fn on_strays_done(&mut self, done: &[(Repair, Result<(), OpError>)]) {
@@ -90,7 +90,7 @@ impl Agent {
                 holding: true,
                 ..Parts::default()
             };
-            self.reconciling.look_after(parts, class);
+            self.reconciling.look_after(parts, class, self.now);
         }
     }
 
@@ -184,7 +184,8 @@ impl Agent {
             holding: is_of_holding(&repair.finding.op),
             ..Parts::default()
         };
-        self.reconciling.look_after(parts, class_of_result(result));
+        let class = class_of_result(result);
+        self.reconciling.look_after(parts, class, self.now);
     }
 
     /// Forgets what could not be put right, where a pass has looked and found nothing wrong.

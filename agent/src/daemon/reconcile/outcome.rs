@@ -1,8 +1,8 @@
 //! What a pass, and a change beside it, has come to.
 
-use std::time::Instant;
 
 use podnet_core::kernel::{Conflict, Contested, ObservedHolding, Op, OpError};
+use podnet_core::time::Moment;
 
 use super::Reconciling;
 use crate::daemon::error;
@@ -28,14 +28,13 @@ impl Repair {
 
 impl Reconciling {
     /// Takes over what a pass has found and done.
-    pub(super) fn take(&mut self, mut report: Report, told: &Changes) {
+    pub(super) fn take(&mut self, mut report: Report, told: &Changes, now: Moment) {
         self.totals.passes += 1;
         self.totals.last_at = Some(jiff::Timestamp::now().to_string());
         self.totals.last_duration_seconds = Some(report.took.as_secs_f64());
         self.converged = report.converged();
-        self.allowance.spend(report.firewall_took, Instant::now());
-        self.allowance_of_ways
-            .spend(report.ways_took, Instant::now());
+        self.allowance.spend(report.firewall_took, now);
+        self.allowance_of_ways.spend(report.ways_took, now);
         self.left = class_of_pass(&report);
         self.held = report.held;
         self.blind = report.error.as_ref().map(error::observe);
