@@ -9,6 +9,7 @@ pub mod firewall;
 pub mod host;
 pub mod kernel;
 pub mod nft;
+pub mod node;
 pub mod peer;
 pub mod podip;
 pub mod summary;

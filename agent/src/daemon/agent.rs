@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use podnet_core::kernel::OpError;
+use podnet_core::node::{Answer, Request, Response, Ticket};
 use podnet_core::summary::summary;
 use podnet_core::time::Moment;
-use podnet_proto::api::{InitResponse, LeaveRequest, Status};
+use podnet_proto::api::LeaveRequest;
 use podnet_proto::{ApiError, Boot, Instance, NodeId};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
@@ -21,9 +22,10 @@ use super::pods::{PodDone, Pods};
 use super::reconcile::{Reconciling, Repair};
 use super::supervisor::Supervisor;
 use super::suspicion::{Looked, Suspicion};
+use super::waiters::Waiters;
 use crate::announce::Announcer;
 use crate::config::Config;
-use crate::control::{Answer, Request};
+use crate::control::Asked;
 use crate::dataplane::{Change, Dataplane};
 use crate::gossip::Gossip;
 use crate::probe::{PathReport, Prober};
@@ -36,7 +38,7 @@ const GOSSIP_DEBOUNCE: Duration = Duration::from_millis(2);
 /// Where events come from.
 pub(super) struct Inputs {
     pub(super) queue: mpsc::Receiver<Event>,
-    pub(super) asked: mpsc::Receiver<Request>,
+    pub(super) asked: mpsc::Receiver<Asked>,
     pub(super) changes: mpsc::Receiver<Change>,
     pub(super) paths: mpsc::Receiver<PathReport>,
 }
@@ -64,7 +66,7 @@ pub(super) enum Event {
 /// Why the loop turns.
 enum Wake {
     Event(Event),
-    Request(Request),
+    Asked(Asked),
     Change(Change),
     Path(PathReport),
     /// Gossip has news.
@@ -93,10 +95,10 @@ pub(super) struct Agent {
     pub(super) membership: Option<Membership>,
     pub(super) attempt: Option<Attempt>,
     /// Those who wait for a cluster to be founded, and how many passes there were before.
-    pub(super) awaiting_init: Vec<Answer<Box<InitResponse>>>,
+    pub(super) awaiting_init: Vec<Ticket>,
     pub(super) init_pass: u64,
     /// Those who want the node to leave before it can know whether a majority is there.
-    pub(super) early_leaves: Vec<(LeaveRequest, Answer<Box<Status>>)>,
+    pub(super) early_leaves: Vec<(LeaveRequest, Ticket)>,
     pub(super) pods: Pods,
     pub(super) reconciling: Reconciling,
     pub(super) suspicion: Suspicion,
@@ -108,6 +110,7 @@ pub(super) struct Agent {
     /// When the claim machine steps next because gossip has news.
     news_due: Option<Moment>,
     supervisor: Supervisor,
+    waiters: Waiters,
 }
 
 impl Agent {
@@ -148,6 +151,7 @@ impl Agent {
             paths: BTreeMap::new(),
             news_due: None,
             supervisor: Supervisor::new(now),
+            waiters: Waiters::default(),
         }
     }
 
@@ -174,7 +178,7 @@ impl Agent {
             let due = self.start + self.next_deadline().since(Moment::START);
             let wake = tokio::select! {
                 Some(event) = inputs.queue.recv() => Wake::Event(event),
-                Some(request) = inputs.asked.recv() => Wake::Request(request),
+                Some(asked) = inputs.asked.recv() => Wake::Asked(asked),
                 Some(change) = inputs.changes.recv() => Wake::Change(change),
                 Some(report) = inputs.paths.recv() => Wake::Path(report),
                 () = news(gossip) => Wake::News,
@@ -182,9 +186,15 @@ impl Agent {
                 () = sleep_until(due.into()) => Wake::Time,
             };
             self.now = Moment::after_start(self.start.elapsed());
+            for ticket in self.waiters.abandoned() {
+                self.on_abandoned(ticket).await;
+            }
             match wake {
                 Wake::Event(event) => self.on_event(event).await,
-                Wake::Request(request) => self.on_request(request).await,
+                Wake::Asked(Asked { request, answer }) => {
+                    let ticket = self.waiters.admit(answer);
+                    self.on_request(request, ticket).await;
+                }
                 Wake::Change(change) => self.on_change(change),
                 Wake::Path(report) => self.on_path(report),
                 Wake::News => {
@@ -272,25 +282,36 @@ impl Agent {
         }
     }
 
-    async fn on_request(&mut self, request: Request) {
-        // An answer that nobody waits for any more is dropped.
-        match request {
-            Request::Status(answer) => drop(answer.send(Ok(Box::new(self.status())))),
-            Request::Nodes(answer) => drop(answer.send(Ok(self.nodes()))),
-            Request::Routes(answer) => drop(answer.send(Ok(self.routes()))),
-            Request::Pods(answer) => drop(answer.send(Ok(self.pod_list()))),
-            Request::Pod(name, answer) => drop(answer.send(self.pod(&name))),
-            Request::Token(answer) => drop(answer.send(self.token())),
-            Request::Init(request, answer) => self.init(&request, answer).await,
-            Request::Join(request, answer) => self.join(&request, answer).await,
-            Request::Leave(request, answer) => {
+    async fn on_request(&mut self, request: Request, ticket: Ticket) {
+        let answer = match request {
+            Request::Status => Ok(self.status().into()),
+            Request::Nodes => Ok(Response::Nodes(self.nodes())),
+            Request::Routes => Ok(Response::Routes(self.routes())),
+            Request::Pods => Ok(Response::Pods(self.pod_list())),
+            Request::Pod(name) => self.pod(&name).map(Response::from),
+            Request::Token => self.token().map(Response::Token),
+            Request::Init(request) => return self.init(&request, ticket).await,
+            Request::Join(request) => return self.join(&request, ticket).await,
+            Request::Leave(request) => {
                 self.give_up_join().await;
-                self.early_leaves.push((request, answer));
-                self.answer_leaves();
+                self.early_leaves.push((request, ticket));
+                return self.answer_leaves();
             }
-            Request::AddPod(request, answer) => self.add_pod(&request, answer),
-            Request::RemovePod(name, answer) => self.remove_pod(&name, Some(answer)),
-        }
+            Request::AddPod(request) => return self.add_pod(&request, ticket),
+            Request::RemovePod(name) => return self.remove_pod(&name, Some(ticket)),
+        };
+        self.answer(ticket, answer);
+    }
+
+    /// Answers a request.
+    pub(super) fn answer(&mut self, ticket: Ticket, answer: Answer) {
+        self.waiters.answer(ticket, answer);
+    }
+
+    /// Nobody waits for the answer to this request any more.
+    async fn on_abandoned(&mut self, ticket: Ticket) {
+        self.pods.abandon(ticket);
+        self.abandon_join(ticket).await;
     }
 
     fn on_change(&mut self, change: Change) {

@@ -3,6 +3,7 @@
 use std::net::SocketAddrV4;
 
 use podnet_core::claim::Durable;
+use podnet_core::node::{Response, Ticket};
 use podnet_proto::api::{InitRequest, InitResponse};
 use podnet_proto::ledger::Ledger;
 use podnet_proto::{ApiError, ClusterId, ErrorCode, GossipKey, NodeName};
@@ -10,7 +11,6 @@ use podnet_proto::{ApiError, ClusterId, ErrorCode, GossipKey, NodeName};
 use super::agent::Agent;
 use super::error;
 use super::request::founding;
-use crate::control::Answer;
 use crate::reconciler::Parts;
 use crate::store::{Joined, Member, PeerBook};
 
@@ -19,11 +19,11 @@ use crate::store::{Joined, Member, PeerBook};
 const INIT_PASSES: u64 = 3;
 
 impl Agent {
-    pub(super) async fn init(&mut self, request: &InitRequest, answer: Answer<Box<InitResponse>>) {
+    pub(super) async fn init(&mut self, request: &InitRequest, ticket: Ticket) {
         match self.try_init(request).await {
             // The answer follows when the data path stands.
-            Ok(()) => self.awaiting_init.push(answer),
-            Err(api_error) => drop(answer.send(Err(api_error))),
+            Ok(()) => self.awaiting_init.push(ticket),
+            Err(api_error) => self.answer(ticket, Err(api_error)),
         }
         self.answer_init();
     }
@@ -115,12 +115,12 @@ impl Agent {
             return;
         }
         let fault = self.reconciling.bridge_fault();
-        for answer in std::mem::take(&mut self.awaiting_init) {
-            let response = match &fault {
-                None => self.init_response().map(Box::new),
+        for ticket in std::mem::take(&mut self.awaiting_init) {
+            let answer = match &fault {
+                None => self.init_response().map(Response::from),
                 Some(fault) => Err(without_bridge(fault)),
             };
-            drop(answer.send(response));
+            self.answer(ticket, answer);
         }
     }
 

@@ -4,7 +4,8 @@ use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
 use podnet_core::claim::Durable;
-use podnet_proto::api::{JoinRequest, Status};
+use podnet_core::node::{Response, Ticket};
+use podnet_proto::api::JoinRequest;
 use podnet_proto::gossip::Hello;
 use podnet_proto::token::JoinToken;
 use podnet_proto::{ApiError, ErrorCode, NodeName};
@@ -14,7 +15,6 @@ use super::agent::{Agent, Event};
 use super::error;
 use super::host::Host;
 use super::request::{Admission, admission};
-use crate::control::Answer;
 use crate::gossip::{Keyring, ProbeError, Probed, probe};
 use crate::store::Member;
 use crate::vital;
@@ -22,7 +22,7 @@ use crate::vital;
 /// The members of a cluster are being asked; nothing is on disk yet.
 pub(super) struct Attempt {
     plan: Plan,
-    answer: Answer<Box<Status>>,
+    ticket: Ticket,
     /// Which attempt it is, so that the outcome of one that was given up is not taken for its.
     started: Instant,
     /// The task that asks.
@@ -53,14 +53,14 @@ pub(super) struct ProbeOutcome {
 }
 
 impl Agent {
-    pub(super) async fn join(&mut self, request: &JoinRequest, answer: Answer<Box<Status>>) {
+    pub(super) async fn join(&mut self, request: &JoinRequest, ticket: Ticket) {
         match self.plan_join(request).await {
-            Ok(Joining::New(plan, patience)) => self.ask_members(*plan, patience, answer),
+            Ok(Joining::New(plan, patience)) => self.ask_members(*plan, patience, ticket),
             Ok(Joining::Member(targets)) => {
                 self.greet(targets);
-                drop(answer.send(Ok(Box::new(self.status()))));
+                self.answer(ticket, Ok(self.status().into()));
             }
-            Err(api_error) => drop(answer.send(Err(api_error))),
+            Err(api_error) => self.answer(ticket, Err(api_error)),
         }
     }
 
@@ -116,7 +116,7 @@ impl Agent {
     }
 
     /// Asks the members beside the loop.
-    fn ask_members(&mut self, plan: Plan, patience: Duration, answer: Answer<Box<Status>>) {
+    fn ask_members(&mut self, plan: Plan, patience: Duration, ticket: Ticket) {
         let hello = Hello {
             node: self.identity.node(),
             name: plan.name.clone(),
@@ -135,7 +135,7 @@ impl Agent {
         }));
         self.attempt = Some(Attempt {
             plan,
-            answer,
+            ticket,
             started,
             asking,
         });
@@ -145,19 +145,15 @@ impl Agent {
         let attempt = self
             .attempt
             .take_if(|attempt| attempt.started == outcome.started);
-        let Some(Attempt { plan, answer, .. }) = attempt else {
+        let Some(Attempt { plan, ticket, .. }) = attempt else {
             return;
         };
-        if answer.is_closed() {
-            tracing::info!("nobody waits for the join any more: it is given up");
-            return;
-        }
         let joined = match outcome.result {
             Ok(probed) => self.accept_welcome(plan, &probed).await,
             Err(probe_error) => Err(unanswered(&plan, &probe_error)),
         };
-        let status = joined.map(|()| Box::new(self.status()));
-        drop(answer.send(status));
+        let answer = joined.map(|()| Response::from(self.status()));
+        self.answer(ticket, answer);
     }
 
     async fn accept_welcome(&mut self, plan: Plan, probed: &Probed) -> Result<(), ApiError> {
@@ -204,10 +200,19 @@ impl Agent {
         if let Some(mut attempt) = self.attempt.take() {
             tracing::info!("the join that was under way is given up");
             attempt.asking.shutdown().await;
-            drop(attempt.answer.send(Err(ApiError::new(
+            let api_error = ApiError::new(
                 ErrorCode::Unreachable,
                 "join: given up before a member answered: this node was told to leave",
-            ))));
+            );
+            self.answer(attempt.ticket, Err(api_error));
+        }
+    }
+
+    /// Gives up the attempt for whose outcome nobody waits any more.
+    pub(super) async fn abandon_join(&mut self, ticket: Ticket) {
+        if let Some(mut attempt) = self.attempt.take_if(|attempt| attempt.ticket == ticket) {
+            tracing::info!("nobody waits for the join any more: it is given up");
+            attempt.asking.shutdown().await;
         }
     }
 

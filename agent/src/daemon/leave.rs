@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use podnet_core::claim::ClaimState;
 use podnet_core::kernel::Scope;
+use podnet_core::node::Response;
 use podnet_proto::api::{LeaveRequest, Status};
 use podnet_proto::{ApiError, ErrorCode, PodName};
 
@@ -34,8 +35,9 @@ impl Agent {
         if early {
             return;
         }
-        for (request, answer) in std::mem::take(&mut self.early_leaves) {
-            drop(answer.send(self.leave(request).map(Box::new)));
+        for (request, ticket) in std::mem::take(&mut self.early_leaves) {
+            let answer = self.leave(request).map(Response::from);
+            self.answer(ticket, answer);
         }
     }
 

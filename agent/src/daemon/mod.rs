@@ -36,6 +36,7 @@ mod retry;
 mod status;
 mod supervisor;
 mod suspicion;
+mod waiters;
 
 use std::sync::Arc;
 

@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 use podnet_core::kernel::{IfName, MacAddr, Mtu, Netns, PodLink, host_ifname};
+use podnet_core::node::{Response, Ticket};
 use podnet_core::podip::Taken;
 use podnet_proto::api::{Pod, PodRequest};
 use podnet_proto::network::gateway;
 use podnet_proto::{ApiError, ErrorCode, PodName};
 
-use super::{Agent, Done, PodAnswer, PodDone, Waiting, no_such_pod};
-use crate::control::Answer;
+use super::{Agent, Done, PodDone, Waiting, no_such_pod};
 use crate::daemon::agent::Event;
 use crate::daemon::error;
 use crate::pods::{AttachError, attach};
@@ -43,26 +43,23 @@ enum Planned {
 }
 
 impl Agent {
-    pub(in crate::daemon) fn add_pod(&mut self, request: &PodRequest, answer: Answer<Pod>) {
+    pub(in crate::daemon) fn add_pod(&mut self, request: &PodRequest, ticket: Ticket) {
         match self.plan_pod(request) {
-            Ok(Planned::Early) => self.pods.early.push((request.clone(), answer)),
+            Ok(Planned::Early) => self.pods.early.push((request.clone(), ticket)),
             Ok(Planned::Wait(name)) => {
                 let waiting = self.pods.busy.entry(name).or_default();
-                waiting.push_back(Waiting::Add(request.clone(), answer));
+                waiting.push_back(Waiting::Add(request.clone(), ticket));
             }
-            Ok(Planned::There(pod)) => drop(answer.send(Ok(*pod))),
-            Ok(Planned::Attach { link, taken }) => self.start_attach(*link, taken, answer),
-            Err(api_error) => drop(answer.send(Err(api_error))),
+            Ok(Planned::There(pod)) => self.answer(ticket, Ok(Response::Pod(pod))),
+            Ok(Planned::Attach { link, taken }) => self.start_attach(*link, taken, ticket),
+            Err(api_error) => self.answer(ticket, Err(api_error)),
         }
     }
 
     /// Goes on with the pods that were asked for before the node's bridge stood.
     pub(in crate::daemon) fn add_early_pods(&mut self) {
-        for (request, answer) in std::mem::take(&mut self.pods.early) {
-            // Whoever has given up does not expect a pod.
-            if !answer.is_closed() {
-                self.add_pod(&request, answer);
-            }
+        for (request, ticket) in std::mem::take(&mut self.pods.early) {
+            self.add_pod(&request, ticket);
         }
     }
 
@@ -225,7 +222,7 @@ impl Agent {
         }
     }
 
-    fn start_attach(&mut self, link: PodLink, taken: Taken, answer: Answer<Pod>) {
+    fn start_attach(&mut self, link: PodLink, taken: Taken, ticket: Ticket) {
         let name = link.pod.clone();
         let record = PodRecord {
             state: PodRecordState::Attaching,
@@ -236,7 +233,7 @@ impl Agent {
         // On record before anything is made: whatever happens, the next agent finds it.
         if let Err(store_error) = self.run_dir.save_pod(&record) {
             self.undo(taken);
-            drop(answer.send(Err(error::store(&store_error))));
+            self.answer(ticket, Err(error::store(&store_error)));
             return;
         }
         let namespaces = if link.netns.made {
@@ -257,7 +254,7 @@ impl Agent {
                     taken,
                     gone,
                 },
-                answer: PodAnswer::Add(answer),
+                ticket: Some(ticket),
             };
             let _ = events.send(Event::PodDone(Box::new(done))).await;
         });
@@ -269,7 +266,7 @@ impl Agent {
         result: Result<u64, AttachError>,
         taken: Taken,
         gone: Option<Box<PodRecord>>,
-        answer: PodAnswer,
+        ticket: Option<Ticket>,
     ) {
         let result = match result {
             Ok(inode) => self.record_attached(name, inode),
@@ -295,8 +292,8 @@ impl Agent {
                 Err(undone.err().unwrap_or_else(|| error::op(&op_error)))
             }
         };
-        if let PodAnswer::Add(answer) = answer {
-            drop(answer.send(result));
+        if let Some(ticket) = ticket {
+            self.answer(ticket, result.map(Response::from));
         }
     }
 
@@ -317,7 +314,7 @@ impl Agent {
         record.state = PodRecordState::Ready;
         if let Err(store_error) = self.run_dir.save_pod(record) {
             let api_error = error::store(&store_error);
-            self.start_detach(name, PodAnswer::Nobody);
+            self.start_detach(name, None);
             return Err(api_error);
         }
         let record = &self.pods.records[name];

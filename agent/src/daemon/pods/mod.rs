@@ -10,14 +10,14 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 use podnet_core::kernel::{IfName, Op, OpError, PodLink};
+use podnet_core::node::Ticket;
 use podnet_core::podip::{Pool, Taken};
-use podnet_proto::api::{Pod, PodRequest};
+use podnet_proto::api::PodRequest;
 use podnet_proto::{ApiError, ErrorCode, PodName};
 
 use super::agent::Agent;
 use super::error;
 use super::reconcile::Repair;
-use crate::control::Answer;
 use crate::pods::AttachError;
 use crate::store::{PodRecord, PodRecordState, StoreError};
 
@@ -30,7 +30,7 @@ pub(in crate::daemon) struct Pods {
     /// Pods that something is being done to, and what was asked of them meanwhile.
     busy: BTreeMap<PodName, VecDeque<Waiting>>,
     /// What was asked for before the node's bridge stood.
-    early: Vec<(PodRequest, Answer<Pod>)>,
+    early: Vec<(PodRequest, Ticket)>,
     /// Why pods (by host end) could not be put right when that was last tried.
     unrepaired: BTreeMap<IfName, (Op, OpError)>,
     /// Why pods could not be removed when that was last tried.
@@ -102,6 +102,11 @@ impl Pods {
             .map(|(_, failed)| failed)
     }
 
+    /// Nobody waits for the answer to this request any more, nor expects a pod.
+    pub(in crate::daemon) fn abandon(&mut self, ticket: Ticket) {
+        self.early.retain(|(_, early)| *early != ticket);
+    }
+
     fn by_host_end(&self, host_ifname: &IfName) -> Option<&PodRecord> {
         self.records
             .values()
@@ -111,8 +116,8 @@ impl Pods {
 
 /// What was asked of a pod that something is being done to.
 enum Waiting {
-    Add(PodRequest, Answer<Pod>),
-    Remove(Answer<()>),
+    Add(PodRequest, Ticket),
+    Remove(Ticket),
 }
 
 /// What was done to a pod.
@@ -135,14 +140,8 @@ enum Done {
 pub(in crate::daemon) struct PodDone {
     name: PodName,
     done: Done,
-    answer: PodAnswer,
-}
-
-/// Who waits for it.
-enum PodAnswer {
-    Nobody,
-    Add(Answer<Pod>),
-    Remove(Answer<()>),
+    /// The request that it was done for, if it was for one.
+    ticket: Option<Ticket>,
 }
 
 impl Agent {
@@ -162,7 +161,7 @@ impl Agent {
             .collect();
         for name in unfinished {
             tracing::warn!(pod = %name, "the last agent did not finish with this pod: removing it");
-            self.start_detach(&name, PodAnswer::Nobody);
+            self.start_detach(&name, None);
         }
         Ok(())
     }
@@ -190,7 +189,7 @@ impl Agent {
     }
 
     pub(in crate::daemon) fn on_pod_done(&mut self, done: PodDone) {
-        let PodDone { name, done, answer } = done;
+        let PodDone { name, done, ticket } = done;
         let waiting = self.pods.busy.remove(&name).unwrap_or_default();
         self.reconciling.pod_changed(self.now);
         match done {
@@ -198,15 +197,15 @@ impl Agent {
                 result,
                 taken,
                 gone,
-            } => self.attached(&name, result, taken, gone, answer),
-            Done::Detached(result) => self.detached(&name, result, answer),
+            } => self.attached(&name, result, taken, gone, ticket),
+            Done::Detached(result) => self.detached(&name, result, ticket),
             Done::Vanished(result) => self.vanished(&name, result),
             Done::Repaired(repair, result) => self.repaired(&name, &repair, &result),
         }
         for request in waiting {
             match request {
-                Waiting::Add(request, answer) => self.add_pod(&request, answer),
-                Waiting::Remove(answer) => self.remove_pod(&name, Some(answer)),
+                Waiting::Add(request, ticket) => self.add_pod(&request, ticket),
+                Waiting::Remove(ticket) => self.remove_pod(&name, Some(ticket)),
             }
         }
         if self.is_leaving() {

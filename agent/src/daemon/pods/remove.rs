@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use podnet_core::kernel::OpError;
+use podnet_core::node::{Response, Ticket};
 use podnet_proto::PodName;
 
-use super::{Agent, Done, PodAnswer, PodDone, Waiting, no_such_pod};
-use crate::control::Answer;
+use super::{Agent, Done, PodDone, Waiting, no_such_pod};
 use crate::daemon::agent::Event;
 use crate::daemon::error;
 use crate::pods::detach;
@@ -15,26 +15,23 @@ use crate::store::PodRecordState;
 use crate::vital;
 
 impl Agent {
-    /// Removes a pod. Without an answer it is for the node's leaving.
-    pub(in crate::daemon) fn remove_pod(&mut self, name: &PodName, answer: Option<Answer<()>>) {
+    /// Removes a pod. Without a ticket it is for the node's leaving.
+    pub(in crate::daemon) fn remove_pod(&mut self, name: &PodName, ticket: Option<Ticket>) {
         if let Some(waiting) = self.pods.busy.get_mut(name) {
-            if let Some(answer) = answer {
-                waiting.push_back(Waiting::Remove(answer));
-            }
+            waiting.extend(ticket.map(Waiting::Remove));
             return;
         }
         let state = self.pods.records.get(name).map(|record| record.state);
-        let answer = answer.map_or(PodAnswer::Nobody, PodAnswer::Remove);
         let removed = match state {
             None => Err(no_such_pod(name)),
             // What has its path now is not podnet's.
             Some(PodRecordState::Gone) => self.drop_record(name),
             Some(PodRecordState::Attaching | PodRecordState::Ready | PodRecordState::Detaching) => {
-                return self.start_detach(name, answer);
+                return self.start_detach(name, ticket);
             }
         };
-        if let PodAnswer::Remove(answer) = answer {
-            drop(answer.send(removed));
+        if let Some(ticket) = ticket {
+            self.answer(ticket, removed.map(Response::from));
         }
     }
 
@@ -48,7 +45,7 @@ impl Agent {
         }
     }
 
-    pub(super) fn start_detach(&mut self, name: &PodName, answer: PodAnswer) {
+    pub(super) fn start_detach(&mut self, name: &PodName, ticket: Option<Ticket>) {
         let Some(record) = self.pods.records.get_mut(name) else {
             return;
         };
@@ -62,7 +59,7 @@ impl Agent {
         let name = name.clone();
         vital::spawn(async move {
             let done = Done::Detached(detach(dataplane.as_ref(), &link).await);
-            let done = PodDone { name, done, answer };
+            let done = PodDone { name, done, ticket };
             let _ = events.send(Event::PodDone(Box::new(done))).await;
         });
     }
@@ -71,7 +68,7 @@ impl Agent {
         &mut self,
         name: &PodName,
         result: Result<(), OpError>,
-        answer: PodAnswer,
+        ticket: Option<Ticket>,
     ) {
         let result = match result {
             Ok(()) => {
@@ -90,8 +87,8 @@ impl Agent {
                 Err(api_error)
             }
         };
-        if let PodAnswer::Remove(answer) = answer {
-            drop(answer.send(result));
+        if let Some(ticket) = ticket {
+            self.answer(ticket, result.map(Response::from));
         }
     }
 }

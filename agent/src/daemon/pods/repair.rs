@@ -7,7 +7,7 @@ use std::sync::Arc;
 use podnet_core::kernel::{IfName, Op, OpError, OpErrorClass, PodLink};
 use podnet_proto::PodName;
 
-use super::{Agent, Done, PodAnswer, PodDone, v4_addresses};
+use super::{Agent, Done, PodDone, v4_addresses};
 use crate::daemon::agent::Event;
 use crate::daemon::error;
 use crate::daemon::reconcile::Repair;
@@ -115,7 +115,7 @@ impl Agent {
             let done = PodDone {
                 name,
                 done,
-                answer: PodAnswer::Nobody,
+                ticket: None,
             };
             let _ = events.send(Event::PodDone(Box::new(done))).await;
         });
@@ -220,7 +220,7 @@ impl Agent {
             let done = PodDone {
                 name,
                 done: Done::Vanished(detach(dataplane.as_ref(), &link).await),
-                answer: PodAnswer::Nobody,
+                ticket: None,
             };
             let _ = events.send(Event::PodDone(Box::new(done))).await;
         });

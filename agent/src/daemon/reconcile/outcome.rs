@@ -1,6 +1,5 @@
 //! What a pass, and a change beside it, has come to.
 
-
 use podnet_core::kernel::{Conflict, Contested, ObservedHolding, Op, OpError};
 use podnet_core::time::Moment;
 
