@@ -5,23 +5,25 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use podnet_core::kernel::OpError;
 use podnet_core::node::{Answer, Request, Response, Ticket};
 use podnet_core::summary::summary;
 use podnet_core::time::Moment;
 use podnet_proto::api::LeaveRequest;
 use podnet_proto::{ApiError, Boot, Instance, NodeId};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
+use super::edge::Edge;
+use super::effect::{Effect, Event, Loose};
+use super::entry::Entry;
 use super::error;
-use super::forwarded::{Echoes, Forwarded};
-use super::join::{Attempt, ProbeOutcome};
+use super::forwarded::Forwarded;
 use super::membership::Membership;
-use super::pods::{PodDone, Pods};
-use super::reconcile::{Reconciling, Repair};
+use super::pods::Pods;
+use super::reconcile::Reconciling;
 use super::supervisor::Supervisor;
-use super::suspicion::{Looked, Suspicion};
+use super::suspicion::Suspicion;
 use super::waiters::Waiters;
 use crate::announce::Announcer;
 use crate::config::Config;
@@ -29,7 +31,7 @@ use crate::control::Asked;
 use crate::dataplane::{Change, Dataplane};
 use crate::gossip::Gossip;
 use crate::probe::{PathReport, Prober};
-use crate::reconciler::{Parts as PassParts, Report};
+use crate::reconciler::Parts as PassParts;
 use crate::store::{Identity, Joined, RunDir, StateDir};
 
 /// How long to collect what gossip tells before acting on it.
@@ -41,26 +43,6 @@ pub(super) struct Inputs {
     pub(super) asked: mpsc::Receiver<Asked>,
     pub(super) changes: mpsc::Receiver<Change>,
     pub(super) paths: mpsc::Receiver<PathReport>,
-}
-
-/// Something that the loop set going has ended.
-pub(super) enum Event {
-    /// A pass of the reconciler.
-    PassDone(Box<Report>),
-    /// Attaching, repairing or detaching a pod.
-    PodDone(Box<PodDone>),
-    /// Removing host ends of no pod.
-    StraysDone(Vec<(Repair, Result<(), OpError>)>),
-    /// Putting right the neighbour entries of pods.
-    NeighboursDone(Vec<(Repair, Result<(), OpError>)>),
-    /// Asking the members of a cluster.
-    Probed(Box<ProbeOutcome>),
-    /// A look at the chains of other programs.
-    Looked(Looked),
-    /// Closing what podnet has opened, as the node leaves; what stays, in words.
-    Closed(Vec<String>),
-    /// Echoes from pods were sent.
-    EchoesOfPods(Echoes),
 }
 
 /// Why the loop turns.
@@ -85,15 +67,11 @@ pub(super) struct Agent {
     pub(super) instance: Instance,
     pub(super) state_dir: StateDir,
     pub(super) run_dir: RunDir,
-    pub(super) dataplane: Arc<dyn Dataplane>,
-    pub(super) prober: Prober,
-    pub(super) announcer: Announcer,
-    pub(super) events: mpsc::Sender<Event>,
     pub(super) start: Instant,
     /// When the loop last woke up: what happens in one turn happens at this moment.
     pub(super) now: Moment,
     pub(super) membership: Option<Membership>,
-    pub(super) attempt: Option<Attempt>,
+    pub(super) entry: Option<Entry>,
     /// Those who wait for a cluster to be founded, and how many passes there were before.
     pub(super) awaiting_init: Vec<Ticket>,
     pub(super) init_pass: u64,
@@ -110,7 +88,9 @@ pub(super) struct Agent {
     /// When the claim machine steps next because gossip has news.
     news_due: Option<Moment>,
     supervisor: Supervisor,
-    waiters: Waiters,
+    /// What is to be done before the loop goes on.
+    pub(super) effects: Vec<Effect>,
+    edge: Edge,
 }
 
 impl Agent {
@@ -124,6 +104,15 @@ impl Agent {
         events: mpsc::Sender<Event>,
     ) -> Self {
         let now = Moment::START;
+        let edge = Edge {
+            dataplane,
+            run_dir: run_dir.clone(),
+            prober,
+            announcer: Announcer::default(),
+            waiters: Waiters::default(),
+            asking: JoinSet::new(),
+            events,
+        };
         let reconciling = Reconciling::new(now, config.timing.resync);
         Self {
             state_dir: StateDir::new(config.state_dir.clone(), identity.node()),
@@ -132,14 +121,10 @@ impl Agent {
             boot,
             instance: Instance(rand::random()),
             run_dir,
-            dataplane,
-            prober,
-            announcer: Announcer::default(),
-            events,
             start: Instant::now(),
             now,
             membership: None,
-            attempt: None,
+            entry: None,
             awaiting_init: Vec::new(),
             init_pass: 0,
             early_leaves: Vec::new(),
@@ -151,7 +136,8 @@ impl Agent {
             paths: BTreeMap::new(),
             news_due: None,
             supervisor: Supervisor::new(now),
-            waiters: Waiters::default(),
+            effects: Vec::new(),
+            edge,
         }
     }
 
@@ -164,6 +150,7 @@ impl Agent {
             self.step().await;
             self.go_on_leaving();
         }
+        self.carry_out().await;
         Ok(())
     }
 
@@ -186,13 +173,13 @@ impl Agent {
                 () = sleep_until(due.into()) => Wake::Time,
             };
             self.now = Moment::after_start(self.start.elapsed());
-            for ticket in self.waiters.abandoned() {
-                self.on_abandoned(ticket).await;
+            for ticket in self.edge.waiters.abandoned() {
+                self.on_abandoned(ticket);
             }
             match wake {
                 Wake::Event(event) => self.on_event(event).await,
                 Wake::Asked(Asked { request, answer }) => {
-                    let ticket = self.waiters.admit(answer);
+                    let ticket = self.edge.waiters.admit(answer);
                     self.on_request(request, ticket).await;
                 }
                 Wake::Change(change) => self.on_change(change),
@@ -203,7 +190,9 @@ impl Agent {
                 Wake::GossipEnded => self.gossip_ended().await,
                 Wake::Time => {}
             }
+            self.carry_out().await;
             self.on_time().await;
+            self.carry_out().await;
         }
     }
 
@@ -272,17 +261,39 @@ impl Agent {
                 self.on_pass_done(*report);
                 self.follow_address().await;
             }
-            Event::PodDone(done) => self.on_pod_done(*done),
-            Event::NeighboursDone(done) => self.on_neighbours_done(&done),
-            Event::StraysDone(done) => self.on_strays_done(&done),
-            Event::Probed(outcome) => self.on_probed(*outcome).await,
+            Event::HostSeen(seen) => self.on_host_seen(*seen).await,
+            Event::Stored(write, result) => self.on_stored(&write, result),
+            Event::NetnsSeen(name, seen) => self.on_netns_seen(&name, seen),
+            Event::Attached(name, result) => self.on_attached(&name, result),
+            Event::Detached(name, result) => self.on_detached(&name, result),
+            Event::Repaired(name, repair, result) => self.on_repaired(&name, &repair, &result),
+            Event::Applied(Loose::Neighbours, done) => self.on_neighbours_done(&done),
+            Event::Applied(Loose::Strays, done) => self.on_strays_done(&done),
+            Event::Probed(attempt, result) => self.on_probed(attempt, *result).await,
             Event::Looked(looked) => self.on_looked(looked),
             Event::Closed(left) => self.on_closed(left).await,
             Event::EchoesOfPods(echoes) => self.on_echoes_of_pods(echoes),
         }
     }
 
-    async fn on_request(&mut self, request: Request, ticket: Ticket) {
+    /// Does what has come to be wanted of the world.
+    async fn carry_out(&mut self) {
+        while !self.effects.is_empty() {
+            let effects = std::mem::take(&mut self.effects);
+            for event in self.edge.carry_out(effects).await {
+                self.on_event(event).await;
+            }
+        }
+    }
+
+    pub(super) async fn on_request(&mut self, request: Request, ticket: Ticket) {
+        let waits = matches!(
+            request,
+            Request::Init(_) | Request::Join(_) | Request::Leave(_)
+        );
+        if waits && matches!(self.entry, Some(Entry::Looks(_))) {
+            return self.wait_for_look(request, ticket);
+        }
         let answer = match request {
             Request::Status => Ok(self.status().into()),
             Request::Nodes => Ok(Response::Nodes(self.nodes())),
@@ -290,14 +301,14 @@ impl Agent {
             Request::Pods => Ok(Response::Pods(self.pod_list())),
             Request::Pod(name) => self.pod(&name).map(Response::from),
             Request::Token => self.token().map(Response::Token),
-            Request::Init(request) => return self.init(&request, ticket).await,
-            Request::Join(request) => return self.join(&request, ticket).await,
+            Request::Init(request) => return self.init(&request, ticket),
+            Request::Join(request) => return self.join(&request, ticket),
             Request::Leave(request) => {
-                self.give_up_join().await;
+                self.give_up_join();
                 self.early_leaves.push((request, ticket));
                 return self.answer_leaves();
             }
-            Request::AddPod(request) => return self.add_pod(&request, ticket),
+            Request::AddPod(request) => return self.add_pod(Box::new(request), ticket),
             Request::RemovePod(name) => return self.remove_pod(&name, Some(ticket)),
         };
         self.answer(ticket, answer);
@@ -305,13 +316,13 @@ impl Agent {
 
     /// Answers a request.
     pub(super) fn answer(&mut self, ticket: Ticket, answer: Answer) {
-        self.waiters.answer(ticket, answer);
+        self.effects.push(Effect::Answer(ticket, answer));
     }
 
     /// Nobody waits for the answer to this request any more.
-    async fn on_abandoned(&mut self, ticket: Ticket) {
+    fn on_abandoned(&mut self, ticket: Ticket) {
         self.pods.abandon(ticket);
-        self.abandon_join(ticket).await;
+        self.abandon_join(ticket);
     }
 
     fn on_change(&mut self, change: Change) {

@@ -13,6 +13,7 @@ use podnet_proto::gossip::Key;
 use rand::seq::IndexedRandom;
 
 use super::agent::Agent;
+use super::effect::Effect;
 use super::error;
 use super::membership::{Membership, RETRY};
 use crate::probe::Targets;
@@ -144,7 +145,7 @@ impl Agent {
                 let block = block.map(tracing::field::display);
                 tracing::warn!(block, "this node stops to use its block");
                 membership.stopping = true;
-                self.prober.set_targets(Targets::default());
+                self.effects.push(Effect::Aim(Targets::default()));
             }
         }
         self.reconciling.want(Parts::all());

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use podnet_core::advertise::{Underlay, Verdict, seat, within};
 
 use super::agent::Agent;
+use super::effect::Effect;
 use super::error;
 use crate::reconciler::Parts;
 use crate::store::Member;
@@ -28,7 +29,7 @@ impl Agent {
             seat(told, addresses).filter(|seat| membership.seat.as_ref() != Some(seat))
         {
             tracing::info!(%told, device = %seat.ifname, "announcing the address on its link");
-            self.announcer.announce(seat.clone());
+            self.effects.push(Effect::Announce(seat.clone()));
             membership.seat = Some(seat);
         }
         // A command has said which one it is.

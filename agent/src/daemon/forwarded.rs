@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
@@ -16,12 +15,12 @@ use podnet_proto::{ApiError, ErrorCode, NodeId, PodName};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::agent::{Agent, Event};
+use super::agent::Agent;
+use super::effect::{Borrowed, Effect};
 use super::membership::Membership;
 use super::problems::label;
 use crate::dataplane::Dataplane;
 use crate::probe::EchoSocket;
-use crate::vital;
 
 /// How long to wait between two tries.
 const STEADY: Duration = Duration::from_secs(10);
@@ -88,12 +87,12 @@ impl Agent {
             return;
         };
         self.forwarded.running = true;
-        let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
-        vital::spawn(async move {
-            let echoes = ask(dataplane.as_ref(), &pods, own, gateways).await;
-            // The loop ends only with the process.
-            let _ = events.send(Event::EchoesOfPods(echoes)).await;
-        });
+        let borrowed = Borrowed {
+            pods,
+            own,
+            gateways,
+        };
+        self.effects.push(Effect::SendEchoes(Box::new(borrowed)));
     }
 
     pub(super) fn on_echoes_of_pods(&mut self, echoes: Echoes) {
@@ -170,7 +169,7 @@ fn beginning_with(mut pods: Vec<PodLink>, first: Option<&PodName>) -> Vec<PodLin
 
 /// Sends echoes from some of these pods, until all gateways have answered one of them. What is silent to the node
 /// itself as well has gone meanwhile.
-async fn ask(
+pub(super) async fn ask(
     dataplane: &dyn Dataplane,
     pods: &[PodLink],
     own: IpAddr,

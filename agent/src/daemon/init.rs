@@ -9,8 +9,10 @@ use podnet_proto::ledger::Ledger;
 use podnet_proto::{ApiError, ClusterId, ErrorCode, GossipKey, NodeName};
 
 use super::agent::Agent;
+use super::entry::Command;
 use super::error;
-use super::request::founding;
+use super::host::Host;
+use super::request::{Founding, founding};
 use crate::reconciler::Parts;
 use crate::store::{Joined, Member, PeerBook};
 
@@ -19,16 +21,20 @@ use crate::store::{Joined, Member, PeerBook};
 const INIT_PASSES: u64 = 3;
 
 impl Agent {
-    pub(super) async fn init(&mut self, request: &InitRequest, ticket: Ticket) {
-        match self.try_init(request).await {
+    pub(super) fn init(&mut self, request: &InitRequest, ticket: Ticket) {
+        match self.plan_init(request) {
             // The answer follows when the data path stands.
-            Ok(()) => self.awaiting_init.push(ticket),
+            Ok(None) => self.awaiting_init.push(ticket),
+            Ok(Some(founding)) => {
+                self.look_at_host(Command::Found(founding), request.allow_overlap, ticket);
+            }
             Err(api_error) => self.answer(ticket, Err(api_error)),
         }
         self.answer_init();
     }
 
-    async fn try_init(&mut self, request: &InitRequest) -> Result<(), ApiError> {
+    /// What a request asks for; `None` if it is founded already.
+    fn plan_init(&self, request: &InitRequest) -> Result<Option<Founding>, ApiError> {
         let founding = founding(request, self.config.gossip_port)?;
         if let Some(membership) = &self.membership {
             let ledger = membership.ledger();
@@ -36,14 +42,37 @@ impl Agent {
                 ledger.networks == founding.networks && ledger.settings == founding.settings
             });
             return if same && self.same_node(founding.name.as_ref(), founding.advertise) {
-                Ok(())
+                Ok(None)
             } else {
                 Err(self.already_member())
             };
         }
         self.no_attempt("init")?;
-        let host = self.look_at_host().await?;
-        if !request.allow_overlap {
+        Ok(Some(founding))
+    }
+
+    /// Founds a cluster, if this host can be a node of it.
+    pub(super) async fn found(
+        &mut self,
+        host: &Host,
+        founding: Founding,
+        allow_overlap: bool,
+        ticket: Ticket,
+    ) {
+        match self.try_found(host, founding, allow_overlap).await {
+            Ok(()) => self.awaiting_init.push(ticket),
+            Err(api_error) => self.answer(ticket, Err(api_error)),
+        }
+        self.answer_init();
+    }
+
+    async fn try_found(
+        &mut self,
+        host: &Host,
+        founding: Founding,
+        allow_overlap: bool,
+    ) -> Result<(), ApiError> {
+        if !allow_overlap {
             host.check_overlap(&founding.networks, "init")?;
         }
         let advertise = host.advertise(founding.advertise, self.config.gossip_port)?;

@@ -1,7 +1,7 @@
 //! `join`: becoming a member of a cluster that exists.
 
 use std::net::SocketAddrV4;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use podnet_core::claim::Durable;
 use podnet_core::node::{Response, Ticket};
@@ -9,24 +9,20 @@ use podnet_proto::api::JoinRequest;
 use podnet_proto::gossip::Hello;
 use podnet_proto::token::JoinToken;
 use podnet_proto::{ApiError, ErrorCode, NodeName};
-use tokio::task::JoinSet;
 
-use super::agent::{Agent, Event};
+use super::agent::Agent;
+use super::effect::{Effect, Question};
+use super::entry::{Command, Entry};
 use super::error;
 use super::host::Host;
 use super::request::{Admission, admission};
-use crate::gossip::{Keyring, ProbeError, Probed, probe};
+use crate::gossip::{ProbeError, Probed};
 use crate::store::Member;
-use crate::vital;
 
 /// The members of a cluster are being asked; nothing is on disk yet.
 pub(super) struct Attempt {
     plan: Plan,
-    ticket: Ticket,
-    /// Which attempt it is, so that the outcome of one that was given up is not taken for its.
-    started: Instant,
-    /// The task that asks.
-    asking: JoinSet<()>,
+    pub(super) ticket: Ticket,
 }
 
 /// What becomes of a `join` request when a member answers.
@@ -38,27 +34,15 @@ struct Plan {
     host: Host,
 }
 
-/// What a `join` request asks for.
-enum Joining {
-    /// To become a member, as soon as one answers within this time.
-    New(Box<Plan>, Duration),
-    /// To be a member, which this node is already; others are said to be here.
-    Member(Vec<SocketAddrV4>),
-}
-
-/// What asking the members has come to.
-pub(super) struct ProbeOutcome {
-    started: Instant,
-    result: Result<Probed, ProbeError>,
-}
-
 impl Agent {
-    pub(super) async fn join(&mut self, request: &JoinRequest, ticket: Ticket) {
-        match self.plan_join(request).await {
-            Ok(Joining::New(plan, patience)) => self.ask_members(*plan, patience, ticket),
-            Ok(Joining::Member(targets)) => {
-                self.greet(targets);
+    pub(super) fn join(&mut self, request: &JoinRequest, ticket: Ticket) {
+        match self.judge_join(request) {
+            Ok(admission) if self.membership.is_some() => {
+                self.greet(admission.targets);
                 self.answer(ticket, Ok(self.status().into()));
+            }
+            Ok(admission) => {
+                self.look_at_host(Command::Join(admission), request.allow_overlap, ticket);
             }
             Err(api_error) => self.answer(ticket, Err(api_error)),
         }
@@ -73,36 +57,52 @@ impl Agent {
         }
     }
 
-    async fn plan_join(&self, request: &JoinRequest) -> Result<Joining, ApiError> {
+    /// What a request asks for, which a member may be asked for only if it is that already.
+    fn judge_join(&self, request: &JoinRequest) -> Result<Admission, ApiError> {
+        let admission = admission(request, self.config.gossip_port)?;
+        let Some(membership) = &self.membership else {
+            self.no_attempt("join")?;
+            return Ok(admission);
+        };
+        if membership.member.cluster != admission.token.cluster {
+            let own = membership.member.cluster;
+            let other = admission.token.cluster;
+            Err(ApiError::new(
+                ErrorCode::WrongCluster,
+                format!("this node is a member of cluster {own}; the token is for {other}"),
+            )
+            .hint("leave the cluster first with 'podnetctl leave'"))
+        } else if self.same_node(admission.name.as_ref(), admission.advertise) {
+            Ok(admission)
+        } else {
+            Err(self.already_member())
+        }
+    }
+
+    /// Asks the members, if this host can be a node.
+    pub(super) fn plan_join(
+        &mut self,
+        host: Host,
+        admission: Admission,
+        allow_overlap: bool,
+        ticket: Ticket,
+    ) {
         let Admission {
             token,
             targets,
             name,
             advertise,
             patience,
-        } = admission(request, self.config.gossip_port)?;
-        if let Some(membership) = &self.membership {
-            return if membership.member.cluster != token.cluster {
-                let own = membership.member.cluster;
-                let other = token.cluster;
-                Err(ApiError::new(
-                    ErrorCode::WrongCluster,
-                    format!("this node is a member of cluster {own}; the token is for {other}"),
-                )
-                .hint("leave the cluster first with 'podnetctl leave'"))
-            } else if self.same_node(name.as_ref(), advertise) {
-                Ok(Joining::Member(targets))
-            } else {
-                Err(self.already_member())
-            };
-        }
-        self.no_attempt("join")?;
-        let host = self.look_at_host().await?;
-        if !request.allow_overlap {
-            host.check_overlap(&token.networks, "join")?;
+        } = admission;
+        let mut fits = Ok(());
+        if !allow_overlap {
+            fits = host.check_overlap(&token.networks, "join");
         }
         if let Some(advertise) = advertise {
-            host.check_local(*advertise.ip())?;
+            fits = fits.and_then(|()| host.check_local(*advertise.ip()));
+        }
+        if let Err(api_error) = fits {
+            return self.answer(ticket, Err(api_error));
         }
         let name = name.unwrap_or_else(|| self.default_name());
         let plan = Plan {
@@ -112,7 +112,7 @@ impl Agent {
             advertise,
             host,
         };
-        Ok(Joining::New(Box::new(plan), patience))
+        self.ask_members(plan, patience, ticket);
     }
 
     /// Asks the members beside the loop.
@@ -121,34 +121,27 @@ impl Agent {
             node: self.identity.node(),
             name: plan.name.clone(),
         };
-        let keyring = Keyring::new(plan.token.gossip_key.clone());
-        let targets = plan.targets.clone();
         let source = plan.host.source(plan.advertise);
-        let bind = SocketAddrV4::new(source, self.config.gossip_port);
-        let events = self.events.clone();
-        let started = Instant::now();
-        let mut asking = JoinSet::new();
-        asking.spawn(vital::watched(async move {
-            let result = probe(bind, &keyring, &hello, &targets, patience).await;
-            let outcome = ProbeOutcome { started, result };
-            let _ = events.send(Event::Probed(Box::new(outcome))).await;
-        }));
-        self.attempt = Some(Attempt {
-            plan,
-            ticket,
-            started,
-            asking,
-        });
+        let question = Question {
+            attempt: ticket,
+            bind: SocketAddrV4::new(source, self.config.gossip_port),
+            key: plan.token.gossip_key.clone(),
+            hello,
+            targets: plan.targets.clone(),
+            patience,
+        };
+        self.effects.push(Effect::AskMembers(Box::new(question)));
+        self.entry = Some(Entry::Asks(Attempt { plan, ticket }));
     }
 
-    pub(super) async fn on_probed(&mut self, outcome: ProbeOutcome) {
-        let attempt = self
-            .attempt
-            .take_if(|attempt| attempt.started == outcome.started);
-        let Some(Attempt { plan, ticket, .. }) = attempt else {
+    pub(super) async fn on_probed(&mut self, asked: Ticket, result: Result<Probed, ProbeError>) {
+        // The outcome of one that was given up is not taken for its.
+        let asks =
+            |entry: &mut Entry| matches!(entry, Entry::Asks(attempt) if attempt.ticket == asked);
+        let Some(Entry::Asks(Attempt { plan, ticket })) = self.entry.take_if(asks) else {
             return;
         };
-        let joined = match outcome.result {
+        let joined = match result {
             Ok(probed) => self.accept_welcome(plan, &probed).await,
             Err(probe_error) => Err(unanswered(&plan, &probe_error)),
         };
@@ -192,40 +185,6 @@ impl Agent {
         };
         self.become_member(member, Durable::joiner(cluster, checkpoint))
             .await
-    }
-
-    /// Gives up the attempt that is under way, if there is one, since the node is told to leave.
-    /// The port is free for the next attempt when this returns.
-    pub(super) async fn give_up_join(&mut self) {
-        if let Some(mut attempt) = self.attempt.take() {
-            tracing::info!("the join that was under way is given up");
-            attempt.asking.shutdown().await;
-            let api_error = ApiError::new(
-                ErrorCode::Unreachable,
-                "join: given up before a member answered: this node was told to leave",
-            );
-            self.answer(attempt.ticket, Err(api_error));
-        }
-    }
-
-    /// Gives up the attempt for whose outcome nobody waits any more.
-    pub(super) async fn abandon_join(&mut self, ticket: Ticket) {
-        if let Some(mut attempt) = self.attempt.take_if(|attempt| attempt.ticket == ticket) {
-            tracing::info!("nobody waits for the join any more: it is given up");
-            attempt.asking.shutdown().await;
-        }
-    }
-
-    /// Refuses while the members of a cluster are being asked.
-    pub(super) fn no_attempt(&self, command: &str) -> Result<(), ApiError> {
-        match &self.attempt {
-            None => Ok(()),
-            Some(_) => Err(ApiError::new(
-                ErrorCode::Exists,
-                format!("{command}: another join is under way on this node"),
-            )
-            .hint("wait until it has ended; it takes 10 s at most")),
-        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! `leave`: giving the block back.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use podnet_core::claim::ClaimState;
@@ -9,14 +8,14 @@ use podnet_core::node::Response;
 use podnet_proto::api::{LeaveRequest, Status};
 use podnet_proto::{ApiError, ErrorCode, PodName};
 
-use super::agent::{Agent, Event};
+use super::agent::Agent;
+use super::effect::Effect;
 use super::error;
 use super::forwarding::close_devices;
 use super::membership::Membership;
 use crate::dataplane::Dataplane;
 use crate::probe::Targets;
-use crate::store::new_boot;
-use crate::vital;
+use crate::store::{RunDir, new_boot};
 
 /// How long a node listens, once gossip has started, before it takes silence for the lack of a
 /// majority: a few rounds, since datagrams may be lost.
@@ -147,14 +146,7 @@ impl Agent {
         if std::mem::replace(&mut membership.closing, true) {
             return;
         }
-        let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
-        let run_dir = self.run_dir.clone();
-        vital::spawn(async move {
-            let mut left = close_devices(dataplane.as_ref(), Some(&run_dir)).await;
-            left.extend(kept_chains(dataplane.as_ref()).await);
-            // The loop ends only with the process.
-            let _ = events.send(Event::Closed(left)).await;
-        });
+        self.effects.push(Effect::CloseDevices);
     }
 
     /// Ends the membership. If the node has heard of the ledger only meanwhile, it has to give back first what that
@@ -196,7 +188,7 @@ impl Agent {
         self.reconciling.reset(self.now);
         self.suspicion.forget();
         self.forwarded.forget();
-        self.prober.set_targets(Targets::default());
+        self.effects.push(Effect::Aim(Targets::default()));
         tracing::info!("this node has left its cluster");
     }
 }
@@ -207,6 +199,13 @@ fn may_end(membership: &Membership) -> bool {
     let nothing_to_release = membership.is_departing() && membership.ledger().is_none();
     let released = membership.state == ClaimState::Gone || nothing_to_release;
     released && !membership.stopping
+}
+
+/// Closes what podnet has opened. Returns what stays on the host, in words.
+pub(super) async fn close(dataplane: &dyn Dataplane, run_dir: &RunDir) -> Vec<String> {
+    let mut left = close_devices(dataplane, Some(run_dir)).await;
+    left.extend(kept_chains(dataplane).await);
+    left
 }
 
 /// The chains that stay: without rules, since others rely on them; or as they are, since iptables cannot

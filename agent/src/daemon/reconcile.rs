@@ -14,15 +14,15 @@ use podnet_core::time::Moment;
 use podnet_proto::network::gateway;
 use podnet_proto::{ApiError, ErrorCode, NodeId, api};
 
-use super::agent::{Agent, Event};
+use super::agent::Agent;
 use super::allowance::Allowance;
+use super::effect::Effect;
 use super::error;
 use super::patience::Patience;
 use super::retry::{Retry, class_of};
 use crate::dataplane::{Change, Changes};
 use crate::probe::Targets;
-use crate::reconciler::{Job, Parts, Report, Target, Underlay, pass};
-use crate::vital;
+use crate::reconciler::{Job, Parts, Report, Target, Underlay};
 
 mod outcome;
 
@@ -281,12 +281,7 @@ impl Agent {
             opened: Arc::new(self.run_dir.clone()),
         };
         self.reconciling.running = Some(Running { parts, told });
-        let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
-        vital::spawn(async move {
-            let report = pass(dataplane.as_ref(), &job).await;
-            // The loop ends only with the process.
-            let _ = events.send(Event::PassDone(Box::new(report))).await;
-        });
+        self.effects.push(Effect::Pass(Box::new(job)));
         if resync {
             self.suspicion.look(now, now);
             // Pods that could not be removed are tried again.
@@ -353,7 +348,7 @@ impl Agent {
 impl Agent {
     /// Sends echoes to the peers that have a route. Without one they would leave by the default
     /// gateway.
-    fn aim_echoes(&self) {
+    fn aim_echoes(&mut self) {
         let Some(membership) = &self.membership else {
             return;
         };
@@ -371,9 +366,10 @@ impl Agent {
             .filter(|peer| routed(peer.block))
             .map(|peer| (peer.node, gateway(peer.block).into()))
             .collect();
-        self.prober.set_targets(Targets {
+        let targets = Targets {
             source: membership.block().map(|block| gateway(block).into()),
             gateways: targets,
-        });
+        };
+        self.effects.push(Effect::Aim(targets));
     }
 }

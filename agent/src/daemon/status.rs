@@ -16,13 +16,14 @@ use podnet_proto::token::JoinToken;
 use podnet_proto::{ApiError, ErrorCode, NodeId, NodeName, PodNetwork};
 
 use super::agent::Agent;
+use super::entry::Entry;
 use super::membership::Membership;
 use crate::config::DEFAULT_GOSSIP_PORT;
 
 impl Agent {
     pub(super) fn phase(&self) -> Phase {
         let Some(membership) = &self.membership else {
-            return if self.attempt.is_some() {
+            return if matches!(self.entry, Some(Entry::Asks(_))) {
                 Phase::Joining
             } else {
                 Phase::Idle

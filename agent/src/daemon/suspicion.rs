@@ -3,20 +3,19 @@
 //! A packet has to pass the chains of all tables: podnet cannot overrule them, and names them.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
-use podnet_core::kernel::{IfName, Scope, UnderlayPath};
-use podnet_core::nft::{Flow, Suspect, flows, suspects};
+use podnet_core::kernel::{IfName, UnderlayPath};
+use podnet_core::nft::{Flow, Suspect, flows};
 use podnet_core::time::Moment;
 use podnet_proto::api::{PathState, Severity};
 use podnet_proto::{ApiError, ErrorCode, PodNetwork};
 
-use super::agent::{Agent, Event};
+use super::agent::Agent;
 use super::allowance::Allowance;
+use super::effect::Effect;
 use crate::dataplane::ChangeScope;
-use crate::vital;
 
 /// How long to collect changes before looking at them: nothing can be put right here, so there is no hurry.
 const LATER: Duration = Duration::from_millis(300);
@@ -34,8 +33,8 @@ pub(super) struct Suspicion {
 /// What a look has come to.
 pub(super) struct Looked {
     /// `None` where nothing could tell.
-    found: Option<BTreeSet<Suspect>>,
-    took: Duration,
+    pub(super) found: Option<BTreeSet<Suspect>>,
+    pub(super) took: Duration,
 }
 
 impl Suspicion {
@@ -128,21 +127,8 @@ impl Agent {
         }
         self.suspicion.due = None;
         self.suspicion.running = true;
-        let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
         let flows = self.suspicion.flows.clone();
-        vital::spawn(async move {
-            let started = Instant::now();
-            let scope = Scope {
-                chains: true,
-                ..Scope::default()
-            };
-            let observed = dataplane.observe(&scope).await;
-            let chains = observed.ok().and_then(|observed| observed.chains);
-            let found = chains.map(|chains| suspects(&chains, &flows));
-            let took = started.elapsed();
-            // The loop ends only with the process.
-            let _ = events.send(Event::Looked(Looked { found, took })).await;
-        });
+        self.effects.push(Effect::LookAtChains(flows));
     }
 
     pub(super) fn on_looked(&mut self, looked: Looked) {

@@ -1,21 +1,16 @@
 //! Pods that others have changed, or whose namespace has vanished.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::slice;
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use podnet_core::kernel::{IfName, Op, OpError, OpErrorClass, PodLink};
 use podnet_proto::PodName;
 
-use super::{Agent, Done, PodDone, v4_addresses};
-use crate::daemon::agent::Event;
-use crate::daemon::error;
+use super::{Agent, Doing, v4_addresses};
+use crate::daemon::effect::{Effect, Loose, Write};
 use crate::daemon::reconcile::Repair;
 use crate::daemon::retry::class_of;
-use crate::pods::detach;
 use crate::reconciler::{Finding, Parts};
 use crate::store::PodRecordState;
-use crate::vital;
 
 impl Agent {
     /// Puts right what a pass found to be wrong with pods and their neighbour entries, as far as it
@@ -34,13 +29,7 @@ impl Agent {
         if stale.is_empty() {
             return;
         }
-        let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
-        vital::spawn(async move {
-            let ops: Vec<Op> = stale.iter().map(|stale| stale.finding.op.clone()).collect();
-            let results = dataplane.apply(&ops).await;
-            let done = stale.into_iter().zip(results).collect();
-            let _ = events.send(Event::NeighboursDone(done)).await;
-        });
+        self.effects.push(Effect::Apply(Loose::Neighbours, stale));
     }
 
     /// Whether a change of a neighbour entry is still right: pods may have come and gone since the
@@ -54,7 +43,7 @@ impl Agent {
             (Op::SetNeighbour { mac, .. }, Some((name, record))) => {
                 record.state == PodRecordState::Ready
                     && record.link.mac == *mac
-                    && !self.pods.busy.contains_key(name)
+                    && !self.pods.is_busy(name)
             }
             (_, holder) => holder.is_none() && !matches!(op, Op::SetNeighbour { .. }),
         }
@@ -106,19 +95,9 @@ impl Agent {
         let Some(name) = self.judged(&host_ifname) else {
             return;
         };
-        self.pods.busy.insert(name.clone(), VecDeque::new());
-        let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
-        vital::spawn(async move {
-            let op = slice::from_ref(&repair.finding.op);
-            let result = dataplane.apply(op).await.into_iter().collect();
-            let done = Done::Repaired(Box::new(repair), result);
-            let done = PodDone {
-                name,
-                done,
-                ticket: None,
-            };
-            let _ = events.send(Event::PodDone(Box::new(done))).await;
-        });
+        let repair = Effect::RepairPod(name.clone(), Box::new(repair));
+        self.effects.push(repair);
+        self.pods.begin(name, Doing::Repair);
     }
 
     /// The pod of a host end, as far as what the last pass says of it still counts: it is the pod
@@ -132,7 +111,7 @@ impl Agent {
                 ..record.link.clone()
             };
         let name = &record.link.pod;
-        let settled = record.state == PodRecordState::Ready && !self.pods.busy.contains_key(name);
+        let settled = record.state == PodRecordState::Ready && !self.pods.is_busy(name);
         (same && settled).then(|| name.clone())
     }
 
@@ -142,13 +121,8 @@ impl Agent {
             // Its pod came after the pass had begun.
             return;
         }
-        let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
-        vital::spawn(async move {
-            let op = slice::from_ref(&repair.finding.op);
-            let results = dataplane.apply(op).await.into_iter();
-            let done = results.map(|result| (repair.clone(), result));
-            let _ = events.send(Event::StraysDone(done.collect())).await;
-        });
+        self.effects
+            .push(Effect::Apply(Loose::Strays, vec![repair]));
     }
 
     pub(in crate::daemon) fn repaired(
@@ -166,9 +140,8 @@ impl Agent {
             && mtu != record.link.mtu
         {
             record.link.mtu = mtu;
-            if let Err(store_error) = self.run_dir.save_pod(record) {
-                tracing::warn!(pod = %name, error = error::chain(&store_error), "not on record");
-            }
+            let write = Write::Pod(Box::new(record.clone()));
+            self.effects.push(Effect::Note(write));
         }
         self.reconciling.count(repair, result);
         match result {
@@ -214,16 +187,8 @@ impl Agent {
     pub(super) fn clear_away(&mut self, name: PodName) {
         tracing::warn!(pod = %name, "the namespace of a pod has vanished");
         let link = self.pods.records[&name].link.clone();
-        self.pods.busy.insert(name.clone(), VecDeque::new());
-        let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
-        vital::spawn(async move {
-            let done = PodDone {
-                name,
-                done: Done::Vanished(detach(dataplane.as_ref(), &link).await),
-                ticket: None,
-            };
-            let _ = events.send(Event::PodDone(Box::new(done))).await;
-        });
+        self.effects.push(Effect::Detach(Box::new(link)));
+        self.pods.begin(name, Doing::ClearAway);
     }
 
     /// The pod stays listed until somebody removes it or adds it anew.
@@ -241,9 +206,8 @@ impl Agent {
         let record = record.clone();
         // First: an address that is on record nowhere would count as never used.
         self.free(&link);
-        if let Err(store_error) = self.run_dir.save_pod(&record) {
-            tracing::warn!(pod = %name, error = error::chain(&store_error), "not on record");
-        }
+        let write = Write::Pod(Box::new(record));
+        self.effects.push(Effect::Note(write));
     }
 }
 
