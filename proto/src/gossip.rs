@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Boot, NodeId};
-use crate::ledger::{Acceptor, Ballot, Batch, Ledger, Slot, is_zero};
+use crate::ledger::{Acceptor, Ballot, Batch, Decided, Slot, is_zero};
 use crate::name::NodeName;
 use crate::network::BlockIndex;
 
@@ -195,7 +195,7 @@ pub struct Want {
     /// earlier boot back, and the node would take itself for a duplicate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<Boot>,
-    /// [`Ledger::released`], as far as it knows. A voter heeds the wish of a node that is no member
+    /// [`Ledger::released`](crate::ledger::Ledger::released), as far as it knows. A voter heeds the wish of a node that is no member
     /// only while this is so: who records what a node said before it left, and says it again to a
     /// voter that has forgotten, would else make it a member again.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -204,9 +204,9 @@ pub struct Want {
 
 /// `acc`: a voter's acceptor state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct AccRecord {
     /// What it has promised and accepted, on its disk by now.
-    #[serde(flatten)]
     pub acceptor: Acceptor,
 }
 
@@ -224,8 +224,8 @@ pub struct PropRecord {
 /// `snap`: the ledger as a voter knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapRecord {
-    /// The ledger.
-    pub ledger: Ledger,
+    /// The ledger, as it was decided.
+    pub ledger: Decided,
 }
 
 /// The question that a joining node puts to a member, before it has any state of its own.
@@ -252,7 +252,7 @@ pub struct Welcome {
 mod tests {
     use super::*;
     use crate::id::ClusterId;
-    use crate::ledger::Settings;
+    use crate::ledger::{Ledger, Settings};
     use crate::network::PodNetwork;
 
     fn record() -> NodeRecord {
@@ -278,13 +278,14 @@ mod tests {
         let node = |n: u8| NodeId::of_public_key(&[n; 32]);
         let cluster = ClusterId::from_bytes([1; 16]);
         let boot = Boot(u64::MAX);
-        let mut ledger =
-            Ledger::genesis(cluster, vec![network], Settings::default(), node(0), boot);
-        for n in 0..=255 {
-            ledger.blocks.insert(BlockIndex(n.into()), node(n));
-            ledger.boots.insert(node(n), boot);
-        }
-        ledger.voters = (0..5).map(node).collect();
+        let genesis = Ledger::genesis(cluster, vec![network], Settings::default(), node(0), boot);
+        let ledger = genesis.changed(|ledger| {
+            for n in 0..=255 {
+                ledger.blocks.insert(BlockIndex(n.into()), node(n));
+                ledger.boots.insert(node(n), boot);
+            }
+            ledger.voters = (0..5).map(node).collect();
+        });
         let snap = SnapRecord { ledger };
         let text = encode(&snap).unwrap();
         assert_eq!(decode::<SnapRecord>(&text).unwrap(), Some(snap));

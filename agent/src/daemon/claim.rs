@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use podnet_core::claim::{ClaimState, Muted, Nudge, Outcome};
+use podnet_core::claim::{ClaimState, Muted, Nudge, Outcome, UnknownSetting};
 use podnet_core::peer::later_start;
 use podnet_core::time::Moment;
 use podnet_core::view::Registered;
@@ -115,6 +115,16 @@ impl Agent {
             membership.muted = outcome.muted;
         }
         membership.refused.clone_from(&outcome.refused);
+        if membership.unknown != outcome.unknown {
+            for UnknownSetting { name, value } in &outcome.unknown {
+                tracing::error!(
+                    setting = name,
+                    value,
+                    "this version does not know a setting of the cluster: this node decides nothing"
+                );
+            }
+            membership.unknown.clone_from(&outcome.unknown);
+        }
         if membership.unsaid != outcome.unsaid {
             for (key, why) in &outcome.unsaid {
                 tracing::error!(record = key.as_str(), why, "a record is not published");

@@ -99,6 +99,7 @@ impl Agent {
             quorum: Quorum::default(),
             muted: None,
             refused: BTreeSet::new(),
+            unknown: Vec::new(),
             listening_since: self.now(),
             wake: self.now(),
             search_due: self.now(),

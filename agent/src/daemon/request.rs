@@ -129,10 +129,10 @@ pub(super) fn founding(request: &InitRequest, port: u16) -> Result<Founding, Api
         .collect::<Result<_, _>>()?;
     Ok(Founding {
         networks: vec![network],
-        settings: Settings {
-            encapsulation: encapsulation(request.encapsulation.as_deref())?,
+        settings: Settings::new(
+            encapsulation(request.encapsulation.as_deref())?,
             exclude_cidrs,
-        },
+        ),
         name: request.node_name.as_deref().map(node_name).transpose()?,
         advertise: request
             .advertise
@@ -241,7 +241,11 @@ mod tests {
                 ..request("10.244.0.0/16")
             };
             let settings = founding(&request, 7846).unwrap().settings;
-            assert_eq!(settings.encapsulation, EncapsulationMode::Direct, "{asked:?}");
+            assert_eq!(
+                settings.encapsulation,
+                EncapsulationMode::Direct,
+                "{asked:?}"
+            );
         }
     }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use podnet_core::claim::Durable;
 use podnet_core::kernel::{IfName, MacAddr, Mtu, Netns, PodLink, host_ifname};
 use podnet_proto::gossip::NodeRecord;
-use podnet_proto::ledger::{Ledger, Settings};
+use podnet_proto::ledger::{Decided, Ledger, Settings};
 use podnet_proto::{Boot, ClusterId, GossipKey, NodeId, PodNetwork};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -26,7 +26,7 @@ const NODE: NodeId = NodeId::from_bytes([1; 16]);
 /// Where no file is.
 const PATH: &str = "/no/such/state/file";
 
-fn ledger() -> Ledger {
+fn ledger() -> Decided {
     let networks = vec![PodNetwork::parse("10.244.0.0/16", 24).unwrap()];
     let cluster = ClusterId::from_bytes([9; 16]);
     Ledger::genesis(cluster, networks, Settings::default(), NODE, Boot(1))
@@ -39,7 +39,7 @@ fn membership() -> Member {
         advertise: "192.0.2.1:7846".parse().unwrap(),
         advertise_fixed: false,
         gossip_key: GossipKey::from_bytes([0xfb; 32]),
-        networks: ledger().networks,
+        networks: ledger().networks.clone(),
         checkpoint: ledger().checkpoint(),
         seeds: vec!["192.0.2.2:7846".parse().unwrap()],
     }

@@ -15,7 +15,7 @@ use podnet_lab::{Lab, Node, eventually};
 use podnet_proto::gossip::{
     Key, NodeRecord, SnapRecord, UseRecord, Want, WantKind, decode, encode,
 };
-use podnet_proto::ledger::Ledger;
+use podnet_proto::ledger::Decided;
 use podnet_proto::network::BlockIndex;
 use podnet_proto::token::JoinToken;
 use podnet_proto::{Boot, NodeId};
@@ -43,7 +43,7 @@ struct Lie {
 
 /// What the cluster is, as gossip tells whoever has the token.
 struct Truth {
-    ledger: Ledger,
+    ledger: Decided,
     records: BTreeMap<NodeId, NodeRecord>,
 }
 
@@ -53,7 +53,9 @@ impl Truth {
         let snaps = entries
             .iter()
             .filter_map(|entry| decode::<SnapRecord>(&value(entry, Key::Snap)).ok()?);
-        let ledger = snaps.map(|snap| snap.ledger).max_by_key(Ledger::order)?;
+        let ledger = snaps
+            .map(|snap| snap.ledger)
+            .max_by_key(|ledger| ledger.order())?;
         let records = entries.iter().filter_map(|entry| {
             let record = decode::<NodeRecord>(&value(entry, Key::Node)).ok()??;
             Some((entry.node, record))
@@ -93,16 +95,17 @@ impl Truth {
     /// A later ledger in which the liar has the blocks of all but the founder.
     fn robbed(&self, slot: u64) -> (Key, String) {
         let thief = NodeId::of_public_key(&KEY);
-        let mut ledger = self.ledger.clone();
-        ledger.previous = self.ledger.hash();
-        ledger.slot = slot;
-        for owner in ledger.blocks.values_mut() {
-            if !ledger.voters.contains(owner) {
-                *owner = thief;
+        let ledger = self.ledger.changed(|ledger| {
+            ledger.previous = self.ledger.hash();
+            ledger.slot = slot;
+            for owner in ledger.blocks.values_mut() {
+                if !ledger.voters.contains(owner) {
+                    *owner = thief;
+                }
             }
-        }
-        ledger.boots.retain(|node, _| ledger.voters.contains(node));
-        ledger.boots.insert(thief, Boot(66));
+            ledger.boots.retain(|node, _| ledger.voters.contains(node));
+            ledger.boots.insert(thief, Boot(66));
+        });
         (Key::Snap, encode(&SnapRecord { ledger }).unwrap())
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use podnet_proto::NodeId;
 use podnet_proto::gossip::{AccRecord, Key, PropRecord, SnapRecord, UseRecord, encode};
-use podnet_proto::ledger::{Ledger, Slot};
+use podnet_proto::ledger::{Decided, Slot};
 use serde::Serialize;
 
 use super::outcome::Nudge;
@@ -124,7 +124,7 @@ impl Publisher {
         self.say(Key::Acc, acc.as_ref());
         self.say(Key::Prop, open);
         let shown = voter.or(ledger.filter(|_| shows));
-        let order = shown.map(Ledger::order);
+        let order = shown.map(|ledger: &Decided| ledger.order());
         if order != self.snap || !self.keys.contains_key(&Key::Snap) {
             self.snap = order;
             let snap = shown.cloned().map(|ledger| SnapRecord { ledger });
