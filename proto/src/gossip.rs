@@ -1,8 +1,10 @@
 //! The records that nodes publish by gossip: one fixed set of keys, the same on every node.
 //!
-//! Every value is JSON with a version, or empty for "nothing". Unknown fields are ignored, a
-//! version above one's own is not read. A value is at most [`MAX_VALUE_LEN`] bytes: chitchat never
+//! Every record is JSON, or empty for "nothing". Each kind has a version of its own, and another one
+//! is not read; unknown fields are ignored. A value is at most [`MAX_VALUE_LEN`] bytes: chitchat never
 //! replicates a value above some 65 KB, and says nothing.
+//!
+//! The types here are what travels. What is on disk has types of its own.
 
 use std::net::SocketAddrV4;
 
@@ -11,16 +13,39 @@ use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use self::wire::{AccWire, PropWire};
 use crate::id::{Boot, NodeId};
 use crate::ledger::{Acceptor, Ballot, Batch, Decided, Slot, is_zero};
 use crate::name::NodeName;
 use crate::network::BlockIndex;
 
+mod wire;
+
 /// The longest value of a key, in bytes.
 pub const MAX_VALUE_LEN: usize = 32 * 1024;
 
-/// The version of the records that this program writes.
-pub const RECORD_VERSION: u32 = 1;
+/// A kind of record, which has a version of its own.
+pub trait Record: Serialize + DeserializeOwned {
+    /// The version that this program writes and reads. Another one has fields of other meaning.
+    const VERSION: u32;
+}
+
+macro_rules! versions {
+    ($($kind:ty: $version:literal),+ $(,)?) => {
+        $(impl Record for $kind {
+            const VERSION: u32 = $version;
+        })+
+    };
+}
+
+versions! {
+    NodeRecord: 1,
+    UseRecord: 1,
+    Want: 1,
+    AccRecord: 1,
+    PropRecord: 1,
+    SnapRecord: 1,
+}
 
 /// The keys that every node publishes, also the empty ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,11 +98,13 @@ pub enum RecordError {
         /// Its length in bytes.
         len: usize,
     },
-    /// Of a later version.
-    #[error("a record of version {version}, newer than {RECORD_VERSION}")]
-    Newer {
+    /// Of another version.
+    #[error("a record of version {version}: this podnet reads version {known}")]
+    Version {
         /// Its version.
         version: u32,
+        /// The one that is read.
+        known: u32,
     },
     /// Not JSON, or not this record.
     #[error("a malformed record")]
@@ -100,9 +127,9 @@ struct VersionOnly {
 ///
 /// # Errors
 /// When it is longer than [`MAX_VALUE_LEN`].
-pub fn encode<T: Serialize>(record: &T) -> Result<String, RecordError> {
+pub fn encode<T: Record>(record: &T) -> Result<String, RecordError> {
     let text = serde_json::to_string(&Versioned {
-        v: RECORD_VERSION,
+        v: T::VERSION,
         record,
     })
     .map_err(RecordError::Malformed)?;
@@ -115,8 +142,8 @@ pub fn encode<T: Serialize>(record: &T) -> Result<String, RecordError> {
 /// Reads a gossip value; an empty one is `None`.
 ///
 /// # Errors
-/// When it is too long, of a later version, or not this record.
-pub fn decode<T: DeserializeOwned>(text: &str) -> Result<Option<T>, RecordError> {
+/// When it is too long, of another version, or not this record.
+pub fn decode<T: Record>(text: &str) -> Result<Option<T>, RecordError> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -124,8 +151,9 @@ pub fn decode<T: DeserializeOwned>(text: &str) -> Result<Option<T>, RecordError>
         return Err(RecordError::TooLong { len: text.len() });
     }
     let VersionOnly { v: version } = serde_json::from_str(text).map_err(RecordError::Malformed)?;
-    if version > RECORD_VERSION {
-        return Err(RecordError::Newer { version });
+    if version != T::VERSION {
+        let known = T::VERSION;
+        return Err(RecordError::Version { version, known });
     }
     // Not by way of a flattened `Versioned`: serde buffers that, and a buffered map cannot have
     // numbers as keys, which the ledger's have. The record ignores `v` as an unknown field.
@@ -204,7 +232,7 @@ pub struct Want {
 
 /// `acc`: a voter's acceptor state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(from = "AccWire", into = "AccWire")]
 pub struct AccRecord {
     /// What it has promised and accepted, on its disk by now.
     pub acceptor: Acceptor,
@@ -212,6 +240,7 @@ pub struct AccRecord {
 
 /// `prop`: a voter's open proposal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "PropWire", into = "PropWire")]
 pub struct PropRecord {
     /// The slot that it would decide.
     pub slot: Slot,
@@ -292,23 +321,58 @@ mod tests {
     }
 
     #[test]
-    fn unknown_fields_are_ignored_and_later_versions_are_not_read() {
+    fn unknown_fields_are_ignored_and_other_versions_are_not_read() {
         let text = encode(&record()).unwrap();
         let more = text.replacen('{', r#"{"later":{"x":1},"#, 1);
         assert_eq!(decode::<NodeRecord>(&more).unwrap(), Some(record()));
         let newer = text.replacen("\"v\":1", "\"v\":2", 1);
         assert!(matches!(
             decode::<NodeRecord>(&newer),
-            Err(RecordError::Newer { version: 2 })
+            Err(RecordError::Version {
+                version: 2,
+                known: 1
+            })
         ));
+        let older = text.replacen("\"v\":1", "\"v\":0", 1);
+        assert!(decode::<NodeRecord>(&older).is_err());
+    }
+
+    #[test]
+    fn what_voters_say_reads_back() {
+        let ballot = Ballot {
+            round: 7,
+            node: NodeId::of_public_key(&[1; 32]),
+            instance: crate::id::Instance(9),
+        };
+        let batch = || Some(Batch::default());
+        for accepted in [None, Some((ballot, Batch::default()))] {
+            let acceptor = Acceptor {
+                slot: 3,
+                promised: Some(ballot),
+                accepted,
+            };
+            let acc = AccRecord { acceptor };
+            assert_eq!(decode(&encode(&acc).unwrap()).unwrap(), Some(acc));
+        }
+        for batch in [None, batch()] {
+            let prop = PropRecord {
+                slot: 3,
+                ballot,
+                batch,
+            };
+            assert_eq!(decode(&encode(&prop).unwrap()).unwrap(), Some(prop));
+        }
     }
 
     #[test]
     fn long_and_malformed_records_are_refused() {
         let long = "x".repeat(MAX_VALUE_LEN + 1);
         assert!(matches!(
-            encode(&(long.clone(),)),
-            Err(RecordError::TooLong { .. }) | Err(RecordError::Malformed(_))
+            encode(&NodeRecord {
+                agent_version: long.clone(),
+                ..record()
+            }),
+            Err(RecordError::TooLong { .. })
         ));
         assert!(matches!(
             decode::<Want>(&long),

@@ -161,7 +161,7 @@ pub struct Checkpoint {
 
 /// The number of a proposal, compared field by field in this order: unique across restarts and
 /// clones without anything to keep, since no two processes share an instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ballot {
     /// Counts up.
     pub round: u64,
@@ -173,7 +173,7 @@ pub struct Ballot {
 
 /// What a voter has promised and accepted in the slot after its ledger's. On disk before anybody
 /// is told.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Acceptor {
     /// The slot that is being decided: the ledger's next.
     pub slot: Slot,

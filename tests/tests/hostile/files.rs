@@ -40,7 +40,7 @@ const DAMAGES: [Damage; 10] = [
         bytes[line + 2] ^= 1;
     }),
     ("of a later version", |bytes| {
-        let text = String::from_utf8_lossy(bytes).replacen("podnet-state 1 ", "podnet-state 2 ", 1);
+        let text = String::from_utf8_lossy(bytes).replacen("podnet-state ", "podnet-state 9", 1);
         *bytes = text.into_bytes();
     }),
     ("that is endless", |bytes| *bytes = vec![b'x'; 5 << 20]),

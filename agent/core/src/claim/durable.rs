@@ -2,10 +2,9 @@
 
 use podnet_proto::ledger::{Acceptor, Checkpoint, Decided};
 use podnet_proto::{Boot, ClusterId, NodeId};
-use serde::{Deserialize, Serialize};
 
 /// The durable state of a member: on disk, fsynced, before anybody is told of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Durable {
     /// The cluster.
     pub cluster: ClusterId,
@@ -19,13 +18,11 @@ pub struct Durable {
     /// What this node has promised and accepted.
     pub acceptor: Acceptor,
     /// The node was asked to leave. It uses its block until its pods are gone, and `leaving` is set.
-    #[serde(default)]
     pub departing: bool,
     /// The boot that gives its block back, and never uses one again.
     pub leaving: Option<Boot>,
     /// Whether the ledger has given that boot up since: the data path and this state are all that is
     /// left to end.
-    #[serde(default)]
     pub released: bool,
     /// Whether another host took this node's claim over while this one was alive.
     pub dup: bool,

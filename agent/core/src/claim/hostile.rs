@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use podnet_proto::gossip::{
-    AccRecord, Key, PropRecord, SnapRecord, UseRecord, Want, WantKind, encode,
+    AccRecord, Key, PropRecord, Record, SnapRecord, UseRecord, Want, WantKind, encode,
 };
 use podnet_proto::ledger::{Acceptor, Ballot, Batch, Decided, Ledger, Operation, Settings};
 use podnet_proto::network::BlockIndex;
@@ -142,7 +142,7 @@ fn usage() -> impl Strategy<Value = UseRecord> {
 }
 
 /// A value of a key: mostly a record of its kind, at times nonsense.
-fn value<T: serde::Serialize>(record: impl Strategy<Value = T>) -> impl Strategy<Value = String> {
+fn value<T: Record>(record: impl Strategy<Value = T>) -> impl Strategy<Value = String> {
     let record = record.prop_map(|record| encode(&record).unwrap_or_default());
     prop_oneof![8 => record, 1 => Just(String::new()), 1 => any::<String>()]
 }

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use podnet_proto::NodeId;
-use podnet_proto::gossip::{AccRecord, Key, PropRecord, SnapRecord, UseRecord, encode};
+use podnet_proto::gossip::{AccRecord, Key, PropRecord, Record, SnapRecord, UseRecord, encode};
 use podnet_proto::ledger::{Decided, Slot};
-use serde::Serialize;
 
 use super::outcome::Nudge;
 use super::standing::Standing;
@@ -135,7 +134,7 @@ impl Publisher {
     /// Takes a record for the value of a key; none for the empty one. One that is too long is not
     /// published: nobody would ever see it, nor any later value of this node. To the others its key is
     /// as it would be if they had not heard of the change yet.
-    fn say<T: Serialize>(&mut self, key: Key, record: Option<&T>) {
+    fn say<T: Record>(&mut self, key: Key, record: Option<&T>) {
         match record.map_or_else(|| Ok(String::new()), encode) {
             Ok(value) => {
                 self.unsaid.remove(&key);
