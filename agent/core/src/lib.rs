@@ -12,6 +12,7 @@ pub mod nft;
 pub mod node;
 pub mod peer;
 pub mod podip;
+pub mod signed;
 pub mod summary;
 pub mod time;
 pub mod view;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use podnet_core::claim::{ClaimState, Muted, Nudge, Outcome};
+use podnet_core::claim::{ClaimState, Muted, Nudge, Outcome, UnknownSetting};
 use podnet_core::peer::later_start;
 use podnet_core::time::Moment;
 use podnet_core::view::Registered;
@@ -38,7 +38,12 @@ impl Agent {
             membership.machine.note_deaf(now);
         }
         let snapshot = gossip.snapshot().await;
-        membership.view = membership.reader.read(now, snapshot.entries);
+        let hearing = membership.ear.hear(snapshot.entries);
+        for (node, address, key) in &hearing.unheard {
+            let record = key.as_str();
+            tracing::debug!(%node, %address, record, "a record is not heard: the node has not signed it");
+        }
+        membership.view = membership.reader.read(now, hearing.entries);
         let own = membership.view.of(self.identity.node());
         let ahead = snapshot
             .own_version_ahead
@@ -116,6 +121,16 @@ impl Agent {
             membership.muted = outcome.muted;
         }
         membership.refused.clone_from(&outcome.refused);
+        if membership.unknown != outcome.unknown {
+            for UnknownSetting { name, value } in &outcome.unknown {
+                tracing::error!(
+                    setting = name,
+                    value,
+                    "this version does not know a setting of the cluster: this node decides nothing"
+                );
+            }
+            membership.unknown.clone_from(&outcome.unknown);
+        }
         if membership.unsaid != outcome.unsaid {
             for (key, why) in &outcome.unsaid {
                 tracing::error!(record = key.as_str(), why, "a record is not published");
@@ -203,7 +218,7 @@ impl Agent {
             .map(|(key, value)| (*key, value.clone()))
             .collect();
         if !changed.is_empty() {
-            match gossip.set(changed.clone()).await {
+            match gossip.set(membership.voice.say(&changed)).await {
                 Ok(()) => membership.published.extend(changed),
                 // The next step tries again.
                 Err(gossip_error) => tracing::error!(

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
 use podnet_core::advertise::{Follower, Seat};
-use podnet_core::claim::{ClaimState, Machine, Muted, Quorum};
+use podnet_core::claim::{ClaimState, Machine, Muted, Quorum, UnknownSetting};
 use podnet_core::kernel::PeerBlock;
 use podnet_core::peer::believed;
+use podnet_core::signed::{Ear, Voice};
 use podnet_core::time::Moment;
 use podnet_core::view::{Entry, Reader, Registered, View};
 use podnet_proto::gossip::{Key, WantKind};
-use podnet_proto::ledger::Ledger;
+use podnet_proto::ledger::Decided;
 use podnet_proto::network::{BlockIndex, gateway};
 use podnet_proto::{ApiError, NodeId, NodeName};
 
@@ -40,6 +41,10 @@ pub(super) struct Membership {
     pub(super) keyring: Keyring,
     pub(super) counters: Arc<Counters>,
     pub(super) roster: Arc<RwLock<Roster>>,
+    /// Signs what the node says, until its gossip is started again.
+    pub(super) voice: Voice,
+    /// Hears what the others have signed.
+    pub(super) ear: Ear,
     pub(super) reader: Reader,
     pub(super) view: View,
     /// The slot of the ledger that the peers were last learned with; none when gossip has changed.
@@ -62,6 +67,8 @@ pub(super) struct Membership {
     /// Why the node keeps silent, and whose ledgers contradict its own.
     pub(super) muted: Option<Muted>,
     pub(super) refused: BTreeSet<NodeId>,
+    /// The settings of the cluster that this version cannot carry out.
+    pub(super) unknown: Vec<UnknownSetting>,
     /// When gossip was started, this time.
     pub(super) listening_since: Moment,
     pub(super) wake: Moment,
@@ -84,7 +91,7 @@ pub(super) struct Membership {
 }
 
 impl Membership {
-    pub(super) const fn ledger(&self) -> Option<&Ledger> {
+    pub(super) const fn ledger(&self) -> Option<&Decided> {
         self.machine.ledger()
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 
 use podnet_core::advertise::{Lost, lost};
-use podnet_core::claim::{ClaimState, Muted, Quorum};
+use podnet_core::claim::{ClaimState, Muted, Quorum, UnknownSetting};
 use podnet_core::kernel::{Conflict, OpErrorKind};
 use podnet_proto::api::{Node, PathState, ProblemEntry, Severity};
 use podnet_proto::gossip::Key;
@@ -44,6 +44,9 @@ impl Agent {
         }
         for (severity, api_error) in distrust(membership, self.identity.is_on_known_machine()) {
             add(severity, api_error);
+        }
+        for setting in &membership.unknown {
+            add(Severity::Error, unknown(setting));
         }
         if membership.gossip.is_none() {
             add(Severity::Error, no_gossip(membership.silenced.as_ref()));
@@ -174,6 +177,17 @@ fn no_gossip(why: Option<&ApiError>) -> ApiError {
             "gossip does not run: it has ended, and is started again in a moment",
         ),
     }
+}
+
+/// A setting that a later version has brought in, or is needed to carry out.
+fn unknown(setting: &UnknownSetting) -> ApiError {
+    let UnknownSetting { name, value } = setting;
+    let message = format!(
+        "cluster setting '{name}' is {value}: this version cannot carry it out, so this node only \
+         follows: its pods stay, and it decides nothing"
+    );
+    ApiError::new(ErrorCode::Unsupported, message)
+        .hint("install the podnetd of the other nodes, or a newer one, on this node")
 }
 
 /// A record that gossip would not carry.

@@ -11,6 +11,7 @@ use podnet_proto::api::{
     self, API_VERSION, Cluster, Encapsulation, HeldBy, Node, PathState, Phase, Quorum, RouteState,
     SelfNode, Status, TokenResponse, UNPROVED,
 };
+use podnet_proto::ledger::EncapsulationMode;
 use podnet_proto::network::gateway;
 use podnet_proto::token::JoinToken;
 use podnet_proto::{ApiError, ErrorCode, NodeId, NodeName, PodNetwork};
@@ -354,7 +355,7 @@ fn cluster(membership: &Membership, nodes: &[Node]) -> Cluster {
     let networks = &membership.member.networks;
     let settings = membership
         .ledger()
-        .map(|ledger| ledger.settings.encapsulation);
+        .map(|ledger| ledger.settings.encapsulation_name());
     Cluster {
         id: membership.member.cluster,
         pod_cidrs: networks
@@ -362,7 +363,7 @@ fn cluster(membership: &Membership, nodes: &[Node]) -> Cluster {
             .map(|network| IpNetwork::V4(network.cidr()))
             .collect(),
         block_prefixes: networks.iter().map(PodNetwork::block_prefix).collect(),
-        encapsulation: settings.unwrap_or_default(),
+        encapsulation: settings.unwrap_or_else(|| EncapsulationMode::default().to_string()),
         nodes: nodes.len(),
         live_nodes: nodes.iter().filter(|node| node.live).count(),
     }

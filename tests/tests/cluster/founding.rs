@@ -181,15 +181,19 @@ fn the_same_init_again_is_fine_and_another_is_refused() {
     let before = Snapshot::whole(node);
     let again = ask(node, &INIT);
     assert_eq!(again, first, "the same cluster, block and token");
-    let spelled = ["--node-name", "node1", "--advertise", "192.168.56.11"];
-    assert_eq!(ask(node, &[&INIT[..], &spelled].concat()), first);
+    for spelled in [
+        &["--node-name", "node1", "--advertise", "192.168.56.11"][..],
+        &["--encapsulation", "direct"],
+        &["--encapsulation", "auto"],
+    ] {
+        assert_eq!(ask(node, &[&INIT[..], spelled].concat()), first);
+    }
 
     for more in [
         &["--node-name", "another"][..],
         &["--advertise", "192.168.56.11:7000"],
         &["--block-prefix", "23"],
         &["--exclude-cidr", "192.168.0.0/16"],
-        &["--encapsulation", "direct"],
     ] {
         refused(node, &[&INIT[..], more].concat(), ("already_member", 5));
     }

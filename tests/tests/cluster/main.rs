@@ -28,5 +28,6 @@ mod sockets;
 mod starts;
 mod strangers;
 mod uplinks;
+mod versions;
 mod ways;
 mod wire;
