@@ -1,6 +1,6 @@
 //! The event loop, and the state that it owns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,11 +11,10 @@ use podnet_core::time::Moment;
 use podnet_proto::api::LeaveRequest;
 use podnet_proto::{ApiError, Boot, Instance, NodeId};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
-use super::edge::Edge;
-use super::effect::{Effect, Event, Loose};
+use super::edge::{Edge, News};
+use super::effect::{Effect, Event, Loose, Write};
 use super::entry::Entry;
 use super::error;
 use super::forwarded::Forwarded;
@@ -24,35 +23,33 @@ use super::pods::Pods;
 use super::reconcile::Reconciling;
 use super::supervisor::Supervisor;
 use super::suspicion::Suspicion;
-use super::waiters::Waiters;
-use crate::announce::Announcer;
 use crate::config::Config;
 use crate::control::Asked;
 use crate::dataplane::{Change, Dataplane};
 use crate::gossip::Gossip;
 use crate::probe::{PathReport, Prober};
-use crate::reconciler::Parts as PassParts;
-use crate::store::{Identity, Joined, RunDir, StateDir};
+use crate::store::{Identity, Joined, RunDir};
 
 /// How long to collect what gossip tells before acting on it.
 const GOSSIP_DEBOUNCE: Duration = Duration::from_millis(2);
 
 /// Where events come from.
 pub(super) struct Inputs {
-    pub(super) queue: mpsc::Receiver<Event>,
+    pub(super) news: mpsc::Receiver<News>,
     pub(super) asked: mpsc::Receiver<Asked>,
     pub(super) changes: mpsc::Receiver<Change>,
     pub(super) paths: mpsc::Receiver<PathReport>,
 }
 
 /// Why the loop turns.
-enum Wake {
-    Event(Event),
+pub(super) enum Wake {
+    /// Something that was done beside the loop has ended.
+    News(News),
     Asked(Asked),
     Change(Change),
     Path(PathReport),
-    /// Gossip has news.
-    News,
+    /// Gossip has heard something.
+    Heard,
     /// Gossip has died.
     GossipEnded,
     /// Something is due.
@@ -62,10 +59,9 @@ enum Wake {
 /// The agent.
 pub(super) struct Agent {
     pub(super) config: Config,
-    pub(super) identity: Identity,
+    pub(super) identity: Arc<Identity>,
     pub(super) boot: Boot,
     pub(super) instance: Instance,
-    pub(super) state_dir: StateDir,
     pub(super) run_dir: RunDir,
     pub(super) start: Instant,
     /// When the loop last woke up: what happens in one turn happens at this moment.
@@ -77,6 +73,10 @@ pub(super) struct Agent {
     pub(super) init_pass: u64,
     /// Those who want the node to leave before it can know whether a majority is there.
     pub(super) early_leaves: Vec<(LeaveRequest, Ticket)>,
+    /// What was asked while a command is at work whose outcome decides the answer.
+    held: VecDeque<(Request, Ticket)>,
+    /// Why the membership that the last agent had could not be gone on with.
+    pub(super) not_resumed: Option<ApiError>,
     pub(super) pods: Pods,
     pub(super) reconciling: Reconciling,
     pub(super) suspicion: Suspicion,
@@ -101,33 +101,36 @@ impl Agent {
         run_dir: RunDir,
         dataplane: Arc<dyn Dataplane>,
         prober: Prober,
-        events: mpsc::Sender<Event>,
+        news: mpsc::Sender<News>,
     ) -> Self {
         let now = Moment::START;
-        let edge = Edge {
+        let start = Instant::now();
+        let identity = Arc::new(identity);
+        let edge = Edge::new(
+            &config,
+            Arc::clone(&identity),
+            start,
+            run_dir.clone(),
             dataplane,
-            run_dir: run_dir.clone(),
             prober,
-            announcer: Announcer::default(),
-            waiters: Waiters::default(),
-            asking: JoinSet::new(),
-            events,
-        };
+            news,
+        );
         let reconciling = Reconciling::new(now, config.timing.resync);
         Self {
-            state_dir: StateDir::new(config.state_dir.clone(), identity.node()),
             config,
             identity,
             boot,
             instance: Instance(rand::random()),
             run_dir,
-            start: Instant::now(),
+            start,
             now,
             membership: None,
             entry: None,
             awaiting_init: Vec::new(),
             init_pass: 0,
             early_leaves: Vec::new(),
+            held: VecDeque::new(),
+            not_resumed: None,
             pods: Pods::default(),
             reconciling,
             suspicion: Suspicion::new(now),
@@ -142,72 +145,79 @@ impl Agent {
     }
 
     /// Goes on where the last process ended: with what is on disk, and with the pods of this boot.
-    pub(super) async fn resume(&mut self, joined: Option<Joined>) -> Result<(), ApiError> {
-        self.load_pods().map_err(|e| error::store(&e))?;
+    pub(super) async fn resume(
+        &mut self,
+        joined: Option<Joined>,
+        news: &mut mpsc::Receiver<News>,
+    ) -> Result<(), ApiError> {
+        let records = self.run_dir.pods().map_err(|e| error::store(&e))?;
+        let freed = self.run_dir.freed().map_err(|e| error::store(&e))?;
+        self.load_pods(records, freed);
         if let Some(joined) = joined {
-            self.start_membership(joined).await?;
-            self.reconciling.want(PassParts::all());
-            self.step().await;
-            self.go_on_leaving();
+            self.resume_membership(joined);
         }
         self.carry_out().await;
-        Ok(())
+        while self.is_entering() {
+            let Some(next) = news.recv().await else {
+                break;
+            };
+            self.turn(Wake::News(next)).await;
+        }
+        self.not_resumed.take().map_or(Ok(()), Err)
     }
 
     /// Turns until the process ends.
     pub(super) async fn run(&mut self, mut inputs: Inputs) {
         self.supervisor.ready();
         loop {
-            let gossip = self
-                .membership
-                .as_ref()
-                .and_then(|membership| membership.gossip.as_ref());
+            let gossip = self.edge.gossip();
             let due = self.start + self.next_deadline().since(Moment::START);
             let wake = tokio::select! {
-                Some(event) = inputs.queue.recv() => Wake::Event(event),
+                Some(news) = inputs.news.recv() => Wake::News(news),
                 Some(asked) = inputs.asked.recv() => Wake::Asked(asked),
                 Some(change) = inputs.changes.recv() => Wake::Change(change),
                 Some(report) = inputs.paths.recv() => Wake::Path(report),
-                () = news(gossip) => Wake::News,
+                () = heard(gossip) => Wake::Heard,
                 () = ended(gossip) => Wake::GossipEnded,
                 () = sleep_until(due.into()) => Wake::Time,
             };
-            self.now = Moment::after_start(self.start.elapsed());
-            for ticket in self.edge.waiters.abandoned() {
-                self.on_abandoned(ticket);
-            }
-            match wake {
-                Wake::Event(event) => self.on_event(event).await,
-                Wake::Asked(Asked { request, answer }) => {
-                    let ticket = self.edge.waiters.admit(answer);
-                    self.on_request(request, ticket).await;
-                }
-                Wake::Change(change) => self.on_change(change),
-                Wake::Path(report) => self.on_path(report),
-                Wake::News => {
-                    self.news_due.get_or_insert(self.now + GOSSIP_DEBOUNCE);
-                }
-                Wake::GossipEnded => self.gossip_ended().await,
-                Wake::Time => {}
-            }
-            self.carry_out().await;
-            self.on_time().await;
-            self.carry_out().await;
+            self.turn(wake).await;
         }
+    }
+
+    /// Turns once.
+    pub(super) async fn turn(&mut self, wake: Wake) {
+        self.now = Moment::after_start(self.start.elapsed());
+        for ticket in self.edge.waiters.abandoned() {
+            self.on_abandoned(ticket);
+        }
+        match wake {
+            Wake::News(news) => {
+                let event = self.edge.take_in(news);
+                self.on_event(event);
+            }
+            Wake::Asked(Asked { request, answer }) => {
+                let ticket = self.edge.waiters.admit(answer);
+                self.on_request(request, ticket);
+            }
+            Wake::Change(change) => self.on_change(change),
+            Wake::Path(report) => self.on_path(report),
+            Wake::Heard => {
+                self.news_due.get_or_insert(self.now + GOSSIP_DEBOUNCE);
+            }
+            Wake::GossipEnded => self.gossip_ended(),
+            Wake::Time => {}
+        }
+        self.carry_out().await;
+        self.on_time();
+        self.carry_out().await;
     }
 
     /// Ends in order. The data path stays as it is. Whoever waits for an answer is told at once that
     /// none will come.
-    pub(super) async fn stop(mut self) {
+    pub(super) async fn stop(self) {
         self.supervisor.stopping();
-        let gossip = self
-            .membership
-            .take()
-            .and_then(|membership| membership.gossip);
-        drop(self);
-        if let Some(gossip) = gossip {
-            gossip.shutdown().await;
-        }
+        self.edge.stop().await;
     }
 
     /// When the loop last woke up.
@@ -233,7 +243,7 @@ impl Agent {
     }
 
     /// Does what is due.
-    async fn on_time(&mut self) {
+    fn on_time(&mut self) {
         let now = self.now;
         let wake = self.membership.as_ref().map(|membership| membership.wake);
         if [wake, self.news_due]
@@ -242,7 +252,7 @@ impl Agent {
             .any(|due| due <= now)
         {
             self.news_due = None;
-            self.step().await;
+            self.step();
             self.answer_leaves();
         }
         self.supervisor.turns(now);
@@ -255,44 +265,66 @@ impl Agent {
         }
     }
 
-    async fn on_event(&mut self, event: Event) {
+    fn on_event(&mut self, event: Event) {
         match event {
             Event::PassDone(report) => {
                 self.on_pass_done(*report);
-                self.follow_address().await;
+                self.follow_address();
             }
-            Event::HostSeen(seen) => self.on_host_seen(*seen).await,
-            Event::Stored(write, result) => self.on_stored(&write, result),
+            Event::HostSeen(seen) => self.on_host_seen(*seen),
+            Event::Stored(write, result) => self.on_stored(write, result),
+            Event::Ended(result) => self.on_ended(result),
+            Event::GossipStarted(started) => self.on_gossip_started(*started),
+            Event::Heard(heard) => self.on_heard(heard),
+            Event::Unpublished(keys) => self.on_unpublished(&keys),
             Event::NetnsSeen(name, seen) => self.on_netns_seen(&name, seen),
             Event::Attached(name, result) => self.on_attached(&name, result),
             Event::Detached(name, result) => self.on_detached(&name, result),
             Event::Repaired(name, repair, result) => self.on_repaired(&name, &repair, &result),
             Event::Applied(Loose::Neighbours, done) => self.on_neighbours_done(&done),
             Event::Applied(Loose::Strays, done) => self.on_strays_done(&done),
-            Event::Probed(attempt, result) => self.on_probed(attempt, *result).await,
+            Event::Probed(attempt, result) => self.on_probed(attempt, *result),
             Event::Looked(looked) => self.on_looked(looked),
-            Event::Closed(left) => self.on_closed(left).await,
+            Event::Closed(left) => self.on_closed(left),
             Event::EchoesOfPods(echoes) => self.on_echoes_of_pods(echoes),
         }
     }
 
     /// Does what has come to be wanted of the world.
-    async fn carry_out(&mut self) {
+    pub(super) async fn carry_out(&mut self) {
         while !self.effects.is_empty() {
             let effects = std::mem::take(&mut self.effects);
             for event in self.edge.carry_out(effects).await {
-                self.on_event(event).await;
+                self.on_event(event);
+            }
+            while !self.is_entering() {
+                let Some((request, ticket)) = self.held.pop_front() else {
+                    break;
+                };
+                self.on_request(request, ticket);
             }
         }
     }
 
-    pub(super) async fn on_request(&mut self, request: Request, ticket: Ticket) {
+    /// Something is written, or not.
+    fn on_stored(&mut self, write: Write, result: Result<(), ApiError>) {
+        match &write {
+            Write::Pod(record) => self.on_pod_stored(&record.link.pod, &write, result),
+            Write::NoPod(name) => self.on_pod_stored(name, &write, result),
+            Write::Membership(_) => self.on_membership_stored(result),
+            Write::Member(member) => self.on_member_stored((**member).clone(), result),
+            Write::Durable(_) => self.on_durable_stored(result),
+            Write::Freed(_) | Write::NoMembership | Write::Peers(_) => {}
+        }
+    }
+
+    fn on_request(&mut self, request: Request, ticket: Ticket) {
         let waits = matches!(
             request,
             Request::Init(_) | Request::Join(_) | Request::Leave(_)
         );
-        if waits && matches!(self.entry, Some(Entry::Looks(_))) {
-            return self.wait_for_look(request, ticket);
+        if waits && self.is_entering() {
+            return self.held.push_back((request, ticket));
         }
         let answer = match request {
             Request::Status => Ok(self.status().into()),
@@ -352,7 +384,7 @@ impl Agent {
     }
 }
 
-async fn news(gossip: Option<&Gossip>) {
+async fn heard(gossip: Option<&Gossip>) {
     match gossip {
         Some(gossip) => gossip.changed().await,
         None => pending().await,

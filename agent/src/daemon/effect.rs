@@ -7,20 +7,23 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use podnet_core::advertise::Seat;
+use podnet_core::claim::Durable;
 use podnet_core::kernel::{Observed, OpError, PodLink};
 use podnet_core::nft::Flow;
 use podnet_core::node::{Answer, Ticket};
-use podnet_proto::gossip::Hello;
-use podnet_proto::{ApiError, GossipKey, NodeId, PodName};
+use podnet_core::signed::SignedEntry;
+use podnet_proto::gossip::{Hello, Key};
+use podnet_proto::{ApiError, Boot, GossipKey, NodeId, PodName};
 
 use super::forwarded::Echoes;
+use super::membership::Roster;
 use super::reconcile::Repair;
 use super::suspicion::Looked;
 use crate::gossip::{ProbeError, Probed};
 use crate::pods::AttachError;
 use crate::probe::Targets;
 use crate::reconciler::{Job, Report};
-use crate::store::PodRecord;
+use crate::store::{Member, PeerBook, PodRecord};
 
 /// Something that the node wants done. What takes time is done beside the loop, and its outcome comes
 /// back as an [`Event`].
@@ -35,6 +38,23 @@ pub(super) enum Effect {
     Store(Write),
     /// Write something, and go on if that fails.
     Note(Write),
+    /// End the membership on disk, and draw the number of a new boot: [`Event::Ended`].
+    EndMembership,
+    /// Start gossip, under an epoch that no start had before: [`Event::GossipStarted`].
+    StartGossip(Box<Start>),
+    /// End gossip: its port is free after this.
+    StopGossip,
+    /// Take in what gossip has heard: [`Event::Heard`].
+    Listen,
+    /// Publish values of this node: [`Event::Unpublished`] if gossip does not take them.
+    Publish(BTreeMap<Key, String>),
+    /// Gossip with these addresses at once, with the first before the second.
+    Nudge {
+        urgent: Vec<SocketAddrV4>,
+        idly: Vec<SocketAddrV4>,
+    },
+    /// Answer from now on by these names who asks before it joins.
+    ShowRoster(Roster),
     /// Look what a path leads to where the namespace of a pod is to be, or is: [`Event::NetnsSeen`].
     LookAtNetns(PodName, PathBuf),
     /// Attach a pod: [`Event::Attached`].
@@ -70,6 +90,55 @@ pub(super) enum Write {
     NoPod(PodName),
     /// The addresses that became free, in their order.
     Freed(Vec<Ipv4Addr>),
+    /// A membership: the whole of it, or nothing.
+    Membership(Box<(Member, Durable)>),
+    /// That there is no membership after all.
+    NoMembership,
+    /// The membership, which is there already.
+    Member(Box<Member>),
+    /// The state of the claim protocol.
+    Durable(Box<Durable>),
+    /// What the members last said of themselves.
+    Peers(PeerBook),
+}
+
+impl Write {
+    /// Whether it goes to the run directory, which is in memory.
+    pub(super) const fn is_volatile(&self) -> bool {
+        matches!(self, Self::Pod(_) | Self::NoPod(_) | Self::Freed(_))
+    }
+}
+
+/// What gossip starts with.
+pub(super) struct Start {
+    pub(super) member: Member,
+    pub(super) peers: PeerBook,
+    /// The epoch is to be higher than this.
+    pub(super) above: u64,
+    /// An epoch that was drawn before and never used.
+    pub(super) unused: Option<u64>,
+    /// Under which of its gossip ids the node is to speak.
+    pub(super) generation: u64,
+    /// What the node says, but for the record of itself.
+    pub(super) values: BTreeMap<Key, String>,
+}
+
+/// What has come of a start of gossip.
+pub(super) struct Started {
+    /// The epoch that was drawn for it.
+    pub(super) epoch: Option<u64>,
+    pub(super) generation: u64,
+    /// What the node says now, or why it cannot.
+    pub(super) result: Result<BTreeMap<Key, String>, ApiError>,
+}
+
+/// What gossip has heard.
+pub(super) struct Heard {
+    pub(super) entries: Vec<SignedEntry>,
+    /// The epoch under which somebody else has published values of this node.
+    pub(super) own_version_ahead: Option<u64>,
+    /// Whether the node speaks at all: not while the host does not have the address that peers are told.
+    pub(super) speaks: bool,
 }
 
 /// What a path leads to where the namespace of a pod is to be, or is.
@@ -130,6 +199,14 @@ pub(super) enum Event {
     HostSeen(Box<Result<Observed, ApiError>>),
     /// Something is written, or not.
     Stored(Write, Result<(), ApiError>),
+    /// The membership is ended on disk, and this is the number of the new boot, if one could be drawn; or it is not.
+    Ended(Result<Option<Boot>, ApiError>),
+    /// Gossip is started, or not.
+    GossipStarted(Box<Started>),
+    /// What gossip has heard.
+    Heard(Heard),
+    /// Values that gossip did not take.
+    Unpublished(Vec<Key>),
     /// What there is of the namespace of a pod.
     NetnsSeen(PodName, NetnsSeen),
     /// A pod is attached, its namespace having this inode number, or not.
@@ -156,6 +233,10 @@ impl fmt::Display for Write {
             Self::Pod(record) => write!(f, "pod {}", record.link.pod),
             Self::NoPod(name) => write!(f, "the end of pod {name}"),
             Self::Freed(_) => f.write_str("the addresses that became free"),
+            Self::Membership(_) | Self::Member(_) => f.write_str("the membership"),
+            Self::NoMembership => f.write_str("the end of the membership"),
+            Self::Durable(_) => f.write_str("the claim"),
+            Self::Peers(_) => f.write_str("the peer book"),
         }
     }
 }

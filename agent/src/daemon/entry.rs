@@ -1,16 +1,17 @@
 //! `init` and `join`, until the node is a member: the host is looked at first, and nothing is changed.
 
-use std::collections::VecDeque;
-
+use podnet_core::claim::Durable;
 use podnet_core::kernel::Observed;
-use podnet_core::node::{Request, Ticket};
+use podnet_core::node::Ticket;
 use podnet_proto::{ApiError, ErrorCode};
 
 use super::agent::Agent;
-use super::effect::Effect;
+use super::effect::{Effect, Write};
 use super::host::Host;
 use super::join::Attempt;
 use super::request::{Admission, Founding};
+use crate::reconciler::Parts;
+use crate::store::{Joined, Member, PeerBook};
 
 /// A node that is about to become a member.
 pub(super) enum Entry {
@@ -18,6 +19,24 @@ pub(super) enum Entry {
     Looks(Look),
     /// The members of a cluster are being asked; nothing is on disk yet.
     Asks(Attempt),
+    /// The membership is being written, and gossip started.
+    Begins(Box<Beginning>),
+}
+
+/// A membership that begins.
+pub(super) struct Beginning {
+    pub(super) joined: Joined,
+    pub(super) why: Why,
+}
+
+/// Why a membership begins.
+pub(super) enum Why {
+    /// The node was a member when the last agent ended.
+    Resumes,
+    /// A cluster was founded, by this request.
+    Founds(Ticket),
+    /// A cluster was joined, by this request.
+    Joins(Ticket),
 }
 
 /// The host is being looked at, for a command.
@@ -25,8 +44,6 @@ pub(super) struct Look {
     pub(super) command: Command,
     pub(super) allow_overlap: bool,
     pub(super) ticket: Ticket,
-    /// What was asked meanwhile: its answer depends on what comes of this.
-    pub(super) waiting: VecDeque<(Request, Ticket)>,
     /// Nobody waits for the answer any more.
     pub(super) abandoned: bool,
 }
@@ -45,20 +62,86 @@ impl Agent {
             command,
             allow_overlap,
             ticket,
-            waiting: VecDeque::new(),
             abandoned: false,
         }));
     }
 
-    /// Lets a request wait whose answer the outcome of the look at the host decides.
-    pub(super) fn wait_for_look(&mut self, request: Request, ticket: Ticket) {
-        if let Some(Entry::Looks(look)) = &mut self.entry {
-            look.waiting.push_back((request, ticket));
+    /// Whether a command is at work whose outcome decides what others are answered.
+    pub(super) const fn is_entering(&self) -> bool {
+        matches!(self.entry, Some(Entry::Looks(_) | Entry::Begins(_)))
+    }
+
+    /// Makes the node a member: on disk first, then in gossip. All of it or nothing.
+    pub(super) fn become_member(&mut self, member: Member, durable: Durable, why: Why) {
+        let write = Write::Membership(Box::new((member.clone(), durable.clone())));
+        self.effects.push(Effect::Store(write));
+        let joined = Joined {
+            member,
+            durable,
+            peers: PeerBook::new(),
+        };
+        self.entry = Some(Entry::Begins(Box::new(Beginning { joined, why })));
+    }
+
+    /// Goes on with the membership that the last agent had.
+    pub(super) fn resume_membership(&mut self, joined: Joined) {
+        self.start_gossip_of(&joined);
+        let why = Why::Resumes;
+        self.entry = Some(Entry::Begins(Box::new(Beginning { joined, why })));
+    }
+
+    /// The membership that begins is on disk, or not.
+    pub(super) fn on_membership_stored(&mut self, result: Result<(), ApiError>) {
+        let Some(beginning) = self.take_beginning() else {
+            return;
+        };
+        match result {
+            Ok(()) => {
+                self.start_gossip_of(&beginning.joined);
+                self.entry = Some(Entry::Begins(Box::new(beginning)));
+            }
+            Err(api_error) => self.refuse(beginning.why, api_error),
         }
     }
 
-    /// Goes on with the command that the host was looked at for, and with what was asked meanwhile.
-    pub(super) async fn on_host_seen(&mut self, seen: Result<Observed, ApiError>) {
+    pub(super) fn take_beginning(&mut self) -> Option<Beginning> {
+        let begins = |entry: &mut Entry| matches!(entry, Entry::Begins(_));
+        match self.entry.take_if(begins) {
+            Some(Entry::Begins(beginning)) => Some(*beginning),
+            Some(Entry::Looks(_) | Entry::Asks(_)) | None => None,
+        }
+    }
+
+    /// The node is a member.
+    pub(super) fn entered(&mut self, why: Why) {
+        self.reconciling.want(Parts::all());
+        self.step();
+        match why {
+            Why::Resumes => self.go_on_leaving(),
+            // The answer follows when the data path stands.
+            Why::Founds(ticket) => self.awaiting_init.push(ticket),
+            Why::Joins(ticket) => self.answer(ticket, Ok(self.status().into())),
+        }
+    }
+
+    /// The node is no member, since gossip could not be started. What is on disk of a membership that has just
+    /// begun goes again.
+    pub(super) fn not_entered(&mut self, why: Why, api_error: ApiError) {
+        if !matches!(why, Why::Resumes) {
+            self.effects.push(Effect::Note(Write::NoMembership));
+        }
+        self.refuse(why, api_error);
+    }
+
+    fn refuse(&mut self, why: Why, api_error: ApiError) {
+        match why {
+            Why::Resumes => self.not_resumed = Some(api_error),
+            Why::Founds(ticket) | Why::Joins(ticket) => self.answer(ticket, Err(api_error)),
+        }
+    }
+
+    /// Goes on with the command that the host was looked at for.
+    pub(super) fn on_host_seen(&mut self, seen: Result<Observed, ApiError>) {
         let Some(Entry::Looks(look)) = self.entry.take_if(|entry| matches!(entry, Entry::Looks(_)))
         else {
             return;
@@ -67,14 +150,13 @@ impl Agent {
             command,
             allow_overlap,
             ticket,
-            waiting,
             abandoned,
         } = look;
         let host = seen.and_then(|observed| Host::judge(observed, self.config.advertise));
         match (host, command) {
             (Err(api_error), _) => self.answer(ticket, Err(api_error)),
             (Ok(host), Command::Found(founding)) => {
-                self.found(&host, founding, allow_overlap, ticket).await;
+                self.found(&host, founding, allow_overlap, ticket);
             }
             (Ok(_), Command::Join(_)) if abandoned => {
                 tracing::info!("nobody waits for the join any more: it is given up");
@@ -83,14 +165,12 @@ impl Agent {
                 self.plan_join(host, admission, allow_overlap, ticket);
             }
         }
-        for (request, ticket) in waiting {
-            Box::pin(self.on_request(request, ticket)).await;
-        }
     }
 
     /// Gives up the attempt that is under way, if there is one, since the node is told to leave.
     pub(super) fn give_up_join(&mut self) {
-        if let Some(Entry::Asks(attempt)) = self.entry.take() {
+        let asks = |entry: &mut Entry| matches!(entry, Entry::Asks(_));
+        if let Some(Entry::Asks(attempt)) = self.entry.take_if(asks) {
             tracing::info!("the join that was under way is given up");
             self.effects.push(Effect::StopAsking);
             let api_error = ApiError::new(
@@ -110,7 +190,7 @@ impl Agent {
                 self.entry = None;
                 self.effects.push(Effect::StopAsking);
             }
-            Some(Entry::Looks(_) | Entry::Asks(_)) | None => {}
+            Some(Entry::Looks(_) | Entry::Asks(_) | Entry::Begins(_)) | None => {}
         }
     }
 

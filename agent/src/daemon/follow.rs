@@ -3,10 +3,10 @@
 use std::net::Ipv4Addr;
 
 use podnet_core::advertise::{Underlay, Verdict, seat, within};
+use podnet_proto::ApiError;
 
 use super::agent::Agent;
-use super::effect::Effect;
-use super::error;
+use super::effect::{Effect, Write};
 use crate::reconciler::Parts;
 use crate::store::Member;
 
@@ -15,7 +15,7 @@ const MOST_SEEDS: usize = 16;
 
 impl Agent {
     /// Judges, after a look at the host's addresses, whether peers are to be told another one.
-    pub(super) async fn follow_address(&mut self) {
+    pub(super) fn follow_address(&mut self) {
         let now = self.now();
         let (Some(membership), Some(addresses), None) = (
             &mut self.membership,
@@ -33,7 +33,7 @@ impl Agent {
             membership.seat = Some(seat);
         }
         // A command has said which one it is.
-        if membership.member.advertise_fixed {
+        if membership.member.advertise_fixed || membership.moving {
             return;
         }
         let underlay = Underlay {
@@ -45,26 +45,37 @@ impl Agent {
             Verdict::Waits(until) => {
                 self.reconciling.look_at(Parts::routes(), until);
             }
-            Verdict::Becomes(address) => self.advertise(address).await,
+            Verdict::Becomes(address) => self.advertise(address),
         }
     }
 
     /// Tells peers another address: the disk first, then gossip, to which a node at another address
     /// is another node.
-    async fn advertise(&mut self, address: Ipv4Addr) {
-        let now = self.now();
+    fn advertise(&mut self, address: Ipv4Addr) {
         let Some(membership) = &mut self.membership else {
             return;
         };
         let member = moved(&membership.member, address);
         let (from, to) = (membership.member.advertise, member.advertise);
         tracing::info!(%from, %to, "the host's address has changed: peers are told the new one");
-        if let Err(store_error) = self.state_dir.save_member(&member) {
+        membership.moving = true;
+        let write = Write::Member(Box::new(member));
+        self.effects.push(Effect::Store(write));
+    }
+
+    /// The node's new address is on disk, or not.
+    pub(super) fn on_member_stored(&mut self, member: Member, result: Result<(), ApiError>) {
+        let now = self.now();
+        let Some(membership) = &mut self.membership else {
+            return;
+        };
+        membership.moving = false;
+        if let Err(api_error) = result {
             tracing::error!(
-                error = error::chain(&store_error),
+                error = api_error.message,
                 "the new address cannot be written: peers are not told"
             );
-            membership.disk_error = Some(error::store(&store_error));
+            membership.disk_error = Some(api_error);
             self.reconciling.look_again(Parts::routes(), now);
             return;
         }
@@ -72,7 +83,7 @@ impl Agent {
             membership.disk_error = None;
         }
         membership.member = member;
-        self.restart_gossip(0).await;
+        self.restart_gossip(0);
         self.reconciling.want(Parts::all());
         self.step_soon();
     }

@@ -9,12 +9,10 @@ use podnet_proto::ledger::Ledger;
 use podnet_proto::{ApiError, ClusterId, ErrorCode, GossipKey, NodeName};
 
 use super::agent::Agent;
-use super::entry::Command;
-use super::error;
+use super::entry::{Command, Why};
 use super::host::Host;
 use super::request::{Founding, founding};
-use crate::reconciler::Parts;
-use crate::store::{Joined, Member, PeerBook};
+use crate::store::Member;
 
 /// How many passes an answer waits for a data path that does not come to stand; `status` tells what
 /// is wrong.
@@ -52,26 +50,25 @@ impl Agent {
     }
 
     /// Founds a cluster, if this host can be a node of it.
-    pub(super) async fn found(
+    pub(super) fn found(
         &mut self,
         host: &Host,
         founding: Founding,
         allow_overlap: bool,
         ticket: Ticket,
     ) {
-        match self.try_found(host, founding, allow_overlap).await {
-            Ok(()) => self.awaiting_init.push(ticket),
+        match self.plan_cluster(host, founding, allow_overlap) {
+            Ok((member, durable)) => self.become_member(member, durable, Why::Founds(ticket)),
             Err(api_error) => self.answer(ticket, Err(api_error)),
         }
-        self.answer_init();
     }
 
-    async fn try_found(
+    fn plan_cluster(
         &mut self,
         host: &Host,
         founding: Founding,
         allow_overlap: bool,
-    ) -> Result<(), ApiError> {
+    ) -> Result<(Member, Durable), ApiError> {
         if !allow_overlap {
             host.check_overlap(&founding.networks, "init")?;
         }
@@ -97,35 +94,7 @@ impl Agent {
         };
         tracing::info!(%cluster, name = %member.name, %advertise, "founding a cluster");
         self.init_pass = self.reconciling.totals.passes;
-        self.become_member(member, Durable::founder(ledger)).await
-    }
-
-    /// Makes the node a member: on disk first, then in gossip. All of it or nothing.
-    pub(super) async fn become_member(
-        &mut self,
-        member: Member,
-        durable: Durable,
-    ) -> Result<(), ApiError> {
-        self.state_dir
-            .become_member(&member, &durable)
-            .map_err(|e| error::store(&e))?;
-        let joined = Joined {
-            member,
-            durable,
-            peers: PeerBook::new(),
-        };
-        if let Err(api_error) = self.start_membership(joined).await {
-            if let Err(store_error) = self.state_dir.forget() {
-                tracing::error!(
-                    error = error::chain(&store_error),
-                    "half a membership stays"
-                );
-            }
-            return Err(api_error);
-        }
-        self.reconciling.want(Parts::all());
-        self.step().await;
-        Ok(())
+        Ok((member, Durable::founder(ledger)))
     }
 
     /// Answers those who wait for a cluster to be founded, once its data path stands, or has

@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use podnet_core::claim::Durable;
-use podnet_core::node::{Response, Ticket};
+use podnet_core::node::Ticket;
 use podnet_proto::api::JoinRequest;
 use podnet_proto::gossip::Hello;
 use podnet_proto::token::JoinToken;
@@ -12,7 +12,7 @@ use podnet_proto::{ApiError, ErrorCode, NodeName};
 
 use super::agent::Agent;
 use super::effect::{Effect, Question};
-use super::entry::{Command, Entry};
+use super::entry::{Command, Entry, Why};
 use super::error;
 use super::host::Host;
 use super::request::{Admission, admission};
@@ -50,11 +50,11 @@ impl Agent {
 
     /// Gossips with these addresses at once: where all members of a cluster have got other ones
     /// unseen by each other, only the user can tell where they are.
-    fn greet(&self, targets: Vec<SocketAddrV4>) {
-        let gossip = self.membership.as_ref().and_then(|m| m.gossip.as_ref());
-        if let Some(gossip) = gossip {
-            gossip.nudge(targets);
-        }
+    fn greet(&mut self, targets: Vec<SocketAddrV4>) {
+        self.effects.push(Effect::Nudge {
+            urgent: targets,
+            idly: Vec::new(),
+        });
     }
 
     /// What a request asks for, which a member may be asked for only if it is that already.
@@ -134,22 +134,24 @@ impl Agent {
         self.entry = Some(Entry::Asks(Attempt { plan, ticket }));
     }
 
-    pub(super) async fn on_probed(&mut self, asked: Ticket, result: Result<Probed, ProbeError>) {
+    pub(super) fn on_probed(&mut self, asked: Ticket, result: Result<Probed, ProbeError>) {
         // The outcome of one that was given up is not taken for its.
         let asks =
             |entry: &mut Entry| matches!(entry, Entry::Asks(attempt) if attempt.ticket == asked);
         let Some(Entry::Asks(Attempt { plan, ticket })) = self.entry.take_if(asks) else {
             return;
         };
-        let joined = match result {
-            Ok(probed) => self.accept_welcome(plan, &probed).await,
+        let welcome = match result {
+            Ok(probed) => self.accept_welcome(plan, &probed),
             Err(probe_error) => Err(unanswered(&plan, &probe_error)),
         };
-        let answer = joined.map(|()| Response::from(self.status()));
-        self.answer(ticket, answer);
+        match welcome {
+            Ok((member, durable)) => self.become_member(member, durable, Why::Joins(ticket)),
+            Err(api_error) => self.answer(ticket, Err(api_error)),
+        }
     }
 
-    async fn accept_welcome(&mut self, plan: Plan, probed: &Probed) -> Result<(), ApiError> {
+    fn accept_welcome(&self, plan: Plan, probed: &Probed) -> Result<(Member, Durable), ApiError> {
         if let Some(other) = probed.welcome.name_taken_by {
             let name = &plan.name;
             return Err(ApiError::new(
@@ -183,8 +185,7 @@ impl Agent {
             checkpoint,
             seeds: plan.targets,
         };
-        self.become_member(member, Durable::joiner(cluster, checkpoint))
-            .await
+        Ok((member, Durable::joiner(cluster, checkpoint)))
     }
 }
 

@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddrV4};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
 use podnet_core::advertise::{Follower, Seat};
-use podnet_core::claim::{ClaimState, Machine, Muted, Quorum, UnknownSetting};
+use podnet_core::claim::{ClaimState, Machine, Muted, Outcome, Quorum, UnknownSetting};
 use podnet_core::kernel::PeerBlock;
+use podnet_core::node::Ticket;
 use podnet_core::peer::believed;
-use podnet_core::signed::{Ear, Voice};
+use podnet_core::signed::Ear;
 use podnet_core::time::Moment;
 use podnet_core::view::{Entry, Reader, Registered, View};
 use podnet_proto::gossip::{Key, WantKind};
@@ -18,7 +18,6 @@ use podnet_proto::ledger::Decided;
 use podnet_proto::network::{BlockIndex, gateway};
 use podnet_proto::{ApiError, NodeId, NodeName};
 
-use crate::gossip::{Counters, Gossip, Keyring};
 use crate::store::{Member, PeerBook};
 
 /// How long to wait after the disk has refused a write, or gossip a start.
@@ -31,18 +30,40 @@ pub(super) struct Roster {
     pub(super) slot: u64,
 }
 
+/// Whether gossip runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Talk {
+    /// It has ended, or could not be started.
+    Silent,
+    /// It is being started.
+    Starts,
+    Runs,
+}
+
+/// How far the membership has come to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Closing {
+    No,
+    /// What podnet has opened is being closed.
+    Devices,
+    /// It is being ended on disk.
+    Disk,
+}
+
+/// What goes on once the claim machine's state is on disk.
+pub(super) enum Saving {
+    /// A step, with the epoch of a later start of this node that others know of.
+    Step(Box<Outcome>, Option<u64>),
+    /// That the node is to leave, as this request asks.
+    Departure(Ticket),
+}
+
 /// A running membership.
 pub(super) struct Membership {
     pub(super) member: Member,
     pub(super) peers: PeerBook,
     pub(super) machine: Machine,
-    /// `None` while it cannot be started again.
-    pub(super) gossip: Option<Gossip>,
-    pub(super) keyring: Keyring,
-    pub(super) counters: Arc<Counters>,
-    pub(super) roster: Arc<RwLock<Roster>>,
-    /// Signs what the node says, until its gossip is started again.
-    pub(super) voice: Voice,
+    pub(super) talk: Talk,
     /// Hears what the others have signed.
     pub(super) ear: Ear,
     pub(super) reader: Reader,
@@ -79,12 +100,15 @@ pub(super) struct Membership {
     pub(super) values: BTreeMap<Key, String>,
     /// The claim machine's state is newer than the disk's.
     pub(super) unsaved: bool,
+    /// What the disk is to take before the node goes on.
+    pub(super) saving: Option<Saving>,
     /// Why the disk does not take it.
     pub(super) disk_error: Option<ApiError>,
     /// The data path must stop to carry the block before anything more is published.
     pub(super) stopping: bool,
-    /// What podnet has opened is being closed: the membership is about to end.
-    pub(super) closing: bool,
+    pub(super) closing: Closing,
+    /// Another address of the node is being written.
+    pub(super) moving: bool,
     pub(super) follower: Follower,
     /// Where the neighbours on the link were last told that this node's address is.
     pub(super) seat: Option<Seat>,
@@ -239,8 +263,8 @@ impl Membership {
             .map(|(node, _)| *node)
     }
 
-    /// Tells the welcomer who bears which name.
-    pub(super) fn update_roster(&self, own: NodeId) {
+    /// Who bears which name, for those who ask before they join.
+    pub(super) fn roster(&self, own: NodeId) -> Roster {
         let mut names: BTreeMap<NodeName, NodeId> = self
             .peers
             .iter()
@@ -258,6 +282,6 @@ impl Membership {
         }
         names.insert(self.member.name.clone(), own);
         let slot = self.ledger().map_or(0, |ledger| ledger.slot);
-        *self.roster.write().unwrap_or_else(PoisonError::into_inner) = Roster { names, slot };
+        Roster { names, slot }
     }
 }

@@ -98,7 +98,7 @@ pub async fn run(config: Config) -> Result<(), ApiError> {
 
     let dataplane = Linux::new().map_err(|e| error::observe(&e))?;
     let changes = dataplane.watch().await.map_err(|e| error::observe(&e))?;
-    let (events, queue) = mpsc::channel(EVENTS);
+    let (news, mut done) = mpsc::channel(EVENTS);
     let (reports, paths) = mpsc::channel(EVENTS);
     let prober = Prober::start(reports).map_err(|source| {
         ApiError::new(
@@ -119,15 +119,15 @@ pub async fn run(config: Config) -> Result<(), ApiError> {
     };
 
     let dataplane = Arc::new(dataplane);
-    let mut agent = agent::Agent::new(config, identity, boot, run_dir, dataplane, prober, events);
-    agent.resume(joined).await?;
+    let mut agent = agent::Agent::new(config, identity, boot, run_dir, dataplane, prober, news);
+    agent.resume(joined, &mut done).await?;
 
     let (requests, asked) = mpsc::channel(EVENTS);
     let (stop, stopped) = oneshot::channel::<()>();
     let server = vital::spawn(listener.serve(requests, async { drop(stopped.await) }));
     tracing::info!(%node, version = env!("PODNET_VERSION"), "podnetd is ready");
     let inputs = agent::Inputs {
-        queue,
+        news: done,
         asked,
         changes,
         paths,

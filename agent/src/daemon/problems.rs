@@ -13,7 +13,7 @@ use podnet_proto::{ApiError, ErrorCode, NodeId};
 
 use super::agent::Agent;
 use super::error;
-use super::membership::Membership;
+use super::membership::{Membership, Talk};
 use crate::probe::NO_ECHO;
 use crate::store::{Member, PodRecord};
 
@@ -48,7 +48,7 @@ impl Agent {
         for setting in &membership.unknown {
             add(Severity::Error, unknown(setting));
         }
-        if membership.gossip.is_none() {
+        if membership.talk != Talk::Runs {
             add(Severity::Error, no_gossip(membership.silenced.as_ref()));
         }
         for (key, why) in &membership.unsaid {

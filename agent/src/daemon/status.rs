@@ -24,7 +24,7 @@ use crate::config::DEFAULT_GOSSIP_PORT;
 impl Agent {
     pub(super) fn phase(&self) -> Phase {
         let Some(membership) = &self.membership else {
-            return if matches!(self.entry, Some(Entry::Asks(_))) {
+            return if matches!(self.entry, Some(Entry::Asks(_) | Entry::Begins(_))) {
                 Phase::Joining
             } else {
                 Phase::Idle

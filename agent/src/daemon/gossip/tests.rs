@@ -1,24 +1,63 @@
 //! Gossip that cannot be started again for a while.
 
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::sync::Arc;
+use std::time::Duration;
 
 use podnet_core::claim::Durable;
 use podnet_core::kernel::model::Kernel;
+use podnet_core::node::Ticket;
 use podnet_proto::api::ProblemEntry;
 use podnet_proto::ledger::{Ledger, Settings as ClusterSettings};
-use podnet_proto::{Boot, ClusterId, GossipKey, PodNetwork};
+use podnet_proto::{Boot, ClusterId, ErrorCode, GossipKey, PodNetwork};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::*;
 use crate::config::{Config, Settings as Given};
+use crate::daemon::agent::Wake;
+use crate::daemon::edge::News;
+use crate::daemon::entry::Why;
 use crate::dataplane::fake::Fake;
 use crate::probe::Prober;
-use crate::store::RunDir;
+use crate::store::{Identity, Member, RunDir};
+
+/// How long anything may take.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// An agent, and what was done beside its loop.
+struct Loop {
+    agent: Agent,
+    news: mpsc::Receiver<News>,
+}
+
+impl Loop {
+    /// Lets the loop turn until this is so.
+    async fn turn_until(&mut self, is_so: impl Fn(&Agent) -> bool) {
+        self.agent.carry_out().await;
+        while !is_so(&self.agent) {
+            let news = timeout(DEADLINE, self.news.recv()).await;
+            let wake = Wake::News(news.unwrap().unwrap());
+            self.agent.turn(wake).await;
+        }
+    }
+
+    /// Lets the claim machine step, and gossip start for it, or not.
+    async fn step(&mut self) {
+        let idle = |agent: &Agent| agent.membership.as_ref().unwrap().saving.is_none();
+        self.turn_until(idle).await;
+        self.agent.step();
+        self.turn_until(|agent| talk(agent) != Talk::Starts).await;
+    }
+}
+
+fn talk(agent: &Agent) -> Talk {
+    agent.membership.as_ref().unwrap().talk
+}
 
 /// The agent of a founder, on loopback.
-async fn founder(dir: &TempDir) -> Agent {
+async fn founder(dir: &TempDir) -> Loop {
     let free = UdpSocket::bind("0.0.0.0:0").unwrap().local_addr().unwrap();
     let config = Config {
         state_dir: dir.path().to_owned(),
@@ -31,8 +70,8 @@ async fn founder(dir: &TempDir) -> Agent {
     let run_dir = RunDir::open(dir.path().to_owned(), node).unwrap();
     let kernel = Arc::new(Fake::new(Kernel::default()));
     let prober = Prober::start(mpsc::channel(1).0).unwrap();
-    let (events, _) = mpsc::channel(8);
-    let mut agent = Agent::new(config, identity, Boot(1), run_dir, kernel, prober, events);
+    let (sender, news) = mpsc::channel(8);
+    let mut agent = Agent::new(config, identity, Boot(1), run_dir, kernel, prober, sender);
     let networks = vec![PodNetwork::parse("10.244.0.0/16", 24).unwrap()];
     let cluster = ClusterId::from_bytes([9; 16]);
     let settings = ClusterSettings::default();
@@ -47,11 +86,11 @@ async fn founder(dir: &TempDir) -> Agent {
         checkpoint: ledger.checkpoint(),
         seeds: Vec::new(),
     };
-    agent
-        .become_member(member, Durable::founder(ledger))
-        .await
-        .unwrap();
-    agent
+    let durable = Durable::founder(ledger);
+    agent.become_member(member, durable, Why::Founds(Ticket(0)));
+    let mut founder = Loop { agent, news };
+    founder.turn_until(|agent| agent.membership.is_some()).await;
+    founder
 }
 
 /// What is wrong with gossip.
@@ -67,44 +106,49 @@ fn epoch_file(dir: &TempDir) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_that_is_taken_is_named_and_costs_the_disk_one_write() {
     let dir = tempfile::tempdir().unwrap();
-    let mut agent = founder(&dir).await;
+    let mut founder = founder(&dir).await;
     let begun = epoch_file(&dir);
-    agent.gossip_ended().await;
-    let ended = problem(&agent).unwrap();
+    founder.agent.gossip_ended();
+    founder.agent.carry_out().await;
+    let ended = problem(&founder.agent).unwrap();
     assert_eq!(ended.code, ErrorCode::Internal, "{ended:?}");
 
-    let port = agent.config.gossip_port;
+    let port = founder.agent.config.gossip_port;
     let other = UdpSocket::bind(("0.0.0.0", port)).unwrap();
-    agent.step().await;
+    founder.step().await;
     let tried = epoch_file(&dir);
     assert_ne!(tried, begun);
     for _ in 0..3 {
-        agent.step().await;
+        founder.step().await;
         assert_eq!(epoch_file(&dir), tried, "one start is one number");
-        let taken = problem(&agent).unwrap();
+        let taken = problem(&founder.agent).unwrap();
         assert_eq!(taken.code, ErrorCode::PortInUse, "{taken:?}");
         assert!(taken.message.contains(&port.to_string()), "{taken:?}");
     }
 
     drop(other);
-    agent.step().await;
+    founder.step().await;
     assert_eq!(epoch_file(&dir), tried, "the number that was drawn is used");
-    assert!(agent.membership.as_ref().unwrap().gossip.is_some());
-    assert_eq!(problem(&agent), None);
+    assert_eq!(talk(&founder.agent), Talk::Runs);
+    assert_eq!(problem(&founder.agent), None);
 
     // The next start is another one.
-    agent.restart_gossip(0).await;
+    founder.agent.restart_gossip(0);
+    founder
+        .turn_until(|agent| talk(agent) != Talk::Starts)
+        .await;
     assert_ne!(epoch_file(&dir), tried);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_reason_than_the_port_is_named_as_what_it_is() {
     let dir = tempfile::tempdir().unwrap();
-    let mut agent = founder(&dir).await;
-    agent.gossip_ended().await;
+    let mut founder = founder(&dir).await;
+    founder.agent.gossip_ended();
+    founder.agent.carry_out().await;
     std::fs::write(dir.path().join("epoch"), "damaged").unwrap();
-    agent.step().await;
-    let damaged = problem(&agent).unwrap();
+    founder.step().await;
+    let damaged = problem(&founder.agent).unwrap();
     assert_eq!(damaged.code, ErrorCode::StateCorrupt, "{damaged:?}");
     assert!(damaged.message.contains("/epoch "), "{damaged:?}");
     assert!(damaged.hint.is_some(), "{damaged:?}");
@@ -113,14 +157,14 @@ async fn another_reason_than_the_port_is_named_as_what_it_is() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_gossip_does_not_take_is_not_taken_for_published() {
     let dir = tempfile::tempdir().unwrap();
-    let mut agent = founder(&dir).await;
+    let mut founder = founder(&dir).await;
     let long = "x".repeat(podnet_proto::gossip::MAX_VALUE_LEN + 1);
+    let agent = &mut founder.agent;
     let membership = agent.membership.as_mut().unwrap();
     membership.stopping = false;
     let before = membership.published.clone();
     let values = BTreeMap::from([(Key::Want, long)]);
-    agent
-        .publish(values, &podnet_core::claim::Nudge::default())
-        .await;
+    agent.publish(values, &podnet_core::claim::Nudge::default());
+    agent.carry_out().await;
     assert_eq!(agent.membership.as_ref().unwrap().published, before);
 }

@@ -17,10 +17,9 @@ use podnet_proto::{ApiError, ErrorCode, PodName};
 
 use super::agent::Agent;
 use super::effect::{Attach, Effect, NetnsSeen, Write};
-use super::error;
 use super::reconcile::Repair;
 use crate::pods::AttachError;
-use crate::store::{PodRecord, PodRecordState, StoreError};
+use crate::store::{PodRecord, PodRecordState};
 
 /// The pods of this node.
 #[derive(Default)]
@@ -28,6 +27,8 @@ pub(in crate::daemon) struct Pods {
     pub(in crate::daemon) records: BTreeMap<PodName, PodRecord>,
     /// Addresses of the block that the node uses.
     pool: Option<Pool>,
+    /// Addresses that became free under the last agent, in their order, until there is a pool.
+    freed: Vec<Ipv4Addr>,
     /// Pods that something is being done to, and what was asked of them meanwhile.
     busy: BTreeMap<PodName, Busy>,
     /// What was asked for before the node's bridge stood.
@@ -178,8 +179,13 @@ enum Waiting {
 impl Agent {
     /// Reads the pods of this boot. Those that were being attached or detached when the last
     /// process ended are detached.
-    pub(in crate::daemon) fn load_pods(&mut self) -> Result<(), StoreError> {
-        self.pods.records = self.run_dir.pods()?;
+    pub(in crate::daemon) fn load_pods(
+        &mut self,
+        records: BTreeMap<PodName, PodRecord>,
+        freed: Vec<Ipv4Addr>,
+    ) {
+        self.pods.records = records;
+        self.pods.freed = freed;
         let unfinished: Vec<PodName> = self
             .pods
             .records
@@ -194,7 +200,6 @@ impl Agent {
             tracing::warn!(pod = %name, "the last agent did not finish with this pod: removing it");
             self.start_detach(&name, None);
         }
-        Ok(())
     }
 
     /// Sets up the pool of a block that the node begins to use.
@@ -204,13 +209,10 @@ impl Agent {
             .records
             .values()
             .flat_map(|record| v4_addresses(&record.link));
-        let freed = self.run_dir.freed().unwrap_or_else(|store_error| {
-            tracing::warn!(
-                error = error::chain(&store_error),
-                "freed addresses are not known"
-            );
-            Vec::new()
-        });
+        let freed = match &self.pods.pool {
+            Some(pool) => pool.freed().collect(),
+            None => std::mem::take(&mut self.pods.freed),
+        };
         self.pods.pool = Some(Pool::new(block, used, freed));
     }
 
@@ -242,12 +244,12 @@ impl Agent {
     }
 
     /// Something of a pod is written, or not.
-    pub(in crate::daemon) fn on_stored(&mut self, write: &Write, result: Result<(), ApiError>) {
-        let name = match write {
-            Write::Pod(record) => &record.link.pod,
-            Write::NoPod(name) => name,
-            Write::Freed(_) => return,
-        };
+    pub(in crate::daemon) fn on_pod_stored(
+        &mut self,
+        name: &PodName,
+        write: &Write,
+        result: Result<(), ApiError>,
+    ) {
         let (doing, waiting) = self.ended(name);
         match (doing, result) {
             (Some(Doing::Record(planned, attach)), Ok(())) => {

@@ -1,5 +1,8 @@
 //! Where the node's effects are carried out.
 
+mod disk;
+mod speech;
+
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -12,7 +15,9 @@ use podnet_core::nft::suspects;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::effect::{Attach, Borrowed, Effect, Event, NetnsSeen, Question, Write};
+use self::disk::{Disk, Place};
+use self::speech::{Base, Fresh, Speech};
+use super::effect::{Attach, Borrowed, Effect, Event, NetnsSeen, Question, Start, Write};
 use super::error;
 use super::forwarded::ask;
 use super::host;
@@ -20,32 +25,109 @@ use super::leave::close;
 use super::suspicion::Looked;
 use super::waiters::Waiters;
 use crate::announce::Announcer;
+use crate::config::Config;
 use crate::dataplane::Dataplane;
-use crate::gossip::{Keyring, probe};
+use crate::gossip::{Gossip, Keyring, probe};
 use crate::pods::{attach, detach};
 use crate::probe::Prober;
 use crate::reconciler::pass;
-use crate::store::{RunDir, StoreError};
+use crate::store::{Identity, RunDir, StateDir, StoreError};
 use crate::vital;
 
 /// What the node reaches the world by.
 pub(super) struct Edge {
-    pub(super) dataplane: Arc<dyn Dataplane>,
-    pub(super) run_dir: RunDir,
-    pub(super) prober: Prober,
-    pub(super) announcer: Announcer,
+    dataplane: Arc<dyn Dataplane>,
+    run_dir: RunDir,
+    disk: Disk,
+    speech: Speech,
+    prober: Prober,
+    announcer: Announcer,
     pub(super) waiters: Waiters,
     /// The task that asks the members of a cluster, if one does.
-    pub(super) asking: JoinSet<()>,
-    pub(super) events: mpsc::Sender<Event>,
+    asking: JoinSet<()>,
+    news: mpsc::Sender<News>,
+}
+
+/// What comes back from what is done beside the loop.
+pub(super) enum News {
+    Event(Event),
+    /// Gossip was started, or not.
+    Gossip(Box<Fresh>),
 }
 
 impl Edge {
+    pub(super) fn new(
+        config: &Config,
+        identity: Arc<Identity>,
+        start: Instant,
+        run_dir: RunDir,
+        dataplane: Arc<dyn Dataplane>,
+        prober: Prober,
+        news: mpsc::Sender<News>,
+    ) -> Self {
+        let node = identity.node();
+        let place = Place {
+            state_dir: StateDir::new(config.state_dir.clone(), node),
+            run_dir: run_dir.path().to_owned(),
+            boot_id_file: config.boot_id_file.clone(),
+            node,
+        };
+        let base = Base {
+            gossip_port: config.gossip_port,
+            timing: config.timing,
+            identity,
+            start,
+            counters: Arc::default(),
+            roster: Arc::default(),
+        };
+        Self {
+            dataplane,
+            run_dir,
+            disk: Disk::start(place, news.clone()),
+            speech: Speech::new(Arc::new(base)),
+            prober,
+            announcer: Announcer::default(),
+            waiters: Waiters::default(),
+            asking: JoinSet::new(),
+            news,
+        }
+    }
+
+    /// Gossip, while it runs.
+    pub(super) fn gossip(&self) -> Option<&Gossip> {
+        self.speech.gossip()
+    }
+
+    /// Takes in what was done beside the loop.
+    pub(super) fn take_in(&mut self, news: News) -> Event {
+        match news {
+            News::Event(event) => event,
+            News::Gossip(fresh) => self.speech.take_over(*fresh),
+        }
+    }
+
+    /// Ends in order: whoever waits for an answer is told at once that none will come.
+    pub(super) async fn stop(mut self) {
+        drop(self.waiters);
+        self.speech.stop().await;
+    }
+
     /// Carries out effects, in their order. Returns what has come of those that are done at once.
     pub(super) async fn carry_out(&mut self, effects: Vec<Effect>) -> Vec<Event> {
         let mut events = Vec::new();
         for effect in effects {
             match effect {
+                Effect::Store(write) if !write.is_volatile() => {
+                    events.extend(self.disk.store(write));
+                }
+                Effect::Note(write) if !write.is_volatile() => self.disk.note(write),
+                Effect::EndMembership => events.extend(self.disk.end_membership()),
+                Effect::StartGossip(start) => self.start_gossip(*start),
+                Effect::StopGossip => self.speech.stop().await,
+                Effect::Listen => events.extend(self.speech.listen().await),
+                Effect::Publish(values) => events.extend(self.speech.publish(values).await),
+                Effect::Nudge { urgent, idly } => self.speech.nudge(urgent, idly),
+                Effect::ShowRoster(roster) => self.speech.show_roster(roster),
                 Effect::LookAtHost => self.begin(|dataplane| async move {
                     let observed = dataplane.observe(&host::scope()).await;
                     Event::HostSeen(Box::new(observed.map_err(|e| error::observe(&e))))
@@ -131,6 +213,12 @@ impl Edge {
             Write::Pod(record) => self.run_dir.save_pod(record),
             Write::NoPod(name) => self.run_dir.remove_pod(name),
             Write::Freed(addresses) => self.run_dir.save_freed(addresses),
+            // These are of the state directory.
+            Write::Membership(_)
+            | Write::NoMembership
+            | Write::Member(_)
+            | Write::Durable(_)
+            | Write::Peers(_) => Ok(()),
         }
     }
 
@@ -139,11 +227,25 @@ impl Edge {
     where
         Work: Future<Output = Event> + Send + 'static,
     {
-        let (work, events) = (work(Arc::clone(&self.dataplane)), self.events.clone());
+        let (work, news) = (work(Arc::clone(&self.dataplane)), self.news.clone());
         vital::spawn(async move {
             let event = work.await;
             // The loop ends only with the process.
-            let _ = events.send(event).await;
+            let _ = news.send(News::Event(event)).await;
+        });
+    }
+
+    fn start_gossip(&self, start: Start) {
+        let drawn = start.unused.is_none().then(|| self.disk.epoch(start.above));
+        let (base, news) = (self.speech.base(), self.news.clone());
+        vital::spawn(async move {
+            let epoch = match (drawn, start.unused) {
+                (Some(drawn), _) => drawn.await,
+                (None, unused) => Ok(unused.unwrap_or_default()),
+            };
+            let fresh = base.start(start, epoch).await;
+            // The loop ends only with the process.
+            let _ = news.send(News::Gossip(Box::new(fresh))).await;
         });
     }
 
@@ -156,11 +258,12 @@ impl Edge {
             targets,
             patience,
         } = question;
-        let events = self.events.clone();
+        let news = self.news.clone();
         self.asking = JoinSet::new();
         self.asking.spawn(vital::watched(async move {
             let result = probe(bind, &Keyring::new(key), &hello, &targets, patience).await;
-            let _ = events.send(Event::Probed(attempt, Box::new(result))).await;
+            let event = Event::Probed(attempt, Box::new(result));
+            let _ = news.send(News::Event(event)).await;
         }));
     }
 }
