@@ -13,16 +13,16 @@ use podnet_proto::ApiError;
 use podnet_proto::gossip::Key;
 use rand::seq::IndexedRandom;
 
-use super::agent::Agent;
 use super::effect::{Effect, Heard, Write};
 use super::membership::{Closing, Membership, RETRY, Saving, Talk};
+use super::node::Node;
 use crate::probe::Targets;
 use crate::reconciler::Parts;
 
 /// How often to look for one of the members that are not live.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(5);
 
-impl Agent {
+impl Node {
     /// Begins a step of the claim machine: what gossip has heard comes first.
     pub(super) fn step(&mut self) {
         let now = self.now();

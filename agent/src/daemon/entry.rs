@@ -5,10 +5,10 @@ use podnet_core::kernel::Observed;
 use podnet_core::node::Ticket;
 use podnet_proto::{ApiError, ErrorCode};
 
-use super::agent::Agent;
 use super::effect::{Effect, Write};
 use super::host::Host;
 use super::join::Attempt;
+use super::node::Node;
 use super::request::{Admission, Founding};
 use crate::reconciler::Parts;
 use crate::store::{Joined, Member, PeerBook};
@@ -54,7 +54,7 @@ pub(super) enum Command {
     Join(Admission),
 }
 
-impl Agent {
+impl Node {
     /// Looks whether this host can be a node, for a command.
     pub(super) fn look_at_host(&mut self, command: Command, allow_overlap: bool, ticket: Ticket) {
         self.effects.push(Effect::LookAtHost);

@@ -5,15 +5,15 @@ use std::net::Ipv4Addr;
 use podnet_core::advertise::{Underlay, Verdict, seat, within};
 use podnet_proto::ApiError;
 
-use super::agent::Agent;
 use super::effect::{Effect, Write};
+use super::node::Node;
 use crate::reconciler::Parts;
 use crate::store::Member;
 
 /// How many addresses to remember at which members were.
 const MOST_SEEDS: usize = 16;
 
-impl Agent {
+impl Node {
     /// Judges, after a look at the host's addresses, whether peers are to be told another one.
     pub(super) fn follow_address(&mut self) {
         let now = self.now();

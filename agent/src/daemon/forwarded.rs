@@ -15,9 +15,9 @@ use podnet_proto::{ApiError, ErrorCode, NodeId, PodName};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::agent::Agent;
 use super::effect::{Borrowed, Effect};
 use super::membership::Membership;
+use super::node::Node;
 use super::problems::label;
 use crate::dataplane::Dataplane;
 use crate::probe::EchoSocket;
@@ -71,7 +71,7 @@ impl Forwarded {
     }
 }
 
-impl Agent {
+impl Node {
     /// Starts a try if one is due and none is under way.
     pub(super) fn start_due_echoes_of_pods(&mut self, now: Moment) {
         if self.forwarded.next_deadline().is_none_or(|due| due > now) {

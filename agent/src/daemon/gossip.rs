@@ -9,13 +9,13 @@ use podnet_core::signed::Ear;
 use podnet_core::view::{Reader, View};
 use podnet_proto::gossip::Key;
 
-use super::agent::Agent;
 use super::effect::{Effect, Start, Started};
 use super::entry::Beginning;
 use super::membership::{Closing, Membership, RETRY, Talk};
+use super::node::Node;
 use crate::store::Joined;
 
-impl Agent {
+impl Node {
     /// Lets gossip start for a node that becomes a member, or is one again.
     pub(super) fn start_gossip_of(&mut self, joined: &Joined) {
         let start = Start {

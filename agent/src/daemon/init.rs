@@ -8,9 +8,9 @@ use podnet_proto::api::{InitRequest, InitResponse};
 use podnet_proto::ledger::Ledger;
 use podnet_proto::{ApiError, ClusterId, ErrorCode, GossipKey, NodeName};
 
-use super::agent::Agent;
 use super::entry::{Command, Why};
 use super::host::Host;
+use super::node::Node;
 use super::request::{Founding, founding};
 use crate::store::Member;
 
@@ -18,7 +18,7 @@ use crate::store::Member;
 /// is wrong.
 const INIT_PASSES: u64 = 3;
 
-impl Agent {
+impl Node {
     pub(super) fn init(&mut self, request: &InitRequest, ticket: Ticket) {
         match self.plan_init(request) {
             // The answer follows when the data path stands.

@@ -10,11 +10,11 @@ use podnet_proto::gossip::Hello;
 use podnet_proto::token::JoinToken;
 use podnet_proto::{ApiError, ErrorCode, NodeName};
 
-use super::agent::Agent;
 use super::effect::{Effect, Question};
 use super::entry::{Command, Entry, Why};
 use super::error;
 use super::host::Host;
+use super::node::Node;
 use super::request::{Admission, admission};
 use crate::gossip::{ProbeError, Probed};
 use crate::store::Member;
@@ -34,7 +34,7 @@ struct Plan {
     host: Host,
 }
 
-impl Agent {
+impl Node {
     pub(super) fn join(&mut self, request: &JoinRequest, ticket: Ticket) {
         match self.judge_join(request) {
             Ok(admission) if self.membership.is_some() => {

@@ -8,10 +8,10 @@ use podnet_core::node::Ticket;
 use podnet_proto::api::LeaveRequest;
 use podnet_proto::{ApiError, Boot, ErrorCode, PodName};
 
-use super::agent::Agent;
 use super::effect::{Effect, Write};
 use super::forwarding::close_devices;
 use super::membership::{Closing, Membership, Saving};
+use super::node::Node;
 use crate::dataplane::Dataplane;
 use crate::probe::Targets;
 use crate::store::RunDir;
@@ -20,7 +20,7 @@ use crate::store::RunDir;
 /// majority: a few rounds, since datagrams may be lost.
 const LISTENING: Duration = Duration::from_secs(5);
 
-impl Agent {
+impl Node {
     /// Answers those who want the node to leave, unless it is too early to say whether a majority
     /// can be reached: a node that has just started has heard of nobody.
     pub(super) fn answer_leaves(&mut self) {

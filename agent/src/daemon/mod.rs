@@ -30,6 +30,7 @@ mod init;
 mod join;
 mod leave;
 mod membership;
+mod node;
 mod patience;
 mod pods;
 mod problems;

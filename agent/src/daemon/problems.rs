@@ -6,18 +6,18 @@ use std::net::SocketAddrV4;
 use podnet_core::advertise::{Lost, lost};
 use podnet_core::claim::{ClaimState, Muted, Quorum, UnknownSetting};
 use podnet_core::kernel::{Conflict, OpErrorKind};
-use podnet_proto::api::{Node, PathState, ProblemEntry, Severity};
+use podnet_proto::api::{self, PathState, ProblemEntry, Severity};
 use podnet_proto::gossip::Key;
 use podnet_proto::ledger::Slot;
 use podnet_proto::{ApiError, ErrorCode, NodeId};
 
-use super::agent::Agent;
 use super::error;
 use super::membership::{Membership, Talk};
+use super::node::Node;
 use crate::probe::NO_ECHO;
 use crate::store::{Member, PodRecord};
 
-impl Agent {
+impl Node {
     pub(super) fn problems(&self) -> Vec<ProblemEntry> {
         let mut problems = Vec::new();
         let mut add = |severity, api_error: ApiError| {
@@ -213,7 +213,7 @@ fn lost_address(lost: &Lost, member: &Member) -> ApiError {
     ApiError::new(ErrorCode::BadAddress, lost.to_string()).hint(cure)
 }
 
-fn no_path(node: &Node) -> ApiError {
+fn no_path(node: &api::Node) -> ApiError {
     let reason = node
         .path_reason
         .as_deref()
@@ -230,7 +230,7 @@ fn no_path(node: &Node) -> ApiError {
 }
 
 /// Gossip comes from a node, and an echo does not.
-fn unproved(node: &Node) -> ApiError {
+fn unproved(node: &api::Node) -> ApiError {
     let reason = node.path_reason.as_deref().unwrap_or_default();
     let message = format!("path to node {}: {reason}", label(node));
     ApiError::new(ErrorCode::Unreachable, message).hint(
@@ -240,7 +240,7 @@ fn unproved(node: &Node) -> ApiError {
 }
 
 /// Packets reach a node, and yet there is no gossip with it.
-fn silent(node: &Node, seconds: f64, port: u16) -> ApiError {
+fn silent(node: &api::Node, seconds: f64, port: u16) -> ApiError {
     ApiError::new(
         ErrorCode::Unreachable,
         format!(
@@ -254,7 +254,7 @@ fn silent(node: &Node, seconds: f64, port: u16) -> ApiError {
 }
 
 /// A node's name, or its id where nothing was heard of it yet.
-pub(super) fn label(node: &Node) -> String {
+pub(super) fn label(node: &api::Node) -> String {
     node.name
         .as_ref()
         .map_or_else(|| node.id.to_string(), ToString::to_string)

@@ -14,10 +14,10 @@ use podnet_core::time::Moment;
 use podnet_proto::network::gateway;
 use podnet_proto::{ApiError, ErrorCode, NodeId, api};
 
-use super::agent::Agent;
 use super::allowance::Allowance;
 use super::effect::Effect;
 use super::error;
+use super::node::Node;
 use super::patience::Patience;
 use super::retry::{Retry, class_of};
 use crate::dataplane::{Change, Changes};
@@ -230,7 +230,7 @@ impl Reconciling {
     }
 }
 
-impl Agent {
+impl Node {
     /// Starts a pass if one is due and none is under way.
     pub(super) fn start_due_pass(&mut self, now: Moment) {
         let Some(membership) = &self.membership else {
@@ -345,7 +345,7 @@ impl Agent {
     }
 }
 
-impl Agent {
+impl Node {
     /// Sends echoes to the peers that have a route. Without one they would leave by the default
     /// gateway.
     fn aim_echoes(&mut self) {

@@ -8,7 +8,7 @@ use podnet_core::kernel::{
     Conflict, Contested, IfIndex, NextHop, PROTOCOL, UnderlayPath, path_problem,
 };
 use podnet_proto::api::{
-    self, API_VERSION, Cluster, Encapsulation, HeldBy, Node, PathState, Phase, Quorum, RouteState,
+    self, API_VERSION, Cluster, Encapsulation, HeldBy, PathState, Phase, Quorum, RouteState,
     SelfNode, Status, TokenResponse, UNPROVED,
 };
 use podnet_proto::ledger::EncapsulationMode;
@@ -16,12 +16,12 @@ use podnet_proto::network::gateway;
 use podnet_proto::token::JoinToken;
 use podnet_proto::{ApiError, ErrorCode, NodeId, NodeName, PodNetwork};
 
-use super::agent::Agent;
 use super::entry::Entry;
 use super::membership::Membership;
+use super::node::Node;
 use crate::config::DEFAULT_GOSSIP_PORT;
 
-impl Agent {
+impl Node {
     pub(super) fn phase(&self) -> Phase {
         let Some(membership) = &self.membership else {
             return if matches!(self.entry, Some(Entry::Asks(_) | Entry::Begins(_))) {
@@ -106,7 +106,7 @@ impl Agent {
     }
 
     /// All members, sorted by name; those of whom nothing was heard yet by id, last.
-    pub(super) fn nodes(&self) -> Vec<Node> {
+    pub(super) fn nodes(&self) -> Vec<api::Node> {
         let Some(membership) = &self.membership else {
             return Vec::new();
         };
@@ -118,7 +118,7 @@ impl Agent {
         if !ids.contains(&own) {
             ids.push(own);
         }
-        let mut nodes: Vec<Node> = ids
+        let mut nodes: Vec<api::Node> = ids
             .into_iter()
             .map(|id| self.node(membership, id))
             .collect();
@@ -128,7 +128,7 @@ impl Agent {
         nodes
     }
 
-    fn node(&self, membership: &Membership, id: NodeId) -> Node {
+    fn node(&self, membership: &Membership, id: NodeId) -> api::Node {
         let is_self = id == self.identity.node();
         let ledger = membership.ledger();
         let entry = membership.entry(id);
@@ -138,7 +138,7 @@ impl Agent {
         } else {
             self.path(membership, id)
         };
-        Node {
+        api::Node {
             id,
             name: if is_self {
                 Some(membership.member.name.clone())
@@ -351,7 +351,7 @@ impl Agent {
     }
 }
 
-fn cluster(membership: &Membership, nodes: &[Node]) -> Cluster {
+fn cluster(membership: &Membership, nodes: &[api::Node]) -> Cluster {
     let networks = &membership.member.networks;
     let settings = membership
         .ledger()

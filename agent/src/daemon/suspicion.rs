@@ -12,9 +12,9 @@ use podnet_core::time::Moment;
 use podnet_proto::api::{PathState, Severity};
 use podnet_proto::{ApiError, ErrorCode, PodNetwork};
 
-use super::agent::Agent;
 use super::allowance::Allowance;
 use super::effect::Effect;
+use super::node::Node;
 use crate::dataplane::ChangeScope;
 
 /// How long to collect changes before looking at them: nothing can be put right here, so there is no hurry.
@@ -90,7 +90,7 @@ impl Suspicion {
     }
 }
 
-impl Agent {
+impl Node {
     /// Looks again where pods send by other ways than before.
     pub(super) fn follow_flows(&mut self) {
         let flows = self.flows();

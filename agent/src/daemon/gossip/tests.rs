@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::config::{Config, Settings as Given};
-use crate::daemon::agent::Wake;
+use crate::daemon::agent::{Agent, Wake};
 use crate::daemon::edge::News;
 use crate::daemon::entry::Why;
 use crate::dataplane::fake::Fake;
@@ -34,26 +34,35 @@ struct Loop {
 
 impl Loop {
     /// Lets the loop turn until this is so.
-    async fn turn_until(&mut self, is_so: impl Fn(&Agent) -> bool) {
-        self.agent.carry_out().await;
-        while !is_so(&self.agent) {
+    async fn turn_until(&mut self, is_so: impl Fn(&Node) -> bool) {
+        self.agent.turn(Wake::Time).await;
+        while !is_so(&self.agent.node) {
             let news = timeout(DEADLINE, self.news.recv()).await;
             let wake = Wake::News(news.unwrap().unwrap());
             self.agent.turn(wake).await;
         }
     }
 
+    /// Carries out what the node wants now, and nothing that is due.
+    async fn carry_out(&mut self) {
+        let effects = std::mem::take(&mut self.agent.node.effects);
+        for event in self.agent.edge.carry_out(effects).await {
+            self.agent.node.on_event(event);
+        }
+    }
+
     /// Lets the claim machine step, and gossip start for it, or not.
     async fn step(&mut self) {
-        let idle = |agent: &Agent| agent.membership.as_ref().unwrap().saving.is_none();
+        let idle = |node: &Node| node.membership.as_ref().unwrap().saving.is_none();
         self.turn_until(idle).await;
-        self.agent.step();
-        self.turn_until(|agent| talk(agent) != Talk::Starts).await;
+        self.agent.node.step();
+        self.carry_out().await;
+        self.turn_until(|node| talk(node) != Talk::Starts).await;
     }
 }
 
-fn talk(agent: &Agent) -> Talk {
-    agent.membership.as_ref().unwrap().talk
+fn talk(node: &Node) -> Talk {
+    node.membership.as_ref().unwrap().talk
 }
 
 /// The agent of a founder, on loopback.
@@ -87,15 +96,17 @@ async fn founder(dir: &TempDir) -> Loop {
         seeds: Vec::new(),
     };
     let durable = Durable::founder(ledger);
-    agent.become_member(member, durable, Why::Founds(Ticket(0)));
+    agent
+        .node
+        .become_member(member, durable, Why::Founds(Ticket(0)));
     let mut founder = Loop { agent, news };
-    founder.turn_until(|agent| agent.membership.is_some()).await;
+    founder.turn_until(|node| node.membership.is_some()).await;
     founder
 }
 
 /// What is wrong with gossip.
-fn problem(agent: &Agent) -> Option<ProblemEntry> {
-    let mut problems = agent.problems().into_iter();
+fn problem(node: &Node) -> Option<ProblemEntry> {
+    let mut problems = node.problems().into_iter();
     problems.find(|problem| problem.message.starts_with("gossip"))
 }
 
@@ -108,12 +119,12 @@ async fn a_port_that_is_taken_is_named_and_costs_the_disk_one_write() {
     let dir = tempfile::tempdir().unwrap();
     let mut founder = founder(&dir).await;
     let begun = epoch_file(&dir);
-    founder.agent.gossip_ended();
-    founder.agent.carry_out().await;
-    let ended = problem(&founder.agent).unwrap();
+    founder.agent.node.gossip_ended();
+    founder.carry_out().await;
+    let ended = problem(&founder.agent.node).unwrap();
     assert_eq!(ended.code, ErrorCode::Internal, "{ended:?}");
 
-    let port = founder.agent.config.gossip_port;
+    let port = founder.agent.node.config.gossip_port;
     let other = UdpSocket::bind(("0.0.0.0", port)).unwrap();
     founder.step().await;
     let tried = epoch_file(&dir);
@@ -121,7 +132,7 @@ async fn a_port_that_is_taken_is_named_and_costs_the_disk_one_write() {
     for _ in 0..3 {
         founder.step().await;
         assert_eq!(epoch_file(&dir), tried, "one start is one number");
-        let taken = problem(&founder.agent).unwrap();
+        let taken = problem(&founder.agent.node).unwrap();
         assert_eq!(taken.code, ErrorCode::PortInUse, "{taken:?}");
         assert!(taken.message.contains(&port.to_string()), "{taken:?}");
     }
@@ -129,14 +140,12 @@ async fn a_port_that_is_taken_is_named_and_costs_the_disk_one_write() {
     drop(other);
     founder.step().await;
     assert_eq!(epoch_file(&dir), tried, "the number that was drawn is used");
-    assert_eq!(talk(&founder.agent), Talk::Runs);
-    assert_eq!(problem(&founder.agent), None);
+    assert_eq!(talk(&founder.agent.node), Talk::Runs);
+    assert_eq!(problem(&founder.agent.node), None);
 
     // The next start is another one.
-    founder.agent.restart_gossip(0);
-    founder
-        .turn_until(|agent| talk(agent) != Talk::Starts)
-        .await;
+    founder.agent.node.restart_gossip(0);
+    founder.turn_until(|node| talk(node) != Talk::Starts).await;
     assert_ne!(epoch_file(&dir), tried);
 }
 
@@ -144,11 +153,11 @@ async fn a_port_that_is_taken_is_named_and_costs_the_disk_one_write() {
 async fn another_reason_than_the_port_is_named_as_what_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let mut founder = founder(&dir).await;
-    founder.agent.gossip_ended();
-    founder.agent.carry_out().await;
+    founder.agent.node.gossip_ended();
+    founder.carry_out().await;
     std::fs::write(dir.path().join("epoch"), "damaged").unwrap();
     founder.step().await;
-    let damaged = problem(&founder.agent).unwrap();
+    let damaged = problem(&founder.agent.node).unwrap();
     assert_eq!(damaged.code, ErrorCode::StateCorrupt, "{damaged:?}");
     assert!(damaged.message.contains("/epoch "), "{damaged:?}");
     assert!(damaged.hint.is_some(), "{damaged:?}");
@@ -159,12 +168,13 @@ async fn what_gossip_does_not_take_is_not_taken_for_published() {
     let dir = tempfile::tempdir().unwrap();
     let mut founder = founder(&dir).await;
     let long = "x".repeat(podnet_proto::gossip::MAX_VALUE_LEN + 1);
-    let agent = &mut founder.agent;
-    let membership = agent.membership.as_mut().unwrap();
+    let node = &mut founder.agent.node;
+    let membership = node.membership.as_mut().unwrap();
     membership.stopping = false;
     let before = membership.published.clone();
     let values = BTreeMap::from([(Key::Want, long)]);
-    agent.publish(values, &podnet_core::claim::Nudge::default());
-    agent.carry_out().await;
-    assert_eq!(agent.membership.as_ref().unwrap().published, before);
+    node.publish(values, &podnet_core::claim::Nudge::default());
+    founder.carry_out().await;
+    let membership = founder.agent.node.membership.as_ref().unwrap();
+    assert_eq!(membership.published, before);
 }

@@ -13,7 +13,7 @@ use podnet_proto::api::{Pod, PodRequest};
 use podnet_proto::network::gateway;
 use podnet_proto::{ApiError, ErrorCode, PodName};
 
-use super::{Agent, Attachment, Doing, Waiting};
+use super::{Attachment, Doing, Node, Waiting};
 use crate::daemon::effect::{Attach, Effect, NetnsSeen, Write};
 use crate::daemon::error;
 use crate::pods::AttachError;
@@ -38,7 +38,7 @@ enum Planned {
     Attach { link: Box<PodLink>, taken: Taken },
 }
 
-impl Agent {
+impl Node {
     /// Begins to add a pod: whether its namespace is there already, the answer depends on.
     pub(in crate::daemon) fn add_pod(&mut self, request: Box<PodRequest>, ticket: Ticket) {
         let (name, path) = match self.netns_of_request(&request) {

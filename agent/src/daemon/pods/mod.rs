@@ -15,8 +15,8 @@ use podnet_core::podip::{Pool, Taken};
 use podnet_proto::api::PodRequest;
 use podnet_proto::{ApiError, ErrorCode, PodName};
 
-use super::agent::Agent;
 use super::effect::{Attach, Effect, NetnsSeen, Write};
+use super::node::Node;
 use super::reconcile::Repair;
 use crate::pods::AttachError;
 use crate::store::{PodRecord, PodRecordState};
@@ -176,7 +176,7 @@ enum Waiting {
     Remove(Ticket),
 }
 
-impl Agent {
+impl Node {
     /// Reads the pods of this boot. Those that were being attached or detached when the last
     /// process ended are detached.
     pub(in crate::daemon) fn load_pods(

@@ -4,12 +4,12 @@ use podnet_core::kernel::OpError;
 use podnet_core::node::{Response, Ticket};
 use podnet_proto::{ApiError, PodName};
 
-use super::{Agent, Doing, Waiting, no_such_pod};
+use super::{Doing, Node, Waiting, no_such_pod};
 use crate::daemon::effect::{Effect, Write};
 use crate::daemon::error;
 use crate::store::PodRecordState;
 
-impl Agent {
+impl Node {
     /// Removes a pod. Without a ticket it is for the node's leaving.
     pub(in crate::daemon) fn remove_pod(&mut self, name: &PodName, ticket: Option<Ticket>) {
         if self.pods.is_busy(name) {

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use podnet_core::kernel::{IfName, Op, OpError, OpErrorClass, PodLink};
 use podnet_proto::PodName;
 
-use super::{Agent, Doing, v4_addresses};
+use super::{Doing, Node, v4_addresses};
 use crate::daemon::effect::{Effect, Loose, Write};
 use crate::daemon::reconcile::Repair;
 use crate::daemon::retry::class_of;
 use crate::reconciler::{Finding, Parts};
 use crate::store::PodRecordState;
 
-impl Agent {
+impl Node {
     /// Puts right what a pass found to be wrong with pods and their neighbour entries, as far as it
     /// still is.
     pub(in crate::daemon) fn repair_pods(&mut self, repairs: Vec<Repair>) {
