@@ -137,6 +137,7 @@ impl Node {
         let Some(membership) = &mut self.membership else {
             return;
         };
+        membership.decided = true;
         if membership.muted != outcome.muted {
             log_muted(outcome.muted);
             membership.muted = outcome.muted;

@@ -79,6 +79,7 @@ impl Node {
             published: values,
             values: BTreeMap::new(),
             unsaved: true,
+            decided: false,
             saving: None,
             disk_error: None,
             // Whatever the last process left of the data path goes first, unless it is used.

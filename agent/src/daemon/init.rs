@@ -93,7 +93,7 @@ impl Node {
             seeds: Vec::new(),
         };
         tracing::info!(%cluster, name = %member.name, %advertise, "founding a cluster");
-        self.init_pass = self.reconciling.totals.passes;
+        self.init_passes = 0;
         Ok((member, Durable::founder(ledger)))
     }
 
@@ -103,11 +103,7 @@ impl Node {
         let Some(membership) = &self.membership else {
             return;
         };
-        let passes = self
-            .reconciling
-            .totals
-            .passes
-            .saturating_sub(self.init_pass);
+        let passes = self.init_passes;
         let settled = passes > 0 && !self.reconciling.may_improve();
         if membership.using.is_none() || !(settled || passes >= INIT_PASSES) {
             return;

@@ -100,6 +100,8 @@ pub(super) struct Membership {
     pub(super) values: BTreeMap<Key, String>,
     /// The claim machine's state is newer than the disk's.
     pub(super) unsaved: bool,
+    /// A step was carried out since the agent's start: before that nobody knows whether the node uses its block.
+    pub(super) decided: bool,
     /// What the disk is to take before the node goes on.
     pub(super) saving: Option<Saving>,
     /// Why the disk does not take it.

@@ -71,9 +71,9 @@ pub(super) struct Node {
     pub(super) now: Moment,
     pub(super) membership: Option<Membership>,
     pub(super) entry: Option<Entry>,
-    /// Those who wait for a cluster to be founded, and how many passes there were before.
+    /// Those who wait for a cluster to be founded, and how many passes for its first block there were.
     pub(super) awaiting_init: Vec<Ticket>,
-    pub(super) init_pass: u64,
+    pub(super) init_passes: u64,
     /// Those who want the node to leave before it can know whether a majority is there.
     pub(super) early_leaves: Vec<(LeaveRequest, Ticket)>,
     /// What was asked while a command is at work whose outcome decides the answer.
@@ -115,7 +115,7 @@ impl Node {
             membership: None,
             entry: None,
             awaiting_init: Vec::new(),
-            init_pass: 0,
+            init_passes: 0,
             early_leaves: Vec::new(),
             held: VecDeque::new(),
             not_resumed: None,
@@ -161,7 +161,10 @@ impl Node {
         let deadlines = [
             (Some(member.wake), Why::Claim),
             (self.news_due, Why::Claim),
-            (self.reconciling.next_deadline(), Why::Pass),
+            (
+                self.reconciling.next_deadline().filter(|_| member.decided),
+                Why::Pass,
+            ),
             (self.suspicion.next_deadline(), Why::Chains),
             (self.forwarded.next_deadline(), Why::Echoes),
         ];

@@ -86,6 +86,8 @@ pub(super) struct Reconciling {
 /// What a pass that is under way looks at, and why.
 #[derive(Default)]
 struct Running {
+    /// Whether the node used a block when it began.
+    for_block: bool,
     parts: Parts,
     told: Changes,
 }
@@ -238,6 +240,9 @@ impl Node {
             self.reconciling.resync_due = now + self.reconciling.resync;
             return;
         };
+        if !membership.decided {
+            return;
+        }
         if self.reconciling.running.is_some() {
             return;
         }
@@ -280,7 +285,12 @@ impl Node {
             held: self.reconciling.held.clone(),
             opened: Arc::new(self.run_dir.clone()),
         };
-        self.reconciling.running = Some(Running { parts, told });
+        let for_block = job.target.is_some();
+        self.reconciling.running = Some(Running {
+            for_block,
+            parts,
+            told,
+        });
         self.effects.push(Effect::Pass(Box::new(job)));
         if resync {
             self.suspicion.look(now, now);
@@ -294,7 +304,12 @@ impl Node {
         let pods = std::mem::take(&mut report.pods);
         let gone = std::mem::take(&mut report.gone);
         let running = self.reconciling.running.take();
-        let Running { parts, mut told } = running.unwrap_or_default();
+        let Running {
+            for_block,
+            parts,
+            mut told,
+        } = running.unwrap_or_default();
+        self.init_passes += u64::from(for_block);
         // A link goes in steps, and the kernel names who removed it with the last one.
         told.merge(self.reconciling.told.clone());
         let stopped = report.desired.bridge.is_none();
