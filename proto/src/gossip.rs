@@ -4,7 +4,8 @@
 //! is not read; unknown fields are ignored. A value is at most [`MAX_VALUE_LEN`] bytes: chitchat never
 //! replicates a value above some 65 KB, and says nothing.
 //!
-//! The types here are what travels. What is on disk has types of its own.
+//! A value is a record with the signature of its node ([`Signed`]). The types here are what travels. What
+//! is on disk has types of its own.
 
 use std::net::SocketAddrV4;
 
@@ -19,10 +20,16 @@ use crate::ledger::{Acceptor, Ballot, Batch, Decided, Slot, is_zero};
 use crate::name::NodeName;
 use crate::network::BlockIndex;
 
+mod signed;
 mod wire;
+
+pub use signed::{MAX_ENVELOPE_LEN, SIGNATURE_LEN, Signed, Speaker, Stamp};
 
 /// The longest value of a key, in bytes.
 pub const MAX_VALUE_LEN: usize = 32 * 1024;
+
+/// The longest record, in bytes: with its signature it is a value.
+pub const MAX_RECORD_LEN: usize = MAX_VALUE_LEN - MAX_ENVELOPE_LEN;
 
 /// A kind of record, which has a version of its own.
 pub trait Record: Serialize + DeserializeOwned {
@@ -92,8 +99,8 @@ impl Key {
 /// Why a record cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// Longer than [`MAX_VALUE_LEN`].
-    #[error("a record of {len} bytes is longer than {MAX_VALUE_LEN}")]
+    /// Longer than [`MAX_RECORD_LEN`].
+    #[error("a record of {len} bytes is longer than {MAX_RECORD_LEN}")]
     TooLong {
         /// Its length in bytes.
         len: usize,
@@ -123,23 +130,23 @@ struct VersionOnly {
     v: u32,
 }
 
-/// Writes a record as a gossip value.
+/// Writes a record as text.
 ///
 /// # Errors
-/// When it is longer than [`MAX_VALUE_LEN`].
+/// When it is longer than [`MAX_RECORD_LEN`].
 pub fn encode<T: Record>(record: &T) -> Result<String, RecordError> {
     let text = serde_json::to_string(&Versioned {
         v: T::VERSION,
         record,
     })
     .map_err(RecordError::Malformed)?;
-    if text.len() > MAX_VALUE_LEN {
+    if text.len() > MAX_RECORD_LEN {
         return Err(RecordError::TooLong { len: text.len() });
     }
     Ok(text)
 }
 
-/// Reads a gossip value; an empty one is `None`.
+/// Reads a record; an empty text is `None`.
 ///
 /// # Errors
 /// When it is too long, of another version, or not this record.
@@ -147,7 +154,7 @@ pub fn decode<T: Record>(text: &str) -> Result<Option<T>, RecordError> {
     if text.is_empty() {
         return Ok(None);
     }
-    if text.len() > MAX_VALUE_LEN {
+    if text.len() > MAX_RECORD_LEN {
         return Err(RecordError::TooLong { len: text.len() });
     }
     let VersionOnly { v: version } = serde_json::from_str(text).map_err(RecordError::Malformed)?;
@@ -182,12 +189,24 @@ impl NodeRecord {
     /// node's.
     #[must_use]
     pub fn is_of(&self, node: NodeId) -> bool {
-        STANDARD
-            .decode(&self.public_key)
-            .ok()
-            .and_then(|key| <[u8; 32]>::try_from(key).ok())
-            .is_some_and(|key| NodeId::of_public_key(&key) == node)
+        key_of(&self.public_key).is_some_and(|key| NodeId::of_public_key(&key) == node)
     }
+}
+
+/// The public key in what a node says of itself, also in a later version of the record: what the
+/// node says else can then be heard.
+#[must_use]
+pub fn public_key(record: &str) -> Option<[u8; 32]> {
+    #[derive(Deserialize)]
+    struct OfKey {
+        public_key: String,
+    }
+    let record: OfKey = serde_json::from_str(record).ok()?;
+    key_of(&record.public_key)
+}
+
+fn key_of(text: &str) -> Option<[u8; 32]> {
+    STANDARD.decode(text).ok()?.try_into().ok()
 }
 
 /// `use`: what a node's data path carries.

@@ -11,6 +11,7 @@ pub mod kernel;
 pub mod nft;
 pub mod peer;
 pub mod podip;
+pub mod signed;
 pub mod summary;
 pub mod time;
 pub mod view;

@@ -37,7 +37,12 @@ impl Agent {
             membership.machine.note_deaf(now);
         }
         let snapshot = gossip.snapshot().await;
-        membership.view = membership.reader.read(now, snapshot.entries);
+        let hearing = membership.ear.hear(snapshot.entries);
+        for (node, address, key) in &hearing.unheard {
+            let record = key.as_str();
+            tracing::debug!(%node, %address, record, "a record is not heard: the node has not signed it");
+        }
+        membership.view = membership.reader.read(now, hearing.entries);
         let own = membership.view.of(self.identity.node());
         let ahead = snapshot
             .own_version_ahead
@@ -212,7 +217,7 @@ impl Agent {
             .map(|(key, value)| (*key, value.clone()))
             .collect();
         if !changed.is_empty() {
-            match gossip.set(changed.clone()).await {
+            match gossip.set(membership.voice.say(&changed)).await {
                 Ok(()) => membership.published.extend(changed),
                 // The next step tries again.
                 Err(gossip_error) => tracing::error!(

@@ -7,8 +7,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use podnet_core::advertise::Follower;
 use podnet_core::claim::{ClaimState, Identity as ClaimIdentity, Machine, Quorum};
 use podnet_core::peer::is_plausible_start;
+use podnet_core::signed::{Ear, Voice};
 use podnet_core::view::{Reader, View};
-use podnet_proto::gossip::{Hello, Key, NodeRecord, Welcome, encode};
+use podnet_proto::gossip::{Hello, Key, NodeRecord, Speaker, Welcome, encode};
 use podnet_proto::{ApiError, ErrorCode, NodeId};
 
 use super::agent::Agent;
@@ -30,6 +31,16 @@ fn node_value(member: &Member, own: &Identity, epoch: u64) -> Result<String, Api
         let message = format!("what this node says of itself: {}", error::chain(&why));
         ApiError::new(ErrorCode::Internal, message)
     })
+}
+
+/// The voice of a node whose gossip starts.
+fn voice(member: &Member, own: &Identity, epoch: u64) -> Voice {
+    let speaker = Speaker {
+        cluster: member.cluster,
+        node: own.node(),
+        address: member.advertise,
+    };
+    Voice::new(speaker, epoch, own.signer())
 }
 
 /// What a member answers to a node that asks before it joins.
@@ -63,9 +74,10 @@ impl Agent {
         let roster = Arc::new(RwLock::new(Roster::default()));
         let record = node_value(&member, &self.identity, epoch)?;
         let values = BTreeMap::from([(Key::Node, record)]);
+        let mut voice = voice(&member, &self.identity, epoch);
         let settings =
             self.gossip_settings(&member, &peers, (epoch, 0), &keyring, &counters, &roster);
-        let gossip = Gossip::spawn(settings, values.clone())
+        let gossip = Gossip::spawn(settings, voice.say_all(&values))
             .await
             .map_err(|e| error::gossip(&e))?;
         let identity = ClaimIdentity {
@@ -80,6 +92,8 @@ impl Agent {
         };
         self.membership = Some(Membership {
             machine: machine.listening_for(self.config.timing.listen),
+            voice,
+            ear: Ear::new(member.cluster),
             member,
             peers,
             gossip: Some(gossip),
@@ -184,7 +198,8 @@ impl Agent {
         let record = node_value(&membership.member, &self.identity, epoch)?;
         let mut values = membership.published.clone();
         values.insert(Key::Node, record);
-        let gossip = Gossip::spawn(settings, values.clone())
+        let mut voice = voice(&membership.member, &self.identity, epoch);
+        let gossip = Gossip::spawn(settings, voice.say_all(&values))
             .await
             .map_err(|e| error::gossip(&e))?;
         tracing::warn!(epoch, "gossip was started again");
@@ -192,6 +207,7 @@ impl Agent {
         if let Some(membership) = &mut self.membership {
             membership.listening_since = now;
             membership.gossip = Some(gossip);
+            membership.voice = voice;
             membership.published = values;
             membership.epoch = epoch;
             membership.unused_epoch = None;

@@ -10,6 +10,7 @@ use podnet_core::advertise::{Follower, Seat};
 use podnet_core::claim::{ClaimState, Machine, Muted, Quorum, UnknownSetting};
 use podnet_core::kernel::PeerBlock;
 use podnet_core::peer::believed;
+use podnet_core::signed::{Ear, Voice};
 use podnet_core::time::Moment;
 use podnet_core::view::{Entry, Reader, Registered, View};
 use podnet_proto::gossip::{Key, WantKind};
@@ -40,6 +41,10 @@ pub(super) struct Membership {
     pub(super) keyring: Keyring,
     pub(super) counters: Arc<Counters>,
     pub(super) roster: Arc<RwLock<Roster>>,
+    /// Signs what the node says, until its gossip is started again.
+    pub(super) voice: Voice,
+    /// Hears what the others have signed.
+    pub(super) ear: Ear,
     pub(super) reader: Reader,
     pub(super) view: View,
     /// The slot of the ledger that the peers were last learned with; none when gossip has changed.

@@ -4,10 +4,11 @@ use std::net::SocketAddrV4;
 
 use podnet_proto::ledger::{Decided, Ledger, Settings};
 use podnet_proto::network::BlockIndex;
-use podnet_proto::{Boot, ClusterId, NodeId, PodNetwork};
+use podnet_proto::{Boot, NodeId, PodNetwork};
 
 use crate::host::Host;
 use crate::plan::Plan;
+use crate::signing::CLUSTER;
 
 pub(crate) fn new_node(rng: &mut fastrand::Rng) -> NodeId {
     NodeId::from_bytes(rng.u128(..).to_be_bytes())
@@ -39,7 +40,7 @@ pub(crate) fn new_host(rng: &mut fastrand::Rng) -> Host {
 pub(crate) fn genesis(plan: &Plan, hosts: &[Host]) -> Decided {
     let prefix = 24 - plan.blocks.ilog2();
     let network = PodNetwork::parse(&format!("10.0.0.0/{prefix}"), 24).expect("a pod network");
-    let cluster = ClusterId::from_bytes([1; 16]);
+    let cluster = CLUSTER;
     let settings = Settings::default();
     let genesis = Ledger::genesis(
         cluster,
