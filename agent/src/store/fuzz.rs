@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::boot::Content as BootContent;
 use super::content::{DurableContent, PeersContent, peer_book, peers_content};
-use super::file::{decode, encode, framed};
+use super::file::{StoreError, decode, encode, framed};
 use super::identity::{Content as IdentityContent, Identity};
 use super::kind::Kind;
 use super::member::{Member, MemberContent, PeerBook, member};
@@ -197,6 +197,22 @@ fn what_is_read_is_what_was_written() {
     assert_eq!(peer_book(read), peers());
     let written = MemberContent::of(&membership());
     assert_eq!(member(Path::new(PATH), &written).unwrap(), membership());
+}
+
+/// What the version before wrote is not taken for damaged.
+#[test]
+fn files_of_the_version_before_are_told_from_damage() {
+    const LEDGER: &[u8] = include_bytes!("fixtures/ledger-1");
+    const PEERS: &[u8] = include_bytes!("fixtures/peers-1");
+    const CLUSTER: &[u8] = include_bytes!("fixtures/cluster-1");
+    let is_older = |kind: Kind, bytes| {
+        let read = decode::<serde_json::Value>(Path::new(PATH), bytes, kind, Some(NODE));
+        matches!(read, Err(StoreError::Older { version: 1, kind: of, .. }) if of == kind)
+    };
+    assert!(is_older(Kind::Ledger, LEDGER));
+    assert!(is_older(Kind::Peers, PEERS));
+    assert!(is_older(Kind::Cluster, CLUSTER));
+    assert!(!is_older(Kind::Cluster, PEERS), "another kind");
 }
 
 #[test]
