@@ -15,7 +15,7 @@ use podnet_proto::NodeId;
 use podnet_proto::gossip::{Key, SIGNATURE_LEN};
 
 pub use ear::{Ear, Hearing};
-pub use voice::Voice;
+pub use voice::{Sign, Voice};
 
 use crate::time::Moment;
 

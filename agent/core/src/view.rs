@@ -19,8 +19,8 @@ pub const NEWCOMER: Duration = Duration::from_secs(3);
 /// The boot with which each member may use its block, as the ledger registers it.
 pub type Registered = BTreeMap<NodeId, Boot>;
 
-/// One entry of the gossip state, unread: a node at an address. A node whose address changed has
-/// two.
+/// One entry of the gossip state, heard ([`Ear`](crate::signed::Ear)) and unread: a node at an address.
+/// A node whose address changed has two.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawEntry {
     /// The node.
@@ -32,7 +32,7 @@ pub struct RawEntry {
     pub live: bool,
     /// When its heartbeat rose last, as far as this agent saw.
     pub last_seen: Option<Moment>,
-    /// Its values, as they were published. The same allocation again says that none has changed.
+    /// Its records, as it has signed them. The same allocation again says that none has changed.
     pub values: Arc<BTreeMap<Key, String>>,
 }
 

@@ -202,7 +202,8 @@ fn unanswered(plan: &Plan, probe_error: &ProbeError) -> ApiError {
                 ErrorCode::Unreachable,
                 format!(
                     "join: no member answered at {} ({text}): the token is of another cluster, \
-                     the address is wrong, or a firewall drops UDP port {port}",
+                     the address is wrong, another version of podnetd runs there, or a firewall drops \
+                     UDP port {port}",
                     targets.join(", "),
                 ),
             )

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer as _, SigningKey};
+use podnet_core::signed::Sign;
 use podnet_proto::NodeId;
-use podnet_proto::gossip::SIGNATURE_LEN;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -163,7 +163,7 @@ impl Identity {
 
     /// Signs with the node's key.
     #[must_use]
-    pub fn signer(&self) -> Box<dyn Fn(&[u8]) -> [u8; SIGNATURE_LEN] + Send + Sync> {
+    pub fn signer(&self) -> Sign {
         let key = self.key.clone();
         Box::new(move |payload| key.sign(payload).to_bytes())
     }

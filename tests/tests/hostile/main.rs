@@ -11,6 +11,7 @@ mod bounds;
 mod datagrams;
 mod descriptors;
 mod files;
+mod forged;
 mod forms;
 mod http;
 mod inside;

@@ -14,13 +14,12 @@ use podnet_agent::gossip::{Gossip, Keyring, Settings, Timing};
 use podnet_core::signed::{SignedEntry, Voice};
 use podnet_lab::{Lab, Node, eventually};
 use podnet_proto::gossip::{
-    AccRecord, Key, NodeRecord, PropRecord, Signed, SnapRecord, Speaker, UseRecord, Want, WantKind,
-    decode, encode,
+    Key, NodeRecord, Signed, SnapRecord, Speaker, UseRecord, Want, WantKind, decode, encode,
 };
-use podnet_proto::ledger::{Acceptor, Ballot, Batch, Decided, Operation};
+use podnet_proto::ledger::Decided;
 use podnet_proto::network::BlockIndex;
 use podnet_proto::token::JoinToken;
-use podnet_proto::{Boot, Instance, NodeId};
+use podnet_proto::{Boot, NodeId};
 use serde_json::Value;
 
 use crate::inside::spawn_in;
@@ -39,7 +38,7 @@ fn key() -> [u8; 32] {
     SigningKey::from_bytes(&SECRET).verifying_key().to_bytes()
 }
 
-fn liar() -> NodeId {
+pub(crate) fn liar() -> NodeId {
     NodeId::of_public_key(&key())
 }
 
@@ -56,23 +55,23 @@ pub(crate) fn signed(
 }
 
 /// What a liar says in the name of a node. It has the token, and no key but its own.
-struct Lie {
-    node: NodeId,
+pub(crate) struct Lie {
+    pub(crate) node: NodeId,
     /// Where the node is said to be.
-    address: SocketAddrV4,
-    epoch: u64,
+    pub(crate) address: SocketAddrV4,
+    pub(crate) epoch: u64,
     /// The records, which the liar signs.
-    values: BTreeMap<Key, String>,
+    pub(crate) values: BTreeMap<Key, String>,
     /// Values that are published as they are.
-    verbatim: BTreeMap<Key, String>,
+    pub(crate) verbatim: BTreeMap<Key, String>,
 }
 
 /// What the cluster is, as gossip tells whoever has the token.
-struct Truth {
-    ledger: Decided,
-    records: BTreeMap<NodeId, NodeRecord>,
+pub(crate) struct Truth {
+    pub(crate) ledger: Decided,
+    pub(crate) records: BTreeMap<NodeId, NodeRecord>,
     /// What each has said, with its signature.
-    said: BTreeMap<NodeId, BTreeMap<Key, String>>,
+    pub(crate) said: BTreeMap<NodeId, BTreeMap<Key, String>>,
 }
 
 impl Truth {
@@ -103,14 +102,19 @@ impl Truth {
     }
 
     /// The members: the founder first, the others by name.
-    fn members(&self) -> Vec<NodeId> {
+    pub(crate) fn members(&self) -> Vec<NodeId> {
         let mut members: Vec<NodeId> = self.ledger.boots.keys().copied().collect();
         members.sort_by_key(|node| self.records[node].name.clone());
         members
     }
 
     /// A record of a node that is said to be elsewhere.
-    fn record(&self, node: NodeId, address: SocketAddrV4, counter: u64) -> (Key, String) {
+    pub(crate) fn record(
+        &self,
+        node: NodeId,
+        address: SocketAddrV4,
+        counter: u64,
+    ) -> (Key, String) {
         let record = NodeRecord {
             endpoints: vec![address],
             counter,
@@ -120,7 +124,7 @@ impl Truth {
     }
 
     /// What a node says of its data path.
-    fn usage(&self, node: NodeId, slot: u64, uses: bool) -> (Key, String) {
+    pub(crate) fn usage(&self, node: NodeId, slot: u64, uses: bool) -> (Key, String) {
         let usage = UseRecord {
             slot,
             boot: self.ledger.boots[&node],
@@ -130,7 +134,7 @@ impl Truth {
     }
 
     /// A later ledger in which the liar has the blocks of all but the founder.
-    fn robbed(&self, slot: u64) -> (Key, String) {
+    pub(crate) fn robbed(&self, slot: u64) -> (Key, String) {
         let thief = liar();
         let ledger = self.ledger.changed(|ledger| {
             ledger.previous = self.ledger.hash();
@@ -280,7 +284,10 @@ fn standing(node: Node<'_>) -> (Value, String) {
 
 /// Three members with a pod each, and two that are none; lets the fourth lie, and looks all the
 /// while. Then the fifth is let in, while the fourth goes on.
-fn unmoved(what: &str, lies: impl FnOnce(&Truth, Ipv4Addr) -> Vec<Lie> + Send + 'static) {
+pub(crate) fn unmoved(
+    what: &str,
+    lies: impl FnOnce(&Truth, Ipv4Addr) -> Vec<Lie> + Send + 'static,
+) {
     let lab = idle(5);
     let [one, two, three, liar, fifth] = nodes(&lab);
     let invitation = one.init(None).unwrap();
@@ -332,7 +339,7 @@ fn unmoved(what: &str, lies: impl FnOnce(&Truth, Ipv4Addr) -> Vec<Lie> + Send + 
     }
 }
 
-fn at(address: Ipv4Addr, port: u16) -> SocketAddrV4 {
+pub(crate) fn at(address: Ipv4Addr, port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(address, port)
 }
 
@@ -490,101 +497,5 @@ fn another_boot_takes_no_living_nodes_block() {
             ]),
             verbatim: BTreeMap::new(),
         }]
-    });
-}
-
-/// Records of each kind in the name of a node, none of which is signed by its key.
-fn everything(truth: &Truth, node: NodeId, address: SocketAddrV4) -> BTreeMap<Key, String> {
-    let slot = truth.ledger.slot;
-    let ballot = Ballot {
-        round: 900,
-        node,
-        instance: Instance(66),
-    };
-    let thief = Operation::Join {
-        node: liar(),
-        boot: Boot(66),
-        index: BlockIndex(9),
-    };
-    let batch = Batch::of(vec![thief]);
-    let want = Want {
-        boot: truth.ledger.boots[&node],
-        want: WantKind::Release,
-        replaces: None,
-        released: 0,
-    };
-    let acceptor = Acceptor {
-        slot: slot + 1,
-        promised: Some(ballot),
-        accepted: Some((ballot, batch.clone())),
-    };
-    let prop = PropRecord {
-        slot: slot + 1,
-        ballot,
-        batch: Some(batch),
-    };
-    BTreeMap::from([
-        truth.record(node, address, 900),
-        truth.usage(node, slot, false),
-        (Key::Want, encode(&want).unwrap()),
-        (Key::Acc, encode(&AccRecord { acceptor }).unwrap()),
-        (Key::Prop, encode(&prop).unwrap()),
-        truth.robbed(slot + 1),
-    ])
-}
-
-/// In the name of the founder, who alone votes, and of a member: elsewhere and from where they are,
-/// with the liar's signature and without any.
-#[test]
-fn no_record_of_any_kind_is_written_for_another_id() {
-    for bare in [false, true] {
-        unmoved("every kind of record", move |truth, own| {
-            let [founder, second] = [truth.members()[0], truth.members()[1]];
-            let there = |node: NodeId| truth.records[&node].endpoints[0];
-            let places = [
-                (founder, at(own, 7847)),
-                (second, at(own, 7848)),
-                (founder, there(founder)),
-                (second, there(second)),
-            ];
-            let lies = places.into_iter().map(|(node, address)| {
-                let values = everything(truth, node, address);
-                assert_eq!(values.len(), Key::ALL.len());
-                Lie {
-                    node,
-                    address,
-                    epoch: 900,
-                    verbatim: if bare {
-                        values.clone()
-                    } else {
-                        BTreeMap::new()
-                    },
-                    values,
-                }
-            });
-            lies.collect()
-        });
-    }
-}
-
-/// What members have signed themselves counts nowhere else, and for nobody else.
-#[test]
-fn signatures_are_of_no_use_elsewhere() {
-    unmoved("what others have signed", |truth, own| {
-        let [founder, second] = [truth.members()[0], truth.members()[1]];
-        let pairs = [
-            (founder, founder),
-            (second, second),
-            (founder, second),
-            (second, founder),
-        ];
-        let lies = pairs.into_iter().zip(7847..).map(|((node, of), port)| Lie {
-            node,
-            address: at(own, port),
-            epoch: 900,
-            values: BTreeMap::new(),
-            verbatim: truth.said[&of].clone(),
-        });
-        lies.collect()
     });
 }

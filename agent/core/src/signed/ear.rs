@@ -23,7 +23,7 @@ pub struct Ear<V = Ed25519> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hearing {
     /// The entries whose node has signed at least what it says of itself, with the records that it has
-    /// signed; and those that say nothing yet, which are not known to live.
+    /// signed; and those whose key is not known yet, which say nothing and are not known to live.
     pub entries: Vec<RawEntry>,
     /// What was said since the last time in the name of a node that has not signed it, or has said
     /// something newer since. What it had said before stands.
@@ -72,12 +72,12 @@ impl<V: Verify> Ear<V> {
             };
             let known = last.remove(&at).or_else(|| self.heard.remove(&at));
             let mut heard = known.unwrap_or_default();
-            let unheard = heard.update(&speaker, entry.values, &self.verify);
+            let unheard = heard.update(&speaker, &entry.values, &self.verify);
             let unheard = unheard.into_iter().map(|key| (at.0, at.1, key));
             hearing.unheard.extend(unheard);
             let signs = heard.key.is_some();
-            // Whose gossip has just started is known before anything that it says.
-            if signs || heard.said.is_empty() {
+            // Of a node that is new, others may have told all else before the record with its key.
+            if signs || !heard.said.contains_key(&Key::Node) {
                 hearing.entries.push(RawEntry {
                     node: entry.node,
                     address: entry.address,
@@ -97,13 +97,13 @@ impl Heard {
     fn update(
         &mut self,
         speaker: &Speaker,
-        said: Arc<BTreeMap<Key, String>>,
+        said: &Arc<BTreeMap<Key, String>>,
         verify: &impl Verify,
     ) -> Vec<Key> {
-        if Arc::ptr_eq(&self.said, &said) {
+        if Arc::ptr_eq(&self.said, said) {
             return Vec::new();
         }
-        let before = std::mem::replace(&mut self.said, Arc::clone(&said));
+        let before = std::mem::replace(&mut self.said, Arc::clone(said));
         let knew = self.key.is_some();
         if let Some(text) = said.get(&Key::Node).filter(|_| !knew) {
             self.key = own_key(speaker, text, verify);
@@ -112,7 +112,7 @@ impl Heard {
         let mut records = None;
         for (key, text) in said.iter() {
             // Without the node's key nothing was checked before.
-            if knew && before.get(key) == Some(text) {
+            if knew && (before.get(key) == Some(text) || self.stands(*key, text)) {
                 continue;
             }
             match self.check(speaker, *key, text, verify) {
@@ -126,7 +126,7 @@ impl Heard {
                     if !knew && *key == Key::Node {
                         self.key = None;
                     }
-                    if before.get(key) != Some(text) {
+                    if before.get(key) != Some(text) && said.contains_key(&Key::Node) {
                         unheard.push(*key);
                     }
                 }
@@ -136,6 +136,14 @@ impl Heard {
             self.records = Arc::new(records);
         }
         unheard
+    }
+
+    /// Whether this is what was heard last under the key: gossip had forgotten it in between.
+    fn stands(&self, key: Key, text: &str) -> bool {
+        Signed::read(text).is_some_and(|signed| {
+            let record = self.records.get(&key).map(String::as_str);
+            self.stamps.get(&key) == Some(&signed.stamp) && record == Some(signed.record)
+        })
     }
 
     /// The record, if the node has signed it and has said nothing newer under this key.

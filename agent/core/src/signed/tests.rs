@@ -126,6 +126,19 @@ fn a_signature_is_checked_once_and_nothing_is_kept_of_who_is_gone() {
     assert!(ear.heard.is_empty());
 }
 
+/// Gossip forgets what a dead node has said, and brings it back from others.
+#[test]
+fn what_gossip_has_forgotten_stands_and_may_come_again() {
+    let mut ear = Ear::with(CLUSTER, Counting::default());
+    let said = voice(1, node(1), 1, 1).say_all(&records(1, &[(Key::Use, "here")]));
+    for now in [said.clone(), Values::new(), said] {
+        let hearing = ear.hear(vec![entry(node(1), 1, now)]);
+        assert_eq!(heard(&hearing.entries, node(1), Key::Use), Some("here"));
+        assert_eq!(hearing.unheard, []);
+    }
+    assert_eq!(ear.verify.0.get(), Key::ALL.len());
+}
+
 /// Each kind of record, by somebody who has the token and a key, which is not the node's.
 #[test]
 fn nobody_says_anything_in_the_name_of_another() {
@@ -191,26 +204,25 @@ fn what_was_said_before_does_not_count_again() {
     }
 }
 
+/// Gossip knows of a node before anything that it says, and may bring its key last.
 #[test]
-fn records_that_come_before_the_key_are_heard_once_it_is_there() {
+fn one_whose_key_is_not_known_yet_is_known_says_nothing_and_is_not_alive() {
     let mut ear = ear();
     let said = voice(1, node(1), 1, 1).say_all(&records(1, &[(Key::Use, "here")]));
-    let mut first = said.clone();
-    first.remove(&Key::Node);
-    assert_eq!(ear.hear(vec![entry(node(1), 1, first)]).entries, []);
+    let mut keyless = said.clone();
+    keyless.remove(&Key::Node);
+    for said in [Values::new(), keyless] {
+        let hearing = ear.hear(vec![entry(node(1), 1, said)]);
+        assert!(!hearing.entries[0].live && hearing.entries[0].values.is_empty());
+        assert_eq!(hearing.unheard, []);
+    }
+    let forged = voice(2, node(1), 1, 1).say_all(&records(2, &[]));
+    let hearing = ear.hear(vec![entry(node(1), 1, forged)]);
+    assert_eq!(hearing.entries, []);
+    assert_eq!(hearing.unheard.len(), Key::ALL.len());
     let hearing = ear.hear(vec![entry(node(1), 1, said)]);
     assert_eq!(heard(&hearing.entries, node(1), Key::Use), Some("here"));
-}
-
-/// Gossip knows of a node before anything that it says.
-#[test]
-fn one_that_has_said_nothing_at_all_is_known_and_not_alive() {
-    let mut ear = ear();
-    let hearing = ear.hear(vec![entry(node(1), 1, Values::new())]);
-    assert!(!hearing.entries[0].live && hearing.entries[0].values.is_empty());
-    let unsigned = [(Key::Use, "here".to_owned())];
-    let hearing = ear.hear(vec![entry(node(1), 1, unsigned.into())]);
-    assert_eq!(hearing.entries, []);
+    assert!(hearing.entries[0].live);
 }
 
 #[test]

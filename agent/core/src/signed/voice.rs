@@ -5,8 +5,8 @@ use std::fmt;
 
 use podnet_proto::gossip::{Key, SIGNATURE_LEN, Signed, Speaker, Stamp};
 
-/// Signs with the node's key.
-type Sign = Box<dyn Fn(&[u8]) -> [u8; SIGNATURE_LEN] + Send + Sync>;
+/// Signs a payload with the node's key.
+pub type Sign = Box<dyn Fn(&[u8]) -> [u8; SIGNATURE_LEN] + Send + Sync>;
 
 /// Signs what a node says, from one start of its gossip to the next.
 pub struct Voice {
