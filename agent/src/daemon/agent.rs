@@ -121,6 +121,7 @@ impl Agent {
                 () = sleep_until(due.into()) => Wake::Time,
             };
             self.turn(wake).await;
+            self.report();
         }
     }
 
@@ -132,7 +133,7 @@ impl Agent {
 
     /// Turns once: until nothing more comes at once of what is done.
     pub(super) async fn turn(&mut self, wake: Wake) {
-        let now = Moment::after_start(self.start.elapsed());
+        let now = self.now();
         let abandoned = self.edge.waiters.abandoned().into_iter();
         let mut inputs: VecDeque<Input> = abandoned.map(Input::Abandoned).collect();
         inputs.push_back(match wake {
@@ -151,11 +152,21 @@ impl Agent {
             let events = self.edge.carry_out(effects).await;
             inputs.extend(events.into_iter().map(Input::Event));
         }
+    }
+
+    /// Reports to the supervisor that the loop turns, and where the node stands.
+    fn report(&mut self) {
+        let now = self.now();
         self.supervisor.turns(now);
         if self.supervisor.wants_summary(now) {
             let summary = summary(&self.node.status());
             self.supervisor.tell(summary);
         }
+    }
+
+    /// How long after the agent's start it is.
+    fn now(&self) -> Moment {
+        Moment::after_start(self.start.elapsed())
     }
 
     /// Ends in order. The data path stays as it is. Whoever waits for an answer is told at once that
