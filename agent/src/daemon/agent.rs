@@ -5,7 +5,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use podnet_core::kernel::OpError;
+use podnet_core::kernel::{Change, Kinds, OpError};
 use podnet_core::summary::summary;
 use podnet_core::time::Moment;
 use podnet_proto::api::{InitResponse, LeaveRequest, Status};
@@ -24,10 +24,10 @@ use super::suspicion::{Looked, Suspicion};
 use crate::announce::Announcer;
 use crate::config::Config;
 use crate::control::{Answer, Request};
-use crate::dataplane::{Change, Dataplane};
+use crate::dataplane::Dataplane;
 use crate::gossip::Gossip;
 use crate::probe::{PathReport, Prober};
-use crate::reconciler::{Parts as PassParts, Report};
+use crate::reconciler::Report;
 use crate::store::{Identity, Joined, RunDir, StateDir};
 
 /// How long to collect what gossip tells before acting on it.
@@ -153,7 +153,7 @@ impl Agent {
         self.load_pods().map_err(|e| error::store(&e))?;
         if let Some(joined) = joined {
             self.start_membership(joined).await?;
-            self.reconciling.want(PassParts::all());
+            self.reconciling.want(Kinds::all());
             self.step().await;
             self.go_on_leaving();
         }
@@ -302,7 +302,7 @@ impl Agent {
                 by = change.makers(),
                 "the kernel tells of a change"
             );
-            self.suspicion.on_change(&change.scope);
+            self.suspicion.on_change(&change.kind);
             self.reconciling.on_change(change);
         }
     }

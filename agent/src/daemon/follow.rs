@@ -3,11 +3,11 @@
 use std::net::Ipv4Addr;
 
 use podnet_core::advertise::{Underlay, Verdict, seat, within};
+use podnet_core::kernel::Kinds;
 use podnet_core::time::Moment;
 
 use super::agent::Agent;
 use super::error;
-use crate::reconciler::Parts;
 use crate::store::Member;
 
 /// How many addresses to remember at which members were.
@@ -44,7 +44,7 @@ impl Agent {
             Verdict::Stays => {}
             Verdict::Waits(until) => {
                 let due = self.start + until.since(Moment::START);
-                self.reconciling.look_at(Parts::routes(), due);
+                self.reconciling.look_at(Kinds::routes(), due);
             }
             Verdict::Becomes(address) => self.advertise(address).await,
         }
@@ -65,7 +65,7 @@ impl Agent {
                 "the new address cannot be written: peers are not told"
             );
             membership.disk_error = Some(error::store(&store_error));
-            self.reconciling.look_again(Parts::routes());
+            self.reconciling.look_again(Kinds::routes());
             return;
         }
         if !membership.unsaved {
@@ -73,7 +73,7 @@ impl Agent {
         }
         membership.member = member;
         self.restart_gossip(0).await;
-        self.reconciling.want(Parts::all());
+        self.reconciling.want(Kinds::all());
         self.step_soon();
     }
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use podnet_core::advertise::{List, Range, within};
 use podnet_core::host::{candidates, overlap};
-use podnet_core::kernel::{HostAddress, HostRoute, ObservedFirewall, Place, Scope};
+use podnet_core::kernel::{HostAddress, HostRoute, Kind, Kinds, ObservedFirewall, Place};
 use podnet_proto::{ApiError, ErrorCode, PodNetwork};
 
 use super::agent::Agent;
@@ -21,16 +21,15 @@ pub(super) struct Host {
 impl Agent {
     /// Looks at what decides whether this host can be a node, and changes nothing.
     pub(super) async fn look_at_host(&self) -> Result<Host, ApiError> {
-        let scope = Scope {
-            bridge: true,
-            firewall: true,
-            addresses: true,
-            host_routes: true,
-            ..Scope::default()
-        };
+        let kinds = Kinds::from([
+            Kind::Bridge,
+            Kind::Firewall,
+            Kind::Underlay,
+            Kind::OtherRoutes,
+        ]);
         let observed = self
             .dataplane
-            .observe(&scope)
+            .observe(&kinds)
             .await
             .map_err(|e| error::observe(&e))?;
         match observed.bridge {

@@ -3,6 +3,7 @@
 use std::net::SocketAddrV4;
 
 use podnet_core::claim::Durable;
+use podnet_core::kernel::Kinds;
 use podnet_proto::api::{InitRequest, InitResponse};
 use podnet_proto::ledger::Ledger;
 use podnet_proto::{ApiError, ClusterId, ErrorCode, GossipKey, NodeName};
@@ -11,7 +12,6 @@ use super::agent::Agent;
 use super::error;
 use super::request::founding;
 use crate::control::Answer;
-use crate::reconciler::Parts;
 use crate::store::{Joined, Member, PeerBook};
 
 /// How many passes an answer waits for a data path that does not come to stand; `status` tells what
@@ -94,7 +94,7 @@ impl Agent {
             }
             return Err(api_error);
         }
-        self.reconciling.want(Parts::all());
+        self.reconciling.want(Kinds::all());
         self.step().await;
         Ok(())
     }

@@ -7,14 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnetwork::Ipv4Network;
-use podnet_core::kernel::{IfName, Scope, UnderlayPath};
+use podnet_core::kernel::{IfName, Kind, Kinds, UnderlayPath};
 use podnet_core::nft::{Flow, Suspect, flows, suspects};
 use podnet_proto::api::{PathState, Severity};
 use podnet_proto::{ApiError, ErrorCode, PodNetwork};
 
 use super::agent::{Agent, Event};
 use super::allowance::Allowance;
-use crate::dataplane::ChangeScope;
 use crate::vital;
 
 /// How long to collect changes before looking at them: nothing can be put right here, so there is no hurry.
@@ -49,9 +48,8 @@ impl Suspicion {
     }
 
     /// A change of this may have brought what is in the way, or taken it away.
-    pub(super) fn on_change(&mut self, scope: &ChangeScope) {
-        use ChangeScope::{Everything, Firewall, OtherChains};
-        if matches!(scope, Firewall | OtherChains | Everything) {
+    pub(super) fn on_change(&mut self, kind: &Kind) {
+        if matches!(kind, Kind::Firewall | Kind::OtherChains | Kind::Everything) {
             self.look(Instant::now() + LATER);
         }
     }
@@ -130,11 +128,7 @@ impl Agent {
         let flows = self.suspicion.flows.clone();
         vital::spawn(async move {
             let started = Instant::now();
-            let scope = Scope {
-                chains: true,
-                ..Scope::default()
-            };
-            let observed = dataplane.observe(&scope).await;
+            let observed = dataplane.observe(&Kinds::from([Kind::OtherChains])).await;
             let chains = observed.ok().and_then(|observed| observed.chains);
             let found = chains.map(|chains| suspects(&chains, &flows));
             let took = started.elapsed();

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ipnetwork::{IpNetwork, Ipv4Network};
-use podnet_core::kernel::{IfName, MacAddr, Mtu, Netns, PodLink, host_ifname};
+use podnet_core::kernel::{IfName, Kind, Kinds, MacAddr, Mtu, Netns, PodLink, host_ifname};
 use podnet_core::podip::Taken;
 use podnet_proto::api::{Pod, PodRequest};
 use podnet_proto::network::gateway;
@@ -20,7 +20,6 @@ use crate::control::Answer;
 use crate::daemon::agent::Event;
 use crate::daemon::error;
 use crate::pods::{AttachError, attach};
-use crate::reconciler::Parts;
 use crate::store::{PodRecord, PodRecordState};
 use crate::vital;
 
@@ -326,10 +325,7 @@ impl Agent {
             .mtu
             .is_some_and(|mtu| mtu != record.link.mtu)
         {
-            self.reconciling.want(Parts {
-                host_ends: true,
-                ..Parts::default()
-            });
+            self.reconciling.want(Kinds::from([Kind::HostEnds]));
         }
         let addresses: Vec<_> = record
             .link

@@ -4,7 +4,9 @@ use std::collections::{BTreeSet, VecDeque};
 use std::slice;
 use std::sync::Arc;
 
-use podnet_core::kernel::{IfName, Op, OpError, OpErrorClass, PodLink};
+use podnet_core::kernel::{
+    IfName, Kind, Kinds, Op, OpError, OpErrorClass, PodLink, holding, neighbour, pod,
+};
 use podnet_proto::PodName;
 
 use super::{Agent, Done, PodAnswer, PodDone, v4_addresses};
@@ -13,7 +15,7 @@ use crate::daemon::error;
 use crate::daemon::reconcile::Repair;
 use crate::daemon::retry::class_of;
 use crate::pods::detach;
-use crate::reconciler::{Finding, Parts};
+use crate::reconciler::Finding;
 use crate::store::PodRecordState;
 use crate::vital;
 
@@ -37,7 +39,8 @@ impl Agent {
         let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
         vital::spawn(async move {
             let ops: Vec<Op> = stale.iter().map(|stale| stale.finding.op.clone()).collect();
-            let results = dataplane.apply(&ops).await;
+            let results = dataplane.apply(&ops).await.into_iter();
+            let results = results.map(|result| result.map(drop));
             let done = stale.into_iter().zip(results).collect();
             let _ = events.send(Event::NeighboursDone(done)).await;
         });
@@ -51,12 +54,14 @@ impl Agent {
             addresses.any(|address| Some(address.ip()) == op.neighbour())
         });
         match (op, holder) {
-            (Op::SetNeighbour { mac, .. }, Some((name, record))) => {
+            (Op::Neighbour(neighbour::Op::Set { mac, .. }), Some((name, record))) => {
                 record.state == PodRecordState::Ready
                     && record.link.mac == *mac
                     && !self.pods.busy.contains_key(name)
             }
-            (_, holder) => holder.is_none() && !matches!(op, Op::SetNeighbour { .. }),
+            (_, holder) => {
+                holder.is_none() && !matches!(op, Op::Neighbour(neighbour::Op::Set { .. }))
+            }
         }
     }
 
@@ -69,10 +74,7 @@ impl Agent {
     pub(in crate::daemon) fn on_neighbours_done(&mut self, done: &[(Repair, Result<(), OpError>)]) {
         self.count_all(done);
         // Whether they are right now, the next look tells.
-        let parts = Parts {
-            bridge: true,
-            ..Parts::default()
-        };
+        let parts = Kinds::from([Kind::Bridge]);
         let results = done.iter().map(|(_, result)| result);
         let class = class_of(results.map(class_of_result));
         self.reconciling
@@ -81,15 +83,12 @@ impl Agent {
 
     pub(in crate::daemon) fn on_strays_done(&mut self, done: &[(Repair, Result<(), OpError>)]) {
         self.count_all(done);
-        let released = done
-            .iter()
-            .filter(|(repair, _)| matches!(repair.finding.op, Op::ReleasePod { .. }));
+        let released = done.iter().filter(|(repair, _)| {
+            matches!(repair.finding.op, Op::Holding(holding::Op::Release { .. }))
+        });
         // A pod may have got the port meanwhile.
         if let Some(class) = class_of(released.map(|(_, result)| class_of_result(result))) {
-            let parts = Parts {
-                holding: true,
-                ..Parts::default()
-            };
+            let parts = Kinds::from([Kind::Holding]);
             self.reconciling.look_after(parts, class);
         }
     }
@@ -99,7 +98,10 @@ impl Agent {
         let Some(host_ifname) = op.host_end().cloned() else {
             return;
         };
-        if matches!(op, Op::DetachPod { .. } | Op::ReleasePod { .. }) {
+        if matches!(
+            op,
+            Op::Pod(pod::Op::Detach { .. }) | Op::Holding(holding::Op::Release { .. })
+        ) {
             self.remove_stray(&host_ifname, repair);
             return;
         }
@@ -110,7 +112,8 @@ impl Agent {
         let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
         vital::spawn(async move {
             let op = slice::from_ref(&repair.finding.op);
-            let result = dataplane.apply(op).await.into_iter().collect();
+            let mut results = dataplane.apply(op).await.into_iter();
+            let result = results.try_for_each(|result| result.map(drop));
             let done = Done::Repaired(Box::new(repair), result);
             let done = PodDone {
                 name,
@@ -146,7 +149,7 @@ impl Agent {
         vital::spawn(async move {
             let op = slice::from_ref(&repair.finding.op);
             let results = dataplane.apply(op).await.into_iter();
-            let done = results.map(|result| (repair.clone(), result));
+            let done = results.map(|result| (repair.clone(), result.map(drop)));
             let _ = events.send(Event::StraysDone(done.collect())).await;
         });
     }
@@ -179,16 +182,15 @@ impl Agent {
             }
         }
         // Whether it is right now, the next look tells.
-        let parts = Parts {
-            pods: [host_ifname].into(),
-            holding: is_of_holding(&repair.finding.op),
-            ..Parts::default()
-        };
+        let mut parts = Kinds::from([Kind::HostEnd(host_ifname)]);
+        if is_of_holding(&repair.finding.op) {
+            parts.add(Kind::Holding);
+        }
         self.reconciling.look_after(parts, class_of_result(result));
     }
 
     /// Forgets what could not be put right, where a pass has looked and found nothing wrong.
-    pub(in crate::daemon) fn forget_repaired(&mut self, looked_at: &Parts, found: &[Finding]) {
+    pub(in crate::daemon) fn forget_repaired(&mut self, looked_at: &Kinds, found: &[Finding]) {
         if self.reconciling.blind.is_some() {
             return;
         }
@@ -248,15 +250,18 @@ impl Agent {
 
 /// Whether a change is of what nftables holds a pod to: looks at the pod itself do not tell of it.
 const fn is_of_holding(op: &Op) -> bool {
-    matches!(op, Op::HoldPod { .. } | Op::ReleasePod { .. })
+    matches!(
+        op,
+        Op::Holding(holding::Op::Hold { .. } | holding::Op::Release { .. })
+    )
 }
 
 /// Whether a look at these parts tells of what a change of a pod was to put right.
-fn tells_of(looked_at: &Parts, op: &Op, host_ifname: &IfName) -> bool {
+fn tells_of(looked_at: &Kinds, op: &Op, host_ifname: &IfName) -> bool {
     if is_of_holding(op) {
-        looked_at.holding
+        looked_at.has(&Kind::Holding)
     } else {
-        looked_at.insides || looked_at.pods.contains(host_ifname)
+        looked_at.has(&Kind::Insides) || looked_at.has(&Kind::HostEnd(host_ifname.clone()))
     }
 }
 
@@ -277,22 +282,16 @@ mod tests {
     #[test]
     fn only_a_look_at_what_holds_pods_tells_of_it() {
         let port: IfName = "pna".parse().unwrap();
-        let hold = Op::HoldPod {
+        let hold = Op::Holding(holding::Op::Hold {
             host_ifname: port.clone(),
             holding: Holding::default(),
-        };
-        let detach = Op::DetachPod {
+        });
+        let detach = Op::Pod(pod::Op::Detach {
             host_ifname: port.clone(),
             netns: None,
-        };
-        let pod = Parts {
-            pods: [port.clone()].into(),
-            ..Parts::default()
-        };
-        let holding = Parts {
-            holding: true,
-            ..Parts::default()
-        };
+        });
+        let pod = Kinds::from([Kind::HostEnd(port.clone())]);
+        let holding = Kinds::from([Kind::Holding]);
         for (parts, op, tells) in [
             (&pod, &hold, false),
             (&pod, &detach, true),

@@ -1,6 +1,7 @@
 //! Routes: podnet's own in the main table, marked by their protocol number.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::IpNetwork;
@@ -10,17 +11,35 @@ use netlink_packet_route::route::{
     RouteScope, RouteType, RouteVia,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use podnet_core::kernel::route::Op;
 use podnet_core::kernel::{
     IfIndex, Mtu, NextHop, ObservedRoute, OpError, OpErrorKind, PROTOCOL, Route, RouteKey,
     is_inside,
 };
 
 use super::errno::{Errno, KernelError};
-use super::link;
 use super::socket::Socket;
+use super::{Results, bridge, nothing_made};
 
 /// The mark of podnet's routes.
 pub(super) const OURS: RouteProtocol = RouteProtocol::Other(PROTOCOL);
+
+/// Makes changes of routes; those of one sort that follow one another in one batch.
+pub(super) async fn apply(socket: &Socket, ops: &[&Op]) -> Results {
+    let mut results = Results::with_capacity(ops.len());
+    for alike in ops.chunk_by(|a, b| mem::discriminant(*a) == mem::discriminant(*b)) {
+        let keys: Vec<RouteKey> = alike.iter().map(|op| op.key()).collect();
+        let routes: Vec<Route> = alike.iter().filter_map(|op| op.route()).collect();
+        let done = match alike.first() {
+            None => Vec::new(),
+            Some(Op::Add(_)) => add(socket, &routes).await,
+            Some(Op::Replace(_)) => replace(socket, &routes).await,
+            Some(Op::Delete(_)) => delete(socket, &keys).await,
+        };
+        results.extend(nothing_made(done));
+    }
+    results
+}
 
 /// What podnet reads of a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,7 +236,7 @@ pub(super) async fn observe(
     socket: &Socket,
     wanted: &BTreeSet<IpNetwork>,
 ) -> Result<BTreeMap<RouteKey, ObservedRoute>, KernelError> {
-    let bridge = link::bridge_index(socket).await?;
+    let bridge = bridge::index(socket).await?;
     let mut found = BTreeMap::new();
     // A host may have a million routes: what is inside of a destination is inside of the outermost one.
     let inner = |one: &IpNetwork| wanted.iter().any(|other| is_inside(*one, *other));
@@ -250,7 +269,7 @@ pub(super) async fn observe(
 }
 
 /// Adds routes where none stand, in one batch. Where one of podnet's stands already, it is changed.
-pub(super) async fn add(socket: &Socket, routes: &[Route]) -> Vec<Result<(), OpError>> {
+async fn add(socket: &Socket, routes: &[Route]) -> Vec<Result<(), OpError>> {
     let requests = routes
         .iter()
         .map(|route| (new(route), NLM_F_CREATE | NLM_F_EXCL));
@@ -278,7 +297,7 @@ pub(super) async fn add(socket: &Socket, routes: &[Route]) -> Vec<Result<(), OpE
 
 /// Changes routes of podnet's, in one batch. What stands there is looked at first: the kernel
 /// would replace anybody's.
-pub(super) async fn replace(socket: &Socket, routes: &[Route]) -> Vec<Result<(), OpError>> {
+async fn replace(socket: &Socket, routes: &[Route]) -> Vec<Result<(), OpError>> {
     let standing = match list(socket, MAIN).await {
         Ok(standing) => standing,
         Err(error) => {
@@ -311,7 +330,7 @@ pub(super) async fn replace(socket: &Socket, routes: &[Route]) -> Vec<Result<(),
 }
 
 /// Removes routes of podnet's, in one batch: the protocol number keeps anybody else's safe.
-pub(super) async fn delete(socket: &Socket, keys: &[RouteKey]) -> Vec<Result<(), OpError>> {
+async fn delete(socket: &Socket, keys: &[RouteKey]) -> Vec<Result<(), OpError>> {
     let requests = keys.iter().map(|key| {
         let mut message = to(key.destination);
         // Any type, and any scope.

@@ -15,9 +15,9 @@ use podnet_proto::{NodeId, network};
 pub use self::policy::{Outcome, Policy, PolicyAction, PolicyRoute, PolicyRule};
 use super::desired::{Desired, PeerBlock};
 use super::link::IfName;
-use super::observed::UnderlayPath;
 use super::route::{NextHop, RouteKey};
 use super::sysctl::LinkParameter;
+use super::underlay::UnderlayPath;
 
 /// A packet whose way the kernel is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use ipnetwork::IpNetwork;
-use podnet_core::firewall::{Chain, Device, Rule, RuleSet, Verdict};
+use podnet_core::kernel::firewall::{Chain, Device, Rule, RuleSet, Verdict};
 
 use super::saved::Saved;
 

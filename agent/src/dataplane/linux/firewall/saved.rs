@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
-use podnet_core::firewall::{Chain, Device, Rule, Verdict};
+use podnet_core::kernel::firewall::{Chain, Device, Rule, Verdict};
 use podnet_core::kernel::{BRIDGE, IfName, can_be_guarded};
 
 use super::render::jump;

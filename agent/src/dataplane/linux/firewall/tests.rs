@@ -1,8 +1,8 @@
 //! Rules as iptables shows and takes them.
 
 use ipnetwork::IpNetwork;
-use podnet_core::firewall::{Chain, Device, Guard, Rule, RuleSet, Verdict, rules};
 use podnet_core::kernel::IfName;
+use podnet_core::kernel::firewall::{Chain, Device, Guard, Rule, RuleSet, Verdict, rules};
 use proptest::prelude::*;
 
 use super::render::{self, jump, script};

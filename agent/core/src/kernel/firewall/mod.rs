@@ -1,10 +1,18 @@
 //! Firewall rules as data. A back end writes them down for the kernel and reads them back.
 
+mod difference;
+mod seen;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnetwork::IpNetwork;
+use podnet_proto::PodNetwork;
 
-use crate::kernel::IfName;
+pub use self::difference::{Op, Unreadable};
+pub(super) use self::difference::{difference, keep};
+pub use self::seen::{Bystander, ObservedFirewall};
+use super::desired::Input;
+use super::link::IfName;
 
 /// A chain of podnet's own. Each is jumped to from one built-in chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -170,6 +178,15 @@ impl RuleSet {
                 .collect(),
         }
     }
+}
+
+/// The rules of a node that uses a block.
+pub(super) fn wanted(input: &Input<'_>) -> RuleSet {
+    let networks = input.networks.iter().map(PodNetwork::cidr);
+    let networks: Vec<IpNetwork> = networks.map(IpNetwork::V4).collect();
+    let excluded: Vec<IpNetwork> = input.excluded.iter().copied().map(IpNetwork::V4).collect();
+    let guards = input.forwarding.guards(input.opened);
+    rules(&networks, &[IpNetwork::V4(input.block)], &excluded, &guards)
 }
 
 /// The multicast range, which is never translated (RFC 5771).
