@@ -175,7 +175,7 @@ fn what_only_tests_need_is_in_no_program() {
         assert!(!dependencies.contains("podnet-core = {"), "{feature}");
     }
     let dataplane = fs::read_to_string(root.join("src/dataplane/mod.rs")).unwrap();
-    assert!(dataplane.contains("#[cfg(feature = \"fake\")]\npub mod fake;"));
+    assert!(dataplane.contains("#[cfg(any(test, feature = \"fake\"))]\npub mod fake;"));
     let kernel = fs::read_to_string(root.join("core/src/kernel/mod.rs")).unwrap();
     assert!(kernel.contains("#[cfg(feature = \"model\")]\npub mod model;"));
 }

@@ -1,6 +1,6 @@
 //! The kernel, behind one seam: observe and apply, in the words of [`podnet_core::kernel`].
 
-#[cfg(feature = "fake")]
+#[cfg(any(test, feature = "fake"))]
 pub mod fake;
 pub mod linux;
 
