@@ -29,6 +29,7 @@ mod link;
 pub mod model;
 mod observed;
 mod op;
+mod path;
 mod sysctl;
 mod underlay;
 mod way;
@@ -49,6 +50,7 @@ pub use link::{
 };
 pub use observed::{Observed, Place};
 pub use op::{Made, Op, found};
+pub use path::{NoPath, Path};
 pub use pod::{
     Inside, Netns, NetnsState, ObservedHostEnd, ObservedInterface, ObservedPort, PodLink, PodView,
 };
@@ -57,7 +59,7 @@ pub use route::{
     is_inside,
 };
 pub use sysctl::{LinkParameter, LinkParameters};
-pub use underlay::{HostAddress, HostRoute, UnderlayPath, path_problem};
+pub use underlay::{HostAddress, HostRoute, UnderlayPath};
 pub use way::{
     Astray, Course, Outcome, Packet, Policy, PolicyAction, PolicyRoute, PolicyRule, Way, courses,
     destinations, explain, strays,

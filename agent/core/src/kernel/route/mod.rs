@@ -18,7 +18,7 @@ use super::kinds::{Kind, Kinds};
 use super::link::{IfIndex, Mtu};
 use super::observed::Observed;
 use super::op::Operation;
-use super::underlay::UnderlayPath;
+use super::path::Path;
 
 /// The routing protocol number that marks a route as podnet's (`rtm_protocol`, rtnetlink(7)).
 pub const PROTOCOL: u8 = 112;
@@ -109,19 +109,22 @@ fn unreachable_networks(input: &Input<'_>) -> impl Iterator<Item = Route> {
 }
 
 fn peer_route(input: &Input<'_>, peer: &PeerBlock) -> Option<Route> {
-    let via = peer.address?;
-    match input.underlay.get(&via)? {
-        UnderlayPath::OnLink { device, mtu, .. } => Some(Route {
-            destination: IpNetwork::V4(peer.block),
-            next_hop: NextHop::Gateway {
-                via,
-                device: *device,
-                source: network::gateway(input.block).into(),
-                mtu: *mtu,
-            },
-        }),
-        UnderlayPath::Routed { .. } | UnderlayPath::Local | UnderlayPath::None(_) => None,
-    }
+    let path = Path::choose(peer.address, input.underlay);
+    let Path::Direct {
+        via, device, mtu, ..
+    } = path
+    else {
+        return None;
+    };
+    Some(Route {
+        destination: IpNetwork::V4(peer.block),
+        next_hop: NextHop::Gateway {
+            via,
+            device,
+            source: network::gateway(input.block).into(),
+            mtu,
+        },
+    })
 }
 
 /// A route in the main table, as it is.
