@@ -5,7 +5,6 @@
 
 pub mod advertise;
 pub mod claim;
-pub mod firewall;
 pub mod host;
 pub mod kernel;
 pub mod nft;

@@ -191,9 +191,10 @@ async fn ask(
             )));
         }
     };
-    Ok(match response {
-        Response::Done(()) => done.into_response(),
-        response => (done, axum::Json(response)).into_response(),
+    Ok(if let Response::Done(()) = response {
+        done.into_response()
+    } else {
+        (done, axum::Json(response)).into_response()
     })
 }
 

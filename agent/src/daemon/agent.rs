@@ -5,6 +5,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Instant;
 
+use podnet_core::kernel::Change;
 use podnet_core::summary::summary;
 use podnet_core::time::Moment;
 use podnet_proto::{ApiError, Boot, Instance};
@@ -17,7 +18,7 @@ use super::node::{Input, Node};
 use super::supervisor::Supervisor;
 use crate::config::Config;
 use crate::control::Asked;
-use crate::dataplane::{Change, Dataplane};
+use crate::dataplane::Dataplane;
 use crate::gossip::Gossip;
 use crate::probe::{PathReport, Prober};
 use crate::store::{Identity, Joined, RunDir};

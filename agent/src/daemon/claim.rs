@@ -6,6 +6,7 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use podnet_core::claim::{ClaimState, Muted, Nudge, Outcome, UnknownSetting};
+use podnet_core::kernel::Kinds;
 use podnet_core::peer::later_start;
 use podnet_core::time::Moment;
 use podnet_core::view::Registered;
@@ -17,7 +18,6 @@ use super::effect::{Effect, Heard, Write};
 use super::membership::{Closing, Membership, RETRY, Saving, Talk};
 use super::node::Node;
 use crate::probe::Targets;
-use crate::reconciler::Parts;
 
 /// How often to look for one of the members that are not live.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(5);
@@ -185,7 +185,7 @@ impl Node {
                 self.effects.push(Effect::Aim(Targets::default()));
             }
         }
-        self.reconciling.want(Parts::all());
+        self.reconciling.want(Kinds::all());
     }
 
     /// Keeps what the members say of themselves, and lets routes and echoes follow.
@@ -210,7 +210,7 @@ impl Node {
         }
         let blocks = membership.peer_blocks(node);
         if blocks_before.as_ref() != Some(&blocks) {
-            self.reconciling.want(Parts::routes());
+            self.reconciling.want(Kinds::routes());
             let gateways = membership.peer_gateways(node);
             self.paths
                 .retain(|node, report| gateways.get(node) == Some(&report.gateway));

@@ -10,8 +10,8 @@ use super::host::Host;
 use super::join::Attempt;
 use super::node::Node;
 use super::request::{Admission, Founding};
-use crate::reconciler::Parts;
 use crate::store::{Joined, Member, PeerBook};
+use podnet_core::kernel::Kinds;
 
 /// A node that is about to become a member.
 pub(super) enum Entry {
@@ -30,6 +30,7 @@ pub(super) struct Beginning {
 }
 
 /// Why a membership begins.
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Why {
     /// The node was a member when the last agent ended.
     Resumes,
@@ -114,7 +115,7 @@ impl Node {
 
     /// The node is a member.
     pub(super) fn entered(&mut self, why: Why) {
-        self.reconciling.want(Parts::all());
+        self.reconciling.want(Kinds::all());
         self.step();
         match why {
             Why::Resumes => self.go_on_leaving(),

@@ -7,8 +7,8 @@ use podnet_proto::ApiError;
 
 use super::effect::{Effect, Write};
 use super::node::Node;
-use crate::reconciler::Parts;
 use crate::store::Member;
+use podnet_core::kernel::Kinds;
 
 /// How many addresses to remember at which members were.
 const MOST_SEEDS: usize = 16;
@@ -43,7 +43,7 @@ impl Node {
         match membership.follower.judge(now, told, underlay) {
             Verdict::Stays => {}
             Verdict::Waits(until) => {
-                self.reconciling.look_at(Parts::routes(), until);
+                self.reconciling.look_at(Kinds::routes(), until);
             }
             Verdict::Becomes(address) => self.advertise(address),
         }
@@ -76,7 +76,7 @@ impl Node {
                 "the new address cannot be written: peers are not told"
             );
             membership.disk_error = Some(api_error);
-            self.reconciling.look_again(Parts::routes(), now);
+            self.reconciling.look_again(Kinds::routes(), now);
             return;
         }
         if !membership.unsaved {
@@ -84,7 +84,7 @@ impl Node {
         }
         membership.member = member;
         self.restart_gossip(0);
-        self.reconciling.want(Parts::all());
+        self.reconciling.want(Kinds::all());
         self.step_soon();
     }
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use podnet_core::advertise::{List, Range, within};
 use podnet_core::host::{candidates, overlap};
-use podnet_core::kernel::{HostAddress, HostRoute, Observed, ObservedFirewall, Place, Scope};
+use podnet_core::kernel::{HostAddress, HostRoute, Kind, Kinds, Observed, ObservedFirewall, Place};
 use podnet_proto::{ApiError, ErrorCode, PodNetwork};
 
 /// What of the host decides whether and how it can be a node.
@@ -16,14 +16,13 @@ pub(super) struct Host {
 }
 
 /// What of the kernel decides whether this host can be a node.
-pub(super) fn scope() -> Scope {
-    Scope {
-        bridge: true,
-        firewall: true,
-        addresses: true,
-        host_routes: true,
-        ..Scope::default()
-    }
+pub(super) fn kinds() -> Kinds {
+    Kinds::from([
+        Kind::Bridge,
+        Kind::Firewall,
+        Kind::Underlay,
+        Kind::OtherRoutes,
+    ])
 }
 
 impl Host {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use podnet_core::claim::ClaimState;
-use podnet_core::kernel::Scope;
+use podnet_core::kernel::{Kind, Kinds};
 use podnet_core::node::Ticket;
 use podnet_proto::api::LeaveRequest;
 use podnet_proto::{ApiError, Boot, ErrorCode, PodName};
@@ -220,11 +220,7 @@ pub(super) async fn close(dataplane: &dyn Dataplane, run_dir: &RunDir) -> Vec<St
 /// The chains that stay: without rules, since others rely on them; or as they are, since iptables cannot
 /// show them; in words.
 async fn kept_chains(dataplane: &dyn Dataplane) -> Vec<String> {
-    let scope = Scope {
-        firewall: true,
-        ..Scope::default()
-    };
-    let backends = match dataplane.observe(&scope).await {
+    let backends = match dataplane.observe(&Kinds::from([Kind::Firewall])).await {
         Ok(observed) => observed.firewall.unwrap_or_default(),
         // The data path is gone, and so is the firewall as far as that was possible.
         Err(_) => Vec::new(),

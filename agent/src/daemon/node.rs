@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use podnet_core::kernel::Change;
 use podnet_core::node::{Answer, Request, Response, Ticket};
 use podnet_core::time::Moment;
 use podnet_proto::api::LeaveRequest;
@@ -20,7 +21,6 @@ use super::pods::Pods;
 use super::reconcile::Reconciling;
 use super::suspicion::Suspicion;
 use crate::config::Config;
-use crate::dataplane::Change;
 use crate::probe::PathReport;
 use crate::store::{Identity, RunDir};
 
@@ -204,7 +204,7 @@ impl Node {
                 self.follow_address();
             }
             Event::HostSeen(seen) => self.on_host_seen(*seen),
-            Event::Stored(write, result) => self.on_stored(write, result),
+            Event::Stored(write, result) => self.on_stored(&write, result),
             Event::Ended(result) => self.on_ended(result),
             Event::GossipStarted(started) => self.on_gossip_started(*started),
             Event::Heard(heard) => self.on_heard(heard),
@@ -223,10 +223,10 @@ impl Node {
     }
 
     /// Something is written, or not.
-    fn on_stored(&mut self, write: Write, result: Result<(), ApiError>) {
-        match &write {
-            Write::Pod(record) => self.on_pod_stored(&record.link.pod, &write, result),
-            Write::NoPod(name) => self.on_pod_stored(name, &write, result),
+    fn on_stored(&mut self, write: &Write, result: Result<(), ApiError>) {
+        match write {
+            Write::Pod(record) => self.on_pod_stored(&record.link.pod, write, result),
+            Write::NoPod(name) => self.on_pod_stored(name, write, result),
             Write::Membership(_) => self.on_membership_stored(result),
             Write::Member(member) => self.on_member_stored((**member).clone(), result),
             Write::Durable(_) => self.on_durable_stored(result),
@@ -280,7 +280,7 @@ impl Node {
                 by = change.makers(),
                 "the kernel tells of a change"
             );
-            self.suspicion.on_change(&change.scope, self.now);
+            self.suspicion.on_change(&change.kind, self.now);
             self.reconciling.on_change(change, self.now);
         }
     }

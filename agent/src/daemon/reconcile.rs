@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 use podnet_core::kernel::{
-    Astray, Bystander, Conflict, Desired, HostAddress, Mtu, ObservedHolding, Op, OpError,
-    OpErrorClass, PeerBlock, RouteKey, UnderlayPath,
+    Astray, Bystander, Change, Changes, Conflict, Desired, HostAddress, Kind, Kinds, Mtu,
+    ObservedHolding, Op, OpError, OpErrorClass, PeerBlock, RouteKey, UnderlayPath,
 };
 use podnet_core::time::Moment;
 use podnet_proto::network::gateway;
@@ -20,9 +20,8 @@ use super::error;
 use super::node::Node;
 use super::patience::Patience;
 use super::retry::{Retry, class_of};
-use crate::dataplane::{Change, Changes};
 use crate::probe::Targets;
-use crate::reconciler::{Job, Parts, Report, Target, Underlay};
+use crate::reconciler::{Job, Report, Target, Underlay};
 
 mod outcome;
 
@@ -31,7 +30,7 @@ pub(super) use self::outcome::Repair;
 /// What is known of the data path, and when to look at it next.
 pub(super) struct Reconciling {
     /// What to look at in the next pass.
-    wanted: Parts,
+    wanted: Kinds,
     /// What the kernel told of since the last one began.
     told: Changes,
     /// When to start it.
@@ -88,14 +87,14 @@ pub(super) struct Reconciling {
 struct Running {
     /// Whether the node used a block when it began.
     for_block: bool,
-    parts: Parts,
+    parts: Kinds,
     told: Changes,
 }
 
 impl Reconciling {
     pub(super) fn new(now: Moment, resync: Duration) -> Self {
         Self {
-            wanted: Parts::default(),
+            wanted: Kinds::default(),
             told: Changes::default(),
             due: None,
             running: None,
@@ -128,24 +127,24 @@ impl Reconciling {
     }
 
     /// Asks for a pass at once.
-    pub(super) fn want(&mut self, parts: Parts) {
+    pub(super) fn want(&mut self, parts: Kinds) {
         self.wanted.merge(parts);
         self.due = Some(Moment::START);
     }
 
     /// Asks for a pass soon: changes come in swarms.
     pub(super) fn on_change(&mut self, change: Change, now: Moment) {
-        self.wanted.add(&change.scope);
+        self.wanted.merge(Kinds::touched_by(&change.kind));
         self.told.add(change);
         self.look_soon(now);
     }
 
     fn look_soon(&mut self, now: Moment) {
-        self.look_at(Parts::default(), now + self.patience.delay(now));
+        self.look_at(Kinds::default(), now + self.patience.delay(now));
     }
 
     /// Asks for a pass then, if none is due before.
-    pub(super) fn look_at(&mut self, parts: Parts, due: Moment) {
+    pub(super) fn look_at(&mut self, parts: Kinds, due: Moment) {
         self.wanted.merge(parts);
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
     }
@@ -154,42 +153,32 @@ impl Reconciling {
     /// back the neighbour of a pod that has just been removed, or removed that of a new one.
     pub(super) fn pod_changed(&mut self, now: Moment) {
         if self.running.is_some() {
-            (self.wanted.bridge, self.wanted.holding) = (true, true);
+            self.wanted.extend([Kind::Bridge, Kind::Holding]);
             self.look_soon(now);
         }
     }
 
     /// Asks for another pass after something was put right, or went wrong in a way that may pass: later
     /// each time, until a pass finds everything right.
-    pub(super) fn look_again(&mut self, parts: Parts, now: Moment) {
+    pub(super) fn look_again(&mut self, parts: Kinds, now: Moment) {
         self.look_after(parts, OpErrorClass::Transient, now);
     }
 
     /// Asks for another pass after failures of this class.
-    pub(super) fn look_after(&mut self, parts: Parts, class: OpErrorClass, now: Moment) {
+    pub(super) fn look_after(&mut self, parts: Kinds, class: OpErrorClass, now: Moment) {
         let due = self.retry.due(class, now);
         self.look_at(parts, due);
     }
 
     /// Puts off looks at the firewall and at the ways of packets for which there is no time left.
-    fn put_off(&mut self, parts: &mut Parts, now: Moment) {
+    fn put_off(&mut self, parts: &mut Kinds, now: Moment) {
         let next = self.allowance.next(now);
-        if parts.firewall && next > now {
-            parts.firewall = false;
-            let later = Parts {
-                firewall: true,
-                ..Parts::default()
-            };
-            self.look_at(later, next);
+        if next > now && parts.remove(&Kind::Firewall) {
+            self.look_at(Kinds::from([Kind::Firewall]), next);
         }
         let next = self.allowance_of_ways.next(now);
-        if parts.ways && next > now {
-            parts.ways = false;
-            let later = Parts {
-                ways: true,
-                ..Parts::default()
-            };
-            self.look_at(later, next);
+        if next > now && parts.remove(&Kind::Ways) {
+            self.look_at(Kinds::from([Kind::Ways]), next);
         }
     }
 
@@ -249,7 +238,7 @@ impl Node {
         let resync = now >= self.reconciling.resync_due;
         if resync {
             self.reconciling.resync_due = now + self.reconciling.resync;
-            self.reconciling.wanted = Parts::all();
+            self.reconciling.wanted = Kinds::all();
         } else if self.reconciling.due.is_none_or(|due| due > now) {
             return;
         }
@@ -281,7 +270,7 @@ impl Node {
                 peers: membership.peer_addresses(node),
                 mtu: self.reconciling.mtu,
             },
-            parts: parts.clone(),
+            kinds: parts.clone(),
             held: self.reconciling.held.clone(),
             opened: Arc::new(self.run_dir.clone()),
         };
@@ -335,7 +324,7 @@ impl Node {
         self.repair_pods(repairs.collect());
 
         // The next pass, whatever it is for, looks at what is in the way as well: else it would be taken for gone.
-        let contested = Parts::contested(&self.reconciling.conflicts);
+        let contested = Kinds::contested(&self.reconciling.conflicts);
         self.reconciling.wanted.merge(contested);
         if self.reconciling.converged {
             self.reconciling.retry = Retry::default();

@@ -76,7 +76,7 @@ pub(super) fn class_of_pass(report: &Report) -> Option<OpErrorClass> {
 
 #[cfg(test)]
 mod tests {
-    use podnet_core::kernel::{IfName, Op, OpErrorKind};
+    use podnet_core::kernel::{IfName, Op, OpErrorKind, firewall, forwarding};
 
     use super::*;
     use crate::reconciler::Finding;
@@ -111,22 +111,26 @@ mod tests {
         let missing = || ObserveError::MissingBinary {
             program: "iptables-save".to_owned(),
         };
-        let open = Op::SetForwarding {
+        let open = Op::Forwarding(forwarding::Op::Set {
             device: "eth0".parse::<IfName>().unwrap(),
             on: true,
-        };
+        });
         let mut report = Report::default();
         assert_eq!(class_of_pass(&report), None);
         report.applied = vec![failed(open, OpErrorKind::Busy)];
         assert_eq!(class_of_pass(&report), Some(OpErrorClass::Transient));
         report.unread_firewall = Some(missing());
         assert_eq!(class_of_pass(&report), Some(OpErrorClass::Permanent));
-        let refused = failed(Op::RemoveFirewall, OpErrorKind::NotPermitted);
+        let refused = failed(
+            Op::Firewall(firewall::Op::Remove),
+            OpErrorKind::NotPermitted,
+        );
         report.applied.push(refused);
         assert_eq!(class_of_pass(&report), Some(OpErrorClass::Permanent));
-        report
-            .applied
-            .push(failed(Op::RemoveFirewall, OpErrorKind::Busy));
+        report.applied.push(failed(
+            Op::Firewall(firewall::Op::Remove),
+            OpErrorKind::Busy,
+        ));
         assert_eq!(class_of_pass(&report), Some(OpErrorClass::Transient));
         let unseen = Report {
             unseen_ways: Some(ObserveError::Timeout { what: "a fault" }),

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnetwork::IpNetwork;
 use podnet_core::claim::ClaimState;
 use podnet_core::kernel::{
-    Conflict, Contested, IfIndex, NextHop, PROTOCOL, UnderlayPath, path_problem,
+    Conflict, Contested, IfIndex, NextHop, NoPath, PROTOCOL, Path, UnderlayPath,
 };
 use podnet_proto::api::{
     self, API_VERSION, Cluster, Encapsulation, HeldBy, PathState, Phase, Quorum, RouteState,
@@ -187,11 +187,10 @@ impl Node {
         let address = membership
             .address_of(id)
             .map(|address| IpAddr::V4(*address.ip()));
-        let underlay = address.and_then(|address| self.reconciling.underlay.get(&address));
-        if underlay.is_some()
-            && let Some(problem) = path_problem(address, underlay)
-        {
-            return (Some(PathState::Failed), Some(problem));
+        let path = Path::choose(address, &self.reconciling.underlay);
+        let problem = path.problem().map(ToString::to_string);
+        if path.problem().is_some_and(NoPath::is_known) {
+            return (Some(PathState::Failed), problem);
         }
         if let Some(astray) = self.reconciling.astray.get(&id) {
             return (Some(PathState::Failed), Some(astray.what.clone()));
@@ -203,7 +202,7 @@ impl Node {
                 (Some(PathState::Pending), Some(reason))
             }
             Some(Err(reason)) => (Some(PathState::Failed), Some(reason.clone())),
-            None => (Some(PathState::Pending), path_problem(address, underlay)),
+            None => (Some(PathState::Pending), problem),
         }
     }
 

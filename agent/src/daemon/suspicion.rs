@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
-use podnet_core::kernel::{IfName, UnderlayPath};
+use podnet_core::kernel::{IfName, Kind, UnderlayPath};
 use podnet_core::nft::{Flow, Suspect, flows};
 use podnet_core::time::Moment;
 use podnet_proto::api::{PathState, Severity};
@@ -15,7 +15,6 @@ use podnet_proto::{ApiError, ErrorCode, PodNetwork};
 use super::allowance::Allowance;
 use super::effect::Effect;
 use super::node::Node;
-use crate::dataplane::ChangeScope;
 
 /// How long to collect changes before looking at them: nothing can be put right here, so there is no hurry.
 const LATER: Duration = Duration::from_millis(300);
@@ -49,9 +48,8 @@ impl Suspicion {
     }
 
     /// A change of this may have brought what is in the way, or taken it away.
-    pub(super) fn on_change(&mut self, scope: &ChangeScope, now: Moment) {
-        use ChangeScope::{Everything, Firewall, OtherChains};
-        if matches!(scope, Firewall | OtherChains | Everything) {
+    pub(super) fn on_change(&mut self, kind: &Kind, now: Moment) {
+        if matches!(kind, Kind::Firewall | Kind::OtherChains | Kind::Everything) {
             self.look(now + LATER, now);
         }
     }

@@ -10,7 +10,7 @@ use std::slice;
 use std::sync::Arc;
 use std::time::Instant;
 
-use podnet_core::kernel::{Op, Scope};
+use podnet_core::kernel::{Kind, Kinds, Op};
 use podnet_core::nft::suspects;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -129,7 +129,7 @@ impl Edge {
                 Effect::Nudge { urgent, idly } => self.speech.nudge(urgent, idly),
                 Effect::ShowRoster(roster) => self.speech.show_roster(roster),
                 Effect::LookAtHost => self.begin(|dataplane| async move {
-                    let observed = dataplane.observe(&host::scope()).await;
+                    let observed = dataplane.observe(&host::kinds()).await;
                     Event::HostSeen(Box::new(observed.map_err(|e| error::observe(&e))))
                 }),
                 // The run directory is in memory.
@@ -169,21 +169,19 @@ impl Edge {
                 }),
                 Effect::RepairPod(name, repair) => self.begin(|dataplane| async move {
                     let op = slice::from_ref(&repair.finding.op);
-                    let result = dataplane.apply(op).await.into_iter().collect();
+                    let mut results = dataplane.apply(op).await.into_iter();
+                    let result = results.try_for_each(|result| result.map(drop));
                     Event::Repaired(name, repair, result)
                 }),
                 Effect::Apply(loose, repairs) => self.begin(|dataplane| async move {
                     let ops = repairs.iter().map(|repair| repair.finding.op.clone());
-                    let results = dataplane.apply(&ops.collect::<Vec<Op>>()).await;
+                    let results = dataplane.apply(&ops.collect::<Vec<Op>>()).await.into_iter();
+                    let results = results.map(|result| result.map(drop));
                     Event::Applied(loose, repairs.into_iter().zip(results).collect())
                 }),
                 Effect::LookAtChains(flows) => self.begin(|dataplane| async move {
                     let started = Instant::now();
-                    let scope = Scope {
-                        chains: true,
-                        ..Scope::default()
-                    };
-                    let observed = dataplane.observe(&scope).await;
+                    let observed = dataplane.observe(&Kinds::from([Kind::OtherChains])).await;
                     let chains = observed.ok().and_then(|observed| observed.chains);
                     let found = chains.map(|chains| suspects(&chains, &flows));
                     let took = started.elapsed();

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use ipnetwork::{IpNetwork, Ipv4Network};
-use podnet_core::kernel::{IfName, MacAddr, Mtu, Netns, PodLink, host_ifname};
+use podnet_core::kernel::{IfName, Kind, MacAddr, Mtu, Netns, PodLink, host_ifname};
 use podnet_core::node::{Response, Ticket};
 use podnet_core::podip::Taken;
 use podnet_proto::api::{Pod, PodRequest};
@@ -17,8 +17,8 @@ use super::{Attachment, Doing, Node, Waiting};
 use crate::daemon::effect::{Attach, Effect, NetnsSeen, Write};
 use crate::daemon::error;
 use crate::pods::AttachError;
-use crate::reconciler::Parts;
 use crate::store::{PodRecord, PodRecordState};
+use podnet_core::kernel::Kinds;
 
 /// The MTU of pods while that of the underlay is not known: Ethernet's (RFC 894).
 const DEFAULT_MTU: Mtu = Mtu(1500);
@@ -376,10 +376,7 @@ impl Node {
         let record = record.clone();
         let mtu = self.reconciling.mtu;
         if mtu.is_some_and(|mtu| mtu != record.link.mtu) {
-            self.reconciling.want(Parts {
-                host_ends: true,
-                ..Parts::default()
-            });
+            self.reconciling.want(Kinds::from([Kind::HostEnds]));
         }
         let addresses = record.link.addresses.iter().map(ToString::to_string);
         let addresses = addresses.collect::<Vec<_>>().join(", ");

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use podnet_core::kernel::{IfName, Op, OpError, OpErrorClass, PodLink};
+use podnet_core::kernel::{
+    IfName, Kind, Kinds, Op, OpError, OpErrorClass, PodLink, holding, neighbour, pod,
+};
 use podnet_proto::PodName;
 
 use super::{Doing, Node, v4_addresses};
 use crate::daemon::effect::{Effect, Loose, Write};
 use crate::daemon::reconcile::Repair;
 use crate::daemon::retry::class_of;
-use crate::reconciler::{Finding, Parts};
+use crate::reconciler::Finding;
 use crate::store::PodRecordState;
 
 impl Node {
@@ -40,12 +42,14 @@ impl Node {
             addresses.any(|address| Some(address.ip()) == op.neighbour())
         });
         match (op, holder) {
-            (Op::SetNeighbour { mac, .. }, Some((name, record))) => {
+            (Op::Neighbour(neighbour::Op::Set { mac, .. }), Some((name, record))) => {
                 record.state == PodRecordState::Ready
                     && record.link.mac == *mac
                     && !self.pods.is_busy(name)
             }
-            (_, holder) => holder.is_none() && !matches!(op, Op::SetNeighbour { .. }),
+            (_, holder) => {
+                holder.is_none() && !matches!(op, Op::Neighbour(neighbour::Op::Set { .. }))
+            }
         }
     }
 
@@ -58,10 +62,7 @@ impl Node {
     pub(in crate::daemon) fn on_neighbours_done(&mut self, done: &[(Repair, Result<(), OpError>)]) {
         self.count_all(done);
         // Whether they are right now, the next look tells.
-        let parts = Parts {
-            bridge: true,
-            ..Parts::default()
-        };
+        let parts = Kinds::from([Kind::Bridge]);
         let results = done.iter().map(|(_, result)| result);
         let class = class_of(results.map(class_of_result));
         let class = class.unwrap_or(OpErrorClass::Transient);
@@ -70,15 +71,12 @@ impl Node {
 
     pub(in crate::daemon) fn on_strays_done(&mut self, done: &[(Repair, Result<(), OpError>)]) {
         self.count_all(done);
-        let released = done
-            .iter()
-            .filter(|(repair, _)| matches!(repair.finding.op, Op::ReleasePod { .. }));
+        let released = done.iter().filter(|(repair, _)| {
+            matches!(repair.finding.op, Op::Holding(holding::Op::Release { .. }))
+        });
         // A pod may have got the port meanwhile.
         if let Some(class) = class_of(released.map(|(_, result)| class_of_result(result))) {
-            let parts = Parts {
-                holding: true,
-                ..Parts::default()
-            };
+            let parts = Kinds::from([Kind::Holding]);
             self.reconciling.look_after(parts, class, self.now);
         }
     }
@@ -88,7 +86,10 @@ impl Node {
         let Some(host_ifname) = op.host_end().cloned() else {
             return;
         };
-        if matches!(op, Op::DetachPod { .. } | Op::ReleasePod { .. }) {
+        if matches!(
+            op,
+            Op::Pod(pod::Op::Detach { .. }) | Op::Holding(holding::Op::Release { .. })
+        ) {
             self.remove_stray(&host_ifname, repair);
             return;
         }
@@ -152,17 +153,16 @@ impl Node {
             }
         }
         // Whether it is right now, the next look tells.
-        let parts = Parts {
-            pods: [host_ifname].into(),
-            holding: is_of_holding(&repair.finding.op),
-            ..Parts::default()
-        };
+        let mut parts = Kinds::from([Kind::HostEnd(host_ifname)]);
+        if is_of_holding(&repair.finding.op) {
+            parts.add(Kind::Holding);
+        }
         let class = class_of_result(result);
         self.reconciling.look_after(parts, class, self.now);
     }
 
     /// Forgets what could not be put right, where a pass has looked and found nothing wrong.
-    pub(in crate::daemon) fn forget_repaired(&mut self, looked_at: &Parts, found: &[Finding]) {
+    pub(in crate::daemon) fn forget_repaired(&mut self, looked_at: &Kinds, found: &[Finding]) {
         if self.reconciling.blind.is_some() {
             return;
         }
@@ -213,15 +213,18 @@ impl Node {
 
 /// Whether a change is of what nftables holds a pod to: looks at the pod itself do not tell of it.
 const fn is_of_holding(op: &Op) -> bool {
-    matches!(op, Op::HoldPod { .. } | Op::ReleasePod { .. })
+    matches!(
+        op,
+        Op::Holding(holding::Op::Hold { .. } | holding::Op::Release { .. })
+    )
 }
 
 /// Whether a look at these parts tells of what a change of a pod was to put right.
-fn tells_of(looked_at: &Parts, op: &Op, host_ifname: &IfName) -> bool {
+fn tells_of(looked_at: &Kinds, op: &Op, host_ifname: &IfName) -> bool {
     if is_of_holding(op) {
-        looked_at.holding
+        looked_at.has(&Kind::Holding)
     } else {
-        looked_at.insides || looked_at.pods.contains(host_ifname)
+        looked_at.has(&Kind::Insides) || looked_at.has(&Kind::HostEnd(host_ifname.clone()))
     }
 }
 
@@ -242,22 +245,16 @@ mod tests {
     #[test]
     fn only_a_look_at_what_holds_pods_tells_of_it() {
         let port: IfName = "pna".parse().unwrap();
-        let hold = Op::HoldPod {
+        let hold = Op::Holding(holding::Op::Hold {
             host_ifname: port.clone(),
             holding: Holding::default(),
-        };
-        let detach = Op::DetachPod {
+        });
+        let detach = Op::Pod(pod::Op::Detach {
             host_ifname: port.clone(),
             netns: None,
-        };
-        let pod = Parts {
-            pods: [port.clone()].into(),
-            ..Parts::default()
-        };
-        let holding = Parts {
-            holding: true,
-            ..Parts::default()
-        };
+        });
+        let pod = Kinds::from([Kind::HostEnd(port.clone())]);
+        let holding = Kinds::from([Kind::Holding]);
         for (parts, op, tells) in [
             (&pod, &hold, false),
             (&pod, &detach, true),

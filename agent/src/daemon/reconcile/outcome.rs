@@ -1,13 +1,14 @@
 //! What a pass, and a change beside it, has come to.
 
-use podnet_core::kernel::{Conflict, Contested, ObservedHolding, Op, OpError};
+use podnet_core::kernel::{
+    Change, Changes, Conflict, Contested, Kind, Kinds, ObservedHolding, Op, OpError, holding,
+};
 use podnet_core::time::Moment;
 
 use super::Reconciling;
 use crate::daemon::error;
 use crate::daemon::retry::class_of_pass;
-use crate::dataplane::{Change, Changes};
-use crate::reconciler::{Finding, Parts, Report, cause_of_change, cause_of_conflict};
+use crate::reconciler::{Finding, Report};
 
 /// Something that is put right, and what may have led to it.
 #[derive(Debug, Clone)]
@@ -19,7 +20,7 @@ pub(in crate::daemon) struct Repair {
 impl Repair {
     pub(super) fn new(finding: Finding, told: &Changes) -> Self {
         Self {
-            cause: cause_of_change(told, &finding.op).cloned(),
+            cause: told.cause_of(&finding.op).cloned(),
             finding,
         }
     }
@@ -43,7 +44,7 @@ impl Reconciling {
         self.unread_firewall = report.unread_firewall.as_ref().map(error::observe);
         // What was written as a whole is as it should be.
         let set = |(finding, result): &(Finding, Result<(), OpError>)| {
-            if let (Op::SetHolding(holding), Ok(())) = (&finding.op, result) {
+            if let (Op::Holding(holding::Op::Set(holding)), Ok(())) = (&finding.op, result) {
                 Some(ObservedHolding::Table {
                     ruled: true,
                     holding: holding.clone(),
@@ -75,7 +76,7 @@ impl Reconciling {
         }
         let (named, counted) = Conflict::named(report.conflicts.difference(&self.conflicts));
         for conflict in named {
-            let cause = cause_of_conflict(told, conflict);
+            let cause = told.cause_of_conflict(conflict);
             tracing::warn!(
                 object = %conflict.object,
                 found = conflict.found,
@@ -123,11 +124,7 @@ impl Reconciling {
         self.bridge_down = report.bridge_up.map_or(self.bridge_down, |up| !up);
         // What was not looked at, and pods that were attached meanwhile, have the old one.
         if self.mtu.is_some() && report.mtu.is_some_and(|mtu| self.mtu != Some(mtu)) {
-            self.want(Parts {
-                bridge: true,
-                host_ends: true,
-                ..Parts::routes()
-            });
+            self.want(Kinds::routes().and(Kind::Bridge).and(Kind::HostEnds));
         }
         self.mtu = report.mtu.or(self.mtu);
         self.underlay = report.underlay;

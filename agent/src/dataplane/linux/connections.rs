@@ -9,9 +9,11 @@ use netlink_packet_netfilter::{
     NetfilterSubsystem,
 };
 use netlink_sys::protocols::NETLINK_NETFILTER;
-use podnet_core::kernel::OpError;
+use podnet_core::kernel::connections::Op;
+use podnet_core::kernel::{Made, OpError};
 use tokio::runtime;
 
+use super::Results;
 use super::errno::{Errno, KernelError};
 use super::socket::Socket;
 
@@ -68,9 +70,18 @@ const ROLES: [Role; 3] = [
     },
 ];
 
+/// Makes changes of connections, one after the other.
+pub(super) async fn apply(driver: &runtime::Handle, ops: &[&Op]) -> Results {
+    let mut results = Results::with_capacity(ops.len());
+    for Op::Flush(address) in ops {
+        results.push(flush(driver, *address).await.map(Made::from));
+    }
+    results
+}
+
 /// Forgets the connections from and to an address: answers of whoever had it before must not reach
 /// who has it next.
-pub(super) async fn flush(driver: &runtime::Handle, address: IpAddr) -> Result<(), OpError> {
+async fn flush(driver: &runtime::Handle, address: IpAddr) -> Result<(), OpError> {
     match forget(driver, address).await {
         // A kernel that tracks no connections has none to forget. One without the module that
         // lists them answers that it does not know the request.

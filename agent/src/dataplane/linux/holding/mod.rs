@@ -3,32 +3,35 @@
 //! A set has the ports of pods that are held, another one what may come in by them. What comes in by any other
 //! port passes. The rules bear marks, so that they are known again however this version of `nft` shows them.
 
+mod elements;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use netlink_packet_route::link::InfoKind;
 use nix::unistd::{Pid, gettid};
-use podnet_core::kernel::{Holding, IfName, Meanwhile, ObservedHolding, OpError, Source};
+use podnet_core::kernel::holding::Op;
+use podnet_core::kernel::{Holding, IfName, Made, Meanwhile, ObservedHolding, OpError, Source};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use super::super::Host;
-use super::super::errno::KernelError;
-use super::super::firewall::iptables::ProgramError;
-use super::super::thread::on_thread;
-use super::elements::{self, Outcome};
-use super::program;
+use self::elements::Outcome;
+use super::errno::KernelError;
+use super::firewall::iptables::ProgramError;
+use super::thread::on_thread;
+use super::{Host, Results, link, nft, sysctl};
 
 /// The table, in the family of bridges.
-pub(super) const TABLE: &str = "podnet";
+const TABLE: &str = "podnet";
 
 /// The ports of pods that are held.
-pub(super) const PORTS: &str = "ports";
+const PORTS: &str = "ports";
 
 /// What may come in by them.
-pub(super) const SOURCES: &str = "sources";
+const SOURCES: &str = "sources";
 
 /// The rules, in order: a frame of a pod is from its port, link-layer address and IPv4 address; one of ARP says
 /// nothing else either. Whatever else it is, it is dropped.
@@ -45,9 +48,49 @@ const MARK: &str = "podnet 1.";
 /// The chain.
 const CHAIN: &str = "from_pods";
 
+/// Makes changes of what pods are held to, one after the other.
+pub(super) async fn apply(host: &Host, ops: &[&Op]) -> Results {
+    let mut results = Results::with_capacity(ops.len());
+    for op in ops {
+        let done = match op {
+            Op::Set(holding) => host.held.set(holding).await,
+            Op::Hold { holding, .. } => host.held.hold(holding).await,
+            Op::Release { holding, .. } => host.held.release(holding).await,
+            Op::Remove => host.held.remove().await,
+        };
+        results.push(done.map(Made::from));
+    }
+    results
+}
+
+/// What nftables holds pods to. Where it cannot, the reason names what is lacking of the rest that holds them, too.
+pub(super) async fn observe(host: &Host) -> ObservedHolding {
+    let found = host.held.observe().await;
+    let ObservedHolding::Impossible(mut why) = found else {
+        return found;
+    };
+    let links = link::list(&host.socket, Some(InfoKind::Veth)).await;
+    let links = links.unwrap_or_default();
+    if links
+        .iter()
+        .any(|link| link.is_our_host_end() && link.port.is_unlockable())
+    {
+        why.push_str(
+            "; nor does the bridge of this kernel hold pods to their MAC addresses: boot Linux 5.18 or later",
+        );
+    }
+    if sysctl::takes_any_source().await == Ok(true) {
+        why.push_str(
+            "; nor does the host drop what comes from addresses of no pod, since net.ipv4.conf.all.rp_filter \
+             is 2: set it to 1",
+        );
+    }
+    ObservedHolding::Impossible(why)
+}
+
 /// Pods that are held by nftables. Changes are made one after the other.
 #[derive(Debug, Default)]
-pub(in super::super) struct Held {
+pub(super) struct Held {
     /// What has become of single pods of late. Who changes the table has it.
     meanwhile: Mutex<Meanwhile>,
     threads: Arc<Threads>,
@@ -57,7 +100,7 @@ pub(in super::super) struct Held {
 
 impl Held {
     /// Looks at the table. What this host cannot do now it may do at the next look: a program can be installed.
-    pub(in super::super) async fn observe(&self) -> ObservedHolding {
+    async fn observe(&self) -> ObservedHolding {
         self.meanwhile.lock().await.look();
         match on_thread(elements::table_is_there).await.flatten() {
             Ok(true) => seen().await,
@@ -70,22 +113,22 @@ impl Held {
     }
 
     /// Makes the table hold this, but for what has been done to single pods meanwhile.
-    pub(in super::super) async fn set(&self, holding: &Holding) -> Result<(), OpError> {
+    async fn set(&self, holding: &Holding) -> Result<(), OpError> {
         let meanwhile = self.meanwhile.lock().await;
         let script = format!("{}{}", removal(), script(&meanwhile.upon(holding)));
-        let applied = program::apply(&script, &self.process).await;
+        let applied = nft::apply(&script, &self.process).await;
         applied.map_err(|error| error.at("nftables"))
     }
 
     /// Removes the table.
-    pub(in super::super) async fn remove(&self) -> Result<(), OpError> {
+    async fn remove(&self) -> Result<(), OpError> {
         let mut meanwhile = self.meanwhile.lock().await;
         *meanwhile = Meanwhile::default();
         self.on_noted_thread(elements::remove_table).await
     }
 
     /// The number of the process that last changed the table for podnet; 0 for none.
-    pub(in super::super) fn own_process(&self) -> u32 {
+    pub(super) fn own_process(&self) -> u32 {
         self.process.load(Ordering::Relaxed)
     }
 
@@ -128,14 +171,14 @@ impl Held {
     }
 
     /// Whether a thread of podnet's has changed something a moment ago.
-    pub(in super::super) fn is_own_thread(&self, number: u32) -> bool {
+    pub(super) fn is_own_thread(&self, number: u32) -> bool {
         self.threads.have(number, Instant::now())
     }
 }
 
 /// The table as `nft` shows it.
 async fn seen() -> ObservedHolding {
-    match program::show(&["list", "table", "bridge", TABLE]).await {
+    match nft::show(&["list", "table", "bridge", TABLE]).await {
         Ok(shown) => read(&shown).unwrap_or_else(|| {
             ObservedHolding::Unseen("'nft -j' shows it as podnet does not know it".to_owned())
         }),
@@ -149,8 +192,8 @@ async fn seen() -> ObservedHolding {
 /// Checks whether this host could have the table, and show it.
 async fn check() -> Result<(), ProgramError> {
     let script = format!("{}{}", removal(), script(&Holding::default()));
-    program::check(&script).await?;
-    program::show(&["list", "tables"]).await.map(drop)
+    nft::check(&script).await?;
+    nft::show(&["list", "tables"]).await.map(drop)
 }
 
 /// How long the number of a thread is kept in mind: the kernel tells of a change at once, and gives the number to
@@ -179,12 +222,12 @@ impl Threads {
 }
 
 /// Holds a pod, where there is a table: without one, a look finds that it is missing.
-pub(in super::super) async fn hold(host: &Host, holding: &Holding) -> Result<(), OpError> {
+pub(super) async fn hold(host: &Host, holding: &Holding) -> Result<(), OpError> {
     host.held.hold(holding).await
 }
 
 /// Lets go of a pod.
-pub(in super::super) async fn release(host: &Host, holding: &Holding) -> Result<(), OpError> {
+pub(super) async fn release(host: &Host, holding: &Holding) -> Result<(), OpError> {
     host.held.release(holding).await
 }
 

@@ -14,12 +14,12 @@ use podnet_core::kernel::{
     IfName, LinkParameters, MacAddr, Mtu, ObservedInterface, OpError, OpErrorKind, PodLink,
 };
 
-use super::errno::{Errno, KernelError};
-use super::link::{self, Link};
-use super::netns::Inside;
-use super::route::{self, Filter};
-use super::socket::Socket;
-use super::{address, bounded, neighbour};
+use super::super::errno::{Errno, KernelError};
+use super::super::link::{self, Link};
+use super::super::netns::Inside;
+use super::super::route::{self, Filter};
+use super::super::socket::Socket;
+use super::super::{address, bounded, neighbour};
 
 /// The index of the loopback interface, in every network namespace.
 const LOOPBACK: u32 = 1;

@@ -1,17 +1,19 @@
 //! What the pods of a node are held to by nftables: beside the bridge, which knows nothing of IP addresses.
 
+mod difference;
+mod seen;
+
 use std::borrow::Borrow;
 use std::collections::BTreeSet;
-use std::iter;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::desired::Desired;
-use super::link::{IfName, MacAddr, PodLink};
-use super::op::Op;
-
-/// How many pods are held again one by one: more of them are missing only where the table as a whole is wrong.
-const MOST_BY_ONE: usize = 32;
+pub use self::difference::Op;
+pub(super) use self::difference::{difference, keep};
+pub use self::seen::ObservedHolding;
+use super::desired::Input;
+use super::link::{IfName, MacAddr};
+use super::pod::PodLink;
 
 /// What a pod may send from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,18 +110,24 @@ impl Holding {
     }
 
     /// In words, where it is missing.
-    pub(super) fn missing(&self) -> impl Iterator<Item = String> {
+    fn missing(&self) -> impl Iterator<Item = String> {
         let ports = self.ports.iter().map(|port| format!("{port} not held"));
         let sources = self.sources.iter();
         ports.chain(sources.map(|source| format!("no source {}", source.address)))
     }
 
     /// In words, where it should not be.
-    pub(super) fn extra(&self) -> impl Iterator<Item = String> {
+    fn extra(&self) -> impl Iterator<Item = String> {
         let ports = self.ports.iter().map(|port| format!("{port} held"));
         let sources = self.sources.iter();
         ports.chain(sources.map(|source| format!("a source {}", source.address)))
     }
+}
+
+/// What the pods are held to that are attached for good.
+pub(super) fn wanted(input: &Input<'_>) -> Holding {
+    let settled = |pod: &&PodLink| !input.in_flight.contains_key(&pod.host_ifname);
+    Holding::of_all(input.pods.iter().filter(settled))
 }
 
 /// What has become of single pods of late. Whoever writes the table as a whole knows pods only as they were before
@@ -171,91 +179,11 @@ impl Meanwhile {
     }
 }
 
-/// Podnet's table of the bridge in nftables, as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ObservedHolding {
-    /// There is none, and this host cannot hold pods by nftables; why.
-    Impossible(String),
-    /// What is there cannot be looked at; why.
-    Unseen(String),
-    /// There is no table.
-    Absent,
-    /// There is one.
-    Table {
-        /// Whether its rules are podnet's.
-        ruled: bool,
-        /// What the rules are about.
-        holding: Holding,
-    },
-}
-
-impl ObservedHolding {
-    /// What makes it hold what it should. Pods that are being attached or detached right now stay as they
-    /// are. What is about a single pod is an operation of its own, since pods come and go meanwhile.
-    pub(super) fn changes(&self, desired: &Desired) -> Vec<Op> {
-        let mut wanted = desired.holding.clone().unwrap_or_default();
-        let (ruled, found) = match self {
-            Self::Absent => return vec![Op::SetHolding(wanted)],
-            Self::Impossible(_) | Self::Unseen(_) => return Vec::new(),
-            Self::Table { ruled, holding } => (*ruled, holding),
-        };
-        wanted.extend(&found.of_ports(|port| desired.in_flight.contains_key(port)));
-        let (missing, extra) = (wanted.without(found), found.without(&wanted));
-        let strays = extra.of_ports(|port| !desired.pods.contains_key(port));
-        let release = strays
-            .by_port()
-            .map(|(host_ifname, holding)| Op::ReleasePod {
-                host_ifname,
-                holding,
-            });
-        let many = missing.by_port().nth(MOST_BY_ONE).is_some();
-        // Nobody but another program lets a pod of this node send from more than it has.
-        if !ruled || many || extra != strays {
-            // A stray may be a pod that came after all pods were counted: whoever lets go of one asks again.
-            wanted.extend(&strays);
-            return iter::once(Op::SetHolding(wanted)).chain(release).collect();
-        }
-        let hold = missing.by_port().map(|(host_ifname, holding)| Op::HoldPod {
-            host_ifname,
-            holding,
-        });
-        hold.chain(release).collect()
-    }
-
-    /// Why nftables does not hold pods right now; `None` if it does.
-    #[must_use]
-    pub fn shortfall(&self) -> Option<String> {
-        match self {
-            Self::Impossible(why) => Some(why.clone()),
-            Self::Unseen(why) => Some(format!("table bridge podnet cannot be looked at: {why}")),
-            Self::Absent => Some("table bridge podnet is not there".to_owned()),
-            Self::Table { ruled: false, .. } => {
-                Some("table bridge podnet has other rules than podnet's".to_owned())
-            }
-            Self::Table { ruled: true, .. } => None,
-        }
-    }
-
-    /// What is wrong with it, in words.
-    pub(super) fn faults(&self, wanted: &Holding) -> Vec<String> {
-        let (ruled, found) = match self {
-            Self::Impossible(_) | Self::Unseen(_) => return Vec::new(),
-            Self::Absent => return vec!["no table".to_owned()],
-            Self::Table { ruled, holding } => (*ruled, holding),
-        };
-        let rules = (!ruled).then(|| "other rules".to_owned());
-        let missing = wanted.without(found);
-        let extra = found.without(wanted);
-        let faults = rules.into_iter().chain(missing.missing());
-        faults.chain(extra.extra()).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn port(name: &str) -> Holding {
+    pub(in crate::kernel::holding) fn port(name: &str) -> Holding {
         Holding {
             ports: [name.parse().unwrap()].into(),
             sources: BTreeSet::from([Source {
@@ -266,7 +194,7 @@ mod tests {
         }
     }
 
-    fn of(names: &[&str]) -> Holding {
+    pub(in crate::kernel::holding) fn of(names: &[&str]) -> Holding {
         let mut all = Holding::default();
         names.iter().for_each(|name| all.extend(&port(name)));
         all
@@ -292,58 +220,5 @@ mod tests {
         meanwhile.look();
         meanwhile.look();
         assert_eq!(meanwhile, Meanwhile::default());
-    }
-
-    fn table(ruled: bool, holding: Holding) -> ObservedHolding {
-        ObservedHolding::Table { ruled, holding }
-    }
-
-    fn release(name: &str) -> Op {
-        Op::ReleasePod {
-            host_ifname: name.parse().unwrap(),
-            holding: port(name),
-        }
-    }
-
-    #[test]
-    fn a_port_that_is_not_known_is_let_go_of_by_itself() {
-        let desired = Desired {
-            holding: Some(Holding::default()),
-            ..Desired::default()
-        };
-        let stray = of(&["pna"]);
-        let changes = table(true, stray.clone()).changes(&desired);
-        assert_eq!(changes, [release("pna")]);
-        let changes = table(false, stray.clone()).changes(&desired);
-        assert_eq!(changes, [Op::SetHolding(stray), release("pna")]);
-    }
-
-    #[test]
-    fn many_pods_are_held_again_by_one_change() {
-        let names: Vec<String> = (0..=MOST_BY_ONE).map(|n| format!("pn{n}")).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        for (count, changes) in [(MOST_BY_ONE, MOST_BY_ONE), (MOST_BY_ONE + 1, 1)] {
-            let desired = Desired {
-                holding: Some(of(&names[..count])),
-                ..Desired::default()
-            };
-            let found = table(true, Holding::default());
-            assert_eq!(found.changes(&desired).len(), changes);
-        }
-    }
-
-    #[test]
-    fn only_podnets_own_rules_hold() {
-        let held = of(&["pna"]);
-        assert_eq!(table(true, held.clone()).shortfall(), None);
-        let why = || "no nft".to_owned();
-        for lacking in [
-            table(false, held),
-            ObservedHolding::Absent,
-            ObservedHolding::Unseen(why()),
-            ObservedHolding::Impossible(why()),
-        ] {
-            assert!(lacking.shortfall().is_some(), "{lacking:?}");
-        }
     }
 }

@@ -8,7 +8,8 @@
 
 use std::collections::BTreeSet;
 
-use super::link::{MacAddr, PodLink};
+use super::PodLink;
+use crate::kernel::link::MacAddr;
 
 /// What the bridge does with a port, as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,16 +70,5 @@ impl ObservedPort {
             faults.push(format!("{host_ifname} bypassed by reserved addresses"));
         }
         faults
-    }
-
-    /// Sets the port right.
-    pub(super) fn set_right(&mut self, pod: &PodLink) {
-        self.fixed.insert(pod.mac);
-        self.flooded = pod.trusted;
-        if !pod.trusted {
-            self.learning = false;
-            self.locked = self.locked.map(|_| true);
-            self.bypassed = false;
-        }
     }
 }

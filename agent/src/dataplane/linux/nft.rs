@@ -1,15 +1,15 @@
-//! The program `nft`, as a child with a deadline.
+//! The program `nft`, as a child with a deadline: it changes tables as a whole and shows them.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::super::firewall::iptables::{ProgramError, run};
+use super::firewall::iptables::{ProgramError, run};
 use crate::fault;
 
 /// The program.
 const NFT: &str = "nft";
 
 /// What `nft` shows as JSON.
-pub(in super::super) async fn show(arguments: &[&str]) -> Result<String, ProgramError> {
+pub(super) async fn show(arguments: &[&str]) -> Result<String, ProgramError> {
     run(NFT, &[&["-j"], arguments].concat(), "", |_| ()).await
 }
 

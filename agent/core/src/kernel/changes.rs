@@ -1,14 +1,17 @@
-//! What the kernel told of.
+//! What the kernel reported.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::slice;
 
-use podnet_core::kernel::IfName;
+use super::conflict::Conflict;
+use super::kinds::Kind;
+use super::op::Op;
 
-/// The kernel told of a change that podnet did not make.
+/// The kernel reported a change that podnet did not make.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// What to look at.
-    pub scope: ChangeScope,
+    /// What may have changed.
+    pub kind: Kind,
     /// What changed, in words, for the log.
     pub what: String,
     /// Who changed it, as far as the kernel tells; several where changes were merged.
@@ -24,53 +27,25 @@ impl Change {
     }
 }
 
-/// Which part of what podnet owns, or builds on, may have changed.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ChangeScope {
-    /// The bridge or its addresses, and what goes with them: its neighbours, the routes that come
-    /// from its addresses.
-    Bridge,
-    /// The neighbours on the bridge.
-    Neighbours,
-    /// The host end of a pod, or what is at its other end.
-    HostEnd(IfName),
-    /// Routes of podnet's.
-    Routes,
-    /// The firewall rules of the tables that podnet has chains in.
-    Firewall,
-    /// What nftables holds pods to.
-    Holding,
-    /// Rules in other tables that pods' packets may pass.
-    OtherChains,
-    /// What is forwarded.
-    Forwarding,
-    /// The host's other links or addresses: the way to the peers, and podnet's routes go with it.
-    Underlay,
-    /// Routes of others: the way to the peers, and what may be in the way of podnet's.
-    OtherRoutes,
-    /// Anything: changes were missed.
-    Everything,
-}
-
-/// How many makers are named of the changes of one scope.
+/// How many makers are named of the changes of one kind.
 const MOST_MAKERS: usize = 4;
 
-/// Changes, one per scope: the first that the kernel named a maker of, else the first, with the
+/// Changes, one per kind: the first that the kernel named a maker of, else the first, with the
 /// makers of the others too: any of them may be who is looked for. What follows from a change by
 /// itself comes later, and nobody is named for it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Changes(BTreeMap<ChangeScope, Change>);
+pub struct Changes(BTreeMap<Kind, Change>);
 
 impl Changes {
     /// Adds a change.
     pub fn add(&mut self, change: Change) {
-        match self.0.get_mut(&change.scope) {
+        match self.0.get_mut(&change.kind) {
             Some(known) if !known.by.is_empty() => {
                 let room = MOST_MAKERS.saturating_sub(known.by.len());
                 known.by.extend(change.by.into_iter().take(room));
             }
             Some(_) if change.by.is_empty() => {}
-            _ => drop(self.0.insert(change.scope.clone(), change)),
+            _ => drop(self.0.insert(change.kind.clone(), change)),
         }
     }
 
@@ -81,10 +56,28 @@ impl Changes {
         }
     }
 
-    /// The change of this scope.
+    /// The change of this kind.
     #[must_use]
-    pub fn get(&self, scope: &ChangeScope) -> Option<&Change> {
-        self.0.get(scope)
+    pub fn get(&self, kind: &Kind) -> Option<&Change> {
+        self.0.get(kind)
+    }
+
+    /// What may have made an operation necessary.
+    #[must_use]
+    pub fn cause_of(&self, op: &Op) -> Option<&Change> {
+        self.cause(&op.operation().causes())
+    }
+
+    /// What may have led to something foreign being in the way.
+    #[must_use]
+    pub fn cause_of_conflict(&self, conflict: &Conflict) -> Option<&Change> {
+        self.cause(&[conflict.object.disputed().cause()])
+    }
+
+    /// The first of these changes that was reported, or else that changes were missed.
+    fn cause(&self, kinds: &[Kind]) -> Option<&Change> {
+        let missed = slice::from_ref(&Kind::Everything);
+        kinds.iter().chain(missed).find_map(|kind| self.get(kind))
     }
 
     /// Takes a change out.
@@ -111,7 +104,7 @@ mod tests {
 
     fn change(what: &str, by: &[&str]) -> Change {
         Change {
-            scope: ChangeScope::Routes,
+            kind: Kind::Routes,
             what: what.to_owned(),
             by: by.iter().map(ToString::to_string).collect(),
         }
@@ -129,7 +122,7 @@ mod tests {
             ("f", &["bird[9]"], "c", Some("bird[9], ip[7]")),
         ] {
             changes.add(change(what, by));
-            let known = changes.get(&ChangeScope::Routes).unwrap();
+            let known = changes.get(&Kind::Routes).unwrap();
             assert_eq!(
                 (known.what.as_str(), known.makers().as_deref()),
                 (counts, makers)

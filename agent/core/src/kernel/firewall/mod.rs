@@ -1,12 +1,21 @@
 //! Firewall rules as data. A back end writes them down for the kernel and reads them back.
 
+mod difference;
+mod seen;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
+use podnet_proto::PodNetwork;
 
-use crate::kernel::IfName;
+pub use self::difference::{Op, Unreadable};
+pub(super) use self::difference::{difference, keep};
+pub use self::seen::{Bystander, ObservedFirewall};
+use super::desired::Input;
+use super::link::IfName;
 
-/// A chain of podnet's own. Each is jumped to from one built-in chain.
+/// A chain of podnet's own, at a stage of a packet's way. Each is jumped to from one built-in chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Chain {
     /// What leaves the host: source NAT.
@@ -59,6 +68,49 @@ pub enum Verdict {
     /// It leaves with the address of the device that it leaves by, and with a port that is chosen
     /// wholly at random: two connections at once never race for one.
     Masquerade,
+    /// It goes to this address instead, and to this port if one is named: a published port of a pod.
+    Redirect(IpAddr, Option<u16>),
+}
+
+/// A transport protocol, of those that have ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Protocol {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Tcp, Self::Udp];
+
+    /// Its name, as in /etc/protocols.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+/// What packets are for: a protocol, and one of its ports or any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Service {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The port that they go to.
+    pub port: Option<u16>,
+}
+
+/// Some bits of the mark that the kernel keeps beside a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark {
+    /// What they are.
+    pub value: u32,
+    /// Which bits count.
+    pub mask: u32,
 }
 
 /// Which devices a condition holds for.
@@ -81,6 +133,10 @@ pub struct Rule {
     pub input: Option<Device>,
     /// The device that it leaves by.
     pub output: Option<Device>,
+    /// What it is for.
+    pub service: Option<Service>,
+    /// Its mark.
+    pub mark: Option<Mark>,
     /// What happens to it.
     pub verdict: Verdict,
 }
@@ -94,8 +150,18 @@ impl Rule {
             destination: None,
             input: None,
             output: None,
+            service: None,
+            mark: None,
             verdict,
         }
+    }
+
+    /// Whether it is about IPv4, or about any family.
+    #[must_use]
+    pub fn is_of_ipv4(&self) -> bool {
+        let mut networks = [self.source, self.destination].into_iter().flatten();
+        let redirected = matches!(self.verdict, Verdict::Redirect(IpAddr::V6(_), _));
+        networks.all(|network| network.is_ipv4()) && !redirected
     }
 
     /// The device that it guards, if it is what a [`Guard`] comes to.
@@ -142,7 +208,7 @@ impl Guard {
     }
 }
 
-/// All of podnet's rules; an empty set has no chains.
+/// All of podnet's rules, for any back end to write down; an empty set has no chains.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RuleSet {
     /// The rules of each chain, in order.
@@ -172,6 +238,15 @@ impl RuleSet {
     }
 }
 
+/// The rules of a node that uses a block.
+pub(super) fn wanted(input: &Input<'_>) -> RuleSet {
+    let networks = input.networks.iter().map(PodNetwork::cidr);
+    let networks: Vec<IpNetwork> = networks.map(IpNetwork::V4).collect();
+    let excluded: Vec<IpNetwork> = input.excluded.iter().copied().map(IpNetwork::V4).collect();
+    let guards = input.forwarding.guards(input.opened);
+    rules(&networks, &[IpNetwork::V4(input.block)], &excluded, &guards)
+}
+
 /// The multicast range, which is never translated (RFC 5771).
 const MULTICAST: &str = "224.0.0.0/4";
 
@@ -199,25 +274,47 @@ pub fn rules(
     if pod_networks.is_empty() {
         return RuleSet::default();
     }
+    RuleSet {
+        chains: BTreeMap::from([
+            (
+                Chain::Postrouting,
+                translated(pod_networks, blocks, excluded),
+            ),
+            (Chain::Forward, forwarded(pod_networks, guards)),
+        ]),
+    }
+}
+
+/// The base rules of what leaves the host.
+fn translated(
+    pod_networks: &[IpNetwork],
+    blocks: &[IpNetwork],
+    excluded: &[IpNetwork],
+) -> Vec<Rule> {
     let multicast: Option<IpNetwork> = MULTICAST.parse().ok();
-    let mut postrouting = Vec::new();
+    let mut rules = Vec::new();
     for &source in pod_networks {
         let same_family = |network: &&IpNetwork| network.is_ipv4() == source.is_ipv4();
         let pods = pod_networks.iter().filter(same_family);
-        postrouting.extend(pods.map(|&destination| kept(source, destination)));
+        rules.extend(pods.map(|&destination| kept(source, destination)));
     }
     for &block in blocks {
         let same_family = |network: &&IpNetwork| network.is_ipv4() == block.is_ipv4();
         let others = excluded.iter().chain(&multicast).filter(same_family);
-        postrouting.extend(others.map(|&destination| kept(block, destination)));
-        postrouting.push(Rule {
+        rules.extend(others.map(|&destination| kept(block, destination)));
+        rules.push(Rule {
             source: Some(block),
             output: Some(Device::IsNot(IfName::bridge())),
             ..Rule::all(Verdict::Masquerade)
         });
     }
+    rules
+}
+
+/// The base rules of what the host forwards.
+fn forwarded(pod_networks: &[IpNetwork], guards: &[Guard]) -> Vec<Rule> {
     let by_bridge = Some(Device::Is(IfName::bridge()));
-    let mut forward = Vec::new();
+    let mut rules = Vec::new();
     for &network in pod_networks {
         let from_pods = Rule {
             source: Some(network),
@@ -229,12 +326,10 @@ pub fn rules(
             output: by_bridge.clone(),
             ..Rule::all(Verdict::Accept)
         };
-        forward.extend([from_pods, to_pods]);
+        rules.extend([from_pods, to_pods]);
     }
-    forward.extend(guards.iter().flat_map(Guard::rules));
-    RuleSet {
-        chains: BTreeMap::from([(Chain::Postrouting, postrouting), (Chain::Forward, forward)]),
-    }
+    rules.extend(guards.iter().flat_map(Guard::rules));
+    rules
 }
 
 /// What goes from here to there keeps its address.

@@ -1,13 +1,73 @@
 //! What other programs have among the addresses of the pod network.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use ipnetwork::IpNetwork;
 
-use super::conflict::{Conflict, Contested, Owner};
-use super::desired::Desired;
-use super::observed::{HostAddress, ObservedRoute};
-use super::route::{NextHop, RouteKey};
+use super::{NextHop, ObservedRoute, RouteKey};
+use crate::kernel::conflict::{Conflict, Disputed};
+use crate::kernel::desired::Desired;
+use crate::kernel::kinds::{Kind, Kinds};
+use crate::kernel::link::BRIDGE;
+use crate::kernel::underlay::HostAddress;
+
+/// Addresses of the pod network that another program has a route to, or gives to the host.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Intruder {
+    /// Which.
+    pub range: IpNetwork,
+    /// Whose they are.
+    pub owner: Owner,
+}
+
+/// Whose addresses of the pod network are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owner {
+    /// They are the whole block of this node, which the bridge's own route leads to.
+    Bridge,
+    /// They are in the block of a node.
+    Node,
+    /// They are in no block so far.
+    Nobody,
+}
+
+impl fmt::Display for Intruder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let longest = if self.range.is_ipv4() { 32 } else { 128 };
+        let plural = if self.range.prefix() == longest {
+            ""
+        } else {
+            "es"
+        };
+        write!(f, "pod address{plural} {}", self.range)
+    }
+}
+
+impl Disputed for Intruder {
+    fn cure(&self) -> String {
+        let range = self.range;
+        if self.owner == Owner::Bridge {
+            format!(
+                "put the bridge's own route back with 'ip route replace {range} dev {BRIDGE} proto kernel \
+                 scope link'; this node's pods are reached by it"
+            )
+        } else {
+            "remove it: packets of pods to these addresses go there, and not to pods".to_owned()
+        }
+    }
+
+    fn looks(&self) -> Kinds {
+        Kinds::from([Kind::Routes])
+    }
+
+    fn cause(&self) -> Kind {
+        Kind::OtherRoutes
+    }
+
+    /// Podnet's own routes are there all the same.
+    fn keep(&self, _held: &mut Desired, _before: &Desired) {}
+}
 
 /// Whether a range is a part of another.
 #[must_use]
@@ -50,10 +110,10 @@ impl Desired {
 
 /// Foreign routes that come before podnet's and the bridge's own: those that are narrower, and one to the own
 /// block that stands in the bridge's place.
-pub(super) fn routes(
-    desired: &Desired,
-    found: &BTreeMap<RouteKey, ObservedRoute>,
-) -> impl Iterator<Item = Conflict> {
+pub(super) fn routes<'a>(
+    desired: &'a Desired,
+    found: &'a BTreeMap<RouteKey, ObservedRoute>,
+) -> impl Iterator<Item = (Intruder, &'a str)> {
     found.iter().filter_map(|(key, route)| {
         let ObservedRoute::Foreign(words) = route else {
             return None;
@@ -65,10 +125,8 @@ pub(super) fn routes(
         let comes_after = owner == Owner::Bridge && key.metric > 0;
         let mut ranges = desired.ranges();
         let narrower = owner == Owner::Bridge || ranges.any(|whole| is_inside(range, whole));
-        (!replaces && !comes_after && narrower).then(|| Conflict {
-            object: Contested::Addresses { range, owner },
-            found: words.clone(),
-        })
+        let intrudes = !replaces && !comes_after && narrower;
+        intrudes.then_some((Intruder { range, owner }, words.as_str()))
     })
 }
 
@@ -78,12 +136,13 @@ pub fn addresses(desired: &Desired, addresses: &[HostAddress]) -> impl Iterator<
     addresses.iter().filter_map(|found| {
         let ip = found.address.ip();
         let mut blocks = desired.blocks();
-        blocks.any(|block| block.contains(ip)).then(|| Conflict {
-            object: Contested::Addresses {
+        blocks.any(|block| block.contains(ip)).then(|| {
+            let object = Intruder {
                 range: IpNetwork::from(ip),
                 owner: Owner::Node,
-            },
-            found: format!("the address {} of {}", found.address, found.ifname),
+            };
+            let words = format!("the address {} of {}", found.address, found.ifname);
+            Conflict::new(object, words)
         })
     })
 }
@@ -132,12 +191,7 @@ mod tests {
         };
         let foreign = ObservedRoute::Foreign("a route".to_owned());
         let found = BTreeMap::from([(key, foreign)]);
-        let conflict = routes(desired, &found).next()?;
-        if let Contested::Addresses { owner, .. } = conflict.object {
-            Some(owner)
-        } else {
-            None
-        }
+        Some(routes(desired, &found).next()?.0.owner)
     }
 
     #[test]
@@ -168,13 +222,11 @@ mod tests {
         let block = "10.244.0.0/24";
         assert_eq!(judged(&desired(), block, 0), Some(Owner::Bridge));
         assert_eq!(judged(&desired(), block, 100), None, "never taken");
-        let conflict = Conflict {
-            object: Contested::Addresses {
-                range: block.parse().unwrap(),
-                owner: Owner::Bridge,
-            },
-            found: String::new(),
+        let object = Intruder {
+            range: block.parse().unwrap(),
+            owner: Owner::Bridge,
         };
+        let conflict = Conflict::new(object, String::new());
         assert!(!conflict.is_harmless());
         let cure = conflict.cure();
         assert!(

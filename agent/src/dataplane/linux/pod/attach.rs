@@ -12,21 +12,19 @@ use netlink_packet_route::link::{
 use podnet_core::kernel::{BRIDGE, Holding, IfName, OpError, OpErrorKind, PodLink};
 use podnet_proto::network::MAX_PORTS;
 
+use super::super::errno::{Errno, KernelError};
+use super::super::link::{self, HOST_END_GROUP, Link};
+use super::super::netns::{self, Entered, Inside};
+use super::super::sysctl;
+use super::super::{Host, address, bridge, holding, neighbour};
 use super::carrier::{self, Way};
-use super::errno::{Errno, KernelError};
-use super::link::{self, HOST_END_GROUP, Link};
-use super::netns::{self, Entered, Inside};
-use super::sysctl;
-use super::{Host, address, inside, neighbour, nft, port};
+use super::{inside, port};
 
-/// Attaches a pod, whole or not at all.
-pub(super) async fn attach(host: &Host, pod: &PodLink) -> Result<(), OpError> {
+/// Attaches a pod, whole or not at all; returns the inode number of its namespace.
+pub(super) async fn attach(host: &Host, pod: &PodLink) -> Result<u64, OpError> {
     let bridge = IfName::bridge();
-    let (bridge, entered) = join(
-        link::our_bridge(&host.socket, &bridge),
-        open_or_make(host, pod),
-    )
-    .await;
+    let (bridge, entered) =
+        join(bridge::ours(&host.socket, &bridge), open_or_make(host, pod)).await;
     let (namespace, made) = entered?;
     let attached = match bridge {
         Ok(bridge) => plug_in(host, pod, &bridge, &namespace).await,
@@ -36,12 +34,12 @@ pub(super) async fn attach(host: &Host, pod: &PodLink) -> Result<(), OpError> {
         // The first error counts.
         let _ = netns::delete(&pod.netns.path).await;
     }
-    attached
+    attached.map(|()| namespace.netns.inode())
 }
 
 /// Puts right what differs in an attached pod.
 pub(super) async fn repair(host: &Host, pod: &PodLink) -> Result<(), OpError> {
-    let bridge = link::our_bridge(&host.socket, &IfName::bridge()).await?;
+    let bridge = bridge::ours(&host.socket, &IfName::bridge()).await?;
     let namespace = open(host, pod).await?.ok_or_else(|| missing(pod))?;
     match pair(host, pod, &namespace).await? {
         Pair::Whole { host_end, pod_end } => {
@@ -246,7 +244,7 @@ async fn finish(
 ) -> Result<(), OpError> {
     let port = port::prepare(host_end, pod, false);
     // Before anything can come in by the port.
-    nft::hold(host, &Holding::of(pod)).await?;
+    holding::hold(host, &Holding::of(pod)).await?;
     let outside = set_outside(host, pod, bridge, port);
     let inside = async {
         prepare(pod, namespace).await?;
@@ -303,7 +301,7 @@ async fn undo(host: &Host, pod: &PodLink, bridge: &Link, host_end: u32) {
         .chain(neighbours)
         .collect();
     // The error that led here counts, and what is left behind differs from what should be.
-    let _ = nft::release(host, &Holding::of(pod)).await;
+    let _ = holding::release(host, &Holding::of(pod)).await;
     let _ = host.socket.batch(removals).await;
 }
 
@@ -364,7 +362,7 @@ async fn set_right(
         set_outside(host, pod, bridge, port).await?;
         address::delete_link_local(&host.socket, host_end.index).await
     };
-    nft::hold(host, &Holding::of(pod)).await?;
+    holding::hold(host, &Holding::of(pod)).await?;
     right.await.map_err(|error| error.at(object(pod)))?;
     prepare(pod, namespace).await?;
     inside::repair(namespace, pod, pod_end).await?;

@@ -14,16 +14,16 @@ use netlink_packet_route::neighbour::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use podnet_core::kernel::{MacAddr, ObservedPort, PodLink};
 
-use super::errno::{Errno, KernelError};
-use super::socket::Socket;
+use super::super::errno::{Errno, KernelError};
+use super::super::socket::Socket;
 
 /// What a bridge does with a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Port {
+pub(in super::super) struct Port {
     /// Whether it forwards from and to it.
-    pub(super) forwarding: bool,
+    pub(in super::super) forwarding: bool,
     /// Whether others have set that it keeps some packets from it.
-    pub(super) altered: bool,
+    pub(in super::super) altered: bool,
     learning: bool,
     flooded: bool,
     /// `None` where the kernel has no such setting (before 5.18).
@@ -53,7 +53,7 @@ impl Port {
         clippy::wildcard_enum_match_arm,
         reason = "a port has far more settings than podnet reads"
     )]
-    pub(super) fn read(settings: &[InfoBridgePort]) -> Self {
+    pub(in super::super) fn read(settings: &[InfoBridgePort]) -> Self {
         let open = open();
         let mut port = Self {
             locked: None,
@@ -77,17 +77,17 @@ impl Port {
     }
 
     /// Whether a pod at it is held to its own link-layer address.
-    pub(super) fn holds(self) -> bool {
+    pub(in super::super) fn holds(self) -> bool {
         !self.learning && !self.flooded && self.locked != Some(false) && !self.bypassed
     }
 
     /// Whether this kernel cannot hold a pod at it to its own link-layer address.
-    pub(super) const fn is_unlockable(self) -> bool {
+    pub(in super::super) const fn is_unlockable(self) -> bool {
         self.locked.is_none()
     }
 
     /// Whether it holds a pod in the same way as another.
-    pub(super) fn holds_like(self, other: Self) -> bool {
+    pub(in super::super) fn holds_like(self, other: Self) -> bool {
         let of = |port: Self| {
             let locked = port.locked == Some(true);
             (port.learning, port.flooded, locked, port.bypassed)
@@ -96,7 +96,7 @@ impl Port {
     }
 
     /// The port, with the link-layer addresses that are fixed there.
-    pub(super) fn observed(self, fixed: BTreeSet<MacAddr>) -> ObservedPort {
+    pub(in super::super) fn observed(self, fixed: BTreeSet<MacAddr>) -> ObservedPort {
         ObservedPort {
             learning: self.learning,
             flooded: self.flooded,
@@ -123,7 +123,11 @@ const fn open() -> [InfoBridgePort; 3] {
 
 /// Requests that make a link, already a port of the bridge, the port of a pod. `blocked` tells whether the
 /// bridge does not forward by it, though it could.
-pub(super) fn prepare(index: u32, pod: &PodLink, blocked: bool) -> [(RouteNetlinkMessage, u16); 2] {
+pub(in super::super) fn prepare(
+    index: u32,
+    pod: &PodLink,
+    blocked: bool,
+) -> [(RouteNetlinkMessage, u16); 2] {
     let mut settings = Vec::from(open());
     // Whether that of a trusted pod learns, or is locked, is somebody else's choice.
     settings.push(InfoBridgePort::UnicastFlood(pod.trusted));
@@ -165,7 +169,7 @@ fn fix(index: u32, mac: MacAddr) -> (RouteNetlinkMessage, u16) {
 }
 
 /// A request for what a bridge has of a link-layer address.
-pub(super) fn get(bridge: u32, mac: MacAddr) -> RouteNetlinkMessage {
+pub(in super::super) fn get(bridge: u32, mac: MacAddr) -> RouteNetlinkMessage {
     let mut message = entry(mac);
     message
         .attributes
@@ -184,16 +188,16 @@ fn entry(mac: MacAddr) -> NeighbourMessage {
 
 /// An entry of a bridge for a link-layer address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) index: u32,
-    pub(super) mac: MacAddr,
+pub(in super::super) struct Entry {
+    pub(in super::super) index: u32,
+    pub(in super::super) mac: MacAddr,
     /// Whether nothing that comes in moves it.
-    pub(super) fixed: bool,
+    pub(in super::super) fixed: bool,
 }
 
 impl Entry {
     /// Reads an entry of a bridge; `None` for a neighbour of the host.
-    pub(super) fn read(message: &NeighbourMessage) -> Option<Self> {
+    pub(in super::super) fn read(message: &NeighbourMessage) -> Option<Self> {
         let header = &message.header;
         let mac = message.attributes.iter().find_map(|attribute| {
             if let NeighbourAttribute::LinkLayerAddress(bytes) = attribute {
@@ -224,7 +228,7 @@ fn fixed_of(messages: &[RouteNetlinkMessage]) -> impl Iterator<Item = Entry> {
 }
 
 /// The fixed entry that came back for a lookup, if there is one.
-pub(super) fn found(
+pub(in super::super) fn found(
     answer: Result<Vec<RouteNetlinkMessage>, KernelError>,
 ) -> Result<Option<Entry>, KernelError> {
     match answer {
@@ -235,7 +239,10 @@ pub(super) fn found(
 }
 
 /// Lists the fixed entries of a bridge.
-pub(super) async fn list(socket: &Socket, bridge: u32) -> Result<Vec<Entry>, KernelError> {
+pub(in super::super) async fn list(
+    socket: &Socket,
+    bridge: u32,
+) -> Result<Vec<Entry>, KernelError> {
     let mut message = NeighbourMessage::default();
     message.header.family = AddressFamily::Bridge;
     message

@@ -16,11 +16,12 @@ use podnet_core::kernel::{IfName, OpError, OpErrorKind};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use super::errno::{Errno, KernelError};
-use super::link::{self, DOOMED_GROUP, Link};
-use super::netns;
-use super::socket::Socket;
-use super::{Host, PODS_AT_ONCE};
+use super::super::Host;
+use super::super::errno::{Errno, KernelError};
+use super::super::link::{self, DOOMED_GROUP, Link};
+use super::super::netns;
+use super::super::socket::Socket;
+use super::PODS_AT_ONCE;
 
 /// How long a removal waits for others to join it, and again as long as one has: little beside
 /// what it takes.
@@ -37,7 +38,7 @@ struct Removal {
 
 /// The host ends to be removed. Whoever has the turn removes all that wait.
 #[derive(Default)]
-pub(super) struct Removals {
+pub(in super::super) struct Removals {
     waiting: Mutex<Vec<Removal>>,
     turn: tokio::sync::Mutex<()>,
 }

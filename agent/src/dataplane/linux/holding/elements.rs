@@ -15,7 +15,7 @@ use netlink_sys::{Socket, SocketAddr};
 use podnet_core::kernel::{Holding, IfName, Source};
 
 use super::super::errno::{Errno, KernelError};
-use super::holding::{PORTS, SOURCES, TABLE};
+use super::{PORTS, SOURCES, TABLE};
 
 /// The subsystem that a transaction is of (`NFNL_SUBSYS_NFTABLES`).
 const SUBSYSTEM: u16 = 10;

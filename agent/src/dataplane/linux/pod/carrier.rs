@@ -5,9 +5,9 @@ use std::time::Duration;
 use futures::future::join;
 use tokio::time::{Instant, sleep};
 
-use super::errno::KernelError;
-use super::link;
-use super::socket::Socket;
+use super::super::errno::KernelError;
+use super::super::link;
+use super::super::socket::Socket;
 
 /// How long to wait: the kernel looks after links at least once a second.
 const PATIENCE: Duration = Duration::from_secs(1);
