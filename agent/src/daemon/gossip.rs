@@ -155,6 +155,8 @@ impl Node {
                 membership.generation = started.generation;
                 membership.reader = Reader::default();
                 membership.silenced = None;
+                // Who has just begun to listen hears who else is there.
+                self.step_soon();
             }
             (Ok(_), None) => membership.talk = Talk::Silent,
             (Err(api_error), epoch) => {
