@@ -91,8 +91,9 @@ fn a_cluster_is_made_and_the_token_is_written_nowhere() {
     for node in lab.nodes() {
         assert!(!node.log().contains(&invitation.token), "{}", node.name());
     }
-    let again = lab.node("node1").unwrap().init(Some("direct")).unwrap_err();
-    assert_eq!(again.report().code.as_str(), "already_member", "{again}");
+    let node1 = lab.node("node1").unwrap();
+    let again = node1.init(Some("wireguard")).unwrap_err();
+    assert_eq!(again.report().code.as_str(), "unsupported", "{again}");
 }
 
 #[test]

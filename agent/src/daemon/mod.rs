@@ -1,15 +1,16 @@
-//! One event loop owns all state. Everything else runs beside it and reports by event.
+//! A node that decides, and a loop that drives it.
 //!
 //! ```text
-//! control socket --+                          +--> disk (state before word in public)
-//! gossip ----------+                          +--> gossip (values, nudges)
-//! kernel changes --+--> event loop (Agent) ---+--> a pass of the reconciler
-//! echoes ----------+                          +--> attaching and detaching pods
-//! timers, signals -+                          +--> answers
+//! control socket --+                            +--> disk (state before word in public)
+//! gossip ----------+                            +--> gossip (values, nudges)
+//! kernel changes --+--> loop --> Node::handle --+--> a pass of the reconciler
+//! echoes ----------+      ^                     +--> attaching and detaching pods
+//! timers, signals -+      +------ events -------+--> answers
 //! ```
 //!
-//! The loop runs on the main thread, and everything else on others: what it waits for, the disk first
-//! of all, holds up the loop itself and nothing else.
+//! The node waits for nothing: what it wants goes out as effects, which are carried out in their order, and
+//! what has come of them comes back as an event. Only files of the run directory, which is in memory, are
+//! written by the loop itself.
 
 mod agent;
 mod allowance;
