@@ -97,7 +97,7 @@ impl Agent {
             self.node.resume_membership(joined);
         }
         self.turn(Wake::Time).await;
-        while self.node.is_entering() {
+        while self.node.is_resuming() {
             let Some(next) = news.recv().await else {
                 break;
             };

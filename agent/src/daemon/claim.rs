@@ -47,6 +47,10 @@ impl Node {
         let Some(membership) = &mut self.membership else {
             return;
         };
+        // Another input may have come between: what it waits for on disk comes first.
+        if membership.saving.is_some() || membership.closing == Closing::Disk {
+            return;
+        }
         if !heard.speaks {
             membership.machine.note_deaf(now);
         }
@@ -71,6 +75,7 @@ impl Node {
         if membership.unsaved {
             let durable = membership.machine.durable().clone();
             membership.saving = Some(Saving::Step(Box::new(outcome), ahead));
+            membership.saving_since = now;
             let write = Write::Durable(Box::new(durable));
             self.effects.push(Effect::Store(write));
         } else {

@@ -21,6 +21,8 @@ pub(super) enum Entry {
     Asks(Attempt),
     /// The membership is being written, and gossip started.
     Begins(Box<Beginning>),
+    /// What is on disk of a membership goes again, since gossip could not be started, which is why.
+    Undoes(Why, Box<ApiError>),
 }
 
 /// A membership that begins.
@@ -69,7 +71,10 @@ impl Node {
 
     /// Whether a command is at work whose outcome decides what others are answered.
     pub(super) const fn is_entering(&self) -> bool {
-        matches!(self.entry, Some(Entry::Looks(_) | Entry::Begins(_)))
+        matches!(
+            self.entry,
+            Some(Entry::Looks(_) | Entry::Begins(_) | Entry::Undoes(..))
+        )
     }
 
     /// Makes the node a member: on disk first, then in gossip. All of it or nothing.
@@ -109,7 +114,7 @@ impl Node {
         let begins = |entry: &mut Entry| matches!(entry, Entry::Begins(_));
         match self.entry.take_if(begins) {
             Some(Entry::Begins(beginning)) => Some(*beginning),
-            Some(Entry::Looks(_) | Entry::Asks(_)) | None => None,
+            Some(Entry::Looks(_) | Entry::Asks(_) | Entry::Undoes(..)) | None => None,
         }
     }
 
@@ -128,10 +133,22 @@ impl Node {
     /// The node is no member, since gossip could not be started. What is on disk of a membership that has just
     /// begun goes again.
     pub(super) fn not_entered(&mut self, why: Why, api_error: ApiError) {
-        if !matches!(why, Why::Resumes) {
-            self.effects.push(Effect::Note(Write::NoMembership));
+        if matches!(why, Why::Resumes) {
+            return self.refuse(why, api_error);
         }
-        self.refuse(why, api_error);
+        self.effects.push(Effect::Store(Write::NoMembership));
+        self.entry = Some(Entry::Undoes(why, Box::new(api_error)));
+    }
+
+    /// What was on disk of a membership that could not begin is gone, or stays.
+    pub(super) fn on_membership_undone(&mut self, result: Result<(), ApiError>) {
+        if let Err(stays) = result {
+            tracing::error!(error = stays.message, "half a membership stays");
+        }
+        let undoes = |entry: &mut Entry| matches!(entry, Entry::Undoes(..));
+        if let Some(Entry::Undoes(why, api_error)) = self.entry.take_if(undoes) {
+            self.refuse(why, *api_error);
+        }
     }
 
     fn refuse(&mut self, why: Why, api_error: ApiError) {
@@ -191,7 +208,8 @@ impl Node {
                 self.entry = None;
                 self.effects.push(Effect::StopAsking);
             }
-            Some(Entry::Looks(_) | Entry::Asks(_) | Entry::Begins(_)) | None => {}
+            Some(Entry::Looks(_) | Entry::Asks(_) | Entry::Begins(_) | Entry::Undoes(..))
+            | None => {}
         }
     }
 

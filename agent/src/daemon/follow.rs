@@ -6,6 +6,7 @@ use podnet_core::advertise::{Underlay, Verdict, seat, within};
 use podnet_proto::ApiError;
 
 use super::effect::{Effect, Write};
+use super::membership::Closing;
 use super::node::Node;
 use crate::store::Member;
 use podnet_core::kernel::Kinds;
@@ -33,7 +34,8 @@ impl Node {
             membership.seat = Some(seat);
         }
         // A command has said which one it is.
-        if membership.member.advertise_fixed || membership.moving {
+        let ends = membership.closing == Closing::Disk;
+        if membership.member.advertise_fixed || membership.moving || ends {
             return;
         }
         let underlay = Underlay {

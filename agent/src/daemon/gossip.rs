@@ -64,6 +64,7 @@ impl Node {
             learned: None,
             epoch,
             unused_epoch: None,
+            start_again: None,
             generation: 0,
             silenced: None,
             unsaid: BTreeMap::new(),
@@ -81,6 +82,7 @@ impl Node {
             unsaved: true,
             decided: false,
             saving: None,
+            saving_since: self.now(),
             disk_error: None,
             // Whatever the last process left of the data path goes first, unless it is used.
             stopping: true,
@@ -107,6 +109,14 @@ impl Node {
     /// node's address has changed, or its disk was rolled back. If it cannot be started, the
     /// next step tries again.
     pub(super) fn restart_gossip(&mut self, epoch_seen: u64) {
+        if let Some(membership) = &mut self.membership
+            && membership.talk == Talk::Starts
+        {
+            // Of two starts at once only one would get the port.
+            let seen = membership.start_again.unwrap_or_default();
+            membership.start_again = Some(seen.max(epoch_seen));
+            return;
+        }
         self.gossip_ended();
         let Some(membership) = &mut self.membership else {
             return;
@@ -126,7 +136,7 @@ impl Node {
             member: membership.member.clone(),
             peers: membership.peers.clone(),
             above,
-            unused: membership.unused_epoch.filter(|epoch| *epoch > above),
+            unused: membership.unused_epoch.take_if(|epoch| *epoch > above),
             generation,
             values: membership.published.clone(),
         };
@@ -155,18 +165,24 @@ impl Node {
                 membership.generation = started.generation;
                 membership.reader = Reader::default();
                 membership.silenced = None;
-                // Who has just begun to listen hears who else is there.
-                self.step_soon();
             }
             (Ok(_), None) => membership.talk = Talk::Silent,
             (Err(api_error), epoch) => {
                 if membership.silenced.as_ref() != Some(&api_error) {
                     tracing::error!(error = %api_error, "gossip cannot be started again");
                 }
-                membership.unused_epoch = epoch.or(membership.unused_epoch);
+                membership.unused_epoch = epoch;
                 membership.silenced = Some(api_error);
                 membership.talk = Talk::Silent;
             }
+        }
+        let runs = membership.talk == Talk::Runs;
+        if let Some(epoch_seen) = membership.start_again.take() {
+            membership.talk = Talk::Silent;
+            self.restart_gossip(epoch_seen);
+        } else if runs {
+            // Who has just begun to listen hears who else is there.
+            self.step_soon();
         }
     }
 

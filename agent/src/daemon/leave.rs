@@ -10,7 +10,7 @@ use podnet_proto::{ApiError, Boot, ErrorCode, PodName};
 
 use super::effect::{Effect, Write};
 use super::forwarding::close_devices;
-use super::membership::{Closing, Membership, Saving};
+use super::membership::{Closing, Membership, Roster, Saving};
 use super::node::Node;
 use crate::dataplane::Dataplane;
 use crate::probe::Targets;
@@ -91,6 +91,7 @@ impl Node {
                 // On disk before the first pod goes.
                 let durable = membership.machine.durable().clone();
                 membership.saving = Some(Saving::Departure(ticket));
+                membership.saving_since = self.now;
                 let write = Write::Durable(Box::new(durable));
                 self.effects.push(Effect::Store(write));
                 return Ok(());
@@ -121,9 +122,15 @@ impl Node {
             .is_some_and(Membership::is_departing)
     }
 
+    /// Whether the node is to leave, and that is on disk: pods may go.
+    pub(super) fn may_leave(&self) -> bool {
+        let member = self.membership.as_ref();
+        member.is_some_and(|member| member.is_departing() && !member.is_departure_unsaved())
+    }
+
     /// Removes the pods of a node that is to leave, and then gives its block back.
     pub(super) fn go_on_leaving(&mut self) {
-        if !self.is_leaving() {
+        if !self.may_leave() {
             return;
         }
         for pod in self.pods.records.keys().cloned().collect::<Vec<_>>() {
@@ -137,6 +144,9 @@ impl Node {
         let Some(membership) = &mut self.membership else {
             return;
         };
+        if membership.is_departure_unsaved() {
+            return;
+        }
         let begun = membership.is_leaving();
         if membership.is_departing() && !begun && membership.machine.is_last_voter() {
             tracing::warn!("not leaving: others have joined, and this is the only voter");
@@ -192,6 +202,7 @@ impl Node {
         }
         self.membership = None;
         self.effects.push(Effect::StopGossip);
+        self.effects.push(Effect::ShowRoster(Roster::default()));
         self.forget_pods();
         self.paths.clear();
         self.reconciling.reset(self.now);

@@ -75,6 +75,8 @@ pub(super) struct Membership {
     /// A later start that is on disk and came to nothing: the next one is this one again, or each try would
     /// cost the disk a write.
     pub(super) unused_epoch: Option<u64>,
+    /// Gossip is to be started once more, above this epoch, when the start that is under way has ended.
+    pub(super) start_again: Option<u64>,
     /// Under which of its gossip ids the node speaks; see [`crate::gossip::Settings::generation`].
     pub(super) generation: u64,
     /// Why gossip could not be started again.
@@ -104,6 +106,7 @@ pub(super) struct Membership {
     pub(super) decided: bool,
     /// What the disk is to take before the node goes on.
     pub(super) saving: Option<Saving>,
+    pub(super) saving_since: Moment,
     /// Why the disk does not take it.
     pub(super) disk_error: Option<ApiError>,
     /// The data path must stop to carry the block before anything more is published.
@@ -135,6 +138,11 @@ impl Membership {
     /// asked.
     pub(super) const fn is_departing(&self) -> bool {
         self.machine.durable().is_departing()
+    }
+
+    /// Whether it is not on disk yet that the node is to leave.
+    pub(super) const fn is_departure_unsaved(&self) -> bool {
+        matches!(self.saving, Some(Saving::Departure(_)))
     }
 
     /// The range of the block that the node uses.

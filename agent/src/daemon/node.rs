@@ -172,6 +172,15 @@ impl Node {
         deadlines.filter_map(|(due, why)| Some((due?, why))).min()
     }
 
+    /// Whether it is not known yet what the node goes on with after a restart of the agent.
+    pub(super) fn is_resuming(&self) -> bool {
+        let saving = self
+            .membership
+            .as_ref()
+            .map(|member| member.saving.is_some());
+        self.is_entering() || saving.unwrap_or_default()
+    }
+
     /// When the last input came.
     pub(super) const fn now(&self) -> Moment {
         self.now
@@ -230,7 +239,8 @@ impl Node {
             Write::Membership(_) => self.on_membership_stored(result),
             Write::Member(member) => self.on_member_stored((**member).clone(), result),
             Write::Durable(_) => self.on_durable_stored(result),
-            Write::Freed(_) | Write::NoMembership | Write::Peers(_) => {}
+            Write::NoMembership => self.on_membership_undone(result),
+            Write::Freed(_) | Write::Peers(_) => {}
         }
     }
 
@@ -270,6 +280,8 @@ impl Node {
     /// Nobody waits for the answer to this request any more.
     fn on_abandoned(&mut self, ticket: Ticket) {
         self.pods.abandon(ticket);
+        self.held
+            .retain(|(request, held)| *held != ticket || !matches!(request, Request::Join(_)));
         self.abandon_join(ticket);
     }
 

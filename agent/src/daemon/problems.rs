@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
+use std::time::Duration;
 
 use podnet_core::advertise::{Lost, lost};
 use podnet_core::claim::{ClaimState, Muted, Quorum, UnknownSetting};
@@ -38,6 +39,10 @@ impl Node {
         };
         if let Some(disk_error) = &membership.disk_error {
             add(Severity::Error, disk_error.clone());
+        }
+        let saving = membership.saving.as_ref();
+        if saving.is_some_and(|_| self.now().since(membership.saving_since) > SLOW_DISK) {
+            add(Severity::Error, slow_disk());
         }
         if membership.state == ClaimState::Dup {
             add(Severity::Error, fenced());
@@ -135,6 +140,17 @@ impl Node {
         }
         problems
     }
+}
+
+/// How long the disk may take to write, before it is named.
+const SLOW_DISK: Duration = Duration::from_secs(10);
+
+/// The node decides nothing as long as the disk has not taken what it decided last.
+fn slow_disk() -> ApiError {
+    let message = "the state directory: a write has not ended for more than 10 s, and this node decides \
+                   nothing until it has";
+    ApiError::new(ErrorCode::Timeout, message)
+        .hint("look what the disk or its file system waits for")
 }
 
 /// What stands in the place of what is podnet's, or among the addresses of pods.

@@ -9,7 +9,7 @@ use podnet_core::kernel::model::Kernel;
 use podnet_core::node::Ticket;
 use podnet_proto::api::ProblemEntry;
 use podnet_proto::ledger::{Ledger, Settings as ClusterSettings};
-use podnet_proto::{Boot, ClusterId, ErrorCode, GossipKey, PodNetwork};
+use podnet_proto::{ApiError, Boot, ClusterId, ErrorCode, GossipKey, PodNetwork};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -18,7 +18,9 @@ use super::*;
 use crate::config::{Config, Settings as Given};
 use crate::daemon::agent::{Agent, Wake};
 use crate::daemon::edge::News;
+use crate::daemon::effect::{Effect, Heard, Started};
 use crate::daemon::entry::Why;
+use crate::daemon::membership::Saving;
 use crate::dataplane::fake::Fake;
 use crate::probe::Prober;
 use crate::store::{Identity, Member, RunDir};
@@ -177,4 +179,65 @@ async fn what_gossip_does_not_take_is_not_taken_for_published() {
     founder.carry_out().await;
     let membership = founder.agent.node.membership.as_ref().unwrap();
     assert_eq!(membership.published, before);
+}
+
+fn starts(effects: &[Effect]) -> usize {
+    let starts = effects.iter();
+    starts
+        .filter(|effect| matches!(effect, Effect::StartGossip(_)))
+        .count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_start_of_gossip_is_under_way_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut founder = founder(&dir).await;
+    let node = &mut founder.agent.node;
+    node.effects.clear();
+    node.restart_gossip(0);
+    node.restart_gossip(9);
+    assert_eq!(starts(&node.effects), 1);
+    node.effects.clear();
+    let result = Err(ApiError::new(ErrorCode::PortInUse, "taken"));
+    node.on_gossip_started(Started {
+        epoch: Some(3),
+        generation: 0,
+        result,
+    });
+    let above: Vec<u64> = node
+        .effects
+        .iter()
+        .filter_map(|effect| {
+            if let Effect::StartGossip(start) = effect {
+                Some(start.above)
+            } else {
+                None
+            }
+        })
+        .collect();
+    assert_eq!(above, [9], "what was wanted meanwhile follows");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_the_disk_is_decided_by_nothing_that_is_heard_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut founder = founder(&dir).await;
+    let node = &mut founder.agent.node;
+    let membership = node.membership.as_mut().unwrap();
+    membership.machine.depart();
+    membership.saving = Some(Saving::Departure(Ticket(7)));
+    node.effects.clear();
+    node.on_heard(Heard {
+        entries: Vec::new(),
+        own_version_ahead: None,
+        speaks: true,
+    });
+    node.go_on_leaving();
+    assert!(node.effects.is_empty());
+    assert!(node.is_leaving() && !node.may_leave());
+    // It is on disk: who has asked is answered, once.
+    node.on_durable_stored(Ok(()));
+    assert!(node.may_leave());
+    let answered = |effect: &&Effect| matches!(effect, Effect::Answer(Ticket(7), Ok(_)));
+    assert_eq!(node.effects.iter().filter(answered).count(), 1);
 }

@@ -309,7 +309,7 @@ impl Node {
                 Waiting::Remove(ticket) => self.remove_pod(name, Some(ticket)),
             }
         }
-        if self.is_leaving() {
+        if self.may_leave() {
             self.remove_settled(name);
         }
         self.leave_when_empty();
@@ -323,13 +323,19 @@ impl Node {
     }
 
     fn free(&mut self, link: &PodLink) {
-        let Some(pool) = &mut self.pods.pool else {
-            return;
+        let freed: Vec<Ipv4Addr> = match &mut self.pods.pool {
+            Some(pool) => {
+                for address in v4_addresses(link) {
+                    pool.free(address);
+                }
+                pool.freed().collect()
+            }
+            // Before the node uses its block again: the pool that it makes then knows of them.
+            None => {
+                self.pods.freed.extend(v4_addresses(link));
+                self.pods.freed.clone()
+            }
         };
-        for address in v4_addresses(link) {
-            pool.free(address);
-        }
-        let freed: Vec<Ipv4Addr> = pool.freed().collect();
         self.effects.push(Effect::Note(Write::Freed(freed)));
     }
 }

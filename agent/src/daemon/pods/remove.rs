@@ -36,6 +36,9 @@ impl Node {
     /// Removes a pod that something was being done to when the node began to leave. One that could
     /// not be removed is tried again when the node is asked again.
     pub(super) fn remove_settled(&mut self, name: &PodName) {
+        if self.pods.unremoved.contains_key(name) {
+            return;
+        }
         let state = self.pods.records.get(name).map(|record| record.state);
         match state {
             Some(PodRecordState::Ready | PodRecordState::Gone) => self.remove_pod(name, None),
@@ -95,8 +98,11 @@ impl Node {
         result: Result<(), ApiError>,
         ticket: Option<Ticket>,
     ) {
-        if result.is_ok() {
-            self.forget_pod(name);
+        match &result {
+            Ok(()) => self.forget_pod(name),
+            Err(api_error) => {
+                self.pods.unremoved.insert(name.clone(), api_error.clone());
+            }
         }
         if let Some(ticket) = ticket {
             self.answer(ticket, result.map(Response::from));
