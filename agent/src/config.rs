@@ -8,15 +8,13 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use podnet_core::advertise::Range;
+use podnet_proto::gossip::DEFAULT_PORT;
 use serde::Deserialize;
 
 pub use timing::Timing;
 
 mod file;
 mod timing;
-
-/// The UDP port of gossip where the user gives no other.
-pub const DEFAULT_GOSSIP_PORT: u16 = 7846;
 
 const DEFAULT_FILE: &str = "/etc/podnet/podnetd.toml";
 
@@ -312,7 +310,7 @@ impl Config {
             run_dir,
             netns_dir: path("netns_dir", given.netns_dir, file.netns_dir, "/run/netns")?,
             advertise: given.advertise.or(file.advertise).unwrap_or_default(),
-            gossip_port: port(given.gossip_port, file.gossip_port, DEFAULT_GOSSIP_PORT),
+            gossip_port: port(given.gossip_port, file.gossip_port, DEFAULT_PORT),
             wireguard_port: port(given.wireguard_port, file.wireguard_port, 51820),
             metrics_address: given
                 .metrics_address

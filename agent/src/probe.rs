@@ -7,6 +7,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use podnet_core::node::{NO_ECHO, PathReport, Targets};
 use podnet_proto::NodeId;
 use surge_ping::{
     Client, Config, ICMP, IcmpPacket, PingIdentifier, PingSequence, Pinger, SurgeError,
@@ -43,33 +44,6 @@ const REOPEN: Duration = Duration::from_millis(200);
 
 /// How long to wait before it at most.
 const LONGEST_REOPEN: Duration = Duration::from_secs(3);
-
-/// What the reason begins with of a path on which echoes get lost.
-pub const NO_ECHO: &str = "no echo";
-
-/// What an echo told that was not known before.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PathReport {
-    /// The peer.
-    pub node: NodeId,
-    /// Its gateway address.
-    pub gateway: IpAddr,
-    /// The round-trip time, or why there was no answer, in words.
-    pub outcome: Result<Duration, String>,
-    /// Whether the peer has not answered so far, and nobody says that it cannot be reached: then a firewall
-    /// may drop just echoes.
-    pub unproved: bool,
-}
-
-/// Whom to send echoes to.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Targets {
-    /// The node's own gateway address, which echoes come from: else none are sent. (An unbound socket
-    /// chooses its address by the route, after rules of policy routing have looked for it in vain.)
-    pub source: Option<IpAddr>,
-    /// The gateways of the peers.
-    pub gateways: BTreeMap<NodeId, IpAddr>,
-}
 
 /// Sends echoes to the gateways of all peers, for as long as it lives.
 #[derive(Debug)]

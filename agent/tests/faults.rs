@@ -6,15 +6,16 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use podnet_agent::dataplane::Dataplane;
 use podnet_agent::dataplane::fake::{Effect, Fake, Fault};
-use podnet_agent::dataplane::{Dataplane, ObserveError};
-use podnet_agent::reconciler::{Job, OpenedDevices, Report, Target, Underlay, pass};
+use podnet_agent::reconciler::{OpenedDevices, pass};
 use podnet_core::kernel::model::Kernel;
 use podnet_core::kernel::{
     Change, Changes, Conflict, Desired, IfName, Intruder, Kind, Kinds, MacAddr, Made, Mtu, Netns,
-    Op, OpError, OpErrorKind, Owner, PeerBlock, PodLink, bridge, firewall, forwarding, host_ifname,
-    pod,
+    ObserveError, Op, OpError, OpErrorKind, Owner, PeerBlock, PodLink, bridge, firewall,
+    forwarding, host_ifname, pod,
 };
+use podnet_core::pass::{Job, Report, Target, Underlay};
 use podnet_proto::{NodeId, PodNetwork};
 
 /// All kinds of failures.
@@ -41,7 +42,7 @@ fn host() -> Kernel {
     kernel
 }
 
-/// A record of opened devices that lives as long as its job.
+/// A record of opened devices.
 #[derive(Default)]
 struct Opened(Mutex<BTreeSet<IfName>>);
 
@@ -59,20 +60,39 @@ impl OpenedDevices for Opened {
     }
 }
 
-fn job(target: Option<Target>) -> Job {
+/// What passes are to do, and the record that they share.
+struct Work {
+    job: Job,
+    opened: Arc<Opened>,
+}
+
+impl Work {
+    /// Other work on the same record.
+    fn with(&self, job: Job) -> Self {
+        let opened = Arc::clone(&self.opened);
+        Self { job, opened }
+    }
+
+    async fn pass(&self, fake: &Fake) -> Report {
+        pass(fake, self.opened.as_ref(), &self.job).await
+    }
+}
+
+fn work(target: Option<Target>) -> Work {
     let peers = target.iter().flat_map(|target| &target.peers);
     let underlay = Underlay {
         address: Ipv4Addr::new(192, 0, 2, 9),
         peers: peers.filter_map(|peer| peer.address).collect(),
         mtu: None,
     };
-    Job {
+    let job = Job {
         target,
         underlay,
         kinds: Kinds::all(),
         held: Desired::default(),
-        opened: Arc::new(Opened::default()),
-    }
+    };
+    let opened = Arc::default();
+    Work { job, opened }
 }
 
 /// A node with one of the first blocks and three peers.
@@ -95,8 +115,8 @@ fn target(own: u8, pods: &[PodLink]) -> Target {
 }
 
 /// Makes a pass, with the changes of pods that it leaves to the owner of the pods.
-async fn full_pass(fake: &Fake, job: &Job) -> Report {
-    let report = pass(fake, job).await;
+async fn full_pass(fake: &Fake, work: &Work) -> Report {
+    let report = work.pass(fake).await;
     let ops: Vec<Op> = report.pods.iter().map(|found| found.op.clone()).collect();
     fake.apply(&ops).await;
     report
@@ -106,7 +126,7 @@ async fn full_pass(fake: &Fake, job: &Job) -> Report {
 async fn settled() -> (Fake, PodLink) {
     let fake = Fake::new(host());
     assert!(
-        full_pass(&fake, &job(Some(target(0, &[]))))
+        full_pass(&fake, &work(Some(target(0, &[]))))
             .await
             .error
             .is_none()
@@ -140,9 +160,9 @@ async fn settled() -> (Fake, PodLink) {
 }
 
 /// Checks that one more pass is enough, and that another one has nothing to do.
-async fn heals(fake: &Fake, job: &Job, foreign: &Kernel) {
+async fn heals(fake: &Fake, work: &Work, foreign: &Kernel) {
     fake.heal();
-    let report = full_pass(fake, job).await;
+    let report = full_pass(fake, work).await;
     assert!(report.error.is_none());
     let failed: Vec<_> = report
         .applied
@@ -152,12 +172,12 @@ async fn heals(fake: &Fake, job: &Job, foreign: &Kernel) {
     assert!(failed.is_empty(), "{failed:?}");
     assert_eq!(fake.kernel().foreign(), *foreign);
     let _ = fake.take_attempts();
-    assert!(full_pass(fake, job).await.converged());
+    assert!(full_pass(fake, work).await.converged());
     assert_eq!(fake.take_attempts(), []);
 }
 
 /// The ways from one state to the next: a start, a repair, a move to another block, a farewell.
-async fn ways() -> Vec<(Fake, Job)> {
+async fn ways() -> Vec<(Fake, Work)> {
     let (fake, pod) = settled().await;
     let (broken, _) = settled().await;
     broken.tamper(Kind::Bridge, |kernel| {
@@ -170,18 +190,18 @@ async fn ways() -> Vec<(Fake, Job)> {
     let (leaving, _) = settled().await;
     let pods = [pod];
     vec![
-        (Fake::new(host()), job(Some(target(0, &[])))),
-        (broken, job(Some(target(0, &pods)))),
-        (fake, job(Some(target(2, &pods)))),
-        (leaving, job(None)),
+        (Fake::new(host()), work(Some(target(0, &[])))),
+        (broken, work(Some(target(0, &pods)))),
+        (fake, work(Some(target(2, &pods)))),
+        (leaving, work(None)),
     ]
 }
 
 #[tokio::test]
 async fn every_change_may_fail_in_every_way() {
-    for (start, job) in ways().await {
+    for (start, work) in ways().await {
         let trial = Fake::new(start.kernel());
-        full_pass(&trial, &job).await;
+        full_pass(&trial, &work).await;
         let count = trial.take_attempts().len();
         assert!(count > 3);
         let foreign = start.kernel().foreign();
@@ -191,14 +211,14 @@ async fn every_change_may_fail_in_every_way() {
                 for effect in [Effect::Refuse(error.clone()), Effect::Lose(error.clone())] {
                     let fake = Fake::new(start.kernel());
                     fake.inject(Fault::after(at, effect));
-                    let report = full_pass(&fake, &job).await;
+                    let report = full_pass(&fake, &work).await;
                     let told = report
                         .applied
                         .iter()
                         .any(|(_, r)| r.as_ref() == Err(&error));
                     assert!(told || !report.pods.is_empty(), "the fault is reported");
                     assert_eq!(fake.kernel().foreign(), foreign);
-                    heals(&fake, &job, &foreign).await;
+                    heals(&fake, &work, &foreign).await;
                 }
             }
         }
@@ -207,29 +227,29 @@ async fn every_change_may_fail_in_every_way() {
 
 #[tokio::test]
 async fn where_everything_fails_nothing_foreign_is_touched() {
-    for (start, job) in ways().await {
+    for (start, work) in ways().await {
         let fake = Fake::new(start.kernel());
         let foreign = fake.kernel().foreign();
         let error = OpError::new(OpErrorKind::NotPermitted, "a fault");
         fake.inject(Fault::always(|_| true, Effect::Refuse(error)));
-        assert!(!full_pass(&fake, &job).await.converged());
+        assert!(!full_pass(&fake, &work).await.converged());
         assert_eq!(fake.kernel(), start.kernel());
-        heals(&fake, &job, &foreign).await;
+        heals(&fake, &work, &foreign).await;
     }
 }
 
 /// What could not be seen is not changed: no look, no plan.
 #[tokio::test]
 async fn a_failed_look_changes_nothing() {
-    for (start, job) in ways().await {
+    for (start, work) in ways().await {
         let trial = Fake::new(start.kernel());
-        let recorded = job.opened.read().unwrap();
-        pass(&trial, &job).await;
+        let recorded = work.opened.read().unwrap();
+        work.pass(&trial).await;
         let looks = trial.take_observations();
         // A look at the ways that packets take is not for changing anything.
         let is_for_change = |kinds: &Kinds| kinds.packets().is_empty();
         for at in 0..looks.iter().filter(|kinds| is_for_change(kinds)).count() {
-            job.opened.write(&recorded).unwrap();
+            work.opened.write(&recorded).unwrap();
             let fake = Fake::new(start.kernel());
             let foreign = fake.kernel().foreign();
             let mut looks = 0;
@@ -238,11 +258,11 @@ async fn a_failed_look_changes_nothing() {
                 (is_for_change(kinds) && looks > at)
                     .then_some(ObserveError::Timeout { what: "a fault" })
             });
-            let report = pass(&fake, &job).await;
+            let report = work.pass(&fake).await;
             let error = report.error.as_ref().or(report.unseen_ways.as_ref());
             let failed = matches!(error, Some(ObserveError::Timeout { .. }));
             assert!(failed && !report.converged(), "{report:?}");
-            heals(&fake, &job, &foreign).await;
+            heals(&fake, &work, &foreign).await;
         }
     }
 }
@@ -250,16 +270,16 @@ async fn a_failed_look_changes_nothing() {
 /// What needs no firewall does not wait for it.
 #[tokio::test]
 async fn where_the_firewall_cannot_be_seen_the_rest_is_put_right() {
-    for (start, job) in ways().await {
+    for (start, work) in ways().await {
         let whole = Fake::new(start.kernel());
-        full_pass(&whole, &job).await;
+        full_pass(&whole, &work).await;
         let fake = Fake::new(start.kernel());
         let foreign = fake.kernel().foreign();
         fake.inject_on_observe(|kinds| {
             let timeout = ObserveError::Timeout { what: "a fault" };
             kinds.has(&Kind::Firewall).then_some(timeout)
         });
-        let report = full_pass(&fake, &job).await;
+        let report = full_pass(&fake, &work).await;
         assert!(report.error.is_none() && !report.converged(), "{report:?}");
         assert!(report.unread_firewall.is_some(), "{report:?}");
         let (mut expected, mut found) = (whole.kernel(), fake.kernel());
@@ -271,7 +291,7 @@ async fn where_the_firewall_cannot_be_seen_the_rest_is_put_right() {
         expected.firewall_mut().clear();
         found.firewall_mut().clear();
         assert_eq!(found, expected);
-        heals(&fake, &job, &foreign).await;
+        heals(&fake, &work, &foreign).await;
     }
 }
 
@@ -286,7 +306,7 @@ async fn the_bridge_is_looked_at_after_a_change_of_it_that_failed() {
     ] {
         let fake = Fake::new(host());
         fake.inject(Fault::once(creates, effect));
-        let report = full_pass(&fake, &job(Some(target(0, &[])))).await;
+        let report = full_pass(&fake, &work(Some(target(0, &[])))).await;
         assert_eq!(report.bridge_up, Some(up), "{report:?}");
         assert!(!report.converged());
     }
@@ -318,38 +338,38 @@ async fn a_device_is_opened_under_guard_only() {
     let no_rules = |op: &Op| matches!(op, Op::Firewall(firewall::Op::Set(_)));
     let fake = Fake::new(host());
     fake.inject(Fault::always(no_rules, Effect::Refuse(refused)));
-    let job = job(Some(target(0, &[])));
+    let work = work(Some(target(0, &[])));
     let opening = |report: &Report| {
         let mut applied = report.applied.iter();
         let found = applied.find(|(finding, _)| finding.op.opens());
         found.map(|(_, result)| result.is_ok())
     };
-    let report = full_pass(&fake, &job).await;
+    let report = full_pass(&fake, &work).await;
     assert_eq!(opening(&report), Some(false), "{report:?}");
-    assert!(!fake.kernel().forwards(&eth0) && job.opened.read().unwrap().is_empty());
+    assert!(!fake.kernel().forwards(&eth0) && work.opened.read().unwrap().is_empty());
     // Of a host that is a router anyway nobody has to be kept out.
     fake.tamper_silently(|kernel| {
         kernel.set_router(true);
         kernel.set_link_forwarding(&eth0, false);
     });
-    assert_eq!(opening(&full_pass(&fake, &job).await), Some(true));
+    assert_eq!(opening(&full_pass(&fake, &work).await), Some(true));
     fake.tamper_silently(|kernel| kernel.set_router(false));
     fake.heal();
-    let report = full_pass(&fake, &job).await;
+    let report = full_pass(&fake, &work).await;
     assert!(
         report.converged() && opening(&report) == Some(true),
         "{report:?}"
     );
-    assert!(job.opened.read().unwrap().contains(&eth0));
+    assert!(work.opened.read().unwrap().contains(&eth0));
 
     // Closed by others while the rules are right, it needs a look at them all the same.
     fake.tamper_silently(|kernel| kernel.set_link_forwarding(&eth0, false));
     let kinds = Kinds::from([Kind::Forwarding]);
-    let told = Job {
+    let told = work.with(Job {
         kinds,
         held: report.held,
-        ..job.clone()
-    };
+        ..work.job.clone()
+    });
     let _ = fake.take_observations();
     let report = full_pass(&fake, &told).await;
     assert!(
@@ -361,10 +381,10 @@ async fn a_device_is_opened_under_guard_only() {
 
     // Who goes closes it before the rules go, and takes it from the record.
     let _ = fake.take_attempts();
-    let gone = Job {
+    let gone = work.with(Job {
         target: None,
-        ..job.clone()
-    };
+        ..work.job.clone()
+    });
     assert!(full_pass(&fake, &gone).await.converged());
     let attempts = fake.take_attempts();
     let closed = attempts
@@ -374,38 +394,38 @@ async fn a_device_is_opened_under_guard_only() {
         .iter()
         .position(|op| *op == Op::Firewall(firewall::Op::Remove));
     assert!(closed.unwrap() < removed.unwrap(), "{attempts:?}");
-    assert!(job.opened.read().unwrap().is_empty());
+    assert!(work.opened.read().unwrap().is_empty());
 }
 
 /// A change that takes long delays the pass; it does not break it.
 #[tokio::test(start_paused = true)]
 async fn a_slow_change_is_waited_for() {
     let fake = Fake::new(host());
-    let job = job(Some(target(0, &[])));
+    let work = work(Some(target(0, &[])));
     let foreign = fake.kernel().foreign();
     fake.inject(Fault::after(2, Effect::Delay(Duration::from_secs(30))));
-    assert!(full_pass(&fake, &job).await.converged());
-    heals(&fake, &job, &foreign).await;
+    assert!(full_pass(&fake, &work).await.converged());
+    heals(&fake, &work, &foreign).await;
 }
 
 /// A peer whose address is not on the link has no direct route, and the others have theirs.
 #[tokio::test]
 async fn what_the_underlay_loses_comes_back_with_it() {
     let fake = Fake::new(host());
-    let job = job(Some(target(0, &[])));
-    full_pass(&fake, &job).await;
+    let work = work(Some(target(0, &[])));
+    full_pass(&fake, &work).await;
     let eth0: IfName = "eth0".parse().unwrap();
     let routes = || fake.kernel().own_routes().count();
     assert_eq!(routes(), 4);
     fake.tamper(Kind::Underlay, |kernel| kernel.set_link_down(&eth0));
     assert_eq!(routes(), 1, "the kernel took them along");
-    assert!(full_pass(&fake, &job).await.converged());
+    assert!(full_pass(&fake, &work).await.converged());
     assert_eq!(routes(), 1);
     fake.tamper(Kind::Underlay, |kernel| kernel.set_link_up(&eth0));
-    assert!(full_pass(&fake, &job).await.converged());
+    assert!(full_pass(&fake, &work).await.converged());
     assert_eq!(routes(), 4);
     let peer: IpAddr = Ipv4Addr::new(192, 0, 2, 101).into();
-    let report = full_pass(&fake, &job).await;
+    let report = full_pass(&fake, &work).await;
     assert!(report.underlay.contains_key(&peer));
 }
 
@@ -413,8 +433,8 @@ async fn what_the_underlay_loses_comes_back_with_it() {
 #[tokio::test]
 async fn what_others_changed_is_told_apart_from_what_is_new() {
     let fake = Fake::new(host());
-    let job = job(Some(target(0, &[])));
-    let first = full_pass(&fake, &job).await;
+    let work = work(Some(target(0, &[])));
+    let first = full_pass(&fake, &work).await;
     assert!(first.applied.iter().all(|(finding, _)| !finding.drift));
     let eth0: IfName = "eth0".parse().unwrap();
     fake.tamper_silently(|kernel| {
@@ -429,10 +449,10 @@ async fn what_others_changed_is_told_apart_from_what_is_new() {
             by: by.map(ToOwned::to_owned).into_iter().collect(),
         });
     }
-    let later = Job {
+    let later = work.with(Job {
         held: first.held,
-        ..job
-    };
+        ..work.job.clone()
+    });
     let second = full_pass(&fake, &later).await;
     assert_eq!(second.applied.len(), 3);
     for (finding, _) in &second.applied {

@@ -152,13 +152,24 @@ fn the_core_depends_on_nothing_that_has_effects() {
     let manifest = fs::read_to_string(manifest).unwrap();
     let (_, dependencies) = manifest.split_once("[dependencies]").unwrap();
     let dependencies = dependencies.split("\n[").next().unwrap();
-    for effect in [
-        "tokio", "netlink", "nix", "libc", "chitchat", "socket", "tracing", "jiff",
-    ] {
+    for effect in ["tokio", "netlink", "nix", "libc", "chitchat", "socket"] {
         assert!(
             !dependencies.contains(effect),
             "podnet-core must not depend on {effect}"
         );
+    }
+}
+
+/// What the node decides is logged; what it decides by is not.
+#[test]
+fn of_the_core_only_the_node_writes_log_lines() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("core/src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    for path in files {
+        let logs = fs::read_to_string(&path).unwrap().contains("tracing::");
+        let relative = path.strip_prefix(&root).unwrap();
+        assert!(!logs || relative.starts_with("node"), "{}", path.display());
     }
 }
 

@@ -25,6 +25,9 @@ mod wire;
 
 pub use signed::{MAX_ENVELOPE_LEN, SIGNATURE_LEN, Signed, Speaker, Stamp};
 
+/// The UDP port of gossip where the user gives no other.
+pub const DEFAULT_PORT: u16 = 7846;
+
 /// The longest value of a key, in bytes.
 pub const MAX_VALUE_LEN: usize = 32 * 1024;
 

@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 /// A point in time: how long after the agent's start, on a clock that never goes back. The core has
 /// no clock of its own; whoever calls it says what time it is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -24,6 +26,15 @@ impl Moment {
     pub const fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
+}
+
+/// What time it is, by both clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Now {
+    /// How long after the agent's start it is: what decisions go by.
+    pub moment: Moment,
+    /// The date, which people are shown; it may be set back.
+    pub date: Timestamp,
 }
 
 impl Add<Duration> for Moment {

@@ -5,23 +5,23 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Instant;
 
+use jiff::Timestamp;
 use podnet_core::kernel::Change;
+use podnet_core::node::{Input, Kept, Node, PathReport, Setup};
 use podnet_core::summary::summary;
-use podnet_core::time::Moment;
+use podnet_core::time::{Moment, Now};
 use podnet_proto::{ApiError, Boot, Instance};
 use tokio::sync::mpsc;
-use tokio::time::sleep_until;
+use tokio::time::{Sleep, sleep_until};
 
-use super::edge::{Edge, News};
-use super::error;
-use super::node::{Input, Node};
+use super::edge::{Edge, News, hostname};
 use super::supervisor::Supervisor;
 use crate::config::Config;
 use crate::control::Asked;
 use crate::dataplane::Dataplane;
 use crate::gossip::Gossip;
-use crate::probe::{PathReport, Prober};
-use crate::store::{Identity, Joined, RunDir};
+use crate::probe::Prober;
+use crate::store::{Identity, RunDir};
 
 /// Where events come from.
 pub(super) struct Inputs {
@@ -46,6 +46,17 @@ pub(super) enum Wake {
     Time,
 }
 
+/// What an agent is made of.
+pub(super) struct Parts {
+    pub(super) config: Config,
+    pub(super) identity: Identity,
+    pub(super) boot: Boot,
+    pub(super) run_dir: RunDir,
+    pub(super) dataplane: Arc<dyn Dataplane>,
+    pub(super) prober: Prober,
+    pub(super) news: mpsc::Sender<News>,
+}
+
 /// The agent: a node, and what it reaches the world by.
 pub(super) struct Agent {
     pub(super) node: Node,
@@ -55,47 +66,47 @@ pub(super) struct Agent {
 }
 
 impl Agent {
-    pub(super) fn new(
-        config: Config,
-        identity: Identity,
-        boot: Boot,
-        run_dir: RunDir,
-        dataplane: Arc<dyn Dataplane>,
-        prober: Prober,
-        news: mpsc::Sender<News>,
-    ) -> Self {
-        let start = Instant::now();
-        let identity = Arc::new(identity);
-        let edge = Edge::new(
-            &config,
-            Arc::clone(&identity),
-            start,
-            run_dir.clone(),
+    /// An agent whose node goes on with what is kept.
+    pub(super) fn new(parts: Parts, kept: Kept) -> Self {
+        let Parts {
+            config,
+            identity,
+            boot,
+            run_dir,
             dataplane,
             prober,
             news,
-        );
-        let instance = Instance(rand::random());
+        } = parts;
+        let start = Instant::now();
+        let setup = Setup {
+            own: identity.node(),
+            boot,
+            instance: Instance(rand::random()),
+            on_known_machine: identity.is_on_known_machine(),
+            hostname: hostname(),
+            version: env!("CARGO_PKG_VERSION"),
+            advertise: config.advertise,
+            gossip_port: config.gossip_port,
+            netns_dir: config.netns_dir.clone(),
+            resync: config.timing.resync,
+            listen: config.timing.listen,
+            seed: rand::random(),
+        };
+        let identity = Arc::new(identity);
+        let edge = Edge::new(&config, identity, start, run_dir, dataplane, prober, news);
         Self {
-            node: Node::new(config, identity, boot, instance, run_dir),
+            node: Node::new(setup, kept),
             edge,
             supervisor: Supervisor::new(Moment::START),
             start,
         }
     }
 
-    /// Goes on where the last process ended: with what is on disk, and with the pods of this boot.
-    pub(super) async fn resume(
-        &mut self,
-        joined: Option<Joined>,
-        news: &mut mpsc::Receiver<News>,
-    ) -> Result<(), ApiError> {
-        let records = self.node.run_dir.pods().map_err(|e| error::store(&e))?;
-        let freed = self.node.run_dir.freed().map_err(|e| error::store(&e))?;
-        self.node.load_pods(records, freed);
-        if let Some(joined) = joined {
-            self.node.resume_membership(joined);
-        }
+    /// Turns until it is known what the node goes on with.
+    ///
+    /// # Errors
+    /// When it cannot go on with the membership that it has.
+    pub(super) async fn resume(&mut self, news: &mut mpsc::Receiver<News>) -> Result<(), ApiError> {
         self.turn(Wake::Time).await;
         while self.node.is_resuming() {
             let Some(next) = news.recv().await else {
@@ -103,7 +114,7 @@ impl Agent {
             };
             self.turn(Wake::News(next)).await;
         }
-        self.node.not_resumed.take().map_or(Ok(()), Err)
+        self.node.take_failure().map_or(Ok(()), Err)
     }
 
     /// Turns until the process ends.
@@ -111,7 +122,7 @@ impl Agent {
         self.supervisor.ready();
         loop {
             let gossip = self.edge.gossip();
-            let due = self.start + self.deadline().since(Moment::START);
+            let due = self.due();
             let wake = tokio::select! {
                 Some(news) = inputs.news.recv() => Wake::News(news),
                 Some(asked) = inputs.asked.recv() => Wake::Asked(asked),
@@ -119,22 +130,23 @@ impl Agent {
                 Some(report) = inputs.paths.recv() => Wake::Path(report),
                 () = heard(gossip) => Wake::Heard,
                 () = ended(gossip) => Wake::GossipEnded,
-                () = sleep_until(due.into()) => Wake::Time,
+                () = due => Wake::Time,
             };
             self.turn(wake).await;
             self.report();
         }
     }
 
-    fn deadline(&self) -> Moment {
+    /// Waits until something is due.
+    pub(super) fn due(&self) -> Sleep {
         let supervisor = self.supervisor.next_deadline();
         let node = self.node.deadline();
-        node.map_or(supervisor, |(due, _)| due.min(supervisor))
+        let due = node.map_or(supervisor, |(due, _)| due.min(supervisor));
+        sleep_until((self.start + due.since(Moment::START)).into())
     }
 
     /// Turns once: until nothing more comes at once of what is done.
     pub(super) async fn turn(&mut self, wake: Wake) {
-        let now = self.now();
         let abandoned = self.edge.waiters.abandoned().into_iter();
         let mut inputs: VecDeque<Input> = abandoned.map(Input::Abandoned).collect();
         inputs.push_back(match wake {
@@ -149,6 +161,10 @@ impl Agent {
             Wake::Time => Input::Time,
         });
         while let Some(input) = inputs.pop_front() {
+            let now = Now {
+                moment: self.now(),
+                date: Timestamp::now(),
+            };
             let effects = self.node.handle(now, input);
             let events = self.edge.carry_out(effects).await;
             inputs.extend(events.into_iter().map(Input::Event));

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use podnet_core::kernel::{Desired, Kind, Kinds, Place, diff};
+use podnet_core::kernel::{Desired, Kind, Kinds, ObserveError, Place, diff};
 use podnet_proto::{ApiError, ErrorCode};
 
 use super::forwarding::close_devices;
 use super::{error, lock};
 use crate::config::Config;
+use crate::dataplane::Dataplane;
 use crate::dataplane::linux::Linux;
-use crate::dataplane::{Dataplane, ObserveError};
 use crate::pods::detach;
 use crate::store::{Identity, RunDir, StateDir, StoreError, reset_identity};
 

@@ -1,27 +1,15 @@
 //! What goes wrong inside, as users see it: the code, the reason, the cure.
 
-use std::error::Error;
 use std::io;
+use std::net::SocketAddrV4;
 
-use podnet_core::kernel::{OpError, OpErrorKind};
+use podnet_core::node::error::not_permitted;
+pub(super) use podnet_core::node::error::{chain, observe, op};
 use podnet_proto::{ApiError, ErrorCode};
 
 use crate::control::ListenError;
-use crate::dataplane::ObserveError;
-use crate::gossip::{BindError, GossipError};
+use crate::gossip::{BindError, GossipError, ProbeError};
 use crate::store::{Kind, StoreError};
-
-/// An error and all that caused it, in one line.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}
 
 pub(super) fn store(error: &StoreError) -> ApiError {
     let text = chain(error);
@@ -93,40 +81,6 @@ fn file_system(source: &io::Error, text: String) -> ApiError {
     }
 }
 
-pub(super) fn observe(error: &ObserveError) -> ApiError {
-    let text = chain(error);
-    match error {
-        ObserveError::MissingBinary { program } => missing_binary(program, text),
-        ObserveError::NotPermitted { .. } => not_permitted(text),
-        ObserveError::Timeout { .. } => ApiError::new(ErrorCode::Timeout, text),
-        ObserveError::Failed { .. } => ApiError::new(ErrorCode::Internal, text),
-    }
-}
-
-pub(super) fn op(error: &OpError) -> ApiError {
-    let text = error.to_string();
-    match &error.kind {
-        OpErrorKind::Foreign => ApiError::new(ErrorCode::ForeignObject, text)
-            .hint("remove it, or choose another name; podnet touches only what it made"),
-        OpErrorKind::NotFound => ApiError::new(ErrorCode::NotFound, text),
-        OpErrorKind::NotPermitted => not_permitted(text),
-        OpErrorKind::ReadOnly => ApiError::new(ErrorCode::Internal, text).hint(
-            "make /proc/sys writable with 'mount -o remount,rw /proc/sys' where podnetd runs, or give the \
-             parameter its value yourself",
-        ),
-        OpErrorKind::Unsupported => ApiError::new(ErrorCode::Unsupported, text),
-        OpErrorKind::Full => ApiError::new(ErrorCode::Full, text).hint(
-            "remove pods that are not needed with 'podnetctl pod rm', or take what podnet did not plug into \
-             its bridge out of it",
-        ),
-        OpErrorKind::Timeout => ApiError::new(ErrorCode::Timeout, text),
-        OpErrorKind::MissingBinary(program) => missing_binary(program, text),
-        OpErrorKind::Busy | OpErrorKind::Exhausted | OpErrorKind::Other(_) => {
-            ApiError::new(ErrorCode::Internal, text)
-        }
-    }
-}
-
 pub(super) fn gossip(error: &GossipError) -> ApiError {
     let text = chain(error);
     match error {
@@ -148,6 +102,36 @@ pub(super) fn bind(error: &BindError, text: String) -> ApiError {
     }
 }
 
+/// Why no member has answered that was asked before joining.
+pub(super) fn unanswered(targets: &[SocketAddrV4], probe_error: &ProbeError) -> ApiError {
+    let text = chain(probe_error);
+    match probe_error {
+        ProbeError::Bind(bind) => self::bind(bind, format!("join: {text}")),
+        ProbeError::Silent { .. }
+        | ProbeError::Forbidden { .. }
+        | ProbeError::Unreachable { .. } => {
+            let port = targets.first().map_or(0, SocketAddrV4::port);
+            let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
+            ApiError::new(
+                ErrorCode::Unreachable,
+                format!(
+                    "join: no member answered at {} ({text}): the token is of another cluster, \
+                     the address is wrong, another version of podnetd runs there, or a firewall drops \
+                     UDP port {port}",
+                    targets.join(", "),
+                ),
+            )
+            .hint(
+                "compare the token with 'podnetctl token show' on a member, its address with \
+                 'podnetctl status' there, and let the port pass both hosts' firewalls",
+            )
+        }
+        ProbeError::Seal(_) | ProbeError::Socket(_) => {
+            ApiError::new(ErrorCode::Internal, format!("join: {text}"))
+        }
+    }
+}
+
 pub(super) fn listen(error: &ListenError) -> ApiError {
     let text = chain(error);
     match error {
@@ -161,18 +145,5 @@ pub(super) fn signals(error: &io::Error) -> ApiError {
     ApiError::new(
         ErrorCode::Internal,
         format!("cannot handle signals: {error}"),
-    )
-}
-
-fn missing_binary(program: &str, text: String) -> ApiError {
-    ApiError::new(ErrorCode::MissingBinary, text).hint(format!(
-        "install '{program}', for instance with 'apt-get install iptables'"
-    ))
-}
-
-fn not_permitted(text: String) -> ApiError {
-    ApiError::new(ErrorCode::NotPermitted, text).hint(
-        "run podnetd as root, or with CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN, and with \
-             CAP_SYS_PTRACE to find the namespaces of processes",
     )
 }

@@ -95,3 +95,28 @@ fn staying(forwarding: &Forwarding, opened: &BTreeSet<IfName>, switched: bool) -
     });
     switch.into_iter().chain(devices).collect()
 }
+
+/// Closes what podnet has opened. Returns what stays on the host, in words.
+pub(super) async fn close(dataplane: &dyn Dataplane, run_dir: &RunDir) -> Vec<String> {
+    let mut left = close_devices(dataplane, Some(run_dir)).await;
+    left.extend(kept_chains(dataplane).await);
+    left
+}
+
+/// The chains that stay: without rules, since others rely on them; or as they are, since iptables cannot
+/// show them; in words.
+async fn kept_chains(dataplane: &dyn Dataplane) -> Vec<String> {
+    let backends = match dataplane.observe(&Kinds::from([Kind::Firewall])).await {
+        Ok(observed) => observed.firewall.unwrap_or_default(),
+        // The data path is gone, and so is the firewall as far as that was possible.
+        Err(_) => Vec::new(),
+    };
+    let kept: Vec<String> = backends
+        .iter()
+        .flat_map(|backend| backend.relied_on().chain(backend.out_of_reach()))
+        .collect();
+    for what in &kept {
+        tracing::warn!(what, "left as it is");
+    }
+    kept
+}

@@ -9,8 +9,8 @@ use podnet_proto::{ApiError, Boot, ClusterId, GossipKey, NodeId, PodNetwork};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::request::{admission, founding};
 use crate::fuzz::{INPUTS, Sample, assert_corpus, damaged};
+use podnet_core::node::{admission, founding};
 
 const PORT: u16 = 7846;
 const PREFIX: &str = "podnet1.";

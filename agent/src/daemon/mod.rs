@@ -13,38 +13,20 @@
 //! written by the loop itself.
 
 mod agent;
-mod allowance;
-mod claim;
 mod cleanup;
 mod edge;
-mod effect;
-mod entry;
 mod error;
-mod follow;
-mod forwarded;
 mod forwarding;
 #[cfg(test)]
 mod fuzz;
-mod gossip;
-mod host;
-mod init;
-mod join;
-mod leave;
-mod membership;
-mod node;
-mod patience;
-mod pods;
-mod problems;
-mod reconcile;
-mod request;
-mod retry;
-mod status;
 mod supervisor;
-mod suspicion;
+#[cfg(test)]
+mod tests;
 mod waiters;
 
 use std::sync::Arc;
 
+use podnet_core::node::Kept;
 use podnet_proto::{ApiError, ErrorCode};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -121,8 +103,22 @@ pub async fn run(config: Config) -> Result<(), ApiError> {
     };
 
     let dataplane = Arc::new(dataplane);
-    let mut agent = agent::Agent::new(config, identity, boot, run_dir, dataplane, prober, news);
-    agent.resume(joined, &mut done).await?;
+    let kept = Kept {
+        joined,
+        pods: run_dir.pods().map_err(|e| error::store(&e))?,
+        freed: run_dir.freed().map_err(|e| error::store(&e))?,
+    };
+    let parts = agent::Parts {
+        config,
+        identity,
+        boot,
+        run_dir,
+        dataplane,
+        prober,
+        news,
+    };
+    let mut agent = agent::Agent::new(parts, kept);
+    agent.resume(&mut done).await?;
 
     let (requests, asked) = mpsc::channel(EVENTS);
     let (stop, stopped) = oneshot::channel::<()>();

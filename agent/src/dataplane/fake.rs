@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use podnet_core::kernel::model::Kernel;
-use podnet_core::kernel::{Change, Kind, Kinds, Made, Observed, Op, OpError};
+use podnet_core::kernel::{Change, Kind, Kinds, Made, ObserveError, Observed, Op, OpError};
 use tokio::sync::mpsc;
 use tokio::time;
 
-use super::{Dataplane, ObserveError};
+use super::Dataplane;
 
 /// How many changes wait for the watcher; more are told as one.
 const WAITING_CHANGES: usize = 64;

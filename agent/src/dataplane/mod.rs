@@ -7,50 +7,8 @@ pub mod linux;
 use std::path::Path;
 
 use async_trait::async_trait;
-use podnet_core::kernel::{Change, Kinds, Made, Observed, Op, OpError, OpErrorClass};
+use podnet_core::kernel::{Change, Kinds, Made, ObserveError, Observed, Op, OpError};
 use tokio::sync::mpsc;
-
-/// Why the kernel could not be looked at.
-#[derive(Debug, thiserror::Error)]
-pub enum ObserveError {
-    /// The kernel did not answer in time.
-    #[error("{what}: no answer from the kernel")]
-    Timeout {
-        /// What was asked for.
-        what: &'static str,
-    },
-    /// A program that is needed is not installed.
-    #[error("'{program}' is not installed")]
-    MissingBinary {
-        /// Its name.
-        program: String,
-    },
-    /// A capability is missing.
-    #[error("{what}: not permitted")]
-    NotPermitted {
-        /// What was asked for.
-        what: &'static str,
-    },
-    /// Anything else.
-    #[error("{what}: {detail}")]
-    Failed {
-        /// What was asked for.
-        what: &'static str,
-        /// What came back.
-        detail: String,
-    },
-}
-
-impl ObserveError {
-    /// What to do about it.
-    #[must_use]
-    pub const fn class(&self) -> OpErrorClass {
-        match self {
-            Self::Timeout { .. } | Self::Failed { .. } => OpErrorClass::Transient,
-            Self::MissingBinary { .. } | Self::NotPermitted { .. } => OpErrorClass::Permanent,
-        }
-    }
-}
 
 /// The kernel.
 ///

@@ -32,7 +32,7 @@ pub use handle::{Gossip, GossipError, Snapshot};
 pub use header::{MessageId, SenderInstance};
 pub use keyring::{KeyId, Keyring, KeyringError, MAX_KEYS};
 pub use payload::Payload;
-pub use probe::{ProbeError, Probed, probe};
+pub use probe::{ProbeError, probe};
 pub use seal::{MAX_MESSAGE, Message, Opener, SealError, Sealed, Sealer};
 pub use settings::{Settings, Timing};
 pub use socket::BindError;

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
+use podnet_core::node::Probed;
 use podnet_proto::gossip::{Hello, Welcome};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
@@ -21,17 +22,6 @@ const PERIOD: Duration = Duration::from_millis(250);
 
 /// The most questions whose answer is still taken.
 const MAX_QUESTIONS: usize = 1024;
-
-/// A member that answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Probed {
-    /// Where it was asked.
-    pub target: SocketAddrV4,
-    /// What it said.
-    pub welcome: Welcome,
-    /// The address of this host from which packets to it come.
-    pub source: Ipv4Addr,
-}
 
 /// Why no member answered.
 #[derive(Debug, thiserror::Error)]

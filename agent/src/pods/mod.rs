@@ -4,20 +4,13 @@ use std::path::Path;
 
 use ipnetwork::IpNetwork;
 use podnet_core::kernel::{
-    Holding, IfName, Kind, Kinds, Made, NetnsState, Op, OpError, OpErrorKind, PodLink, connections,
-    holding, neighbour, pod,
+    Holding, IfName, Kind, Kinds, Made, NetnsState, ObserveError, Op, OpError, OpErrorKind,
+    PodLink, connections, holding, neighbour, pod,
 };
 
-use crate::dataplane::{Dataplane, ObserveError};
+use podnet_core::node::AttachError;
 
-/// Why a pod is not attached.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AttachError {
-    /// It cannot be, and nothing was done.
-    Refused(OpError),
-    /// The kernel refused; what was done is undone.
-    Failed(OpError),
-}
+use crate::dataplane::Dataplane;
 
 /// Attaches a pod, whole or not at all. Returns the inode number of its namespace.
 ///

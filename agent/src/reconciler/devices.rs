@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use podnet_core::kernel::firewall::{self, Chain, Unreadable};
 use podnet_core::kernel::{
-    Conflict, Contested, Forwarding, IfName, Kind, Kinds, Observed, ObservedFirewall, Op, OpError,
-    OpErrorKind, forwarding,
+    Conflict, Contested, Forwarding, IfName, Kind, Kinds, ObserveError, Observed, ObservedFirewall,
+    Op, OpError, OpErrorKind, forwarding,
 };
 
-use super::{Finding, Job, Report};
-use crate::dataplane::{Dataplane, ObserveError};
+use crate::dataplane::Dataplane;
+use podnet_core::pass::{Finding, Job, Report};
 
 /// The record of the devices that podnet has opened, which it closes when it goes. It has to outlive
 /// the agent, and no boot.
@@ -38,8 +38,11 @@ pub(super) struct Devices {
 
 /// Reads what is on record. Whoever has removed the record has closed no device: what podnet's rules keep
 /// strangers out of, it has opened.
-pub(super) fn on_record(job: &Job) -> Result<BTreeSet<IfName>, ObserveError> {
-    let recorded = job.opened.read().map_err(|detail| ObserveError::Failed {
+pub(super) fn on_record(
+    record: &dyn OpenedDevices,
+    job: &Job,
+) -> Result<BTreeSet<IfName>, ObserveError> {
+    let recorded = record.read().map_err(|detail| ObserveError::Failed {
         what: "the record of opened devices",
         detail,
     })?;
@@ -47,14 +50,14 @@ pub(super) fn on_record(job: &Job) -> Result<BTreeSet<IfName>, ObserveError> {
         .union(&job.held.firewall.guarded())
         .cloned()
         .collect();
-    record(job, &recorded, &opened);
+    update(record, &recorded, &opened);
     Ok(opened)
 }
 
 /// Brings the record up to date.
-fn record(job: &Job, recorded: &BTreeSet<IfName>, opened: &BTreeSet<IfName>) {
+fn update(record: &dyn OpenedDevices, recorded: &BTreeSet<IfName>, opened: &BTreeSet<IfName>) {
     if recorded != opened
-        && let Err(error) = job.opened.write(opened)
+        && let Err(error) = record.write(opened)
     {
         tracing::warn!(%error, "the record of opened devices is out of date");
     }
@@ -66,6 +69,7 @@ impl Devices {
     pub(super) async fn learn(
         &mut self,
         dataplane: &dyn Dataplane,
+        record: &dyn OpenedDevices,
         job: &Job,
         observed: &Observed,
     ) -> Result<bool, ObserveError> {
@@ -76,7 +80,7 @@ impl Devices {
         if opened == self.opened || !started {
             return Ok(false);
         }
-        record(job, &self.opened, &opened);
+        update(record, &self.opened, &opened);
         let found = dataplane.observe(&forwarding_of(&opened)).await?;
         self.forwarding = found.forwarding.unwrap_or_default();
         self.opened = opened;
@@ -88,7 +92,7 @@ impl Devices {
     pub(super) async fn open(
         &self,
         dataplane: &dyn Dataplane,
-        job: &Job,
+        record: &dyn OpenedDevices,
         openings: Vec<Finding>,
         report: &mut Report,
     ) {
@@ -96,7 +100,7 @@ impl Devices {
             return;
         }
         let hindrance = self.unguarded(report).or_else(|| {
-            let written = job.opened.write(&self.with(&openings));
+            let written = record.write(&self.with(&openings));
             written
                 .err()
                 .map(|why| OpError::new(OpErrorKind::Other(0), why))
@@ -136,7 +140,7 @@ impl Devices {
     }
 
     /// Takes from the record what was closed.
-    pub(super) fn forget_closed(&self, job: &Job, report: &Report) {
+    pub(super) fn forget_closed(&self, record: &dyn OpenedDevices, report: &Report) {
         let applied = report.applied.iter().filter(|(_, result)| result.is_ok());
         let closed: BTreeSet<_> = applied
             .filter_map(|(finding, _)| device(&finding.op).filter(|_| !finding.op.opens()))
@@ -146,7 +150,7 @@ impl Devices {
         }
         let rest = self.opened.difference(&closed).cloned().collect();
         // What stays on record is closed once more.
-        record(job, &self.opened, &rest);
+        update(record, &self.opened, &rest);
     }
 }
 

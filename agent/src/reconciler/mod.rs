@@ -1,153 +1,48 @@
 //! One pass: observe, diff, apply, report.
 
 mod devices;
-mod finding;
 mod ways;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::net::IpAddr;
+use std::time::Instant;
 
-use ipnetwork::Ipv4Network;
+use jiff::Timestamp;
 use podnet_core::host;
 use podnet_core::kernel::{
-    Astray, Bystander, Conflict, Desired, HostAddress, IfName, Input, Kind, Kinds, Mtu, Observed,
-    ObservedBridge, ObservedFirewall, ObservedHolding, Op, OpError, Passed, PeerBlock, Place,
-    PodLink, UnderlayPath, desired, diff, held, intruding_addresses,
+    Desired, HostAddress, Input, Kind, Kinds, Mtu, ObserveError, Observed, ObservedBridge,
+    ObservedFirewall, Op, Passed, Place, PodLink, desired, diff, held, intruding_addresses,
 };
-use podnet_proto::{NodeId, PodNetwork};
 
 pub use self::devices::OpenedDevices;
 use self::devices::{Devices, apply, forwarding_of, on_record};
-pub use self::finding::Finding;
-use self::finding::Findings;
-use crate::dataplane::{Dataplane, ObserveError};
+use crate::dataplane::Dataplane;
+use podnet_core::pass::{Findings, Job, Report, Underlay};
 
 /// The MTU of an underlay that nothing is known of: Ethernet's (RFC 894).
 const DEFAULT_MTU: Mtu = Mtu(1500);
 
-/// What the data path of a node that uses a block is made from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// The cluster's pod networks.
-    pub networks: Vec<PodNetwork>,
-    /// Destinations outside of them whose traffic keeps the pod's source address.
-    pub excluded: Vec<Ipv4Network>,
-    /// The node's block.
-    pub block: Ipv4Network,
-    /// The blocks of all other members.
-    pub peers: Vec<PeerBlock>,
-    /// The pods that are attached.
-    pub pods: Vec<PodLink>,
-    /// The pods that are being attached or detached.
-    pub in_flight: BTreeMap<IfName, BTreeSet<IpAddr>>,
-}
-
-/// What of the host's own network to look at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Underlay {
-    /// The address that peers are told.
-    pub address: Ipv4Addr,
-    /// Where the peers are.
-    pub peers: BTreeSet<IpAddr>,
-    /// The MTU that was found last, as long as nothing tells another.
-    pub mtu: Option<Mtu>,
-}
-
-/// What a pass is to do.
-#[derive(Clone)]
-pub struct Job {
-    /// What the kernel should hold is made from this; nothing of podnet's where it is `None`.
-    pub target: Option<Target>,
-    /// What carries it.
-    pub underlay: Underlay,
-    /// What to look at.
-    pub kinds: Kinds,
-    /// What the kernel was last known to hold, but for pods.
-    pub held: Desired,
-    /// Which devices podnet has opened.
-    pub opened: Arc<dyn OpenedDevices>,
-}
-
-/// What a pass found and did.
-#[derive(Debug, Default)]
-pub struct Report {
-    /// What the kernel should hold.
-    pub desired: Desired,
-    /// The MTU of what carries the data path.
-    pub mtu: Option<Mtu>,
-    /// How the peers are reached.
-    pub underlay: BTreeMap<IpAddr, UnderlayPath>,
-    /// The host's addresses.
-    pub addresses: Vec<HostAddress>,
-    /// What was found, and how the change went that puts it right.
-    pub applied: Vec<(Finding, Result<(), OpError>)>,
-    /// What was found of pods and of their neighbour entries: for the owner of the pods to put right,
-    /// who knows what has become of them since the pass began.
-    pub pods: Vec<Finding>,
-    /// What the kernel is known to hold now.
-    pub held: Desired,
-    /// Whether the bridge is up, or was brought up; `None` where there is to be none, or nobody looked.
-    pub bridge_up: Option<bool>,
-    /// What is in the way.
-    pub conflicts: BTreeSet<Conflict>,
-    /// What leads packets astray between pods of this node and of these; `None` where nobody looked.
-    pub astray: Option<BTreeMap<NodeId, Astray>>,
-    /// Why the ways of packets could not be looked at; the rest was.
-    pub unseen_ways: Option<ObserveError>,
-    /// How long it took to look at the ways of packets.
-    pub ways_took: Duration,
-    /// What others have beside podnet's rules; `None` where nobody looked.
-    pub bystanders: Option<BTreeSet<Bystander>>,
-    /// Whether nftables holds pods, and how; `None` where nobody looked.
-    pub holding: Option<ObservedHolding>,
-    /// How long it took to look at the firewall.
-    pub firewall_took: Duration,
-    /// Pods (by host end) whose namespace has vanished.
-    pub gone: BTreeSet<IfName>,
-    /// Why some pods (by host end) could not be looked into.
-    pub hidden: BTreeMap<IfName, OpError>,
-    /// Why the kernel could not be looked at; then nothing was done.
-    pub error: Option<ObserveError>,
-    /// Why the firewall could not be looked at; the rest was.
-    pub unread_firewall: Option<ObserveError>,
-    /// How long it took.
-    pub took: Duration,
-}
-
-impl Report {
-    /// Whether the kernel holds what it should, as far as the pass has looked.
-    #[must_use]
-    pub fn converged(&self) -> bool {
-        self.error.is_none()
-            && self.unread_firewall.is_none()
-            && self.unseen_ways.is_none()
-            && self.conflicts.iter().all(Conflict::is_harmless)
-            && self.hidden.is_empty()
-            && self.pods.is_empty()
-            && self.applied.iter().all(|(_, result)| result.is_ok())
-    }
-}
-
 /// Makes one pass.
-pub async fn pass(dataplane: &dyn Dataplane, job: &Job) -> Report {
+///
+/// `opened` is the record of the devices that podnet has opened.
+pub async fn pass(dataplane: &dyn Dataplane, opened: &dyn OpenedDevices, job: &Job) -> Report {
     let started = Instant::now();
     let mut report = Report::default();
-    if let Err(error) = try_pass(dataplane, job, &mut report).await {
+    if let Err(error) = try_pass(dataplane, opened, job, &mut report).await {
         report.held = job.held.clone();
         report.error = Some(error);
     }
     report.took = started.elapsed();
+    report.ended_at = Timestamp::now();
     report
 }
 
 async fn try_pass(
     dataplane: &dyn Dataplane,
+    opened: &dyn OpenedDevices,
     job: &Job,
     report: &mut Report,
 ) -> Result<(), ObserveError> {
-    let devices = look_at_underlay(dataplane, job, report).await?;
+    let devices = look_at_underlay(dataplane, opened, job, report).await?;
     let looks_at_devices = devices.is_some();
     let mut devices = devices.unwrap_or_default();
     report.desired = wanted(job, &devices, report);
@@ -161,7 +56,7 @@ async fn try_pass(
     }
     let mut observed = observe(dataplane, &mut looked_at, report).await?;
     if looks_at_devices {
-        if devices.learn(dataplane, job, &observed).await? {
+        if devices.learn(dataplane, opened, job, &observed).await? {
             report.desired = wanted(job, &devices, report);
         }
         looked_at.add(Kind::Forwarding);
@@ -190,8 +85,8 @@ async fn try_pass(
     let results = apply(dataplane, &found).await;
     report.applied.extend(found.into_iter().zip(results));
     report.bridge_up = bridge_up(dataplane, report, &observed).await;
-    devices.open(dataplane, job, openings, report).await;
-    devices.forget_closed(job, report);
+    devices.open(dataplane, opened, openings, report).await;
+    devices.forget_closed(opened, report);
 
     if !plan.unclear.is_empty() {
         let unclear: Kinds = plan.unclear.into_iter().map(Kind::HostEnd).collect();
@@ -303,12 +198,13 @@ fn known(job: &Job, report: &Report, looked_at: &Kinds) -> Desired {
 /// about the rules that go with it.
 async fn look_at_underlay(
     dataplane: &dyn Dataplane,
+    opened: &dyn OpenedDevices,
     job: &Job,
     report: &mut Report,
 ) -> Result<Option<Devices>, ObserveError> {
     let of_devices = [Kind::Forwarding, Kind::Firewall];
     let opened = if of_devices.iter().any(|kind| job.kinds.has(kind)) {
-        Some(on_record(job)?)
+        Some(on_record(opened, job)?)
     } else {
         None
     };

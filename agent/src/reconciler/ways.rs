@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use podnet_core::kernel::{
-    Astray, Contested, Course, Kind, Kinds, Policy, RouteKey, courses, destinations, explain,
-    strays,
+    Astray, Contested, Course, Kind, Kinds, ObserveError, Policy, RouteKey, courses, destinations,
+    explain, strays,
 };
 use podnet_proto::{NodeId, PodNetwork};
 
-use super::{Job, Report, Target};
-use crate::dataplane::{Dataplane, ObserveError};
+use crate::dataplane::Dataplane;
+use podnet_core::pass::{Job, Report, Target};
 
 /// Looks at the ways of packets.
 pub(super) async fn look(

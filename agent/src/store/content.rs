@@ -11,7 +11,7 @@ use podnet_proto::ledger::{Acceptor, Ballot, Batch, Checkpoint, Decided, LedgerH
 use podnet_proto::{Boot, ClusterId, Instance, NodeId, NodeName, PodNetwork, PodNetworkError};
 use serde::{Deserialize, Serialize};
 
-use super::member::PeerBook;
+use podnet_core::node::PeerBook;
 
 /// What the claim protocol must keep.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]

@@ -18,8 +18,9 @@ use super::content::{DurableContent, PeersContent, peer_book, peers_content};
 use super::file::{StoreError, decode, encode, framed};
 use super::identity::{Content as IdentityContent, Identity};
 use super::kind::Kind;
-use super::member::{Member, MemberContent, PeerBook, member};
-use super::run::{PodRecord, PodRecordState};
+use podnet_core::node::{Member, PeerBook, PodRecord, PodRecordState};
+
+use super::member::{MemberContent, member};
 use crate::fuzz::{INPUTS, Sample, assert_corpus, damaged};
 
 const NODE: NodeId = NodeId::from_bytes([1; 16]);

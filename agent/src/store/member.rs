@@ -1,6 +1,5 @@
 //! What makes this node a member of a cluster.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
@@ -8,9 +7,8 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use podnet_core::claim::Durable;
-use podnet_proto::gossip::NodeRecord;
-use podnet_proto::ledger::Checkpoint;
-use podnet_proto::{ClusterId, GossipKey, NodeId, NodeName, PodNetwork};
+use podnet_core::node::{Joined, Member, PeerBook};
+use podnet_proto::{ClusterId, GossipKey, NodeId, NodeName};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -24,41 +22,6 @@ const CLUSTER: Kind = Kind::Cluster;
 const LEDGER: Kind = Kind::Ledger;
 const PEERS: Kind = Kind::Peers;
 const EPOCH: Kind = Kind::Epoch;
-
-/// This node's membership.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
-    /// The cluster.
-    pub cluster: ClusterId,
-    /// The node's label.
-    pub name: NodeName,
-    /// Where peers reach it.
-    pub advertise: SocketAddrV4,
-    /// Whether the user said so: then it stays, else it follows the host's addresses.
-    pub advertise_fixed: bool,
-    /// The key that seals gossip.
-    pub gossip_key: GossipKey,
-    /// The pod networks.
-    pub networks: Vec<PodNetwork>,
-    /// What the join token vouches for.
-    pub checkpoint: Checkpoint,
-    /// Members that answered before: where to gossip first.
-    pub seeds: Vec<SocketAddrV4>,
-}
-
-/// What is on disk of a membership.
-#[derive(Debug)]
-pub struct Joined {
-    /// The membership.
-    pub member: Member,
-    /// The state of the claim protocol.
-    pub durable: Durable,
-    /// What the members last said of themselves.
-    pub peers: PeerBook,
-}
-
-/// What the members last said of themselves.
-pub type PeerBook = BTreeMap<NodeId, NodeRecord>;
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct MemberContent {

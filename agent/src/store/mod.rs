@@ -31,5 +31,5 @@ pub use file::StoreError;
 pub use identity::{Identity, reset_identity};
 pub use kind::Kind;
 pub use lock::StateLock;
-pub use member::{Joined, Member, PeerBook, StateDir};
-pub use run::{PodRecord, PodRecordState, RunDir};
+pub use member::StateDir;
+pub use run::RunDir;

@@ -7,9 +7,9 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use podnet_core::kernel::{IfName, PodLink, forwarding_device, forwarding_path};
+use podnet_core::kernel::{IfName, forwarding_device, forwarding_path};
+use podnet_core::node::PodRecord;
 use podnet_proto::{NodeId, PodName};
-use serde::{Deserialize, Serialize};
 
 use super::file::{self, StoreError};
 use super::kind::Kind;
@@ -24,34 +24,6 @@ const SWITCH: &str = "net/ipv4/ip_forward";
 
 /// The value of a kernel parameter that was off before podnet turned it on.
 const OFF: &str = "0";
-
-/// How far a pod has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PodRecordState {
-    /// It is being attached; an agent that finds this at its start detaches it.
-    Attaching,
-    /// It is attached.
-    Ready,
-    /// It is being detached; an agent that finds this at its start goes on.
-    Detaching,
-    /// Its namespace has vanished.
-    Gone,
-}
-
-/// A pod of this node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PodRecord {
-    /// How far it has come.
-    pub state: PodRecordState,
-    /// How it is attached.
-    pub link: PodLink,
-    /// When it was attached, RFC 3339.
-    pub created_at: String,
-    /// The addresses of a pod that is gone, for it to have again.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub last_addresses: Vec<Ipv4Addr>,
-}
 
 /// The run directory of a node.
 #[derive(Debug, Clone)]

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use data_encoding::BASE64;
 use podnet_agent::gossip::Keyring;
-use podnet_agent::store::{Identity, Member, make_state_dir};
+use podnet_agent::store::{Identity, make_state_dir};
+use podnet_core::node::Member;
 use podnet_lab::command::Output;
 use podnet_lab::{Lab, Node, eventually};
 use podnet_proto::api::{InitResponse, JoinRequest, TokenResponse};

@@ -1,4 +1,4 @@
-//! Why a change failed.
+//! Why the kernel could not be looked at, or refused a change.
 
 /// Why a change failed, in terms that a decision can be made on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +70,48 @@ impl OpError {
             | OpErrorKind::NotPermitted
             | OpErrorKind::Unsupported
             | OpErrorKind::MissingBinary(_) => OpErrorClass::Permanent,
+        }
+    }
+}
+
+/// Why the kernel could not be looked at.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ObserveError {
+    /// The kernel did not answer in time.
+    #[error("{what}: no answer from the kernel")]
+    Timeout {
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// A program that is needed is not installed.
+    #[error("'{program}' is not installed")]
+    MissingBinary {
+        /// Its name.
+        program: String,
+    },
+    /// A capability is missing.
+    #[error("{what}: not permitted")]
+    NotPermitted {
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// Anything else.
+    #[error("{what}: {detail}")]
+    Failed {
+        /// What was asked for.
+        what: &'static str,
+        /// What came back.
+        detail: String,
+    },
+}
+
+impl ObserveError {
+    /// What to do about it.
+    #[must_use]
+    pub const fn class(&self) -> OpErrorClass {
+        match self {
+            Self::Timeout { .. } | Self::Failed { .. } => OpErrorClass::Transient,
+            Self::MissingBinary { .. } | Self::NotPermitted { .. } => OpErrorClass::Permanent,
         }
     }
 }

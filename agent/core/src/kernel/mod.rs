@@ -40,7 +40,7 @@ pub use conflict::{Conflict, Contested};
 pub use desired::{Desired, Input, PeerBlock, desired};
 pub use diff::{Plan, diff};
 pub use drift::{Passed, held, is_drift};
-pub use error::{OpError, OpErrorClass, OpErrorKind};
+pub use error::{ObserveError, OpError, OpErrorClass, OpErrorKind};
 pub use firewall::{Bystander, ObservedFirewall};
 pub use forwarding::{Forwarding, Ingress, can_be_guarded, forwarding_device, forwarding_path};
 pub use holding::{Holding, Meanwhile, ObservedHolding, Source};

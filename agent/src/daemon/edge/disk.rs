@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 
+use podnet_core::node::{Event, Write};
 use podnet_proto::{ApiError, ErrorCode, NodeId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::News;
-use crate::daemon::effect::{Event, Write};
 use crate::daemon::error;
 use crate::store::{StateDir, StoreError, new_boot};
 use crate::vital;

@@ -1,6 +1,7 @@
 //! Where the node's effects are carried out.
 
 mod disk;
+mod echoes;
 mod speech;
 
 use std::io::ErrorKind;
@@ -12,17 +13,18 @@ use std::time::Instant;
 
 use podnet_core::kernel::{Kind, Kinds, Op};
 use podnet_core::nft::suspects;
+use podnet_core::node::{
+    Attach, Effect, Event, Fresh, HostSeen, Looked, NetnsSeen, Question, Start, Write,
+};
+use podnet_proto::{ClusterId, GossipKey};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use self::disk::{Disk, Place};
-use self::speech::{Base, Fresh, Speech};
-use super::effect::{Attach, Borrowed, Effect, Event, NetnsSeen, Question, Start, Write};
+use self::echoes::ask;
+use self::speech::{Base, Speech, Voiced};
 use super::error;
-use super::forwarded::ask;
-use super::host;
-use super::leave::close;
-use super::suspicion::Looked;
+use super::forwarding::close;
 use super::waiters::Waiters;
 use crate::announce::Announcer;
 use crate::config::Config;
@@ -52,7 +54,7 @@ pub(super) struct Edge {
 pub(super) enum News {
     Event(Event),
     /// Gossip was started, or not.
-    Gossip(Box<Fresh>),
+    Gossip(Box<Voiced>),
 }
 
 impl Edge {
@@ -128,9 +130,16 @@ impl Edge {
                 Effect::Publish(values) => events.extend(self.speech.publish(values).await),
                 Effect::Nudge { urgent, idly } => self.speech.nudge(urgent, idly),
                 Effect::ShowRoster(roster) => self.speech.show_roster(roster),
-                Effect::LookAtHost => self.begin(|dataplane| async move {
-                    let observed = dataplane.observe(&host::kinds()).await;
-                    Event::HostSeen(Box::new(observed.map_err(|e| error::observe(&e))))
+                Effect::LookAtHost(kinds) => self.begin(|dataplane| async move {
+                    let observed = dataplane.observe(&kinds).await;
+                    Event::HostSeen(Box::new(HostSeen {
+                        observed: observed.map_err(|e| error::observe(&e)),
+                        hostname: hostname(),
+                        fresh: Fresh {
+                            cluster: ClusterId::from_bytes(rand::random()),
+                            gossip_key: GossipKey::from_bytes(rand::random()),
+                        },
+                    }))
                 }),
                 // The run directory is in memory.
                 Effect::Store(write) => {
@@ -151,9 +160,12 @@ impl Edge {
                 Effect::Announce(seat) => self.announcer.announce(seat),
                 Effect::AskMembers(question) => self.ask_members(*question),
                 Effect::StopAsking => self.asking.shutdown().await,
-                Effect::Pass(job) => self.begin(|dataplane| async move {
-                    Event::PassDone(Box::new(pass(dataplane.as_ref(), &job).await))
-                }),
+                Effect::Pass(job) => {
+                    let opened = self.run_dir.clone();
+                    self.begin(|dataplane| async move {
+                        Event::PassDone(Box::new(pass(dataplane.as_ref(), &opened, &job).await))
+                    });
+                }
                 Effect::Attach(pod) => self.begin(|dataplane| async move {
                     let Attach {
                         link,
@@ -188,12 +200,7 @@ impl Edge {
                     Event::Looked(Looked { found, took })
                 }),
                 Effect::SendEchoes(borrowed) => self.begin(|dataplane| async move {
-                    let Borrowed {
-                        pods,
-                        own,
-                        gateways,
-                    } = *borrowed;
-                    Event::EchoesOfPods(ask(dataplane.as_ref(), &pods, own, gateways).await)
+                    Event::EchoesOfPods(ask(dataplane.as_ref(), *borrowed).await)
                 }),
                 Effect::CloseDevices => {
                     let run_dir = self.run_dir.clone();
@@ -260,10 +267,17 @@ impl Edge {
         self.asking = JoinSet::new();
         self.asking.spawn(vital::watched(async move {
             let result = probe(bind, &Keyring::new(key), &hello, &targets, patience).await;
+            let result = result.map_err(|why| error::unanswered(&targets, &why));
             let event = Event::Probed(attempt, Box::new(result));
             let _ = news.send(News::Event(event)).await;
         }));
     }
+}
+
+/// The host's name; empty if it has none.
+pub(super) fn hostname() -> String {
+    let hostname = nix::unistd::gethostname().unwrap_or_default();
+    hostname.to_string_lossy().into_owned()
 }
 
 /// Looks what a path leads to where the namespace of a pod is to be, or is.

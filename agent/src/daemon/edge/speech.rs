@@ -5,16 +5,15 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
+use podnet_core::node::{Event, Generation, Heard, Member, Roster, Start, Started};
 use podnet_core::signed::Voice;
 use podnet_proto::gossip::{Hello, Key, NodeRecord, Speaker, Welcome, encode};
 use podnet_proto::{ApiError, ErrorCode, NodeId};
 
 use crate::config::Timing as AgentTiming;
-use crate::daemon::effect::{Event, Heard, Start, Started};
 use crate::daemon::error;
-use crate::daemon::membership::Roster;
 use crate::gossip::{Counters, Gossip, Keyring, Settings, Timing};
-use crate::store::{Identity, Member};
+use crate::store::Identity;
 
 /// What the node gossips by.
 pub(super) struct Speech {
@@ -35,7 +34,7 @@ pub(super) struct Base {
 }
 
 /// Gossip that was started, or not, and is not used yet.
-pub(in crate::daemon) struct Fresh {
+pub(in crate::daemon) struct Voiced {
     started: Started,
     running: Option<(Gossip, Voice)>,
 }
@@ -57,9 +56,9 @@ impl Speech {
     }
 
     /// Takes over gossip that was started.
-    pub(super) fn take_over(&mut self, fresh: Fresh) -> Event {
-        self.running = fresh.running;
-        Event::GossipStarted(Box::new(fresh.started))
+    pub(super) fn take_over(&mut self, voiced: Voiced) -> Event {
+        self.running = voiced.running;
+        Event::GossipStarted(Box::new(voiced.started))
     }
 
     pub(super) async fn stop(&mut self) {
@@ -104,18 +103,21 @@ impl Speech {
 
 impl Base {
     /// Starts gossip under this epoch.
-    pub(super) async fn start(&self, start: Start, epoch: Result<u64, ApiError>) -> Fresh {
-        let generation = start.generation;
+    pub(super) async fn start(&self, start: Start, epoch: Result<u64, ApiError>) -> Voiced {
+        let generation = match start.generation {
+            Generation::Known(generation) => generation,
+            Generation::Fresh => rand::random(),
+        };
         let drawn = epoch.as_ref().ok().copied();
         let result = match epoch {
-            Ok(epoch) => self.try_start(start, epoch).await,
+            Ok(epoch) => self.try_start(start, epoch, generation).await,
             Err(api_error) => Err(api_error),
         };
         let (result, running) = match result {
             Ok((values, running)) => (Ok(values), Some(running)),
             Err(api_error) => (Err(api_error), None),
         };
-        Fresh {
+        Voiced {
             started: Started {
                 epoch: drawn,
                 generation,
@@ -129,6 +131,7 @@ impl Base {
         &self,
         start: Start,
         epoch: u64,
+        generation: u64,
     ) -> Result<(BTreeMap<Key, String>, (Gossip, Voice)), ApiError> {
         let mut values = start.values.clone();
         let record = node_value(&start.member, &self.identity, epoch)?;
@@ -139,14 +142,14 @@ impl Base {
             address: start.member.advertise,
         };
         let mut voice = Voice::new(speaker, epoch, self.identity.signer());
-        let settings = self.settings(&start, epoch);
+        let settings = self.settings(&start, epoch, generation);
         let gossip = Gossip::spawn(settings, voice.say_all(&values))
             .await
             .map_err(|e| error::gossip(&e))?;
         Ok((values, (gossip, voice)))
     }
 
-    fn settings(&self, start: &Start, epoch: u64) -> Settings {
+    fn settings(&self, start: &Start, epoch: u64, generation: u64) -> Settings {
         let member = &start.member;
         let node = self.identity.node();
         let known = start.peers.values();
@@ -163,7 +166,7 @@ impl Base {
             cluster: member.cluster,
             networks: member.networks.clone(),
             epoch,
-            generation: start.generation,
+            generation,
             timing: Timing {
                 interval: timing.gossip_interval,
                 initial_interval: timing.gossip_interval,

@@ -4,9 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use podnet_core::kernel::{OpError, OpErrorKind};
+use podnet_core::kernel::{ObserveError, OpError, OpErrorKind};
 
-use super::super::ObserveError;
 use super::bounded;
 
 /// What an error number means for podnet, as far as a decision depends on it.

@@ -31,7 +31,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use podnet_core::kernel::{Change, Kinds, Made, Observed, Op, OpError};
+use podnet_core::kernel::{Change, Kinds, Made, ObserveError, Observed, Op, OpError};
 use tokio::sync::mpsc;
 
 use self::batch::Batch;
@@ -41,7 +41,7 @@ use self::holding::Held;
 use self::netns::Netns;
 use self::pod::Removals;
 use self::socket::{Driver, Socket};
-use super::{Dataplane, ObserveError};
+use super::Dataplane;
 
 /// The kernel of this host, in the network namespace of the thread that opened it.
 #[derive(Clone)]

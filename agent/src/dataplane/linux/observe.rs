@@ -1,8 +1,7 @@
 //! Looking at what the kernel holds.
 
-use podnet_core::kernel::{Kind, Kinds, Observed};
+use podnet_core::kernel::{Kind, Kinds, ObserveError, Observed};
 
-use super::super::ObserveError;
 use super::{Host, bridge, forwarding, holding, pod, route, underlay, way};
 
 /// Looks at what is named.

@@ -5,12 +5,11 @@ use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use podnet_core::kernel::{OpError, OpErrorKind};
+use podnet_core::kernel::{ObserveError, OpError, OpErrorKind};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::super::super::ObserveError;
 use super::super::thread::on_thread;
 use crate::fault;
 

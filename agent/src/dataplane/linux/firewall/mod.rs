@@ -16,13 +16,12 @@ use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use podnet_core::kernel::firewall::{Chain, Op, RuleSet};
-use podnet_core::kernel::{Made, ObservedFirewall, OpError};
+use podnet_core::kernel::{Made, ObserveError, ObservedFirewall, OpError};
 use podnet_core::nft::Ruleset;
 use tokio::sync::{Mutex, OnceCell};
 
 use self::iptables::{ProgramError, Programs, Variant};
 use self::saved::Saved;
-use super::super::ObserveError;
 use super::Results;
 
 /// The legacy tables that are in use in this network namespace.

@@ -15,14 +15,13 @@ use futures::{FutureExt, StreamExt};
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
-use podnet_core::kernel::{Change, Changes, Kind};
+use podnet_core::kernel::{Change, Changes, Kind, ObserveError};
 use rtnetlink::MulticastGroup;
 use tokio::sync::mpsc::{self, Permit};
 use tokio::time::timeout;
 
 use self::events::Seen;
 use self::nftables::{Maker, Transaction};
-use super::super::ObserveError;
 use super::Host;
 use super::errno::{Errno, KernelError};
 use super::link;
