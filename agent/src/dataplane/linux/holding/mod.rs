@@ -19,8 +19,9 @@ use podnet_core::kernel::{
 };
 use serde_json::Value;
 use tokio::sync::{Mutex, oneshot};
+use tokio::task::yield_now;
 
-use self::elements::Outcome;
+use self::elements::{Line, Outcome};
 use super::errno::KernelError;
 use super::firewall::iptables::ProgramError;
 use super::thread::on_thread;
@@ -97,6 +98,7 @@ pub(super) struct Held {
     meanwhile: Mutex<Meanwhile>,
     /// Pods that are to be let go of next, together.
     leaving: std::sync::Mutex<Vec<Leaving>>,
+    line: Arc<std::sync::Mutex<Line>>,
     threads: Arc<Threads>,
     /// The number of the process that last changed the table for podnet.
     process: AtomicU32,
@@ -151,7 +153,8 @@ impl Held {
         let mut meanwhile = self.meanwhile.lock().await;
         meanwhile.hold(pod);
         let pod = pod.clone();
-        self.on_noted_thread(move || elements::add(&pod)).await
+        self.on_noted_thread(move |line| elements::add(line, &pod))
+            .await
     }
 
     /// Lets go of a pod. The kernel takes its time for each transaction that removes something, so pods that wait for
@@ -163,6 +166,8 @@ impl Held {
         let (done, outcome) = oneshot::channel();
         let holding = pod.clone();
         self.leaving().push(Leaving { holding, done });
+        // Those whose links were deleted together come along.
+        yield_now().await;
         let mut meanwhile = self.meanwhile.lock().await;
         let leaving = std::mem::take(&mut *self.leaving());
         self.release_all(&mut meanwhile, leaving).await;
@@ -184,7 +189,9 @@ impl Held {
             all.ports.extend(holding.ports.iter().cloned());
             all.sources.extend(holding.sources.iter().cloned());
         }
-        let released = self.on_noted_thread(move || elements::remove(&all)).await;
+        let released = self
+            .on_noted_thread(move |line| elements::remove(line, &all))
+            .await;
         for Leaving { done, .. } in leaving {
             // Nobody may wait any more.
             let _ = done.send(released.clone());
@@ -198,12 +205,13 @@ impl Held {
     /// Makes a change, and keeps in mind which thread does it. What is not there is no error: a look finds it.
     async fn on_noted_thread(
         &self,
-        change: impl FnOnce() -> Result<Outcome, KernelError> + Send + 'static,
+        change: impl FnOnce(&mut Line) -> Result<Outcome, KernelError> + Send + 'static,
     ) -> Result<(), OpError> {
         let threads = Arc::clone(&self.threads);
+        let line = Arc::clone(&self.line);
         let changed = on_thread(move || {
             threads.note(gettid());
-            change()
+            change(&mut line.lock().unwrap_or_else(PoisonError::into_inner))
         });
         let changed = changed.await.flatten();
         changed
