@@ -229,7 +229,7 @@ impl Gossip {
         let mut seen = self.seen();
         let now = Moment::after_start(self.start.elapsed());
         let detected: BTreeSet<&ChitchatId> = chitchat.live_nodes().collect();
-        let mut entries = BTreeMap::new();
+        let mut entries = Vec::new();
         let mut skipped = 0;
         let mut ids = BTreeSet::new();
         for (id, state) in chitchat.node_states() {
@@ -245,29 +245,20 @@ impl Gossip {
                 seen.liveness
                     .observe(id, heartbeat, detected.contains(id), now)
             };
-            let entry = SignedEntry {
+            entries.push(SignedEntry {
                 node,
                 address,
                 live,
                 last_seen,
                 values: seen.values_of(id, state),
-            };
-            // Of a node's ids at one address that counts under which it was heard of last.
-            let heard = (*id == self.own_id, last_seen, id.generation_id);
-            let place = entries.entry((node, address)).or_insert((heard, None));
-            if place.1.is_none() || place.0 < heard {
-                *place = (heard, Some(entry));
-            }
+            });
             ids.insert(id.clone());
         }
         seen.liveness.retain(&ids);
         seen.values.retain(|id, _| ids.contains(id));
         Snapshot {
             skipped,
-            entries: entries
-                .into_values()
-                .filter_map(|(_, entry)| entry)
-                .collect(),
+            entries,
             own_version_ahead: seen.own_version_ahead,
         }
     }

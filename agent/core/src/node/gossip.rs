@@ -138,7 +138,9 @@ impl Node {
                 epoch = epoch_seen,
                 "somebody who has the token speaks in this node's name"
             );
-            (0, Generation::Fresh)
+            // Peers remember what it has signed itself before its disk was rolled back, and hear nothing older.
+            let signed = membership.ear.latest_start(self.setup.own);
+            (signed, Generation::Fresh)
         };
         let start = Start {
             member: membership.member.clone(),
