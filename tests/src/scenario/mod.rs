@@ -1,0 +1,17 @@
+//! What scenarios are made of: clusters that come to be in one line, questions that are answered by
+//! typed documents, and waits. A scenario is a test: what does not go as it says ends it with a panic
+//! that names the node, the command and what was answered.
+
+#![expect(clippy::unwrap_used, reason = "a scenario fails by a panic")]
+
+mod answers;
+mod cluster;
+mod documents;
+mod host;
+mod waits;
+
+pub use answers::{HttpAnswer, Refusal, refusal, refused, refused_with};
+pub use cluster::{Cluster, OFTEN, agents, first, idle, looking_every, nodes};
+pub use documents::{Address, has_problem};
+pub use host::container;
+pub use waits::{LIMIT, at_once, until};
