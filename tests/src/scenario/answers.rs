@@ -116,6 +116,16 @@ impl Node<'_> {
             .unwrap_or_else(|error| panic!("{}: {words:?}: {error}: {output}", self.name()))
     }
 
+    /// Asks `podnetctl` of an agent that may be away.
+    ///
+    /// # Errors
+    /// What it said instead of a document.
+    pub fn try_ask<T: DeserializeOwned>(&self, words: &[&str]) -> Result<T, String> {
+        let output = self.ctl_json(words, "").map_err(|e| e.to_string())?;
+        let output = output.success("podnetctl").map_err(|e| e.to_string())?;
+        serde_json::from_str(&output.stdout).map_err(|e| format!("{e}: {output}"))
+    }
+
     /// Has `podnetctl` do something, which must succeed.
     #[track_caller]
     pub fn tell(&self, words: &[&str]) {

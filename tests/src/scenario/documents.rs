@@ -1,11 +1,12 @@
 //! The documents that a scenario asks for.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnetwork::IpNetwork;
 use podnet_proto::ErrorCode;
-use podnet_proto::api::{self, PathState, Phase, Pod, Route, Status};
+use podnet_proto::api::{self, PathState, Phase, Pod, Route, Status, TokenResponse};
 
+use super::pcap::GOSSIP_PORT;
 use super::waits::LIMIT;
 use crate::node::Node;
 use crate::wait::eventually;
@@ -34,10 +35,23 @@ fn v4(address: IpAddr) -> Ipv4Addr {
     }
 }
 
+/// Where an agent with this address gossips.
+#[must_use]
+pub fn gossips_at(address: impl Into<IpAddr>) -> SocketAddr {
+    (address.into(), GOSSIP_PORT).into()
+}
+
 /// Whether a status reports a problem with this code.
 #[must_use]
 pub fn has_problem(status: &Status, code: ErrorCode) -> bool {
     status.problems.iter().any(|problem| problem.code == code)
+}
+
+/// The peer of this name in a status.
+#[must_use]
+pub fn peer_of<'status>(status: &'status Status, name: &str) -> Option<&'status api::Node> {
+    let named = |peer: &&api::Node| peer.name.as_ref().is_some_and(|n| n.as_str() == name);
+    status.peers.iter().find(named)
 }
 
 impl Node<'_> {
@@ -110,6 +124,30 @@ impl Node<'_> {
         v4(*gateway)
     }
 
+    /// The address with the port that the node tells its peers.
+    #[must_use]
+    #[track_caller]
+    pub fn endpoint(&self) -> SocketAddr {
+        let node = self.status().node;
+        let [endpoint] = node.addresses.as_slice() else {
+            panic!("{}: not one address: {node:?}", self.name());
+        };
+        *endpoint
+    }
+
+    /// `podnetctl token show`.
+    #[must_use]
+    #[track_caller]
+    pub fn token(&self) -> TokenResponse {
+        self.ask(&["token", "show"])
+    }
+
+    /// Waits until the node reports no problem.
+    #[track_caller]
+    pub fn until_no_problem(&self) {
+        self.status_where("no problem", |status| status.problems.is_empty());
+    }
+
     /// The problems that the node reports.
     #[must_use]
     #[track_caller]
@@ -158,6 +196,12 @@ impl Node<'_> {
         told.unwrap()
     }
 
+    /// `podnetctl leave`, without a question.
+    #[track_caller]
+    pub fn leave(&self) -> Status {
+        self.ask(&["--yes", "leave"])
+    }
+
     /// `podnetctl nodes`: the members that the node knows of, itself included.
     #[must_use]
     #[track_caller]
@@ -176,6 +220,12 @@ impl Node<'_> {
     #[track_caller]
     pub fn add_pod(&self, name: &str) -> Pod {
         self.ask(&["pod", "add", name])
+    }
+
+    /// Adds a pod with these further words, such as `--pid 4711`.
+    #[track_caller]
+    pub fn add_pod_with(&self, name: &str, words: &[&str]) -> Pod {
+        self.ask(&[&["pod", "add", name], words].concat())
     }
 
     /// The pod as it is shown now.

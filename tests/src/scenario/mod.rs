@@ -8,10 +8,14 @@ mod answers;
 mod cluster;
 mod documents;
 mod host;
+pub mod pcap;
+mod snapshot;
 mod waits;
 
 pub use answers::{HttpAnswer, Refusal, refusal, refused, refused_with};
 pub use cluster::{Cluster, OFTEN, agents, first, idle, looking_every, nodes};
-pub use documents::{Address, has_problem};
+pub use documents::{Address, gossips_at, has_problem, peer_of};
 pub use host::container;
+pub use pcap::{Packet, Recording};
+pub use snapshot::{Snapshot, settle};
 pub use waits::{LIMIT, at_once, until};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::wait::eventually;
 
 /// How long anything may take that has to happen.
-pub const LIMIT: Duration = Duration::from_secs(30);
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// Waits until something that is looked at again and again is as it should be.
 #[track_caller]

@@ -9,13 +9,13 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use podnet_lab::scenario::Snapshot;
 use podnet_lab::{Fate, Invitation, Lab, Node, eventually};
 use serde_json::Value;
 
 use crate::scene::{
     LIMIT, add_pod, ask, block, builder, gateway, list, nodes, ready, status, status_where, text,
 };
-use crate::snapshot::Snapshot;
 
 /// No look at what others may have changed counts among the steps.
 pub(crate) const RESYNC: Duration = Duration::from_secs(3600);

@@ -2,9 +2,9 @@
 
 use podnet_lab::Node;
 use podnet_lab::command::Output;
+use podnet_lab::scenario::Snapshot;
 
 use crate::scene::{LIMIT, add_pod, ask, idle, nodes, ready, shell, status};
-use crate::snapshot::Snapshot;
 
 fn cleanup(node: Node<'_>, words: &[&str]) -> Output {
     let words = [&["podnetd", "cleanup"], words].concat();

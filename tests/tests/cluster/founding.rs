@@ -1,12 +1,12 @@
 //! Founding a cluster.
 
 use podnet_lab::Node;
+use podnet_lab::scenario::Snapshot;
 
 use crate::scene::{
     add_pod, ask, builder, http, idle, nodes, refused, refused_with, shell, status, status_where,
     text,
 };
-use crate::snapshot::Snapshot;
 
 const INIT: [&str; 3] = ["init", "--pod-cidr", "10.244.0.0/16"];
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use podnet_lab::scenario::Snapshot;
 use podnet_lab::{Lab, Node, eventually};
 use serde_json::Value;
 
@@ -10,7 +11,6 @@ use crate::scene::{
     LIMIT, add_pod, ask, builder, cluster, idle, list, nodes, ready, refused, shell, status,
     status_where, text,
 };
-use crate::snapshot::Snapshot;
 
 /// Pods of two nodes reach each other and the internet.
 #[track_caller]

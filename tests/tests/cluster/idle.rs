@@ -6,11 +6,11 @@ use std::os::unix::net::UnixDatagram;
 use nix::sys::signal::Signal;
 use podnet_lab::command::Output;
 use podnet_lab::process::ProcessId;
+use podnet_lab::scenario::Snapshot;
 use podnet_lab::{Node, eventually};
 use serde_json::json;
 
 use crate::scene::{LIMIT, add_pod, ask, builder, ctl, idle, nodes, refused, shell, status, text};
-use crate::snapshot::Snapshot;
 
 pub(crate) fn podnetd(node: Node<'_>, words: &[&str]) -> Output {
     let words = [&["podnetd"], words].concat();

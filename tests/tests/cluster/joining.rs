@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::thread;
 
+use podnet_lab::scenario::Snapshot;
 use podnet_lab::{Invitation, Lab, Node};
 use serde_json::Value;
 
-use crate::pcap::{MAX_DATAGRAM, Recording};
 use crate::scene::{
     add_pod, ask, block, cluster, ctl, http, idle, list, nodes, ready, refusal, refused,
     refused_with, shell, status, status_where, text,
 };
-use crate::snapshot::Snapshot;
+use podnet_lab::scenario::pcap::{MAX_DATAGRAM, Recording};
 
 /// An address of the underlay that nobody has.
 const NOBODY: &str = "192.168.56.99";

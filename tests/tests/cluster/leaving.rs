@@ -3,6 +3,7 @@
 mod relied;
 mod waiting;
 
+use podnet_lab::scenario::Snapshot;
 use podnet_lab::{Invitation, Lab, Node, eventually};
 use serde_json::Value;
 
@@ -10,7 +11,6 @@ use crate::scene::{
     LIMIT, add_pod, ask, block, ctl, http, idle, list, nodes, ready, refused, shell, status,
     status_where, text,
 };
-use crate::snapshot::Snapshot;
 
 /// A pod network of four blocks: what is given back is soon given again.
 const INIT: [&str; 3] = ["init", "--pod-cidr", "10.244.0.0/22"];

@@ -4,12 +4,12 @@ use std::fs;
 
 use nix::sys::signal::Signal;
 use podnet_lab::process::ProcessId;
+use podnet_lab::scenario::Snapshot;
 use podnet_lab::{Guard, Lab, Node, eventually};
 
 use crate::scene::{
     LIMIT, add_pod, ask, cluster, ctl, list, nodes, ready, refused, shell, status_where, text,
 };
-use crate::snapshot::Snapshot;
 
 /// What starts an agent without a capability.
 fn without(lab: &Lab, capability: &str) -> [String; 5] {

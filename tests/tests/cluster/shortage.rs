@@ -4,6 +4,7 @@ use std::os::unix::fs::symlink;
 
 use nix::sys::signal::Signal;
 use podnet_lab::process::ProcessId;
+use podnet_lab::scenario::Snapshot;
 use podnet_lab::{Lab, Node, eventually};
 
 use crate::idle::podnetd;
@@ -11,7 +12,6 @@ use crate::scene::{
     LIMIT, Refusal, add_pod, ask, block, builder, ctl, idle, list, nodes, ready, refused,
     refused_with, shell, status, status_where, text,
 };
-use crate::snapshot::Snapshot;
 
 const INIT: [&str; 3] = ["init", "--pod-cidr", "10.244.0.0/16"];
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use podnet_lab::scenario::Snapshot;
 use podnet_lab::{Fate, Invitation, Lab, Node, eventually};
 use serde_json::Value;
 
@@ -11,7 +12,6 @@ use crate::atomic::{INIT, RESYNC, assert_nothing, assert_only_owner, names, sett
 use crate::scene::{
     LIMIT, add_pod, ask, block, builder, ctl, gateway, list, nodes, ready, shell, status, text,
 };
-use crate::snapshot::Snapshot;
 
 /// What a member keeps, besides its pods.
 const MEMBER_STATE: [&str; 6] = ["cluster", "epoch", "identity", "ledger", "lock", "peers"];

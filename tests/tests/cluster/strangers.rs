@@ -10,10 +10,10 @@ use nix::sys::signal::Signal;
 use podnet_lab::command::{Guard, Output};
 use podnet_lab::lines::Lines;
 use podnet_lab::process::ProcessId;
+use podnet_lab::scenario::Snapshot;
 use podnet_lab::{Invitation, Lab, Node, eventually, in_time};
 
 use crate::scene::{LIMIT, add_pod, ask, idle, nodes, ready, shell, status, text};
-use crate::snapshot::Snapshot;
 
 /// How long what the kernel tells of may take to be put right.
 const SOON: Duration = Duration::from_secs(1);

@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 
 use podnet_lab::{Lab, Node};
 
-use crate::pcap::{GOSSIP_PORT, ICMP, MAX_DATAGRAM, Packet, Recording};
 use crate::scene::{add_pod, ask, gateway, idle, nodes, ready, status, text};
+use podnet_lab::scenario::pcap::{GOSSIP_PORT, ICMP, MAX_DATAGRAM, Packet, Recording};
 
 /// Names of what agents tell each other, in JSON or in any other readable form.
 const FIELDS: &[&str] = &[

@@ -18,8 +18,8 @@ use podnet_proto::token::JoinToken;
 
 use crate::inside::spawn_in;
 use crate::member::settings;
-use crate::pcap::GOSSIP_PORT;
 use crate::scene::{LIMIT, add_pod, ask, builder, nodes, ready, shell};
+use podnet_lab::scenario::pcap::GOSSIP_PORT;
 
 /// The most memory that is resident, in KiB. A quiet agent of a debug build has some 20 MiB.
 const MEMORY: u64 = 48 * 1024;

@@ -9,9 +9,9 @@ use nix::sched::{CloneFlags, setns};
 use podnet_lab::{Lab, Node, eventually};
 use serde_json::json;
 
-use crate::pcap::{GOSSIP_PORT, Packet, Recording};
 use crate::scene::{LIMIT, add_pod, ask, idle, nodes, ready, shell};
 use crate::unharmed::Unharmed;
+use podnet_lab::scenario::pcap::{GOSSIP_PORT, Packet, Recording};
 
 /// The most that a UDP datagram over IPv4 carries, in bytes (RFC 791, RFC 768).
 const MAX_UDP: usize = 65_507;

@@ -5,11 +5,11 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use podnet_lab::command::Output;
+use podnet_lab::scenario::Snapshot;
 use podnet_lab::{Lab, Node, eventually};
 use serde_json::json;
 
 use crate::scene::{LIMIT, add_pod, ask, cluster, ctl, idle, nodes, ready, refused, shell, status};
-use crate::snapshot::Snapshot;
 
 /// The state files, below the state directory or the run directory as the node sees it.
 const FILES: [&str; 9] = [

@@ -22,12 +22,8 @@ mod tokens;
 mod unharmed;
 mod words;
 
-#[expect(dead_code, reason = "what the tests of clusters need besides")]
-#[path = "../cluster/pcap.rs"]
-mod pcap;
+use podnet_lab::scenario::pcap;
+
 #[expect(dead_code, reason = "what the tests of clusters need besides")]
 #[path = "../cluster/scene.rs"]
 mod scene;
-#[expect(dead_code, reason = "what the tests of clusters need besides")]
-#[path = "../cluster/snapshot.rs"]
-mod snapshot;

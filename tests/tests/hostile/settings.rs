@@ -6,10 +6,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use podnet_lab::command::Output;
+use podnet_lab::scenario::Snapshot;
 use podnet_lab::{Lab, Node};
 
 use crate::scene::{LIMIT, add_pod, idle, nodes, shell, status};
-use crate::snapshot::Snapshot;
 use crate::unharmed::assert_no_panic;
 
 /// A directory of the node in which tests may do what they like.

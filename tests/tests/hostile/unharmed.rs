@@ -4,10 +4,10 @@ use std::fs;
 
 use podnet_lab::Node;
 use podnet_lab::process::ProcessId;
+use podnet_lab::scenario::Snapshot;
 use serde_json::{Value, json};
 
 use crate::scene::status;
-use crate::snapshot::Snapshot;
 
 /// The most memory that an agent may ever have had resident, in KiB. A quiet one of a debug build
 /// has some 20 MiB; what clients and peers can make it hold is bounded by a few times 8 MiB.

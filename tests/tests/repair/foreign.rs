@@ -260,7 +260,7 @@ fn what_is_foreign_survives_a_membership() {
     let opened = |entry: &str| entry.starts_with("forwarding ") && entry != "forwarding all 0";
     lost.retain(|entry| !opened(entry));
     assert!(lost.is_empty(), "{lost:#?}");
-    node.tell(&["--yes", "leave"]);
+    node.leave();
     before.same(&everything(node)).unwrap();
 }
 
@@ -324,7 +324,7 @@ fn a_chain_that_others_jump_to_stays_and_is_named() {
         assert_eq!(node.shell("ip route show protocol 112"), "");
     };
     founded();
-    let left: Status = node.ask(&["--yes", "leave"]);
+    let left = node.leave();
     assert_eq!(left.phase, Phase::Idle);
     husk();
     founded();

@@ -160,7 +160,7 @@ fn what_looks_like_podnets_jump_stays() {
         node.passes(2);
         assert_eq!(operators_rules(node), before, "{tamper}");
     }
-    node.tell(&["--yes", "leave"]);
+    node.leave();
     assert_eq!(node.shell("iptables -S FORWARD"), before, "leave");
     assert_eq!(
         node.shell("iptables -S PODNET-FORWARD"),

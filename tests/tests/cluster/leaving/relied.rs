@@ -1,10 +1,10 @@
 //! What others rely on by the time a node leaves.
 
 use podnet_lab::Node;
+use podnet_lab::scenario::Snapshot;
 
 use super::found;
 use crate::scene::{ask, idle, nodes, shell, status};
-use crate::snapshot::Snapshot;
 
 /// What `leave` says for people.
 fn leave(node: Node<'_>) -> String {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use podnet_lab::Node;
 use podnet_lab::process::ProcessId;
+use podnet_lab::scenario::Snapshot;
 use serde_json::Value;
 
 use super::{found, standing};
@@ -14,7 +15,6 @@ use crate::scene::{
     LIMIT, add_pod, ask, builder, ctl, idle, list, nodes, ready, refused, refused_with, shell,
     status, status_where, text,
 };
-use crate::snapshot::Snapshot;
 
 /// How often agents look at what others may have changed.
 const RESYNC: Duration = Duration::from_secs(1);

@@ -1,10 +1,10 @@
 //! What podnet has opened to pods, and what others do to that.
 
 use podnet_lab::eventually;
+use podnet_lab::scenario::Snapshot;
 
 use super::{Trial, drop_rules, forwarding, found, passes, scene, set_router, soon};
 use crate::scene::{LIMIT, idle, list, nodes, ready, shell, status_where};
-use crate::snapshot::Snapshot;
 
 /// Whoever removes podnet's record of what it has opened has closed nothing.
 #[test]
