@@ -47,6 +47,16 @@ pub fn has_problem(status: &Status, code: ErrorCode) -> bool {
     status.problems.iter().any(|problem| problem.code == code)
 }
 
+/// What problems say, a line for each: its message, and its cure.
+#[must_use]
+pub fn told(problems: &[api::ProblemEntry]) -> String {
+    let lines = problems.iter().map(|problem| {
+        let cure = problem.hint.as_deref().unwrap_or_default();
+        format!("{}; {cure}\n", problem.message)
+    });
+    lines.collect()
+}
+
 /// The peer of this name in a status.
 #[must_use]
 pub fn peer_of<'status>(status: &'status Status, name: &str) -> Option<&'status api::Node> {
@@ -162,15 +172,11 @@ impl Node<'_> {
         self.problems().iter().map(|problem| problem.code).collect()
     }
 
-    /// What the node's problems say, a line for each: its message, and its cure.
+    /// What the node's problems say: see [`told`].
     #[must_use]
     #[track_caller]
     pub fn problems_told(&self) -> String {
-        let lines = self.problems().into_iter().map(|problem| {
-            let cure = problem.hint.unwrap_or_default();
-            format!("{}; {cure}\n", problem.message)
-        });
-        lines.collect()
+        told(&self.problems())
     }
 
     /// Waits until a problem of the node says this, and returns what all of them say.

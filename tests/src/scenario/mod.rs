@@ -9,13 +9,15 @@ mod cluster;
 mod documents;
 mod host;
 pub mod pcap;
+mod shared;
 mod snapshot;
 mod waits;
 
 pub use answers::{HttpAnswer, Refusal, refusal, refused, refused_with};
 pub use cluster::{Cluster, OFTEN, agents, first, idle, looking_every, nodes};
-pub use documents::{Address, gossips_at, has_problem, peer_of};
+pub use documents::{Address, gossips_at, has_problem, peer_of, told};
 pub use host::container;
 pub use pcap::{Packet, Recording};
+pub use shared::Shared;
 pub use snapshot::{Snapshot, settle};
 pub use waits::{LIMIT, at_once, until};

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+
+use ipnetwork::IpNetwork;
 
 use super::waits::LIMIT;
 use crate::node::Node;
@@ -115,8 +117,10 @@ impl Snapshot {
     /// The same of a member, without what differs with its block and with the members beside this
     /// one.
     #[must_use]
-    pub fn of_member(mut self, block: &str, beside: Ipv4Addr) -> Self {
-        let network: Ipv4Addr = block.split_once('/').unwrap().0.parse().unwrap();
+    pub fn of_member(mut self, block: IpNetwork, beside: Ipv4Addr) -> Self {
+        let IpAddr::V4(network) = block.network() else {
+            panic!("{block} is none of IPv4");
+        };
         let [a, b, c, _] = network.octets();
         let in_words = format!("{a}.{b}.{c}.");
         // The bridge's link-layer address ends as its IP address does.

@@ -19,7 +19,6 @@ mod mtu;
 mod parameters;
 mod paths;
 mod rights;
-mod scene;
 mod schema;
 mod shortage;
 mod sockets;

@@ -15,6 +15,7 @@ mod forms;
 mod http;
 mod inside;
 mod member;
+mod scene;
 mod secrets;
 mod settings;
 mod sockets;
@@ -23,7 +24,3 @@ mod unharmed;
 mod words;
 
 use podnet_lab::scenario::pcap;
-
-#[expect(dead_code, reason = "what the tests of clusters need besides")]
-#[path = "../cluster/scene.rs"]
-mod scene;

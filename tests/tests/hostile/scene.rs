@@ -188,20 +188,6 @@ pub(crate) fn text(value: &Value) -> &str {
     value.as_str().unwrap()
 }
 
-/// The one block of a node.
-#[track_caller]
-pub(crate) fn block(node: Node<'_>) -> String {
-    let status = status(node);
-    assert_eq!(list(&status["blocks"]).len(), 1, "{status}");
-    text(&status["blocks"][0]).to_owned()
-}
-
-/// The one gateway address of a node.
-#[track_caller]
-pub(crate) fn gateway(node: Node<'_>) -> Ipv4Addr {
-    text(&status(node)["gateways"][0]).parse().unwrap()
-}
-
 /// Adds a pod and returns its address.
 #[track_caller]
 pub(crate) fn add_pod(node: Node<'_>, name: &str) -> Ipv4Addr {
