@@ -8,6 +8,7 @@ use podnet_proto::api::{self, PathState, Phase, Pod, Route, Status, TokenRespons
 
 use super::pcap::GOSSIP_PORT;
 use super::waits::LIMIT;
+use crate::agent::ask_status;
 use crate::node::Node;
 use crate::wait::eventually;
 
@@ -65,11 +66,24 @@ pub fn peer_of<'status>(status: &'status Status, name: &str) -> Option<&'status 
 }
 
 impl Node<'_> {
-    /// `podnetctl status`.
+    /// What `podnetctl status` shows, from where it has it: the control socket. That the two are the
+    /// same is a test of its own, and this is asked all the time.
     #[must_use]
     #[track_caller]
     pub fn status(&self) -> Status {
-        self.ask(&["status"])
+        match self.status_now() {
+            Ok((status, _)) => status,
+            Err(error) => panic!("{}: {error}", self.name()),
+        }
+    }
+
+    /// The same, with the document that it was read from.
+    fn status_now(&self) -> Result<(Status, String), String> {
+        let document = ask_status(&self.socket())?;
+        match serde_json::from_str(&document) {
+            Ok(status) => Ok((status, document)),
+            Err(error) => Err(format!("{error}: {document}")),
+        }
     }
 
     /// Waits until the status of the node is as wanted, and returns it.
@@ -77,11 +91,11 @@ impl Node<'_> {
     pub fn status_where(&self, what: &str, wanted: impl Fn(&Status) -> bool) -> Status {
         let what = format!("{}: {what}", self.name());
         let look = || {
-            let status = self.status();
+            let (status, document) = self.status_now()?;
             if wanted(&status) {
                 Ok(status)
             } else {
-                Err(serde_json::to_string(&status).unwrap())
+                Err(document)
             }
         };
         match eventually(LIMIT, &what, look) {
@@ -195,11 +209,8 @@ impl Node<'_> {
 
     #[track_caller]
     fn until_problems(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
-        let told = eventually(LIMIT, &format!("{}: {what}", self.name()), || {
-            let told = self.problems_told();
-            if wanted(&told) { Ok(told) } else { Err(told) }
-        });
-        told.unwrap()
+        let status = self.status_where(what, |status| wanted(&told(&status.problems)));
+        told(&status.problems)
     }
 
     /// `podnetctl leave`, without a question.

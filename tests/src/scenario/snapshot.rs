@@ -1,6 +1,6 @@
 //! All of a node that podnet could change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
@@ -143,19 +143,18 @@ impl Snapshot {
         let mut changes = String::new();
         for (name, before) in &self.sections {
             let after = now.sections.get(name).map_or("", String::as_str);
-            let lost = before
-                .lines()
-                .filter(|line| !after.lines().any(|l| l == *line));
-            let new = after
-                .lines()
-                .filter(|line| !before.lines().any(|l| l == *line));
+            if before == after {
+                continue;
+            }
+            let [was, is] =
+                [before.as_str(), after].map(|text| text.lines().collect::<HashSet<_>>());
+            let lost = before.lines().filter(|line| !is.contains(line));
+            let new = after.lines().filter(|line| !was.contains(line));
             let lost = lost.map(|line| format!("  - {line}\n"));
             let lines: String = lost
                 .chain(new.map(|line| format!("  + {line}\n")))
                 .collect();
-            if before != after {
-                let _ = write!(changes, "{name}:\n{lines}");
-            }
+            let _ = write!(changes, "{name}:\n{lines}");
         }
         changes
     }
