@@ -1,10 +1,5 @@
 //! The testbed with real agents: `podnetd` and `podnetctl` have to be built. Needs root.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "clippy's exception for tests does not reach the functions that they share"
-)]
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::net::UnixStream;

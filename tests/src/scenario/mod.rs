@@ -8,6 +8,7 @@ mod answers;
 mod cluster;
 mod documents;
 mod host;
+pub mod misfits;
 pub mod pcap;
 mod shared;
 mod snapshot;

@@ -2,6 +2,8 @@
 
 use podnet_lab::prelude::*;
 use podnet_lab::scenario::Snapshot;
+use podnet_lab::scenario::misfits;
+use serde_json::{Value, json};
 
 const INIT: [&str; 3] = ["init", "--pod-cidr", "10.244.0.0/16"];
 
@@ -10,166 +12,87 @@ fn an_init_that_cannot_be_done_changes_nothing() {
     let lab = idle(1);
     let [node] = nodes(&lab);
     let before = Snapshot::whole(node);
-    for (words, code) in [
-        (&["init"][..], ErrorCode::Usage),
-        (&["init", "--pod-cidr", "banana"], ErrorCode::BadCidr),
-        (&["init", "--pod-cidr", "10.244.0.1/16"], ErrorCode::BadCidr),
-        (&["init", "--pod-cidr", "127.0.0.0/16"], ErrorCode::BadCidr),
-        (
-            &[
-                "init",
-                "--pod-cidr",
-                "10.244.0.0/16",
-                "--block-prefix",
-                "15",
-            ],
-            ErrorCode::BadCidr,
-        ),
-        (
-            &[
-                "init",
-                "--pod-cidr",
-                "10.244.0.0/16",
-                "--block-prefix",
-                "32",
-            ],
-            ErrorCode::BadCidr,
-        ),
-        (
-            &[
-                "init",
-                "--pod-cidr",
-                "10.244.0.0/16",
-                "--exclude-cidr",
-                "here",
-            ],
-            ErrorCode::BadCidr,
-        ),
-        (
-            &[
-                "init",
-                "--pod-cidr",
-                "10.244.0.0/16",
-                "--exclude-cidr",
-                "10.9.1.1/16",
-            ],
-            ErrorCode::BadCidr,
-        ),
-        (
-            &["init", "--pod-cidr", "fd00:244::/48"],
-            ErrorCode::Unsupported,
-        ),
-        (
-            &["init", "--pod-cidr", "10.244.0.0/16,fd00:244::/48"],
-            ErrorCode::Unsupported,
-        ),
-        (
-            &[
-                "init",
-                "--pod-cidr",
-                "10.244.0.0/16",
-                "--encapsulation",
-                "wireguard",
-            ],
-            ErrorCode::Unsupported,
-        ),
-        (
-            &[
-                "init",
-                "--pod-cidr",
-                "10.244.0.0/16",
-                "--encapsulation",
-                "gre",
-            ],
-            ErrorCode::Usage,
-        ),
-        (
-            &[
-                "init",
-                "--pod-cidr",
-                "10.244.0.0/16",
-                "--advertise",
-                "192.168.56.99",
-            ],
-            ErrorCode::BadAddress,
-        ),
-        (
-            &[
-                "init",
-                "--pod-cidr",
-                "10.244.0.0/16",
-                "--advertise",
-                "node1",
-            ],
-            ErrorCode::BadAddress,
-        ),
-        (
-            &[
-                "init",
-                "--pod-cidr",
-                "10.244.0.0/16",
-                "--node-name",
-                "Node_1",
-            ],
-            ErrorCode::BadName,
-        ),
-        (
-            &["init", "--pod-cidr", "10.244.0.0/16", "--no-such-flag"],
-            ErrorCode::Usage,
-        ),
-        (
-            &["init", "--pod-cidr", "192.168.0.0/16"],
-            ErrorCode::Overlap,
-        ),
-    ] {
-        refused(node, words, code);
-    }
+    let found = |flag: &str| ["init", "--pod-cidr", "10.244.0.0/16", flag].map(str::to_owned);
+    let refuses = |words: &[String], code| {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        refused(node, &words, code);
+    };
     // What `podnetctl` checks itself, the agent checks too: it has other clients.
-    for (body, code) in [
-        (r#"{"pod_cidrs":[]}"#, ErrorCode::BadCidr),
-        (r#"{"pod_cidrs":["banana"]}"#, ErrorCode::BadCidr),
-        (r#"{"pod_cidrs":["fd00:244::/48"]}"#, ErrorCode::Unsupported),
-        (
-            r#"{"pod_cidrs":["10.244.0.0/16"],"block_prefixes":[8]}"#,
-            ErrorCode::BadCidr,
-        ),
-        (
-            r#"{"pod_cidrs":["10.244.0.0/16"],"exclude_cidrs":["here"]}"#,
-            ErrorCode::BadCidr,
-        ),
-        (
-            r#"{"pod_cidrs":["10.244.0.0/16"],"exclude_cidrs":["10.9.1.1/16"]}"#,
-            ErrorCode::BadCidr,
-        ),
-        (
-            r#"{"pod_cidrs":["10.244.0.0/16"],"encapsulation":"wireguard"}"#,
-            ErrorCode::Unsupported,
-        ),
-        (
-            r#"{"pod_cidrs":["10.244.0.0/16"],"encapsulation":"gre"}"#,
-            ErrorCode::Usage,
-        ),
-        (
-            r#"{"pod_cidrs":["10.244.0.0/16"],"advertise":"::1"}"#,
-            ErrorCode::BadAddress,
-        ),
-        (
-            r#"{"pod_cidrs":["10.244.0.0/16"],"node_name":"Node_1"}"#,
-            ErrorCode::BadName,
-        ),
-        (
-            r#"{"pod_cidrs":["10.244.0.0/16"],"no_such_key":1}"#,
-            ErrorCode::Usage,
-        ),
-        ("banana", ErrorCode::Usage),
-    ] {
+    let agent_refuses = |body: &str, code: ErrorCode| {
         let response = node.http("POST", "/v1/init", body);
         assert_eq!(
             (response.status, &response.body["code"]),
             (code.http_status(), &code.as_str().into()),
             "{body}"
         );
+    };
+    let both = |flag: &str, shown: &str, key: &str, value: Value, code: ErrorCode| {
+        refuses(&found(&format!("--{flag}={shown}")), code);
+        let mut body = json!({"pod_cidrs": ["10.244.0.0/16"]});
+        body[key] = value;
+        agent_refuses(&body.to_string(), code);
+    };
+    for (cidr, code) in misfits::POD_CIDRS {
+        refused(node, &["init", "--pod-cidr", cidr], *code);
+        agent_refuses(&json!({"pod_cidrs": [cidr]}).to_string(), *code);
     }
+    for prefix in misfits::BLOCK_PREFIXES {
+        let (shown, value) = (prefix.to_string(), json!([prefix]));
+        both(
+            "block-prefix",
+            &shown,
+            "block_prefixes",
+            value,
+            ErrorCode::BadCidr,
+        );
+    }
+    for cidr in misfits::EXCLUDED_CIDRS {
+        let value = json!([cidr]);
+        both(
+            "exclude-cidr",
+            cidr,
+            "exclude_cidrs",
+            value,
+            ErrorCode::BadCidr,
+        );
+    }
+    for name in misfits::NAMES {
+        both(
+            "node-name",
+            name,
+            "node_name",
+            json!(name),
+            ErrorCode::BadName,
+        );
+    }
+    for address in misfits::ADVERTISED.iter().chain(&["192.168.56.99"]) {
+        both(
+            "advertise",
+            address,
+            "advertise",
+            json!(address),
+            ErrorCode::BadAddress,
+        );
+    }
+    for (mode, code) in [
+        ("wireguard", ErrorCode::Unsupported),
+        ("gre", ErrorCode::Usage),
+    ] {
+        both("encapsulation", mode, "encapsulation", json!(mode), code);
+    }
+    refused(node, &["init"], ErrorCode::Usage);
+    refuses(&found("--no-such-flag"), ErrorCode::Usage);
+    let two = ["init", "--pod-cidr", "10.244.0.0/16,fd00:244::/48"];
+    refused(node, &two, ErrorCode::Unsupported);
+    refused(
+        node,
+        &["init", "--pod-cidr", "192.168.0.0/16"],
+        ErrorCode::Overlap,
+    );
+    agent_refuses(r#"{"pod_cidrs":[]}"#, ErrorCode::BadCidr);
+    let unknown = r#"{"pod_cidrs":["10.244.0.0/16"],"no_such_key":1}"#;
+    agent_refuses(unknown, ErrorCode::Usage);
+    agent_refuses("banana", ErrorCode::Usage);
     before.assert_same(&Snapshot::whole(node), "init");
     assert_eq!(node.status().phase, Phase::Idle);
 }

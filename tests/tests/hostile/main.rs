@@ -8,12 +8,15 @@
 )]
 
 mod bounds;
+mod connections;
 mod datagrams;
 mod descriptors;
+mod directories;
 mod files;
 mod forms;
 mod http;
 mod inside;
+mod lab_words;
 mod member;
 mod scene;
 mod secrets;

@@ -4,11 +4,17 @@ use podnet_lab::prelude::*;
 
 use crate::stage::cluster;
 
+/// A node with the pod red, for tests whose commands change nothing.
+static WITH_RED: Shared<Cluster> = Shared::new(|| {
+    let lab = cluster(1);
+    first(&lab).add_pod("red");
+    lab
+});
+
 #[test]
 fn the_exit_code_is_that_of_the_command_or_says_why_there_is_none() {
-    let lab = cluster(1);
+    let lab = WITH_RED.get();
     let node = first(&lab);
-    node.add_pod("red");
     let run = |words: &[&str]| -> Output {
         let all = ["pod", "exec", "red", "--"].iter().chain(words);
         node.ctl(all).unwrap()
@@ -46,9 +52,8 @@ fn a_failure_of_podnets_own_is_125() {
 
 #[test]
 fn streams_and_environment_pass_through() {
-    let lab = cluster(1);
+    let lab = WITH_RED.get();
     let node = first(&lab);
-    node.add_pod("red");
     let script = "cat; echo no >&2; echo $COLOUR; pwd";
     let words = [
         "env",

@@ -6,7 +6,7 @@ use crate::stage::cluster;
 
 /// Pods of one node, of two nodes, and the internet reach each other, under the right addresses.
 fn assert_reachable(lab: &Lab) {
-    let [node, far] = nodes(&lab);
+    let [node, far] = nodes(lab);
     let [red, green, blue] = [
         node.add_pod("red"),
         node.add_pod("green"),

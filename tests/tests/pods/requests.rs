@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use podnet_lab::prelude::*;
+use podnet_lab::scenario::misfits;
 use serde_json::{Value, json};
 
 use crate::stage::cluster;
@@ -129,17 +130,8 @@ fn requests_that_make_no_sense_change_nothing() {
             "{name}"
         );
     };
-    for name in [
-        "",
-        "..",
-        "../../etc",
-        "a b",
-        "Green",
-        "gr\u{fc}n",
-        &"g".repeat(10_000),
-    ] {
-        bad_name(name);
-    }
+    misfits::NAMES.iter().for_each(|name| bad_name(name));
+    bad_name(&"g".repeat(10_000));
     let large = format!(r#"{{"name":"green","netns":"/{}"}}"#, "x".repeat(1 << 20));
     usage(&large);
     let deep = format!("{}{}", "[".repeat(50_000), "]".repeat(50_000));

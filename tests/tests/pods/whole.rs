@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use podnet_lab::prelude::*;
+use podnet_lab::scenario::misfits;
 use serde_json::{Value, json};
 
 use crate::stage::{cluster, everything, until_again};
@@ -200,16 +201,7 @@ fn the_same_pod_again_is_the_same_pod_and_another_is_refused() {
         ErrorCode::Exists,
     );
     assert_eq!(node.show_pod("red"), red);
-    for name in [
-        "",
-        "Red",
-        "-red",
-        "red-",
-        "re_d",
-        "re/d",
-        "..",
-        &"r".repeat(64),
-    ] {
+    for name in misfits::NAMES {
         refused(node, &["pod", "add", "--", name], ErrorCode::BadName);
     }
     let longest = "r".repeat(63);
