@@ -21,8 +21,50 @@ build() {
         sed -nE 's|.*"manifest_path":"([^"]*)/Cargo.toml","target":\{[^}]*"name":"([^"]*)".*"profile":\{[^}]*"test":true.*"executable":"([^"]*)".*|\2 \1 \3|p'
 }
 
+# How many tests of a program run at the same time, so that all programs end at about the same time. A
+# test of real agents waits most of the time, and some of these have to be done within a second: with
+# more of them two processors would not keep up.
+threads() {
+    case $1 in
+    cluster) echo 4 ;;
+    hostile | life | pods | repair) echo 2 ;;
+    *) echo 1 ;;
+    esac
+}
+
+# Runs a test program, and shows what it printed if it fails. One that computes, and waits for nothing,
+# takes what the others leave of the processors.
+run() {
+    local name=$1 dir=$2 program=$3 began=$SECONDS nice=
+    case $name in kernel | podnet_agent | podnet_core | sim) nice='nice -n 19' ;; esac
+    export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(threads "$name")}
+    if (cd "$dir" && CARGO_MANIFEST_DIR=$dir exec $nice "$program") >"$logs/$name" 2>&1; then
+        echo "$name: $(sed -n 's/^test result: ok. \([0-9]* passed\).*/\1/p' "$logs/$name") in $((SECONDS - began)) s"
+    else
+        cat "$logs/$name"
+        echo "$name: FAILED in $((SECONDS - began)) s"
+        return 1
+    fi
+}
+
 if [ $# = 0 ]; then
-    exec $CARGO test --workspace --locked --features "$FAULTS"
+    programs=$(build --tests)
+    logs=$(mktemp -d)
+    trap 'rm -r "$logs"' EXIT
+    # Each job is a process group of its own, which an interrupt has to reach as a whole.
+    set -m
+    jobs=()
+    trap 'for job in "${jobs[@]}"; do kill -- "-$job" || true; done; exit 130' INT TERM
+    while read -r name dir program; do
+        run "$name" "$dir" "$program" &
+        jobs+=($!)
+    done <<<"$programs"
+    failed=0
+    for job in "${jobs[@]}"; do
+        wait "$job" || failed=1
+    done
+    $CARGO test --workspace --locked --features "$FAULTS" --doc --quiet || failed=1
+    exit $failed
 fi
 
 wanted=$1
@@ -37,7 +79,7 @@ found=no
 while read -r name dir program; do
     [ "$name" = "$wanted" ] || continue
     found=yes
-    (cd "$dir" && CARGO_MANIFEST_DIR=$dir "$program" "$@")
+    (cd "$dir" && CARGO_MANIFEST_DIR=$dir RUST_TEST_THREADS=${RUST_TEST_THREADS:-6} "$program" "$@")
 done <<<"$programs"
 if [ $found = no ]; then
     echo "error: there is no test program '$wanted'" >&2
