@@ -21,13 +21,12 @@ build() {
         sed -nE 's|.*"manifest_path":"([^"]*)/Cargo.toml","target":\{[^}]*"name":"([^"]*)".*"profile":\{[^}]*"test":true.*"executable":"([^"]*)".*|\2 \1 \3|p'
 }
 
-# How many tests of a program run at the same time, so that all programs end at about the same time. A
-# test of real agents waits most of the time, and some of these have to be done within a second: with
-# more of them two processors would not keep up.
+# How many tests of a program run at the same time. A test of real agents waits most of the time, but with
+# many more of them two processors would not keep up.
 threads() {
     case $1 in
-    cluster) echo 4 ;;
-    hostile | life | pods | repair) echo 2 ;;
+    cluster | life) echo 4 ;;
+    hostile | pods | repair) echo 3 ;;
     *) echo 1 ;;
     esac
 }
@@ -36,7 +35,7 @@ threads() {
 # takes what the others leave of the processors.
 run() {
     local name=$1 dir=$2 program=$3 began=$SECONDS nice=
-    case $name in kernel | podnet_agent | podnet_core | sim) nice='nice -n 19' ;; esac
+    computes "$name" && nice='nice -n 19'
     export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(threads "$name")}
     if (cd "$dir" && CARGO_MANIFEST_DIR=$dir exec $nice "$program") >"$logs/$name" 2>&1; then
         echo "$name: $(sed -n 's/^test result: ok. \([0-9]* passed\).*/\1/p' "$logs/$name") in $((SECONDS - began)) s"
@@ -47,22 +46,52 @@ run() {
     fi
 }
 
+computes() {
+    case $1 in kernel | podnet_agent | podnet_core | sim) ;; *) false ;; esac
+}
+
+# What has to be done within a second or five in these is done later with too many neighbours.
+bounded() {
+    case $1 in life | repair) ;; *) false ;; esac
+}
+
+# Starts those of the test programs for which this holds.
+start() {
+    local name dir program
+    while read -r name dir program; do
+        "$@" "$name" || continue
+        run "$name" "$dir" "$program" &
+        jobs+=($!)
+    done <<<"$programs"
+}
+
+# Waits for what was started with these numbers.
+finish() {
+    local job
+    for job in "$@"; do
+        wait "$job" || failed=1
+    done
+}
+
+waits() {
+    ! computes "$1" && ! bounded "$1"
+}
+
 if [ $# = 0 ]; then
     programs=$(build --tests)
     logs=$(mktemp -d)
     trap 'rm -r "$logs"' EXIT
     # Each job is a process group of its own, which an interrupt has to reach as a whole.
     set -m
-    jobs=()
+    jobs=() failed=0
     trap 'for job in "${jobs[@]}"; do kill -- "-$job" || true; done; exit 130' INT TERM
-    while read -r name dir program; do
-        run "$name" "$dir" "$program" &
-        jobs+=($!)
-    done <<<"$programs"
-    failed=0
-    for job in "${jobs[@]}"; do
-        wait "$job" || failed=1
-    done
+    start computes
+    computing=${#jobs[@]}
+    start waits
+    waiting=${#jobs[@]}
+    finish "${jobs[@]:computing:waiting-computing}"
+    start bounded
+    finish "${jobs[@]:waiting}" "${jobs[@]:0:computing}"
     $CARGO test --workspace --locked --features "$FAULTS" --doc --quiet || failed=1
     exit $failed
 fi
