@@ -56,7 +56,7 @@ fn a_purge_removes_the_state_too() {
     let [node] = nodes(&lab);
     let before = Snapshot::kernel(node);
     node.tell(&["init", "--pod-cidr", "10.244.0.0/16"]);
-    let id = node.status().node.id.clone();
+    let id = node.status().node.id;
     node.term().unwrap();
     let done = cleanup(node, &["--yes", "--purge"]);
     assert!(done.ok(), "{done}");

@@ -212,7 +212,7 @@ fn a_reset_gets_through_and_names_what_stays() {
     for pod in ["pink", "red"] {
         node.add_pod(pod);
     }
-    let id = node.status().node.id.clone();
+    let id = node.status().node.id;
     node.term().unwrap();
     node.shell(
         "ip netns del pink; touch /run/netns/pink; mkdir /etc/podnet/bin; \

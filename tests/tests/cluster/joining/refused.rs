@@ -208,7 +208,7 @@ fn the_name_of_another_member_is_refused() {
     refused_with(node2, &taken, &invitation.token, ErrorCode::Exists);
     before.assert_same(&Snapshot::whole(node2), "join");
     assert_eq!(node2.status().phase, Phase::Idle);
-    joined(node2, &invitation, node1, &["--node-name", "blue"]);
+    joined(node2, invitation, node1, &["--node-name", "blue"]);
     node1.status_where("the name of the new peer", |status| {
         peer_of(status, "blue").is_some()
     });
