@@ -20,3 +20,20 @@ pub(crate) async fn watched(task: impl Future<Output = ()> + Send) {
         process::abort();
     }
 }
+
+/// A thread whose panic ends the process, likewise.
+pub(crate) fn thread(name: &str, work: impl FnOnce() + Send + 'static) {
+    let work = move || {
+        if std::panic::catch_unwind(AssertUnwindSafe(work)).is_err() {
+            tracing::error!("a thread has failed without which the agent cannot go on");
+            process::abort();
+        }
+    };
+    let started = std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work);
+    if let Err(error) = started {
+        tracing::error!(%error, name, "a thread cannot be started without which the agent cannot go on");
+        process::abort();
+    }
+}

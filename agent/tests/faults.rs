@@ -7,14 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use podnet_agent::dataplane::fake::{Effect, Fake, Fault};
-use podnet_agent::dataplane::{Change, ChangeScope, Changes, Dataplane, ObserveError};
-use podnet_agent::reconciler::{
-    Job, OpenedDevices, Parts, Report, Target, Underlay, cause_of_change, pass,
-};
+use podnet_agent::dataplane::{Dataplane, ObserveError};
+use podnet_agent::reconciler::{Job, OpenedDevices, Report, Target, Underlay, pass};
 use podnet_core::kernel::model::Kernel;
 use podnet_core::kernel::{
-    Conflict, Contested, Desired, IfName, MacAddr, Mtu, Netns, NetnsState, Op, OpError,
-    OpErrorKind, Owner, PeerBlock, PodLink, Scope, host_ifname,
+    Change, Changes, Conflict, Desired, IfName, Intruder, Kind, Kinds, MacAddr, Made, Mtu, Netns,
+    Op, OpError, OpErrorKind, Owner, PeerBlock, PodLink, bridge, firewall, forwarding, host_ifname,
+    pod,
 };
 use podnet_proto::{NodeId, PodNetwork};
 
@@ -70,7 +69,7 @@ fn job(target: Option<Target>) -> Job {
     Job {
         target,
         underlay,
-        parts: Parts::all(),
+        kinds: Kinds::all(),
         held: Desired::default(),
         opened: Arc::new(Opened::default()),
     }
@@ -132,14 +131,11 @@ async fn settled() -> (Fake, PodLink) {
         gateway_mac: MacAddr::of_address(gateway),
         trusted: false,
     };
-    assert_eq!(fake.apply(&[Op::AttachPod(link.clone())]).await, [Ok(())]);
-    let scope = Scope {
-        netns: BTreeSet::from([path.clone()]),
-        ..Scope::default()
+    let attach = Op::Pod(pod::Op::Attach(link.clone()));
+    let [Ok(Made::Namespace(inode))] = fake.apply(&[attach]).await[..] else {
+        panic!("the pod is not attached");
     };
-    if let NetnsState::Netns { inode } = fake.observe(&scope).await.unwrap().netns[&path] {
-        link.netns.inode = Some(inode);
-    }
+    link.netns.inode = Some(inode);
     (fake, link)
 }
 
@@ -164,7 +160,7 @@ async fn heals(fake: &Fake, job: &Job, foreign: &Kernel) {
 async fn ways() -> Vec<(Fake, Job)> {
     let (fake, pod) = settled().await;
     let (broken, _) = settled().await;
-    broken.tamper(ChangeScope::Bridge, |kernel| {
+    broken.tamper(Kind::Bridge, |kernel| {
         kernel.delete_link(&IfName::bridge());
         kernel.set_link_down(&pod.host_ifname);
         for backend in kernel.firewall_mut() {
@@ -231,15 +227,15 @@ async fn a_failed_look_changes_nothing() {
         pass(&trial, &job).await;
         let looks = trial.take_observations();
         // A look at the ways that packets take is not for changing anything.
-        let is_for_change = |scope: &Scope| scope.ways.is_empty();
-        for at in 0..looks.iter().filter(|scope| is_for_change(scope)).count() {
+        let is_for_change = |kinds: &Kinds| kinds.packets().is_empty();
+        for at in 0..looks.iter().filter(|kinds| is_for_change(kinds)).count() {
             job.opened.write(&recorded).unwrap();
             let fake = Fake::new(start.kernel());
             let foreign = fake.kernel().foreign();
             let mut looks = 0;
-            fake.inject_on_observe(move |scope| {
-                looks += usize::from(is_for_change(scope));
-                (is_for_change(scope) && looks > at)
+            fake.inject_on_observe(move |kinds| {
+                looks += usize::from(is_for_change(kinds));
+                (is_for_change(kinds) && looks > at)
                     .then_some(ObserveError::Timeout { what: "a fault" })
             });
             let report = pass(&fake, &job).await;
@@ -259,9 +255,9 @@ async fn where_the_firewall_cannot_be_seen_the_rest_is_put_right() {
         full_pass(&whole, &job).await;
         let fake = Fake::new(start.kernel());
         let foreign = fake.kernel().foreign();
-        fake.inject_on_observe(|scope| {
+        fake.inject_on_observe(|kinds| {
             let timeout = ObserveError::Timeout { what: "a fault" };
-            scope.firewall.then_some(timeout)
+            kinds.has(&Kind::Firewall).then_some(timeout)
         });
         let report = full_pass(&fake, &job).await;
         assert!(report.error.is_none() && !report.converged(), "{report:?}");
@@ -283,7 +279,7 @@ async fn where_the_firewall_cannot_be_seen_the_rest_is_put_right() {
 #[tokio::test]
 async fn the_bridge_is_looked_at_after_a_change_of_it_that_failed() {
     let error = || OpError::new(OpErrorKind::NotPermitted, "a fault");
-    let creates = |op: &Op| matches!(op, Op::CreateBridge(_));
+    let creates = |op: &Op| matches!(op, Op::Bridge(bridge::Op::Create(_)));
     for (effect, up) in [
         (Effect::Lose(error()), true),
         (Effect::Refuse(error()), false),
@@ -299,12 +295,9 @@ async fn the_bridge_is_looked_at_after_a_change_of_it_that_failed() {
 /// It is none of podnet's errors, and normal after `--allow-overlap`.
 #[test]
 fn what_is_among_addresses_of_no_block_does_not_keep_a_pass_from_being_the_last() {
-    let intruder = |owner| Conflict {
-        object: Contested::Addresses {
-            range: "10.244.77.0/25".parse().unwrap(),
-            owner,
-        },
-        found: "a route".to_owned(),
+    let intruder = |owner| {
+        let range = "10.244.77.0/25".parse().unwrap();
+        Conflict::new(Intruder { range, owner }, "a route")
     };
     let converged = |owner| {
         let report = Report {
@@ -322,7 +315,7 @@ fn what_is_among_addresses_of_no_block_does_not_keep_a_pass_from_being_the_last(
 async fn a_device_is_opened_under_guard_only() {
     let eth0: IfName = "eth0".parse().unwrap();
     let refused = OpError::new(OpErrorKind::Busy, "a fault");
-    let no_rules = |op: &Op| matches!(op, Op::SetFirewall(_));
+    let no_rules = |op: &Op| matches!(op, Op::Firewall(firewall::Op::Set(_)));
     let fake = Fake::new(host());
     fake.inject(Fault::always(no_rules, Effect::Refuse(refused)));
     let job = job(Some(target(0, &[])));
@@ -351,12 +344,9 @@ async fn a_device_is_opened_under_guard_only() {
 
     // Closed by others while the rules are right, it needs a look at them all the same.
     fake.tamper_silently(|kernel| kernel.set_link_forwarding(&eth0, false));
-    let parts = Parts {
-        forwarding: true,
-        ..Parts::default()
-    };
+    let kinds = Kinds::from([Kind::Forwarding]);
     let told = Job {
-        parts,
+        kinds,
         held: report.held,
         ..job.clone()
     };
@@ -366,7 +356,8 @@ async fn a_device_is_opened_under_guard_only() {
         report.converged() && report.applied[0].0.drift,
         "{report:?}"
     );
-    assert!(fake.take_observations().iter().any(|scope| scope.firewall));
+    let looks = fake.take_observations();
+    assert!(looks.iter().any(|kinds| kinds.has(&Kind::Firewall)));
 
     // Who goes closes it before the rules go, and takes it from the record.
     let _ = fake.take_attempts();
@@ -378,8 +369,10 @@ async fn a_device_is_opened_under_guard_only() {
     let attempts = fake.take_attempts();
     let closed = attempts
         .iter()
-        .position(|op| matches!(op, Op::SetForwarding { on: false, .. }));
-    let removed = attempts.iter().position(|op| *op == Op::RemoveFirewall);
+        .position(|op| matches!(op, Op::Forwarding(forwarding::Op::Set { on: false, .. })));
+    let removed = attempts
+        .iter()
+        .position(|op| *op == Op::Firewall(firewall::Op::Remove));
     assert!(closed.unwrap() < removed.unwrap(), "{attempts:?}");
     assert!(job.opened.read().unwrap().is_empty());
 }
@@ -404,11 +397,11 @@ async fn what_the_underlay_loses_comes_back_with_it() {
     let eth0: IfName = "eth0".parse().unwrap();
     let routes = || fake.kernel().own_routes().count();
     assert_eq!(routes(), 4);
-    fake.tamper(ChangeScope::Underlay, |kernel| kernel.set_link_down(&eth0));
+    fake.tamper(Kind::Underlay, |kernel| kernel.set_link_down(&eth0));
     assert_eq!(routes(), 1, "the kernel took them along");
     assert!(full_pass(&fake, &job).await.converged());
     assert_eq!(routes(), 1);
-    fake.tamper(ChangeScope::Underlay, |kernel| kernel.set_link_up(&eth0));
+    fake.tamper(Kind::Underlay, |kernel| kernel.set_link_up(&eth0));
     assert!(full_pass(&fake, &job).await.converged());
     assert_eq!(routes(), 4);
     let peer: IpAddr = Ipv4Addr::new(192, 0, 2, 101).into();
@@ -431,7 +424,7 @@ async fn what_others_changed_is_told_apart_from_what_is_new() {
     let mut told = Changes::default();
     for (what, by) in [("eth0 changed", None), ("a route removed", Some("ip[7]"))] {
         told.add(Change {
-            scope: ChangeScope::Underlay,
+            kind: Kind::Underlay,
             what: what.to_owned(),
             by: by.map(ToOwned::to_owned).into_iter().collect(),
         });
@@ -445,7 +438,7 @@ async fn what_others_changed_is_told_apart_from_what_is_new() {
     for (finding, _) in &second.applied {
         assert!(finding.drift, "{finding:?}");
         assert_eq!(finding.found, "nothing");
-        let cause = cause_of_change(&told, &finding.op).unwrap();
+        let cause = told.cause_of(&finding.op).unwrap();
         assert_eq!(cause.makers().as_deref(), Some("ip[7]"));
     }
 }

@@ -161,3 +161,21 @@ fn the_core_depends_on_nothing_that_has_effects() {
         );
     }
 }
+
+/// The model of the kernel and the data plane around it come with a feature that no program is built with.
+#[test]
+fn what_only_tests_need_is_in_no_program() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (manifest, feature) in [("Cargo.toml", "fake"), ("core/Cargo.toml", "model")] {
+        let manifest = fs::read_to_string(root.join(manifest)).unwrap();
+        assert!(manifest.contains(&format!("\n{feature} = [")), "{feature}");
+        assert!(!manifest.contains("\ndefault = "), "{feature}");
+        let (_, dependencies) = manifest.split_once("[dependencies]").unwrap();
+        let dependencies = dependencies.split("\n[").next().unwrap();
+        assert!(!dependencies.contains("podnet-core = {"), "{feature}");
+    }
+    let dataplane = fs::read_to_string(root.join("src/dataplane/mod.rs")).unwrap();
+    assert!(dataplane.contains("#[cfg(any(test, feature = \"fake\"))]\npub mod fake;"));
+    let kernel = fs::read_to_string(root.join("core/src/kernel/mod.rs")).unwrap();
+    assert!(kernel.contains("#[cfg(feature = \"model\")]\npub mod model;"));
+}

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorCode;
 use crate::id::{Boot, ClusterId, Instance, NodeId};
-use crate::ledger::EncapsulationMode;
 use crate::name::{NodeName, PodName};
 
 /// The version of the control API.
@@ -123,8 +122,8 @@ pub struct Cluster {
     pub pod_cidrs: Vec<IpNetwork>,
     /// The prefix length of the blocks of each pod network.
     pub block_prefixes: Vec<u8>,
-    /// How packets travel between nodes.
-    pub encapsulation: EncapsulationMode,
+    /// How packets travel between nodes: `auto`, `direct`, `wireguard`, or what a later version has.
+    pub encapsulation: String,
     /// How many members it has, this one among them.
     pub nodes: usize,
     /// How many of them are live, this one among them.

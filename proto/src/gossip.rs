@@ -1,8 +1,11 @@
 //! The records that nodes publish by gossip: one fixed set of keys, the same on every node.
 //!
-//! Every value is JSON with a version, or empty for "nothing". Unknown fields are ignored, a
-//! version above one's own is not read. A value is at most [`MAX_VALUE_LEN`] bytes: chitchat never
+//! Every record is JSON, or empty for "nothing". Each kind has a version of its own, and another one
+//! is not read; unknown fields are ignored. A value is at most [`MAX_VALUE_LEN`] bytes: chitchat never
 //! replicates a value above some 65 KB, and says nothing.
+//!
+//! A value is a record with the signature of its node ([`Signed`]). The types here are what travels. What
+//! is on disk has types of its own.
 
 use std::net::SocketAddrV4;
 
@@ -11,16 +14,45 @@ use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use self::wire::{AccWire, PropWire};
 use crate::id::{Boot, NodeId};
-use crate::ledger::{Acceptor, Ballot, Batch, Ledger, Slot, is_zero};
+use crate::ledger::{Acceptor, Ballot, Batch, Decided, Slot, is_zero};
 use crate::name::NodeName;
 use crate::network::BlockIndex;
+
+mod signed;
+mod wire;
+
+pub use signed::{MAX_ENVELOPE_LEN, SIGNATURE_LEN, Signed, Speaker, Stamp};
 
 /// The longest value of a key, in bytes.
 pub const MAX_VALUE_LEN: usize = 32 * 1024;
 
-/// The version of the records that this program writes.
-pub const RECORD_VERSION: u32 = 1;
+/// The longest record, in bytes: with its signature it is a value.
+pub const MAX_RECORD_LEN: usize = MAX_VALUE_LEN - MAX_ENVELOPE_LEN;
+
+/// A kind of record, which has a version of its own.
+pub trait Record: Serialize + DeserializeOwned {
+    /// The version that this program writes and reads. Another one has fields of other meaning.
+    const VERSION: u32;
+}
+
+macro_rules! versions {
+    ($($kind:ty: $version:literal),+ $(,)?) => {
+        $(impl Record for $kind {
+            const VERSION: u32 = $version;
+        })+
+    };
+}
+
+versions! {
+    NodeRecord: 1,
+    UseRecord: 1,
+    Want: 1,
+    AccRecord: 1,
+    PropRecord: 1,
+    SnapRecord: 1,
+}
 
 /// The keys that every node publishes, also the empty ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,17 +99,19 @@ impl Key {
 /// Why a record cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// Longer than [`MAX_VALUE_LEN`].
-    #[error("a record of {len} bytes is longer than {MAX_VALUE_LEN}")]
+    /// Longer than [`MAX_RECORD_LEN`].
+    #[error("a record of {len} bytes is longer than {MAX_RECORD_LEN}")]
     TooLong {
         /// Its length in bytes.
         len: usize,
     },
-    /// Of a later version.
-    #[error("a record of version {version}, newer than {RECORD_VERSION}")]
-    Newer {
+    /// Of another version.
+    #[error("a record of version {version}: this podnet reads version {known}")]
+    Version {
         /// Its version.
         version: u32,
+        /// The one that is read.
+        known: u32,
     },
     /// Not JSON, or not this record.
     #[error("a malformed record")]
@@ -96,36 +130,37 @@ struct VersionOnly {
     v: u32,
 }
 
-/// Writes a record as a gossip value.
+/// Writes a record as text.
 ///
 /// # Errors
-/// When it is longer than [`MAX_VALUE_LEN`].
-pub fn encode<T: Serialize>(record: &T) -> Result<String, RecordError> {
+/// When it is longer than [`MAX_RECORD_LEN`].
+pub fn encode<T: Record>(record: &T) -> Result<String, RecordError> {
     let text = serde_json::to_string(&Versioned {
-        v: RECORD_VERSION,
+        v: T::VERSION,
         record,
     })
     .map_err(RecordError::Malformed)?;
-    if text.len() > MAX_VALUE_LEN {
+    if text.len() > MAX_RECORD_LEN {
         return Err(RecordError::TooLong { len: text.len() });
     }
     Ok(text)
 }
 
-/// Reads a gossip value; an empty one is `None`.
+/// Reads a record; an empty text is `None`.
 ///
 /// # Errors
-/// When it is too long, of a later version, or not this record.
-pub fn decode<T: DeserializeOwned>(text: &str) -> Result<Option<T>, RecordError> {
+/// When it is too long, of another version, or not this record.
+pub fn decode<T: Record>(text: &str) -> Result<Option<T>, RecordError> {
     if text.is_empty() {
         return Ok(None);
     }
-    if text.len() > MAX_VALUE_LEN {
+    if text.len() > MAX_RECORD_LEN {
         return Err(RecordError::TooLong { len: text.len() });
     }
     let VersionOnly { v: version } = serde_json::from_str(text).map_err(RecordError::Malformed)?;
-    if version > RECORD_VERSION {
-        return Err(RecordError::Newer { version });
+    if version != T::VERSION {
+        let known = T::VERSION;
+        return Err(RecordError::Version { version, known });
     }
     // Not by way of a flattened `Versioned`: serde buffers that, and a buffered map cannot have
     // numbers as keys, which the ledger's have. The record ignores `v` as an unknown field.
@@ -154,12 +189,24 @@ impl NodeRecord {
     /// node's.
     #[must_use]
     pub fn is_of(&self, node: NodeId) -> bool {
-        STANDARD
-            .decode(&self.public_key)
-            .ok()
-            .and_then(|key| <[u8; 32]>::try_from(key).ok())
-            .is_some_and(|key| NodeId::of_public_key(&key) == node)
+        key_of(&self.public_key).is_some_and(|key| NodeId::of_public_key(&key) == node)
     }
+}
+
+/// The public key in what a node says of itself, also in a later version of the record: what the
+/// node says else can then be heard.
+#[must_use]
+pub fn public_key(record: &str) -> Option<[u8; 32]> {
+    #[derive(Deserialize)]
+    struct OfKey {
+        public_key: String,
+    }
+    let record: OfKey = serde_json::from_str(record).ok()?;
+    key_of(&record.public_key)
+}
+
+fn key_of(text: &str) -> Option<[u8; 32]> {
+    STANDARD.decode(text).ok()?.try_into().ok()
 }
 
 /// `use`: what a node's data path carries.
@@ -195,7 +242,7 @@ pub struct Want {
     /// earlier boot back, and the node would take itself for a duplicate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<Boot>,
-    /// [`Ledger::released`], as far as it knows. A voter heeds the wish of a node that is no member
+    /// [`Ledger::released`](crate::ledger::Ledger::released), as far as it knows. A voter heeds the wish of a node that is no member
     /// only while this is so: who records what a node said before it left, and says it again to a
     /// voter that has forgotten, would else make it a member again.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -204,14 +251,15 @@ pub struct Want {
 
 /// `acc`: a voter's acceptor state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "AccWire", into = "AccWire")]
 pub struct AccRecord {
     /// What it has promised and accepted, on its disk by now.
-    #[serde(flatten)]
     pub acceptor: Acceptor,
 }
 
 /// `prop`: a voter's open proposal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "PropWire", into = "PropWire")]
 pub struct PropRecord {
     /// The slot that it would decide.
     pub slot: Slot,
@@ -224,8 +272,8 @@ pub struct PropRecord {
 /// `snap`: the ledger as a voter knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapRecord {
-    /// The ledger.
-    pub ledger: Ledger,
+    /// The ledger, as it was decided.
+    pub ledger: Decided,
 }
 
 /// The question that a joining node puts to a member, before it has any state of its own.
@@ -252,7 +300,7 @@ pub struct Welcome {
 mod tests {
     use super::*;
     use crate::id::ClusterId;
-    use crate::ledger::Settings;
+    use crate::ledger::{Ledger, Settings};
     use crate::network::PodNetwork;
 
     fn record() -> NodeRecord {
@@ -278,36 +326,72 @@ mod tests {
         let node = |n: u8| NodeId::of_public_key(&[n; 32]);
         let cluster = ClusterId::from_bytes([1; 16]);
         let boot = Boot(u64::MAX);
-        let mut ledger =
-            Ledger::genesis(cluster, vec![network], Settings::default(), node(0), boot);
-        for n in 0..=255 {
-            ledger.blocks.insert(BlockIndex(n.into()), node(n));
-            ledger.boots.insert(node(n), boot);
-        }
-        ledger.voters = (0..5).map(node).collect();
+        let genesis = Ledger::genesis(cluster, vec![network], Settings::default(), node(0), boot);
+        let ledger = genesis.changed(|ledger| {
+            for n in 0..=255 {
+                ledger.blocks.insert(BlockIndex(n.into()), node(n));
+                ledger.boots.insert(node(n), boot);
+            }
+            ledger.voters = (0..5).map(node).collect();
+        });
         let snap = SnapRecord { ledger };
         let text = encode(&snap).unwrap();
         assert_eq!(decode::<SnapRecord>(&text).unwrap(), Some(snap));
     }
 
     #[test]
-    fn unknown_fields_are_ignored_and_later_versions_are_not_read() {
+    fn unknown_fields_are_ignored_and_other_versions_are_not_read() {
         let text = encode(&record()).unwrap();
         let more = text.replacen('{', r#"{"later":{"x":1},"#, 1);
         assert_eq!(decode::<NodeRecord>(&more).unwrap(), Some(record()));
         let newer = text.replacen("\"v\":1", "\"v\":2", 1);
         assert!(matches!(
             decode::<NodeRecord>(&newer),
-            Err(RecordError::Newer { version: 2 })
+            Err(RecordError::Version {
+                version: 2,
+                known: 1
+            })
         ));
+        let older = text.replacen("\"v\":1", "\"v\":0", 1);
+        assert!(decode::<NodeRecord>(&older).is_err());
+    }
+
+    #[test]
+    fn what_voters_say_reads_back() {
+        let ballot = Ballot {
+            round: 7,
+            node: NodeId::of_public_key(&[1; 32]),
+            instance: crate::id::Instance(9),
+        };
+        let batch = || Some(Batch::default());
+        for accepted in [None, Some((ballot, Batch::default()))] {
+            let acceptor = Acceptor {
+                slot: 3,
+                promised: Some(ballot),
+                accepted,
+            };
+            let acc = AccRecord { acceptor };
+            assert_eq!(decode(&encode(&acc).unwrap()).unwrap(), Some(acc));
+        }
+        for batch in [None, batch()] {
+            let prop = PropRecord {
+                slot: 3,
+                ballot,
+                batch,
+            };
+            assert_eq!(decode(&encode(&prop).unwrap()).unwrap(), Some(prop));
+        }
     }
 
     #[test]
     fn long_and_malformed_records_are_refused() {
         let long = "x".repeat(MAX_VALUE_LEN + 1);
         assert!(matches!(
-            encode(&(long.clone(),)),
-            Err(RecordError::TooLong { .. }) | Err(RecordError::Malformed(_))
+            encode(&NodeRecord {
+                agent_version: long.clone(),
+                ..record()
+            }),
+            Err(RecordError::TooLong { .. })
         ));
         assert!(matches!(
             decode::<Want>(&long),

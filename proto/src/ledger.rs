@@ -5,44 +5,28 @@
 use std::collections::BTreeMap;
 
 use data_encoding::HEXLOWER;
-use ipnetwork::Ipv4Network;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::id::{Boot, ClusterId, Instance, NodeId};
 use crate::network::{BlockIndex, PodNetwork};
 
+mod batch;
+mod decided;
+mod raw;
+mod settings;
+
+pub use batch::{Batch, Operation};
+pub use decided::{Decided, LEDGER_VERSION, LedgerError};
+pub use settings::{EncapsulationMode, Settings};
+
 /// The number of a decision. Slot 0 is what `init` writes.
 pub type Slot = u64;
-
-/// How pods' packets travel between nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EncapsulationMode {
-    /// Per peer: direct where it is proved to work, else WireGuard.
-    Auto,
-    /// Host routes by way of the peer's address.
-    #[default]
-    Direct,
-    /// WireGuard tunnels only.
-    Wireguard,
-}
-
-/// The cluster's settings, which its members agree on.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Settings {
-    /// How packets travel between nodes.
-    pub encapsulation: EncapsulationMode,
-    /// Destinations outside the pod networks whose traffic keeps the pod's source address.
-    #[serde(default)]
-    pub exclude_cidrs: Vec<Ipv4Network>,
-}
 
 /// What the members have agreed on so far: the state after `slot` decisions.
 ///
 /// Ledgers are ordered by `(recovery, slot)`. Two ledgers of one cluster with the same order are
-/// equal: that is what the claim protocol guarantees.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// equal: that is what the claim protocol guarantees. A [`Decided`] one is as it was decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ledger {
     /// Raised only by an operator's recovery after a majority of the voters was lost.
     pub recovery: u64,
@@ -65,10 +49,8 @@ pub struct Ledger {
     /// Blocks that were given back, and the slot that freed them.
     pub freed: BTreeMap<BlockIndex, Slot>,
     /// The slot of the last release of a member; 0 where there was none.
-    #[serde(default, skip_serializing_if = "is_zero")]
     pub released: Slot,
     /// The epoch of the gossip key.
-    #[serde(default)]
     pub key_epoch: u64,
 }
 
@@ -81,8 +63,8 @@ impl Ledger {
         settings: Settings,
         founder: NodeId,
         boot: Boot,
-    ) -> Self {
-        Self {
+    ) -> Decided {
+        Decided::from(Self {
             recovery: 0,
             slot: 0,
             previous: LedgerHash::NONE,
@@ -95,32 +77,13 @@ impl Ledger {
             freed: BTreeMap::new(),
             released: 0,
             key_epoch: 0,
-        }
-    }
-
-    /// The hash of this ledger: SHA-256 of its JSON form, whose maps are sorted. A field that a
-    /// later version adds must be left out of the JSON while it has its default value; then nodes
-    /// of both versions compute the same hash.
-    #[must_use]
-    pub fn hash(&self) -> LedgerHash {
-        let json = serde_json::to_vec(self).unwrap_or_default();
-        LedgerHash(Sha256::digest(&json).into())
+        })
     }
 
     /// Where this ledger stands in the order of ledgers.
     #[must_use]
     pub const fn order(&self) -> (u64, Slot) {
         (self.recovery, self.slot)
-    }
-
-    /// What a newcomer is told about the ledger before it has seen one.
-    #[must_use]
-    pub fn checkpoint(&self) -> Checkpoint {
-        Checkpoint {
-            recovery: self.recovery,
-            slot: self.slot,
-            hash: self.hash(),
-        }
     }
 
     /// The blocks of a node, in ascending order.
@@ -192,53 +155,13 @@ pub struct Checkpoint {
     pub recovery: u64,
     /// [`Ledger::slot`].
     pub slot: Slot,
-    /// [`Ledger::hash`].
+    /// [`Decided::hash`].
     pub hash: LedgerHash,
-}
-
-/// One change of the ledger. A kind that a node does not know does not parse; so a new kind is
-/// proposed only when every voter knows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "op", rename_all = "kebab-case")]
-pub enum Operation {
-    /// A node becomes a member with this boot. Where it owns a block already, only its boot
-    /// changes; else it gets the block, if that is free.
-    Join {
-        /// The node.
-        node: NodeId,
-        /// The boot with which it may use its block.
-        boot: Boot,
-        /// The block that it gets.
-        index: BlockIndex,
-    },
-    /// A member gives its blocks back and is no member any more; only if the boot is its
-    /// registered one.
-    Release {
-        /// The member.
-        node: NodeId,
-        /// Its boot, which never uses a block again.
-        boot: Boot,
-    },
-    /// The cluster's settings change.
-    Set {
-        /// All of them, as they shall be.
-        settings: Settings,
-    },
-}
-
-/// What one slot decides: at most [`Batch::MAX`] operations, applied in order.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Batch(pub Vec<Operation>);
-
-impl Batch {
-    /// The most operations of one slot.
-    pub const MAX: usize = 64;
 }
 
 /// The number of a proposal, compared field by field in this order: unique across restarts and
 /// clones without anything to keep, since no two processes share an instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ballot {
     /// Counts up.
     pub round: u64,
@@ -250,7 +173,7 @@ pub struct Ballot {
 
 /// What a voter has promised and accepted in the slot after its ledger's. On disk before anybody
 /// is told.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Acceptor {
     /// The slot that is being decided: the ledger's next.
     pub slot: Slot,

@@ -10,7 +10,7 @@ use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
 use podnet_agent::dataplane::Dataplane;
 use podnet_agent::dataplane::linux::Linux;
-use podnet_core::kernel::{IfIndex, Mtu, NextHop, Op, Route, RouteKey};
+use podnet_core::kernel::{IfIndex, Mtu, NextHop, Op, Route, RouteKey, route};
 use tokio::runtime::Builder;
 
 use crate::row::{Row, median, milliseconds};
@@ -40,9 +40,9 @@ pub(crate) fn measure() -> Vec<Row> {
 
 async fn compare() -> Vec<Row> {
     let linux = Linux::new().unwrap();
-    let additions: Vec<Op> = routes().map(Op::AddRoute).collect();
+    let additions: Vec<Op> = routes().map(|x| Op::Route(route::Op::Add(x))).collect();
     let removals: Vec<Op> = routes()
-        .map(|r| Op::DeleteRoute(RouteKey::to(r.destination)))
+        .map(|r| Op::Route(route::Op::Delete(RouteKey::to(r.destination))))
         .collect();
     let (mut podnet, mut batch) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {

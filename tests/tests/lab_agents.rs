@@ -59,8 +59,8 @@ fn a_cluster_is_made_and_the_token_is_written_nowhere() {
     for node in lab.nodes() {
         assert!(!node.log().contains(&invitation.token), "{}", node.name());
     }
-    let again = first(&lab).init(Some("direct")).unwrap_err();
-    assert_eq!(again.report().code, ErrorCode::AlreadyMember, "{again}");
+    let again = first(&lab).init(Some("wireguard")).unwrap_err();
+    assert_eq!(again.report().code, ErrorCode::Unsupported, "{again}");
 }
 
 #[test]

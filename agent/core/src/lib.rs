@@ -5,12 +5,13 @@
 
 pub mod advertise;
 pub mod claim;
-pub mod firewall;
 pub mod host;
 pub mod kernel;
 pub mod nft;
+pub mod node;
 pub mod peer;
 pub mod podip;
+pub mod signed;
 pub mod summary;
 pub mod time;
 pub mod view;

@@ -54,7 +54,6 @@ mod tests {
     use podnet_proto::api::{
         API_VERSION, Cluster, Node, ProblemEntry, Quorum, Reconcile, SelfNode,
     };
-    use podnet_proto::ledger::EncapsulationMode;
     use podnet_proto::{Boot, ClusterId, ErrorCode, Instance, NodeId};
 
     use super::*;
@@ -80,7 +79,7 @@ mod tests {
             id: ClusterId::from_bytes([0xab; 16]),
             pod_cidrs: Vec::new(),
             block_prefixes: Vec::new(),
-            encapsulation: EncapsulationMode::Direct,
+            encapsulation: "direct".to_owned(),
             nodes: 3,
             live_nodes: 2,
         };

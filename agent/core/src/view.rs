@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use podnet_proto::gossip::{
-    AccRecord, Key, NodeRecord, PropRecord, SnapRecord, UseRecord, Want, decode,
+    AccRecord, Key, NodeRecord, PropRecord, Record, SnapRecord, UseRecord, Want, decode,
 };
 use podnet_proto::{Boot, NodeId};
-use serde::de::DeserializeOwned;
 
 use crate::time::Moment;
 
@@ -20,8 +19,8 @@ pub const NEWCOMER: Duration = Duration::from_secs(3);
 /// The boot with which each member may use its block, as the ledger registers it.
 pub type Registered = BTreeMap<NodeId, Boot>;
 
-/// One entry of the gossip state, unread: a node at an address. A node whose address changed has
-/// two.
+/// One entry of the gossip state, heard ([`Ear`](crate::signed::Ear)) and unread: a node at an address.
+/// A node whose address changed has two.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawEntry {
     /// The node.
@@ -33,7 +32,7 @@ pub struct RawEntry {
     pub live: bool,
     /// When its heartbeat rose last, as far as this agent saw.
     pub last_seen: Option<Moment>,
-    /// Its values, as they were published. The same allocation again says that none has changed.
+    /// Its records, as it has signed them. The same allocation again says that none has changed.
     pub values: Arc<BTreeMap<Key, String>>,
 }
 
@@ -243,13 +242,13 @@ impl<T> Default for Value<T> {
     }
 }
 
-impl<T: DeserializeOwned> Value<T> {
+impl<T: Record> Value<T> {
     fn update(&mut self, text: &str) -> bool {
         self.update_with(text, |record: T| record)
     }
 }
 
-impl<T: DeserializeOwned> Value<Arc<T>> {
+impl<T: Record> Value<Arc<T>> {
     fn update_shared(&mut self, text: &str) -> bool {
         self.update_with(text, Arc::new)
     }
@@ -257,7 +256,7 @@ impl<T: DeserializeOwned> Value<Arc<T>> {
 
 impl<T> Value<T> {
     /// Takes a value over, unless it is the same; returns whether it differs.
-    fn update_with<R: DeserializeOwned>(&mut self, text: &str, wrap: fn(R) -> T) -> bool {
+    fn update_with<R: Record>(&mut self, text: &str, wrap: fn(R) -> T) -> bool {
         if self.text == text {
             return false;
         }

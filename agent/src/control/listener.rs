@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
-use super::Request;
+use super::Asked;
 use super::connections::{Connections, Work};
 use super::routes::{answer, router};
 
@@ -127,7 +127,7 @@ impl Listener {
 
     /// Serves requests until `stop` ends. Then nobody is let in any more, and what was asked has a moment
     /// to be answered.
-    pub async fn serve(self, requests: mpsc::Sender<Request>, stop: impl Future<Output = ()>) {
+    pub async fn serve(self, requests: mpsc::Sender<Asked>, stop: impl Future<Output = ()>) {
         let mut connections = Connections::at_most(MAX_CONNECTIONS, PATIENCE);
         let ending = GracefulShutdown::new();
         let router = router(requests);

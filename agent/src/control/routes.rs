@@ -9,20 +9,20 @@ use axum::body::{Body as HttpBody, Bytes};
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Response as HttpResponse};
 use axum::routing::{get, post};
 use hyper::body::Incoming;
+use podnet_core::node::{Request, Response};
 use podnet_proto::api::{InitRequest, JoinRequest, LeaveRequest, PodRequest};
 use podnet_proto::error::Problem;
 use podnet_proto::{ApiError, ErrorCode, PodName};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use tokio::sync::{mpsc, oneshot};
 use tower::ServiceExt as _;
 
+use super::Asked;
 use super::connections::Work;
-use super::{Answer, Request};
 
 /// The longest body of a request, in bytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -34,7 +34,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// takes 10 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-type Requests = mpsc::Sender<Request>;
+type Requests = mpsc::Sender<Asked>;
 
 /// The HTTP service.
 pub(super) fn router(requests: Requests) -> Router {
@@ -65,7 +65,7 @@ pub(super) async fn answer(
     router: Router,
     work: &Work,
     request: axum::http::Request<Incoming>,
-) -> Response {
+) -> HttpResponse {
     let (head, body) = request.into_parts();
     let read = axum::body::to_bytes(HttpBody::new(body), MAX_BODY);
     let why = match tokio::time::timeout(BODY_TIMEOUT, read).await {
@@ -95,7 +95,7 @@ impl Failure {
 }
 
 impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
+    fn into_response(self) -> HttpResponse {
         let problem = Problem::from(self.0.redacted());
         let status =
             StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -167,11 +167,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
     }
 }
 
-/// Puts a request to the event loop and waits for the answer.
-async fn ask<T>(
+/// Puts a request to the event loop, and makes an HTTP response of the answer.
+async fn ask(
     requests: &Requests,
-    request: impl FnOnce(Answer<T>) -> Request,
-) -> Result<T, Failure> {
+    request: Request,
+    done: StatusCode,
+) -> Result<HttpResponse, Failure> {
     let gone = || {
         Failure(ApiError::new(
             ErrorCode::AgentUnreachable,
@@ -179,87 +180,84 @@ async fn ask<T>(
         ))
     };
     let (answer, answered) = oneshot::channel();
-    requests.send(request(answer)).await.map_err(|_| gone())?;
-    match tokio::time::timeout(ANSWER_TIMEOUT, answered).await {
-        Ok(answer) => answer.map_err(|_| gone())?.map_err(Failure),
-        Err(_) => Err(Failure(ApiError::new(
-            ErrorCode::Timeout,
-            "the agent did not answer",
-        ))),
-    }
+    let asked = Asked { request, answer };
+    requests.send(asked).await.map_err(|_| gone())?;
+    let response = match tokio::time::timeout(ANSWER_TIMEOUT, answered).await {
+        Ok(answer) => answer.map_err(|_| gone())?.map_err(Failure)?,
+        Err(_) => {
+            return Err(Failure(ApiError::new(
+                ErrorCode::Timeout,
+                "the agent did not answer",
+            )));
+        }
+    };
+    Ok(if let Response::Done(()) = response {
+        done.into_response()
+    } else {
+        (done, axum::Json(response)).into_response()
+    })
 }
 
-fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
-    (status, axum::Json(body)).into_response()
+async fn status(State(requests): State<Requests>) -> Result<HttpResponse, Failure> {
+    ask(&requests, Request::Status, StatusCode::OK).await
 }
 
-async fn status(State(requests): State<Requests>) -> Result<Response, Failure> {
-    Ok(json(
-        StatusCode::OK,
-        &ask(&requests, Request::Status).await?,
-    ))
+async fn nodes(State(requests): State<Requests>) -> Result<HttpResponse, Failure> {
+    ask(&requests, Request::Nodes, StatusCode::OK).await
 }
 
-async fn nodes(State(requests): State<Requests>) -> Result<Response, Failure> {
-    Ok(json(StatusCode::OK, &ask(&requests, Request::Nodes).await?))
+async fn routes(State(requests): State<Requests>) -> Result<HttpResponse, Failure> {
+    ask(&requests, Request::Routes, StatusCode::OK).await
 }
 
-async fn routes(State(requests): State<Requests>) -> Result<Response, Failure> {
-    Ok(json(
-        StatusCode::OK,
-        &ask(&requests, Request::Routes).await?,
-    ))
+async fn token(State(requests): State<Requests>) -> Result<HttpResponse, Failure> {
+    ask(&requests, Request::Token, StatusCode::OK).await
 }
 
-async fn token(State(requests): State<Requests>) -> Result<Response, Failure> {
-    Ok(json(StatusCode::OK, &ask(&requests, Request::Token).await?))
+async fn pods(State(requests): State<Requests>) -> Result<HttpResponse, Failure> {
+    ask(&requests, Request::Pods, StatusCode::OK).await
 }
 
-async fn pods(State(requests): State<Requests>) -> Result<Response, Failure> {
-    Ok(json(StatusCode::OK, &ask(&requests, Request::Pods).await?))
-}
-
-async fn pod(State(requests): State<Requests>, Name(name): Name) -> Result<Response, Failure> {
-    let pod = ask(&requests, |answer| Request::Pod(name, answer)).await?;
-    Ok(json(StatusCode::OK, &pod))
+async fn pod(State(requests): State<Requests>, Name(name): Name) -> Result<HttpResponse, Failure> {
+    ask(&requests, Request::Pod(name), StatusCode::OK).await
 }
 
 async fn init(
     State(requests): State<Requests>,
     Body(body): Body<InitRequest>,
-) -> Result<Response, Failure> {
-    let done = ask(&requests, |answer| Request::Init(Box::new(body), answer)).await?;
-    Ok(json(StatusCode::OK, &done))
+) -> Result<HttpResponse, Failure> {
+    ask(&requests, Request::Init(Box::new(body)), StatusCode::OK).await
 }
 
 async fn join(
     State(requests): State<Requests>,
     Body(body): Body<JoinRequest>,
-) -> Result<Response, Failure> {
-    let status = ask(&requests, |answer| Request::Join(Box::new(body), answer)).await?;
-    Ok(json(StatusCode::ACCEPTED, &status))
+) -> Result<HttpResponse, Failure> {
+    ask(
+        &requests,
+        Request::Join(Box::new(body)),
+        StatusCode::ACCEPTED,
+    )
+    .await
 }
 
 async fn leave(
     State(requests): State<Requests>,
     Body(body): Body<LeaveRequest>,
-) -> Result<Response, Failure> {
-    let status = ask(&requests, |answer| Request::Leave(body, answer)).await?;
-    Ok(json(StatusCode::ACCEPTED, &status))
+) -> Result<HttpResponse, Failure> {
+    ask(&requests, Request::Leave(body), StatusCode::ACCEPTED).await
 }
 
 async fn add_pod(
     State(requests): State<Requests>,
     Body(body): Body<PodRequest>,
-) -> Result<Response, Failure> {
-    let pod = ask(&requests, |answer| Request::AddPod(body, answer)).await?;
-    Ok(json(StatusCode::OK, &pod))
+) -> Result<HttpResponse, Failure> {
+    ask(&requests, Request::AddPod(body), StatusCode::OK).await
 }
 
 async fn remove_pod(
     State(requests): State<Requests>,
     Name(name): Name,
-) -> Result<Response, Failure> {
-    ask(&requests, |answer| Request::RemovePod(name, answer)).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+) -> Result<HttpResponse, Failure> {
+    ask(&requests, Request::RemovePod(name), StatusCode::NO_CONTENT).await
 }

@@ -1,6 +1,8 @@
 //! How much of the time may be spent on looking at what others change.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use podnet_core::time::Moment;
 
 /// One part of the time in so many: one in twenty is 5 %.
 const PARTS: u32 = 20;
@@ -14,11 +16,11 @@ pub(super) struct Allowance {
     left: Duration,
     owed: Duration,
     /// When that was true.
-    counted: Instant,
+    counted: Moment,
 }
 
 impl Allowance {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Moment) -> Self {
         Self {
             left: MOST,
             owed: Duration::ZERO,
@@ -28,20 +30,20 @@ impl Allowance {
 
     /// A look that has just ended took this long. The next one waits for what this one has cost, and not for what
     /// was spent before by looks that could not wait.
-    pub(super) fn spend(&mut self, took: Duration, now: Instant) {
+    pub(super) fn spend(&mut self, took: Duration, now: Moment) {
         self.count(now);
         self.owed = (self.owed + took.saturating_sub(self.left)).min(took);
         self.left = self.left.saturating_sub(took);
     }
 
     /// When the next look may begin.
-    pub(super) fn next(&mut self, now: Instant) -> Instant {
+    pub(super) fn next(&mut self, now: Moment) -> Moment {
         self.count(now);
         now + self.owed * PARTS
     }
 
-    fn count(&mut self, now: Instant) {
-        let earned = now.saturating_duration_since(self.counted) / PARTS;
+    fn count(&mut self, now: Moment) {
+        let earned = now.since(self.counted) / PARTS;
         self.counted = now;
         let more = earned.saturating_sub(self.owed);
         self.owed = self.owed.saturating_sub(earned);
@@ -57,7 +59,7 @@ mod tests {
 
     #[test]
     fn a_look_that_takes_long_puts_off_the_next_one() {
-        let start = Instant::now();
+        let start = Moment::START;
         let mut allowance = Allowance::new(start);
         assert_eq!(allowance.next(start), start);
         allowance.spend(MOST, start);
@@ -79,15 +81,15 @@ mod tests {
         /// However long looks take, and however many are wanted: what they take together is a small share.
         #[test]
         fn no_more_than_its_share_is_spent(looks in prop::collection::vec((0_u64..3000, 0_u64..200), 1..60)) {
-            let start = Instant::now();
+            let start = Moment::START;
             let mut allowance = Allowance::new(start);
             let (mut now, mut spent, mut longest) = (start, Duration::ZERO, Duration::ZERO);
             for (took, later) in looks {
                 now = (now + Duration::from_millis(later)).max(allowance.next(now));
-                let share = (now - start) / PARTS;
+                let share = now.since(start) / PARTS;
                 prop_assert!(spent <= share + MOST + longest + Duration::from_millis(1));
                 let took = Duration::from_millis(took);
-                now += took;
+                now = now + took;
                 allowance.spend(took, now);
                 spent += took;
                 longest = longest.max(took);

@@ -5,41 +5,63 @@ use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use podnet_core::claim::{ClaimState, Muted, Nudge, Outcome};
+use podnet_core::claim::{ClaimState, Muted, Nudge, Outcome, UnknownSetting};
+use podnet_core::kernel::Kinds;
 use podnet_core::peer::later_start;
 use podnet_core::time::Moment;
 use podnet_core::view::Registered;
+use podnet_proto::ApiError;
 use podnet_proto::gossip::Key;
 use rand::seq::IndexedRandom;
 
-use super::agent::Agent;
-use super::error;
-use super::membership::{Membership, RETRY};
+use super::effect::{Effect, Heard, Write};
+use super::membership::{Closing, Membership, RETRY, Saving, Talk};
+use super::node::Node;
 use crate::probe::Targets;
-use crate::reconciler::Parts;
 
 /// How often to look for one of the members that are not live.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(5);
 
-impl Agent {
-    /// Takes in what gossip tells, and does what follows from it.
-    pub(super) async fn step(&mut self) {
+impl Node {
+    /// Begins a step of the claim machine: what gossip has heard comes first.
+    pub(super) fn step(&mut self) {
         let now = self.now();
         let Some(membership) = &mut self.membership else {
             return;
         };
         membership.wake = now + RETRY;
-        let Some(gossip) = &membership.gossip else {
-            self.restart_gossip(0).await;
+        // What the disk has not taken yet decides nothing more.
+        if membership.saving.is_some() || membership.closing == Closing::Disk {
+            return;
+        }
+        match membership.talk {
+            Talk::Silent => self.restart_gossip(0),
+            Talk::Starts => {}
+            Talk::Runs => self.effects.push(Effect::Listen),
+        }
+    }
+
+    /// Takes in what gossip has heard, and does what follows from it.
+    pub(super) fn on_heard(&mut self, heard: Heard) {
+        let now = self.now();
+        let Some(membership) = &mut self.membership else {
             return;
         };
-        if !gossip.speaks() {
+        // Another input may have come between: what it waits for on disk comes first.
+        if membership.saving.is_some() || membership.closing == Closing::Disk {
+            return;
+        }
+        if !heard.speaks {
             membership.machine.note_deaf(now);
         }
-        let snapshot = gossip.snapshot().await;
-        membership.view = membership.reader.read(now, snapshot.entries);
+        let hearing = membership.ear.hear(heard.entries);
+        for (node, address, key) in &hearing.unheard {
+            let record = key.as_str();
+            tracing::debug!(%node, %address, record, "a record is not heard: the node has not signed it");
+        }
+        membership.view = membership.reader.read(now, hearing.entries);
         let own = membership.view.of(self.identity.node());
-        let ahead = snapshot
+        let ahead = heard
             .own_version_ahead
             .or_else(|| later_start(own, membership.epoch));
         if membership.view.changed {
@@ -50,9 +72,54 @@ impl Agent {
         membership.wake = outcome.wake;
 
         membership.unsaved |= outcome.persist;
-        if !self.save() {
-            return;
+        if membership.unsaved {
+            let durable = membership.machine.durable().clone();
+            membership.saving = Some(Saving::Step(Box::new(outcome), ahead));
+            membership.saving_since = now;
+            let write = Write::Durable(Box::new(durable));
+            self.effects.push(Effect::Store(write));
+        } else {
+            self.adopt(outcome, ahead);
         }
+    }
+
+    /// The claim machine's state is on disk, or not.
+    pub(super) fn on_durable_stored(&mut self, result: Result<(), ApiError>) {
+        let now = self.now();
+        let Some(membership) = &mut self.membership else {
+            return;
+        };
+        match membership.saving.take() {
+            Some(Saving::Departure(ticket)) => self.departed(ticket, result),
+            Some(Saving::Step(outcome, ahead)) => match result {
+                Ok(()) => {
+                    if membership.disk_error.take().is_some() {
+                        tracing::info!("the claim is written again");
+                    }
+                    membership.unsaved = false;
+                    self.adopt(*outcome, ahead);
+                    // There may have been news meanwhile.
+                    self.step_soon();
+                }
+                Err(api_error) => {
+                    // It is tried each second, and status names it all the while.
+                    if membership.disk_error.as_ref() != Some(&api_error) {
+                        tracing::error!(
+                            error = api_error.message,
+                            "the claim cannot be written: nothing is published until it can"
+                        );
+                    }
+                    membership.disk_error = Some(api_error);
+                    membership.wake = now + RETRY;
+                }
+            },
+            None => {}
+        }
+    }
+
+    /// Does what follows from a step, once it is on disk: the data path, then gossip.
+    fn adopt(&mut self, outcome: Outcome, ahead: Option<u64>) {
+        let now = self.now();
         self.take_over(&outcome);
         self.learn(now);
         // After the step: what this node has forgotten may be among what it once said itself.
@@ -61,48 +128,13 @@ impl Agent {
                 epoch,
                 "others hold values of this node from a later start: was its disk rolled back?"
             );
-            self.restart_gossip(epoch).await;
+            self.restart_gossip(epoch);
             return;
         }
-        self.publish(outcome.keys, &outcome.nudge).await;
+        self.publish(outcome.keys, &outcome.nudge);
         self.search(now);
         self.finish_leaving();
-    }
-
-    /// Writes the claim machine's state, if the disk's is older. Returns whether it is on disk.
-    fn save(&mut self) -> bool {
-        let now = self.now();
-        let Some(membership) = &mut self.membership else {
-            return false;
-        };
-        if !membership.unsaved {
-            return true;
-        }
-        let durable = membership.machine.durable();
-        let saved = self.state_dir.save_durable(durable);
-        let failed = saved.as_ref().err().map(error::store);
-        let is_news = membership.disk_error != failed;
-        membership.disk_error = failed;
-        match saved {
-            Ok(()) => {
-                if is_news {
-                    tracing::info!("the claim is written again");
-                }
-                membership.unsaved = false;
-                true
-            }
-            Err(store_error) => {
-                // It is tried each second, and status names it all the while.
-                if is_news {
-                    tracing::error!(
-                        error = error::chain(&store_error),
-                        "the claim cannot be written: nothing is published until it can"
-                    );
-                }
-                membership.wake = now + RETRY;
-                false
-            }
-        }
+        self.answer_leaves();
     }
 
     /// Lets the data path follow the claim.
@@ -110,11 +142,22 @@ impl Agent {
         let Some(membership) = &mut self.membership else {
             return;
         };
+        membership.decided = true;
         if membership.muted != outcome.muted {
             log_muted(outcome.muted);
             membership.muted = outcome.muted;
         }
         membership.refused.clone_from(&outcome.refused);
+        if membership.unknown != outcome.unknown {
+            for UnknownSetting { name, value } in &outcome.unknown {
+                tracing::error!(
+                    setting = name,
+                    value,
+                    "this version does not know a setting of the cluster: this node decides nothing"
+                );
+            }
+            membership.unknown.clone_from(&outcome.unknown);
+        }
         if membership.unsaid != outcome.unsaid {
             for (key, why) in &outcome.unsaid {
                 tracing::error!(record = key.as_str(), why, "a record is not published");
@@ -144,10 +187,10 @@ impl Agent {
                 let block = block.map(tracing::field::display);
                 tracing::warn!(block, "this node stops to use its block");
                 membership.stopping = true;
-                self.prober.set_targets(Targets::default());
+                self.effects.push(Effect::Aim(Targets::default()));
             }
         }
-        self.reconciling.want(Parts::all());
+        self.reconciling.want(Kinds::all());
     }
 
     /// Keeps what the members say of themselves, and lets routes and echoes follow.
@@ -163,17 +206,16 @@ impl Agent {
         membership.learned = slot.filter(|_| !membership.is_ambiguous());
         let blocks_before = self.reconciling.peers.take();
         let news = membership.learn_peers(node, now);
-        membership.update_roster(node);
-        if news && let Err(store_error) = self.state_dir.save_peers(&membership.peers) {
-            // Only addresses are lost, and gossip brings them again.
-            tracing::warn!(
-                error = error::chain(&store_error),
-                "the peer book cannot be written"
-            );
+        let roster = membership.roster(node);
+        self.effects.push(Effect::ShowRoster(roster));
+        if news {
+            // If they cannot be written only addresses are lost, and gossip brings them again.
+            let write = Write::Peers(membership.peers.clone());
+            self.effects.push(Effect::Note(write));
         }
         let blocks = membership.peer_blocks(node);
         if blocks_before.as_ref() != Some(&blocks) {
-            self.reconciling.want(Parts::routes());
+            self.reconciling.want(Kinds::routes());
             let gateways = membership.peer_gateways(node);
             self.paths
                 .retain(|node, report| gateways.get(node) == Some(&report.gateway));
@@ -183,16 +225,16 @@ impl Agent {
 
     /// Publishes what has changed, and gossips at once where that matters. While the data path
     /// still carries a block that the node must not use, nothing is published.
-    pub(super) async fn publish(&mut self, values: BTreeMap<Key, String>, nudge: &Nudge) {
+    pub(super) fn publish(&mut self, values: BTreeMap<Key, String>, nudge: &Nudge) {
         let Some(membership) = &mut self.membership else {
             return;
         };
         membership.values = values;
         let urgent = nudged(membership, nudge);
-        let others = random_others(membership, &urgent, nudge.random);
-        let Some(gossip) = membership.gossip.as_ref().filter(|_| !membership.stopping) else {
+        let idly = random_others(membership, &urgent, nudge.random);
+        if membership.talk != Talk::Runs || membership.stopping {
             return;
-        };
+        }
         let changed: BTreeMap<Key, String> = membership
             .values
             .iter()
@@ -202,17 +244,17 @@ impl Agent {
             .map(|(key, value)| (*key, value.clone()))
             .collect();
         if !changed.is_empty() {
-            match gossip.set(changed.clone()).await {
-                Ok(()) => membership.published.extend(changed),
-                // The next step tries again.
-                Err(gossip_error) => tracing::error!(
-                    error = error::chain(&gossip_error),
-                    "a value cannot be published"
-                ),
-            }
+            membership.published.extend(changed.clone());
+            self.effects.push(Effect::Publish(changed));
         }
-        gossip.nudge(urgent);
-        gossip.nudge_idly(others);
+        self.effects.push(Effect::Nudge { urgent, idly });
+    }
+
+    /// Gossip did not take these values: the next step tries again.
+    pub(super) fn on_unpublished(&mut self, keys: &[Key]) {
+        if let Some(membership) = &mut self.membership {
+            membership.published.retain(|key, _| !keys.contains(key));
+        }
     }
 
     /// Begins a handshake with one of the members that are not live, now and then: without it two
@@ -222,10 +264,10 @@ impl Agent {
         let Some(membership) = &mut self.membership else {
             return;
         };
-        let (Some(gossip), Some(ledger)) = (&membership.gossip, membership.machine.ledger()) else {
+        let Some(ledger) = membership.machine.ledger() else {
             return;
         };
-        if now < membership.search_due {
+        if membership.talk != Talk::Runs || now < membership.search_due {
             return;
         }
         let lost: Vec<SocketAddrV4> = ledger
@@ -234,7 +276,9 @@ impl Agent {
             .filter(|node| **node != own && !membership.view.is_live(**node))
             .filter_map(|node| membership.address_of(*node))
             .collect();
-        gossip.nudge(lost.choose(&mut rand::rng()).copied());
+        let urgent: Vec<_> = lost.choose(&mut rand::rng()).copied().into_iter().collect();
+        let idly = Vec::new();
+        self.effects.push(Effect::Nudge { urgent, idly });
         membership.search_due = now + SEARCH_INTERVAL;
     }
 

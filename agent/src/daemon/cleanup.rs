@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use podnet_core::kernel::{Desired, Place, Scope, diff};
+use podnet_core::kernel::{Desired, Kind, Kinds, Place, diff};
 use podnet_proto::{ApiError, ErrorCode};
 
 use super::forwarding::close_devices;
@@ -100,26 +100,22 @@ async fn clear_kernel(
 /// Makes the kernel hold nothing of podnet's, as far as that is possible. Returns why it is not.
 async fn remove_all(dataplane: &dyn Dataplane, cleaned: &mut Cleaned) -> Vec<ApiError> {
     let mut failed = Vec::new();
-    let scope = Scope {
-        bridge: true,
-        host_ends: true,
-        routes: Some([].into()),
-        firewall: true,
-        holding: true,
-        ..Scope::default()
-    };
-    let observed = match dataplane.observe(&scope).await {
+    let mut kinds = Kinds::from([
+        Kind::Bridge,
+        Kind::HostEnds,
+        Kind::Routes,
+        Kind::Firewall,
+        Kind::Holding,
+    ]);
+    let observed = match dataplane.observe(&kinds).await {
         Ok(observed) => Ok(observed),
         Err(observe_error) => {
             // Without iptables there are no rules of podnet's either.
             if !matches!(observe_error, ObserveError::MissingBinary { .. }) {
                 failed.push(error::observe(&observe_error));
             }
-            let scope = Scope {
-                firewall: false,
-                ..scope
-            };
-            dataplane.observe(&scope).await
+            kinds.remove(&Kind::Firewall);
+            dataplane.observe(&kinds).await
         }
     };
     let Ok(mut observed) = observed.map_err(|e| failed.push(error::observe(&e))) else {
@@ -138,7 +134,7 @@ async fn remove_all(dataplane: &dyn Dataplane, cleaned: &mut Cleaned) -> Vec<Api
     let results = dataplane.apply(&plan.ops).await;
     for (op, result) in plan.ops.iter().zip(results) {
         match result {
-            Ok(()) => cleaned.removed.push(op.to_string()),
+            Ok(_) => cleaned.removed.push(op.to_string()),
             Err(op_error) => failed.push(error::op(&op_error)),
         }
     }

@@ -31,6 +31,10 @@ pub(super) fn store(error: &StoreError) -> ApiError {
         }
         StoreError::Newer { .. } => ApiError::new(ErrorCode::StateCorrupt, text)
             .hint("install the podnetd that wrote it, or a newer one"),
+        StoreError::Older { .. } => ApiError::new(ErrorCode::StateCorrupt, text).hint(
+            "found the cluster anew: 'podnetd cleanup --yes --purge' on each node while its agent is stopped, \
+             then init and join; or go back to the podnetd that wrote it",
+        ),
         StoreError::Foreign { .. } => ApiError::new(ErrorCode::StateCorrupt, text).hint(
             "the files were copied from another node: make this a new node with \
              'podnetd reset --new-identity', then join again",

@@ -4,23 +4,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 use podnet_core::kernel::PodLink;
+use podnet_core::time::Moment;
 use podnet_proto::api::Severity;
 use podnet_proto::network::gateway;
 use podnet_proto::{ApiError, ErrorCode, NodeId, PodName};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::agent::{Agent, Event};
+use super::effect::{Borrowed, Effect};
 use super::membership::Membership;
+use super::node::Node;
 use super::problems::label;
 use crate::dataplane::Dataplane;
 use crate::probe::EchoSocket;
-use crate::vital;
 
 /// How long to wait between two tries.
 const STEADY: Duration = Duration::from_secs(10);
@@ -33,7 +33,7 @@ const MOST_PODS: usize = 3;
 
 /// What is known of the packets of pods.
 pub(super) struct Forwarded {
-    due: Instant,
+    due: Moment,
     running: bool,
     /// The peers from which none come back, and a pod that has tried.
     lost: BTreeMap<NodeId, PodName>,
@@ -51,7 +51,7 @@ pub(super) struct Echoes {
 }
 
 impl Forwarded {
-    pub(super) const fn new(now: Instant) -> Self {
+    pub(super) const fn new(now: Moment) -> Self {
         Self {
             due: now,
             running: false,
@@ -66,14 +66,14 @@ impl Forwarded {
         self.next = None;
     }
 
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
+    pub(super) fn next_deadline(&self) -> Option<Moment> {
         (!self.running).then_some(self.due)
     }
 }
 
-impl Agent {
+impl Node {
     /// Starts a try if one is due and none is under way.
-    pub(super) fn start_due_echoes_of_pods(&mut self, now: Instant) {
+    pub(super) fn start_due_echoes_of_pods(&mut self, now: Moment) {
         if self.forwarded.next_deadline().is_none_or(|due| due > now) {
             return;
         }
@@ -87,12 +87,12 @@ impl Agent {
             return;
         };
         self.forwarded.running = true;
-        let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
-        vital::spawn(async move {
-            let echoes = ask(dataplane.as_ref(), &pods, own, gateways).await;
-            // The loop ends only with the process.
-            let _ = events.send(Event::EchoesOfPods(echoes)).await;
-        });
+        let borrowed = Borrowed {
+            pods,
+            own,
+            gateways,
+        };
+        self.effects.push(Effect::SendEchoes(Box::new(borrowed)));
     }
 
     pub(super) fn on_echoes_of_pods(&mut self, echoes: Echoes) {
@@ -113,7 +113,7 @@ impl Agent {
         }
         self.forwarded.running = false;
         let pause = if lost.is_empty() { STEADY } else { SOON };
-        self.forwarded.due = Instant::now() + pause;
+        self.forwarded.due = self.now() + pause;
         self.forwarded.lost = lost;
         self.forwarded.next = echoes.next;
     }
@@ -169,7 +169,7 @@ fn beginning_with(mut pods: Vec<PodLink>, first: Option<&PodName>) -> Vec<PodLin
 
 /// Sends echoes from some of these pods, until all gateways have answered one of them. What is silent to the node
 /// itself as well has gone meanwhile.
-async fn ask(
+pub(super) async fn ask(
     dataplane: &dyn Dataplane,
     pods: &[PodLink],
     own: IpAddr,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use podnet_core::kernel::{
-    Desired, Forwarding, IfName, LinkParameter, ObservedFirewall, OpErrorKind, Scope, diff,
+    Desired, Forwarding, IfName, Kind, Kinds, LinkParameter, ObservedFirewall, OpErrorKind, diff,
 };
 
 use super::error;
@@ -49,11 +49,9 @@ async fn try_close(
     if opened.is_empty() && !switched {
         return Ok(Vec::new());
     }
-    let scope = Scope {
-        forwarding: Some(opened.clone()),
-        ..Scope::default()
-    };
-    let observed = dataplane.observe(&scope).await;
+    let devices = opened.iter().cloned().map(Kind::Ingress);
+    let kinds: Kinds = devices.chain([Kind::Forwarding]).collect();
+    let observed = dataplane.observe(&kinds).await;
     let observed = observed.map_err(|e| error::chain(&e))?;
     let forwarding = observed.forwarding.clone().unwrap_or_default();
     if forwarding.router {
@@ -71,11 +69,7 @@ async fn try_close(
 
 /// The devices that podnet's rules keep strangers out of.
 async fn guarded(dataplane: &dyn Dataplane) -> BTreeSet<IfName> {
-    let scope = Scope {
-        firewall: true,
-        ..Scope::default()
-    };
-    match dataplane.observe(&scope).await {
+    match dataplane.observe(&Kinds::from([Kind::Firewall])).await {
         Ok(observed) => {
             let backends = observed.firewall.iter().flatten();
             backends

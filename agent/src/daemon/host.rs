@@ -4,11 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use podnet_core::advertise::{List, Range, within};
 use podnet_core::host::{candidates, overlap};
-use podnet_core::kernel::{HostAddress, HostRoute, ObservedFirewall, Place, Scope};
+use podnet_core::kernel::{HostAddress, HostRoute, Kind, Kinds, Observed, ObservedFirewall, Place};
 use podnet_proto::{ApiError, ErrorCode, PodNetwork};
-
-use super::agent::Agent;
-use super::error;
 
 /// What of the host decides whether and how it can be a node.
 pub(super) struct Host {
@@ -18,21 +15,19 @@ pub(super) struct Host {
     range: Range,
 }
 
-impl Agent {
-    /// Looks at what decides whether this host can be a node, and changes nothing.
-    pub(super) async fn look_at_host(&self) -> Result<Host, ApiError> {
-        let scope = Scope {
-            bridge: true,
-            firewall: true,
-            addresses: true,
-            host_routes: true,
-            ..Scope::default()
-        };
-        let observed = self
-            .dataplane
-            .observe(&scope)
-            .await
-            .map_err(|e| error::observe(&e))?;
+/// What of the kernel decides whether this host can be a node.
+pub(super) fn kinds() -> Kinds {
+    Kinds::from([
+        Kind::Bridge,
+        Kind::Firewall,
+        Kind::Underlay,
+        Kind::OtherRoutes,
+    ])
+}
+
+impl Host {
+    /// Judges what the kernel holds, before it holds anything of podnet's.
+    pub(super) fn judge(observed: Observed, range: Range) -> Result<Self, ApiError> {
         match observed.bridge {
             Some(Place::Foreign(found)) => {
                 return Err(ApiError::new(
@@ -59,10 +54,10 @@ impl Agent {
             )
             .hint("rename or remove it"));
         }
-        Ok(Host {
+        Ok(Self {
             addresses: observed.addresses.unwrap_or_default(),
             routes: observed.host_routes.unwrap_or_default(),
-            range: self.config.advertise,
+            range,
         })
     }
 }

@@ -3,32 +3,36 @@
 use std::net::SocketAddrV4;
 
 use podnet_core::claim::Durable;
+use podnet_core::node::{Response, Ticket};
 use podnet_proto::api::{InitRequest, InitResponse};
 use podnet_proto::ledger::Ledger;
 use podnet_proto::{ApiError, ClusterId, ErrorCode, GossipKey, NodeName};
 
-use super::agent::Agent;
-use super::error;
-use super::request::founding;
-use crate::control::Answer;
-use crate::reconciler::Parts;
-use crate::store::{Joined, Member, PeerBook};
+use super::entry::{Command, Why};
+use super::host::Host;
+use super::node::Node;
+use super::request::{Founding, founding};
+use crate::store::Member;
 
 /// How many passes an answer waits for a data path that does not come to stand; `status` tells what
 /// is wrong.
 const INIT_PASSES: u64 = 3;
 
-impl Agent {
-    pub(super) async fn init(&mut self, request: &InitRequest, answer: Answer<Box<InitResponse>>) {
-        match self.try_init(request).await {
+impl Node {
+    pub(super) fn init(&mut self, request: &InitRequest, ticket: Ticket) {
+        match self.plan_init(request) {
             // The answer follows when the data path stands.
-            Ok(()) => self.awaiting_init.push(answer),
-            Err(api_error) => drop(answer.send(Err(api_error))),
+            Ok(None) => self.awaiting_init.push(ticket),
+            Ok(Some(founding)) => {
+                self.look_at_host(Command::Found(founding), request.allow_overlap, ticket);
+            }
+            Err(api_error) => self.answer(ticket, Err(api_error)),
         }
         self.answer_init();
     }
 
-    async fn try_init(&mut self, request: &InitRequest) -> Result<(), ApiError> {
+    /// What a request asks for; `None` if it is founded already.
+    fn plan_init(&self, request: &InitRequest) -> Result<Option<Founding>, ApiError> {
         let founding = founding(request, self.config.gossip_port)?;
         if let Some(membership) = &self.membership {
             let ledger = membership.ledger();
@@ -36,14 +40,36 @@ impl Agent {
                 ledger.networks == founding.networks && ledger.settings == founding.settings
             });
             return if same && self.same_node(founding.name.as_ref(), founding.advertise) {
-                Ok(())
+                Ok(None)
             } else {
                 Err(self.already_member())
             };
         }
         self.no_attempt("init")?;
-        let host = self.look_at_host().await?;
-        if !request.allow_overlap {
+        Ok(Some(founding))
+    }
+
+    /// Founds a cluster, if this host can be a node of it.
+    pub(super) fn found(
+        &mut self,
+        host: &Host,
+        founding: Founding,
+        allow_overlap: bool,
+        ticket: Ticket,
+    ) {
+        match self.plan_cluster(host, founding, allow_overlap) {
+            Ok((member, durable)) => self.become_member(member, durable, Why::Founds(ticket)),
+            Err(api_error) => self.answer(ticket, Err(api_error)),
+        }
+    }
+
+    fn plan_cluster(
+        &mut self,
+        host: &Host,
+        founding: Founding,
+        allow_overlap: bool,
+    ) -> Result<(Member, Durable), ApiError> {
+        if !allow_overlap {
             host.check_overlap(&founding.networks, "init")?;
         }
         let advertise = host.advertise(founding.advertise, self.config.gossip_port)?;
@@ -67,36 +93,8 @@ impl Agent {
             seeds: Vec::new(),
         };
         tracing::info!(%cluster, name = %member.name, %advertise, "founding a cluster");
-        self.init_pass = self.reconciling.totals.passes;
-        self.become_member(member, Durable::founder(ledger)).await
-    }
-
-    /// Makes the node a member: on disk first, then in gossip. All of it or nothing.
-    pub(super) async fn become_member(
-        &mut self,
-        member: Member,
-        durable: Durable,
-    ) -> Result<(), ApiError> {
-        self.state_dir
-            .become_member(&member, &durable)
-            .map_err(|e| error::store(&e))?;
-        let joined = Joined {
-            member,
-            durable,
-            peers: PeerBook::new(),
-        };
-        if let Err(api_error) = self.start_membership(joined).await {
-            if let Err(store_error) = self.state_dir.forget() {
-                tracing::error!(
-                    error = error::chain(&store_error),
-                    "half a membership stays"
-                );
-            }
-            return Err(api_error);
-        }
-        self.reconciling.want(Parts::all());
-        self.step().await;
-        Ok(())
+        self.init_passes = 0;
+        Ok((member, Durable::founder(ledger)))
     }
 
     /// Answers those who wait for a cluster to be founded, once its data path stands, or has
@@ -105,22 +103,18 @@ impl Agent {
         let Some(membership) = &self.membership else {
             return;
         };
-        let passes = self
-            .reconciling
-            .totals
-            .passes
-            .saturating_sub(self.init_pass);
+        let passes = self.init_passes;
         let settled = passes > 0 && !self.reconciling.may_improve();
         if membership.using.is_none() || !(settled || passes >= INIT_PASSES) {
             return;
         }
         let fault = self.reconciling.bridge_fault();
-        for answer in std::mem::take(&mut self.awaiting_init) {
-            let response = match &fault {
-                None => self.init_response().map(Box::new),
+        for ticket in std::mem::take(&mut self.awaiting_init) {
+            let answer = match &fault {
+                None => self.init_response().map(Response::from),
                 Some(fault) => Err(without_bridge(fault)),
             };
-            drop(answer.send(response));
+            self.answer(ticket, answer);
         }
     }
 

@@ -1,27 +1,26 @@
 //! `leave`: giving the block back.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use podnet_core::claim::ClaimState;
-use podnet_core::kernel::Scope;
-use podnet_proto::api::{LeaveRequest, Status};
-use podnet_proto::{ApiError, ErrorCode, PodName};
+use podnet_core::kernel::{Kind, Kinds};
+use podnet_core::node::Ticket;
+use podnet_proto::api::LeaveRequest;
+use podnet_proto::{ApiError, Boot, ErrorCode, PodName};
 
-use super::agent::{Agent, Event};
-use super::error;
+use super::effect::{Effect, Write};
 use super::forwarding::close_devices;
-use super::membership::Membership;
+use super::membership::{Closing, Membership, Roster, Saving};
+use super::node::Node;
 use crate::dataplane::Dataplane;
 use crate::probe::Targets;
-use crate::store::new_boot;
-use crate::vital;
+use crate::store::RunDir;
 
 /// How long a node listens, once gossip has started, before it takes silence for the lack of a
 /// majority: a few rounds, since datagrams may be lost.
 const LISTENING: Duration = Duration::from_secs(5);
 
-impl Agent {
+impl Node {
     /// Answers those who want the node to leave, unless it is too early to say whether a majority
     /// can be reached: a node that has just started has heard of nobody.
     pub(super) fn answer_leaves(&mut self) {
@@ -29,22 +28,30 @@ impl Agent {
         let early = self.membership.as_ref().is_some_and(|membership| {
             let lonely = membership.ledger().is_some() && !membership.quorum.is_live();
             let listening = now.since(membership.listening_since) < LISTENING;
-            lonely && listening && !membership.is_departing()
+            let undecided = lonely && listening && !membership.is_departing();
+            undecided || membership.saving.is_some()
         });
         if early {
             return;
         }
-        for (request, answer) in std::mem::take(&mut self.early_leaves) {
-            drop(answer.send(self.leave(request).map(Box::new)));
+        for (request, ticket) in std::mem::take(&mut self.early_leaves) {
+            if let Err(api_error) = self.leave(request, ticket) {
+                self.answer(ticket, Err(api_error));
+            }
         }
     }
 
     /// Begins to leave. It goes on by itself, also through a restart: the pods, the data path, the
     /// block, the state.
-    fn leave(&mut self, request: LeaveRequest) -> Result<Status, ApiError> {
-        let Some(membership) = &self.membership else {
-            return Ok(self.status());
+    fn leave(&mut self, request: LeaveRequest, ticket: Ticket) -> Result<(), ApiError> {
+        let Some(membership) = &mut self.membership else {
+            self.answer(ticket, Ok(self.status().into()));
+            return Ok(());
         };
+        if membership.saving.is_some() {
+            self.early_leaves.push((request, ticket));
+            return Ok(());
+        }
         if membership.machine.is_last_voter() && !membership.is_leaving() {
             return Err(ApiError::new(
                 ErrorCode::NoQuorum,
@@ -52,7 +59,7 @@ impl Agent {
             )
             .hint("let the other nodes leave first"));
         }
-        if !self.is_leaving() {
+        if !membership.is_departing() {
             let pods: Vec<PodName> = self.pods.records.keys().cloned().collect();
             if !pods.is_empty() && !request.remove_pods {
                 let names: Vec<&str> = pods.iter().map(PodName::as_str).collect();
@@ -78,11 +85,35 @@ impl Agent {
                 ));
             }
             tracing::info!(pods = pods.len(), "leaving the cluster");
-            self.depart()?;
+            membership.machine.depart();
+            // A node that knows no ledger has no pods, and nothing to give back.
+            if membership.ledger().is_some() {
+                // On disk before the first pod goes.
+                let durable = membership.machine.durable().clone();
+                membership.saving = Some(Saving::Departure(ticket));
+                membership.saving_since = self.now;
+                let write = Write::Durable(Box::new(durable));
+                self.effects.push(Effect::Store(write));
+                return Ok(());
+            }
         }
         // Asked again, this also tries pods again that could not be removed.
         self.go_on_leaving();
-        Ok(self.status())
+        self.answer(ticket, Ok(self.status().into()));
+        Ok(())
+    }
+
+    /// It is on disk that the node is to leave, or it is not.
+    pub(super) fn departed(&mut self, ticket: Ticket, result: Result<(), ApiError>) {
+        if let Err(api_error) = result {
+            if let Some(membership) = &mut self.membership {
+                membership.machine.stay();
+            }
+            return self.answer(ticket, Err(api_error));
+        }
+        self.go_on_leaving();
+        self.answer(ticket, Ok(self.status().into()));
+        self.step_soon();
     }
 
     pub(super) fn is_leaving(&self) -> bool {
@@ -91,27 +122,15 @@ impl Agent {
             .is_some_and(Membership::is_departing)
     }
 
-    /// Puts on disk that the node is to leave, before the first pod goes.
-    fn depart(&mut self) -> Result<(), ApiError> {
-        let Some(membership) = &mut self.membership else {
-            return Ok(());
-        };
-        membership.machine.depart();
-        // A node that knows no ledger has no pods, and nothing to give back.
-        if membership.ledger().is_none() {
-            return Ok(());
-        }
-        let durable = membership.machine.durable();
-        let saved = self.state_dir.save_durable(durable);
-        saved.map_err(|store_error| {
-            membership.machine.stay();
-            error::store(&store_error)
-        })
+    /// Whether the node is to leave, and that is on disk: pods may go.
+    pub(super) fn may_leave(&self) -> bool {
+        let member = self.membership.as_ref();
+        member.is_some_and(|member| member.is_departing() && !member.is_departure_unsaved())
     }
 
     /// Removes the pods of a node that is to leave, and then gives its block back.
     pub(super) fn go_on_leaving(&mut self) {
-        if !self.is_leaving() {
+        if !self.may_leave() {
             return;
         }
         for pod in self.pods.records.keys().cloned().collect::<Vec<_>>() {
@@ -125,6 +144,9 @@ impl Agent {
         let Some(membership) = &mut self.membership else {
             return;
         };
+        if membership.is_departure_unsaved() {
+            return;
+        }
         let begun = membership.is_leaving();
         if membership.is_departing() && !begun && membership.machine.is_last_voter() {
             tracing::warn!("not leaving: others have joined, and this is the only voter");
@@ -142,59 +164,51 @@ impl Agent {
         let Some(membership) = self.membership.as_mut().filter(|m| may_end(m)) else {
             return;
         };
-        if std::mem::replace(&mut membership.closing, true) {
+        if membership.closing != Closing::No {
             return;
         }
-        let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
-        let run_dir = self.run_dir.clone();
-        vital::spawn(async move {
-            let mut left = close_devices(dataplane.as_ref(), Some(&run_dir)).await;
-            left.extend(kept_chains(dataplane.as_ref()).await);
-            // The loop ends only with the process.
-            let _ = events.send(Event::Closed(left)).await;
-        });
+        membership.closing = Closing::Devices;
+        self.effects.push(Effect::CloseDevices);
     }
 
     /// Ends the membership. If the node has heard of the ledger only meanwhile, it has to give back first what that
     /// gives it.
-    pub(super) async fn on_closed(&mut self, left: Vec<String>) {
+    pub(super) fn on_closed(&mut self, left: Vec<String>) {
         let Some(membership) = &mut self.membership else {
             return;
         };
-        membership.closing = false;
-        if !may_end(membership) {
+        membership.closing = Closing::No;
+        if !may_end(membership) || membership.saving.is_some() {
             return;
         }
-        if let Err(store_error) = self.state_dir.forget() {
-            // Still a member on disk: the next step tries again.
-            tracing::error!(
-                error = error::chain(&store_error),
-                "the state cannot be removed"
-            );
-            return;
-        }
-        if let Some(gossip) = self
-            .membership
-            .take()
-            .and_then(|membership| membership.gossip)
-        {
-            gossip.shutdown().await;
-        }
-        // The boot that was released never uses a block again.
-        let (run_dir, kernel) = (self.run_dir.path(), &self.config.boot_id_file);
-        match new_boot(run_dir, kernel, self.identity.node()) {
-            Ok(boot) => self.boot = boot,
-            Err(store_error) => {
-                tracing::error!(error = error::chain(&store_error), "no new boot number");
+        membership.closing = Closing::Disk;
+        self.left = left;
+        self.effects.push(Effect::EndMembership);
+    }
+
+    /// The membership is ended on disk, or not.
+    pub(super) fn on_ended(&mut self, result: Result<Option<Boot>, ApiError>) {
+        match result {
+            Ok(Some(boot)) => self.boot = boot,
+            Ok(None) => {}
+            Err(api_error) => {
+                // Still a member on disk: the next step tries again.
+                tracing::error!(error = api_error.message, "the state cannot be removed");
+                if let Some(membership) = &mut self.membership {
+                    membership.closing = Closing::No;
+                }
+                return;
             }
         }
-        self.left = left;
+        self.membership = None;
+        self.effects.push(Effect::StopGossip);
+        self.effects.push(Effect::ShowRoster(Roster::default()));
         self.forget_pods();
         self.paths.clear();
-        self.reconciling.reset();
+        self.reconciling.reset(self.now);
         self.suspicion.forget();
         self.forwarded.forget();
-        self.prober.set_targets(Targets::default());
+        self.effects.push(Effect::Aim(Targets::default()));
         tracing::info!("this node has left its cluster");
     }
 }
@@ -207,14 +221,17 @@ fn may_end(membership: &Membership) -> bool {
     released && !membership.stopping
 }
 
+/// Closes what podnet has opened. Returns what stays on the host, in words.
+pub(super) async fn close(dataplane: &dyn Dataplane, run_dir: &RunDir) -> Vec<String> {
+    let mut left = close_devices(dataplane, Some(run_dir)).await;
+    left.extend(kept_chains(dataplane).await);
+    left
+}
+
 /// The chains that stay: without rules, since others rely on them; or as they are, since iptables cannot
 /// show them; in words.
 async fn kept_chains(dataplane: &dyn Dataplane) -> Vec<String> {
-    let scope = Scope {
-        firewall: true,
-        ..Scope::default()
-    };
-    let backends = match dataplane.observe(&scope).await {
+    let backends = match dataplane.observe(&Kinds::from([Kind::Firewall])).await {
         Ok(observed) => observed.firewall.unwrap_or_default(),
         // The data path is gone, and so is the firewall as far as that was possible.
         Err(_) => Vec::new(),

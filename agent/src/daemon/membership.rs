@@ -2,22 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddrV4};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
 use podnet_core::advertise::{Follower, Seat};
-use podnet_core::claim::{ClaimState, Machine, Muted, Quorum};
+use podnet_core::claim::{ClaimState, Machine, Muted, Outcome, Quorum, UnknownSetting};
 use podnet_core::kernel::PeerBlock;
+use podnet_core::node::Ticket;
 use podnet_core::peer::believed;
+use podnet_core::signed::Ear;
 use podnet_core::time::Moment;
 use podnet_core::view::{Entry, Reader, Registered, View};
 use podnet_proto::gossip::{Key, WantKind};
-use podnet_proto::ledger::Ledger;
+use podnet_proto::ledger::Decided;
 use podnet_proto::network::{BlockIndex, gateway};
 use podnet_proto::{ApiError, NodeId, NodeName};
 
-use crate::gossip::{Counters, Gossip, Keyring};
 use crate::store::{Member, PeerBook};
 
 /// How long to wait after the disk has refused a write, or gossip a start.
@@ -30,16 +30,42 @@ pub(super) struct Roster {
     pub(super) slot: u64,
 }
 
+/// Whether gossip runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Talk {
+    /// It has ended, or could not be started.
+    Silent,
+    /// It is being started.
+    Starts,
+    Runs,
+}
+
+/// How far the membership has come to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Closing {
+    No,
+    /// What podnet has opened is being closed.
+    Devices,
+    /// It is being ended on disk.
+    Disk,
+}
+
+/// What goes on once the claim machine's state is on disk.
+pub(super) enum Saving {
+    /// A step, with the epoch of a later start of this node that others know of.
+    Step(Box<Outcome>, Option<u64>),
+    /// That the node is to leave, as this request asks.
+    Departure(Ticket),
+}
+
 /// A running membership.
 pub(super) struct Membership {
     pub(super) member: Member,
     pub(super) peers: PeerBook,
     pub(super) machine: Machine,
-    /// `None` while it cannot be started again.
-    pub(super) gossip: Option<Gossip>,
-    pub(super) keyring: Keyring,
-    pub(super) counters: Arc<Counters>,
-    pub(super) roster: Arc<RwLock<Roster>>,
+    pub(super) talk: Talk,
+    /// Hears what the others have signed.
+    pub(super) ear: Ear,
     pub(super) reader: Reader,
     pub(super) view: View,
     /// The slot of the ledger that the peers were last learned with; none when gossip has changed.
@@ -49,6 +75,8 @@ pub(super) struct Membership {
     /// A later start that is on disk and came to nothing: the next one is this one again, or each try would
     /// cost the disk a write.
     pub(super) unused_epoch: Option<u64>,
+    /// Gossip is to be started once more, above this epoch, when the start that is under way has ended.
+    pub(super) start_again: Option<u64>,
     /// Under which of its gossip ids the node speaks; see [`crate::gossip::Settings::generation`].
     pub(super) generation: u64,
     /// Why gossip could not be started again.
@@ -62,6 +90,8 @@ pub(super) struct Membership {
     /// Why the node keeps silent, and whose ledgers contradict its own.
     pub(super) muted: Option<Muted>,
     pub(super) refused: BTreeSet<NodeId>,
+    /// The settings of the cluster that this version cannot carry out.
+    pub(super) unknown: Vec<UnknownSetting>,
     /// When gossip was started, this time.
     pub(super) listening_since: Moment,
     pub(super) wake: Moment,
@@ -72,19 +102,25 @@ pub(super) struct Membership {
     pub(super) values: BTreeMap<Key, String>,
     /// The claim machine's state is newer than the disk's.
     pub(super) unsaved: bool,
+    /// A step was carried out since the agent's start: before that nobody knows whether the node uses its block.
+    pub(super) decided: bool,
+    /// What the disk is to take before the node goes on.
+    pub(super) saving: Option<Saving>,
+    pub(super) saving_since: Moment,
     /// Why the disk does not take it.
     pub(super) disk_error: Option<ApiError>,
     /// The data path must stop to carry the block before anything more is published.
     pub(super) stopping: bool,
-    /// What podnet has opened is being closed: the membership is about to end.
-    pub(super) closing: bool,
+    pub(super) closing: Closing,
+    /// Another address of the node is being written.
+    pub(super) moving: bool,
     pub(super) follower: Follower,
     /// Where the neighbours on the link were last told that this node's address is.
     pub(super) seat: Option<Seat>,
 }
 
 impl Membership {
-    pub(super) const fn ledger(&self) -> Option<&Ledger> {
+    pub(super) const fn ledger(&self) -> Option<&Decided> {
         self.machine.ledger()
     }
 
@@ -104,6 +140,11 @@ impl Membership {
         self.machine.durable().is_departing()
     }
 
+    /// Whether it is not on disk yet that the node is to leave.
+    pub(super) const fn is_departure_unsaved(&self) -> bool {
+        matches!(self.saving, Some(Saving::Departure(_)))
+    }
+
     /// The range of the block that the node uses.
     pub(super) fn block(&self) -> Option<Ipv4Network> {
         self.block_range(self.using?)
@@ -111,11 +152,6 @@ impl Membership {
 
     pub(super) fn block_range(&self, index: BlockIndex) -> Option<Ipv4Network> {
         self.member.networks.first()?.block(index)
-    }
-
-    /// When the claim machine wants to step.
-    pub(super) fn wake_at(&self, start: Instant) -> Instant {
-        start + self.wake.since(Moment::START)
     }
 
     /// All other members and their blocks.
@@ -237,8 +273,8 @@ impl Membership {
             .map(|(node, _)| *node)
     }
 
-    /// Tells the welcomer who bears which name.
-    pub(super) fn update_roster(&self, own: NodeId) {
+    /// Who bears which name, for those who ask before they join.
+    pub(super) fn roster(&self, own: NodeId) -> Roster {
         let mut names: BTreeMap<NodeName, NodeId> = self
             .peers
             .iter()
@@ -256,6 +292,6 @@ impl Membership {
         }
         names.insert(self.member.name.clone(), own);
         let slot = self.ledger().map_or(0, |ledger| ledger.slot);
-        *self.roster.write().unwrap_or_else(PoisonError::into_inner) = Roster { names, slot };
+        Roster { names, slot }
     }
 }

@@ -1,20 +1,24 @@
-//! One event loop owns all state. Everything else runs beside it and reports by event.
+//! A node that decides, and a loop that drives it.
 //!
 //! ```text
-//! control socket --+                          +--> disk (state before word in public)
-//! gossip ----------+                          +--> gossip (values, nudges)
-//! kernel changes --+--> event loop (Agent) ---+--> a pass of the reconciler
-//! echoes ----------+                          +--> attaching and detaching pods
-//! timers, signals -+                          +--> answers
+//! control socket --+                            +--> disk (state before word in public)
+//! gossip ----------+                            +--> gossip (values, nudges)
+//! kernel changes --+--> loop --> Node::handle --+--> a pass of the reconciler
+//! echoes ----------+      ^                     +--> attaching and detaching pods
+//! timers, signals -+      +------ events -------+--> answers
 //! ```
 //!
-//! The loop runs on the main thread, and everything else on others: what it waits for, the disk first
-//! of all, holds up the loop itself and nothing else.
+//! The node waits for nothing: what it wants goes out as effects, which are carried out in their order, and
+//! what has come of them comes back as an event. Only files of the run directory, which is in memory, are
+//! written by the loop itself.
 
 mod agent;
 mod allowance;
 mod claim;
 mod cleanup;
+mod edge;
+mod effect;
+mod entry;
 mod error;
 mod follow;
 mod forwarded;
@@ -27,6 +31,7 @@ mod init;
 mod join;
 mod leave;
 mod membership;
+mod node;
 mod patience;
 mod pods;
 mod problems;
@@ -36,6 +41,7 @@ mod retry;
 mod status;
 mod supervisor;
 mod suspicion;
+mod waiters;
 
 use std::sync::Arc;
 
@@ -94,7 +100,7 @@ pub async fn run(config: Config) -> Result<(), ApiError> {
 
     let dataplane = Linux::new().map_err(|e| error::observe(&e))?;
     let changes = dataplane.watch().await.map_err(|e| error::observe(&e))?;
-    let (events, queue) = mpsc::channel(EVENTS);
+    let (news, mut done) = mpsc::channel(EVENTS);
     let (reports, paths) = mpsc::channel(EVENTS);
     let prober = Prober::start(reports).map_err(|source| {
         ApiError::new(
@@ -115,15 +121,15 @@ pub async fn run(config: Config) -> Result<(), ApiError> {
     };
 
     let dataplane = Arc::new(dataplane);
-    let mut agent = agent::Agent::new(config, identity, boot, run_dir, dataplane, prober, events);
-    agent.resume(joined).await?;
+    let mut agent = agent::Agent::new(config, identity, boot, run_dir, dataplane, prober, news);
+    agent.resume(joined, &mut done).await?;
 
     let (requests, asked) = mpsc::channel(EVENTS);
     let (stop, stopped) = oneshot::channel::<()>();
     let server = vital::spawn(listener.serve(requests, async { drop(stopped.await) }));
     tracing::info!(%node, version = env!("PODNET_VERSION"), "podnetd is ready");
     let inputs = agent::Inputs {
-        queue,
+        news: done,
         asked,
         changes,
         paths,

@@ -1,6 +1,8 @@
 //! What others change back and forth.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use podnet_core::time::Moment;
 
 /// How long to collect changes before looking at them: they come in swarms.
 const SOON: Duration = Duration::from_millis(5);
@@ -21,11 +23,11 @@ pub(super) struct Patience {
     /// How many more looks may follow at once.
     credit: u32,
     /// When that was true.
-    counted: Instant,
+    counted: Moment,
 }
 
 impl Patience {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Moment) -> Self {
         Self {
             credit: MOST,
             counted: now,
@@ -33,7 +35,7 @@ impl Patience {
     }
 
     /// A look has put something back that others had changed.
-    pub(super) fn put_back(&mut self, now: Instant) {
+    pub(super) fn put_back(&mut self, now: Moment) {
         self.credit = self.credit_at(now).saturating_sub(1);
         self.counted = now;
         if self.credit == 0 {
@@ -42,7 +44,7 @@ impl Patience {
     }
 
     /// How long to collect changes from now on.
-    pub(super) fn delay(&self, now: Instant) -> Duration {
+    pub(super) fn delay(&self, now: Moment) -> Duration {
         if self.credit_at(now) == 0 {
             LATER
         } else {
@@ -50,8 +52,8 @@ impl Patience {
         }
     }
 
-    fn credit_at(&self, now: Instant) -> u32 {
-        let since = now.saturating_duration_since(self.counted);
+    fn credit_at(&self, now: Moment) -> u32 {
+        let since = now.since(self.counted);
         let earned = since.as_millis() / EACH.as_millis();
         let earned = u32::try_from(earned).unwrap_or(MOST);
         self.credit.saturating_add(earned).min(MOST)
@@ -64,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_fight_is_slowed_down_and_forgotten() {
-        let start = Instant::now();
+        let start = Moment::START;
         let mut patience = Patience::new(start);
         for _ in 0..MOST {
             assert_eq!(patience.delay(start), SOON);

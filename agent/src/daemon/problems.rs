@@ -2,22 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
+use std::time::Duration;
 
 use podnet_core::advertise::{Lost, lost};
-use podnet_core::claim::{ClaimState, Muted, Quorum};
+use podnet_core::claim::{ClaimState, Muted, Quorum, UnknownSetting};
 use podnet_core::kernel::{Conflict, OpErrorKind};
-use podnet_proto::api::{Node, PathState, ProblemEntry, Severity};
+use podnet_proto::api::{self, PathState, ProblemEntry, Severity};
 use podnet_proto::gossip::Key;
 use podnet_proto::ledger::Slot;
 use podnet_proto::{ApiError, ErrorCode, NodeId};
 
-use super::agent::Agent;
 use super::error;
-use super::membership::Membership;
+use super::membership::{Membership, Talk};
+use super::node::Node;
 use crate::probe::NO_ECHO;
 use crate::store::{Member, PodRecord};
 
-impl Agent {
+impl Node {
     pub(super) fn problems(&self) -> Vec<ProblemEntry> {
         let mut problems = Vec::new();
         let mut add = |severity, api_error: ApiError| {
@@ -39,13 +40,20 @@ impl Agent {
         if let Some(disk_error) = &membership.disk_error {
             add(Severity::Error, disk_error.clone());
         }
+        let saving = membership.saving.as_ref();
+        if saving.is_some_and(|_| self.now().since(membership.saving_since) > SLOW_DISK) {
+            add(Severity::Error, slow_disk());
+        }
         if membership.state == ClaimState::Dup {
             add(Severity::Error, fenced());
         }
         for (severity, api_error) in distrust(membership, self.identity.is_on_known_machine()) {
             add(severity, api_error);
         }
-        if membership.gossip.is_none() {
+        for setting in &membership.unknown {
+            add(Severity::Error, unknown(setting));
+        }
+        if membership.talk != Talk::Runs {
             add(Severity::Error, no_gossip(membership.silenced.as_ref()));
         }
         for (key, why) in &membership.unsaid {
@@ -134,6 +142,17 @@ impl Agent {
     }
 }
 
+/// How long the disk may take to write, before it is named.
+const SLOW_DISK: Duration = Duration::from_secs(10);
+
+/// The node decides nothing as long as the disk has not taken what it decided last.
+fn slow_disk() -> ApiError {
+    let message = "the state directory: a write has not ended for more than 10 s, and this node decides \
+                   nothing until it has";
+    ApiError::new(ErrorCode::Timeout, message)
+        .hint("look what the disk or its file system waits for")
+}
+
 /// What stands in the place of what is podnet's, or among the addresses of pods.
 fn foreign(conflicts: &BTreeSet<Conflict>) -> Vec<(Severity, ApiError)> {
     let severity = |conflict: &Conflict| {
@@ -176,6 +195,17 @@ fn no_gossip(why: Option<&ApiError>) -> ApiError {
     }
 }
 
+/// A setting that a later version has brought in, or is needed to carry out.
+fn unknown(setting: &UnknownSetting) -> ApiError {
+    let UnknownSetting { name, value } = setting;
+    let message = format!(
+        "cluster setting '{name}' is {value}: this version cannot carry it out, so this node only \
+         follows: its pods stay, and it decides nothing"
+    );
+    ApiError::new(ErrorCode::Unsupported, message)
+        .hint("install the podnetd of the other nodes, or a newer one, on this node")
+}
+
 /// A record that gossip would not carry.
 fn unsaid(key: Key, why: &str) -> ApiError {
     let message = format!(
@@ -199,7 +229,7 @@ fn lost_address(lost: &Lost, member: &Member) -> ApiError {
     ApiError::new(ErrorCode::BadAddress, lost.to_string()).hint(cure)
 }
 
-fn no_path(node: &Node) -> ApiError {
+fn no_path(node: &api::Node) -> ApiError {
     let reason = node
         .path_reason
         .as_deref()
@@ -216,7 +246,7 @@ fn no_path(node: &Node) -> ApiError {
 }
 
 /// Gossip comes from a node, and an echo does not.
-fn unproved(node: &Node) -> ApiError {
+fn unproved(node: &api::Node) -> ApiError {
     let reason = node.path_reason.as_deref().unwrap_or_default();
     let message = format!("path to node {}: {reason}", label(node));
     ApiError::new(ErrorCode::Unreachable, message).hint(
@@ -226,7 +256,7 @@ fn unproved(node: &Node) -> ApiError {
 }
 
 /// Packets reach a node, and yet there is no gossip with it.
-fn silent(node: &Node, seconds: f64, port: u16) -> ApiError {
+fn silent(node: &api::Node, seconds: f64, port: u16) -> ApiError {
     ApiError::new(
         ErrorCode::Unreachable,
         format!(
@@ -240,7 +270,7 @@ fn silent(node: &Node, seconds: f64, port: u16) -> ApiError {
 }
 
 /// A node's name, or its id where nothing was heard of it yet.
-pub(super) fn label(node: &Node) -> String {
+pub(super) fn label(node: &api::Node) -> String {
     node.name
         .as_ref()
         .map_or_else(|| node.id.to_string(), ToString::to_string)

@@ -3,25 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 use podnet_core::kernel::{
-    Astray, Bystander, Conflict, Desired, HostAddress, Mtu, ObservedHolding, Op, OpError,
-    OpErrorClass, PeerBlock, RouteKey, UnderlayPath,
+    Astray, Bystander, Change, Changes, Conflict, Desired, HostAddress, Kind, Kinds, Mtu,
+    ObservedHolding, Op, OpError, OpErrorClass, PeerBlock, RouteKey, UnderlayPath,
 };
+use podnet_core::time::Moment;
 use podnet_proto::network::gateway;
 use podnet_proto::{ApiError, ErrorCode, NodeId, api};
 
-use super::agent::{Agent, Event};
 use super::allowance::Allowance;
+use super::effect::Effect;
 use super::error;
+use super::node::Node;
 use super::patience::Patience;
 use super::retry::{Retry, class_of};
-use crate::dataplane::{Change, Changes};
 use crate::probe::Targets;
-use crate::reconciler::{Job, Parts, Report, Target, Underlay, pass};
-use crate::vital;
+use crate::reconciler::{Job, Report, Target, Underlay};
 
 mod outcome;
 
@@ -30,15 +30,15 @@ pub(super) use self::outcome::Repair;
 /// What is known of the data path, and when to look at it next.
 pub(super) struct Reconciling {
     /// What to look at in the next pass.
-    wanted: Parts,
+    wanted: Kinds,
     /// What the kernel told of since the last one began.
     told: Changes,
     /// When to start it.
-    due: Option<Instant>,
+    due: Option<Moment>,
     /// A pass is under way.
     running: Option<Running>,
     resync: Duration,
-    resync_due: Instant,
+    resync_due: Moment,
     patience: Patience,
     /// For looks at the firewall, which cost the more the more rules others have.
     allowance: Allowance,
@@ -85,14 +85,16 @@ pub(super) struct Reconciling {
 /// What a pass that is under way looks at, and why.
 #[derive(Default)]
 struct Running {
-    parts: Parts,
+    /// Whether the node used a block when it began.
+    for_block: bool,
+    parts: Kinds,
     told: Changes,
 }
 
 impl Reconciling {
-    pub(super) fn new(now: Instant, resync: Duration) -> Self {
+    pub(super) fn new(now: Moment, resync: Duration) -> Self {
         Self {
-            wanted: Parts::default(),
+            wanted: Kinds::default(),
             told: Changes::default(),
             due: None,
             running: None,
@@ -125,77 +127,66 @@ impl Reconciling {
     }
 
     /// Asks for a pass at once.
-    pub(super) fn want(&mut self, parts: Parts) {
+    pub(super) fn want(&mut self, parts: Kinds) {
         self.wanted.merge(parts);
-        self.due = Some(Instant::now());
+        self.due = Some(Moment::START);
     }
 
     /// Asks for a pass soon: changes come in swarms.
-    pub(super) fn on_change(&mut self, change: Change) {
-        self.wanted.add(&change.scope);
+    pub(super) fn on_change(&mut self, change: Change, now: Moment) {
+        self.wanted.merge(Kinds::touched_by(&change.kind));
         self.told.add(change);
-        self.look_soon();
+        self.look_soon(now);
     }
 
-    fn look_soon(&mut self) {
-        let now = Instant::now();
-        self.look_at(Parts::default(), now + self.patience.delay(now));
+    fn look_soon(&mut self, now: Moment) {
+        self.look_at(Kinds::default(), now + self.patience.delay(now));
     }
 
     /// Asks for a pass then, if none is due before.
-    pub(super) fn look_at(&mut self, parts: Parts, due: Instant) {
+    pub(super) fn look_at(&mut self, parts: Kinds, due: Moment) {
         self.wanted.merge(parts);
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
     }
 
     /// Asks for another pass if one is under way that knows a pod only as it was: it may have put
     /// back the neighbour of a pod that has just been removed, or removed that of a new one.
-    pub(super) fn pod_changed(&mut self) {
+    pub(super) fn pod_changed(&mut self, now: Moment) {
         if self.running.is_some() {
-            (self.wanted.bridge, self.wanted.holding) = (true, true);
-            self.look_soon();
+            self.wanted.extend([Kind::Bridge, Kind::Holding]);
+            self.look_soon(now);
         }
     }
 
     /// Asks for another pass after something was put right, or went wrong in a way that may pass: later
     /// each time, until a pass finds everything right.
-    pub(super) fn look_again(&mut self, parts: Parts) {
-        self.look_after(parts, OpErrorClass::Transient);
+    pub(super) fn look_again(&mut self, parts: Kinds, now: Moment) {
+        self.look_after(parts, OpErrorClass::Transient, now);
     }
 
     /// Asks for another pass after failures of this class.
-    pub(super) fn look_after(&mut self, parts: Parts, class: OpErrorClass) {
-        let due = self.retry.due(class, Instant::now());
+    pub(super) fn look_after(&mut self, parts: Kinds, class: OpErrorClass, now: Moment) {
+        let due = self.retry.due(class, now);
         self.look_at(parts, due);
     }
 
     /// Puts off looks at the firewall and at the ways of packets for which there is no time left.
-    fn put_off(&mut self, parts: &mut Parts, now: Instant) {
+    fn put_off(&mut self, parts: &mut Kinds, now: Moment) {
         let next = self.allowance.next(now);
-        if parts.firewall && next > now {
-            parts.firewall = false;
-            let later = Parts {
-                firewall: true,
-                ..Parts::default()
-            };
-            self.look_at(later, next);
+        if next > now && parts.remove(&Kind::Firewall) {
+            self.look_at(Kinds::from([Kind::Firewall]), next);
         }
         let next = self.allowance_of_ways.next(now);
-        if parts.ways && next > now {
-            parts.ways = false;
-            let later = Parts {
-                ways: true,
-                ..Parts::default()
-            };
-            self.look_at(later, next);
+        if next > now && parts.remove(&Kind::Ways) {
+            self.look_at(Kinds::from([Kind::Ways]), next);
         }
     }
 
     /// Forgets everything: the node is no member any more.
-    pub(super) fn reset(&mut self) {
+    pub(super) fn reset(&mut self, now: Moment) {
         let totals = std::mem::take(&mut self.totals);
         let running = self.running.take();
-        *self = Self::new(Instant::now(), self.resync);
+        *self = Self::new(now, self.resync);
         self.totals = totals;
         self.running = running;
     }
@@ -206,7 +197,7 @@ impl Reconciling {
         self.left == Some(OpErrorClass::Transient)
     }
 
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
+    pub(super) fn next_deadline(&self) -> Option<Moment> {
         if self.running.is_some() {
             return None;
         }
@@ -230,21 +221,24 @@ impl Reconciling {
     }
 }
 
-impl Agent {
+impl Node {
     /// Starts a pass if one is due and none is under way.
-    pub(super) fn start_due_pass(&mut self, now: Instant) {
+    pub(super) fn start_due_pass(&mut self, now: Moment) {
         let Some(membership) = &self.membership else {
             self.reconciling.due = None;
             self.reconciling.resync_due = now + self.reconciling.resync;
             return;
         };
+        if !membership.decided {
+            return;
+        }
         if self.reconciling.running.is_some() {
             return;
         }
         let resync = now >= self.reconciling.resync_due;
         if resync {
             self.reconciling.resync_due = now + self.reconciling.resync;
-            self.reconciling.wanted = Parts::all();
+            self.reconciling.wanted = Kinds::all();
         } else if self.reconciling.due.is_none_or(|due| due > now) {
             return;
         }
@@ -276,37 +270,43 @@ impl Agent {
                 peers: membership.peer_addresses(node),
                 mtu: self.reconciling.mtu,
             },
-            parts: parts.clone(),
+            kinds: parts.clone(),
             held: self.reconciling.held.clone(),
             opened: Arc::new(self.run_dir.clone()),
         };
-        self.reconciling.running = Some(Running { parts, told });
-        let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
-        vital::spawn(async move {
-            let report = pass(dataplane.as_ref(), &job).await;
-            // The loop ends only with the process.
-            let _ = events.send(Event::PassDone(Box::new(report))).await;
+        let for_block = job.target.is_some();
+        self.reconciling.running = Some(Running {
+            for_block,
+            parts,
+            told,
         });
+        self.effects.push(Effect::Pass(Box::new(job)));
         if resync {
-            self.suspicion.look(now);
+            self.suspicion.look(now, now);
             // Pods that could not be removed are tried again.
             self.go_on_leaving();
         }
     }
 
     pub(super) fn on_pass_done(&mut self, mut report: Report) {
+        let now = self.now();
         let pods = std::mem::take(&mut report.pods);
         let gone = std::mem::take(&mut report.gone);
         let running = self.reconciling.running.take();
-        let Running { parts, mut told } = running.unwrap_or_default();
+        let Running {
+            for_block,
+            parts,
+            mut told,
+        } = running.unwrap_or_default();
+        self.init_passes += u64::from(for_block);
         // A link goes in steps, and the kernel names who removed it with the last one.
         told.merge(self.reconciling.told.clone());
         let stopped = report.desired.bridge.is_none();
         let found = report.applied.iter().map(|(finding, _)| finding);
         if found.chain(&pods).any(|finding| finding.drift) {
-            self.reconciling.patience.put_back(Instant::now());
+            self.reconciling.patience.put_back(now);
         }
-        self.reconciling.take(report, &told);
+        self.reconciling.take(report, &told, now);
         if self.membership.is_none() {
             self.reconciling.held = Desired::default();
             return;
@@ -324,7 +324,7 @@ impl Agent {
         self.repair_pods(repairs.collect());
 
         // The next pass, whatever it is for, looks at what is in the way as well: else it would be taken for gone.
-        let contested = Parts::contested(&self.reconciling.conflicts);
+        let contested = Kinds::contested(&self.reconciling.conflicts);
         self.reconciling.wanted.merge(contested);
         if self.reconciling.converged {
             self.reconciling.retry = Retry::default();
@@ -337,7 +337,7 @@ impl Agent {
             if let Some(class) = class_of(self.reconciling.left.into_iter().chain(unfinished)) {
                 // What is put right only then was changed by the same.
                 self.reconciling.told = told;
-                self.reconciling.look_after(parts, class);
+                self.reconciling.look_after(parts, class, now);
             } else if pods_right {
                 self.reconciling.retry = Retry::default();
             } else {
@@ -349,10 +349,10 @@ impl Agent {
     }
 }
 
-impl Agent {
+impl Node {
     /// Sends echoes to the peers that have a route. Without one they would leave by the default
     /// gateway.
-    fn aim_echoes(&self) {
+    fn aim_echoes(&mut self) {
         let Some(membership) = &self.membership else {
             return;
         };
@@ -370,9 +370,10 @@ impl Agent {
             .filter(|peer| routed(peer.block))
             .map(|peer| (peer.node, gateway(peer.block).into()))
             .collect();
-        self.prober.set_targets(Targets {
+        let targets = Targets {
             source: membership.block().map(|block| gateway(block).into()),
             gateways: targets,
-        });
+        };
+        self.effects.push(Effect::Aim(targets));
     }
 }

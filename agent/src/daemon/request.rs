@@ -129,10 +129,10 @@ pub(super) fn founding(request: &InitRequest, port: u16) -> Result<Founding, Api
         .collect::<Result<_, _>>()?;
     Ok(Founding {
         networks: vec![network],
-        settings: Settings {
-            encapsulation: encapsulation(request.encapsulation.as_deref())?,
+        settings: Settings::new(
+            encapsulation(request.encapsulation.as_deref())?,
             exclude_cidrs,
-        },
+        ),
         name: request.node_name.as_deref().map(node_name).transpose()?,
         advertise: request
             .advertise
@@ -142,10 +142,10 @@ pub(super) fn founding(request: &InitRequest, port: u16) -> Result<Founding, Api
     })
 }
 
+/// What the ledger gets: the agent's choice is `direct` as long as there are no tunnels.
 fn encapsulation(text: Option<&str>) -> Result<EncapsulationMode, ApiError> {
     match text {
-        None | Some("auto") => Ok(EncapsulationMode::Auto),
-        Some("direct") => Ok(EncapsulationMode::Direct),
+        None | Some("auto" | "direct") => Ok(EncapsulationMode::Direct),
         Some("wireguard") => Err(unsupported("the encapsulation wireguard")),
         Some(other) => {
             let other: String = other.escape_default().take(40).collect();
@@ -231,6 +231,22 @@ mod tests {
         assert_eq!(code(&name), ErrorCode::BadName);
         let advertise = with(|r| r.advertise = Some("0.0.0.0".to_owned()));
         assert_eq!(code(&advertise), ErrorCode::BadAddress);
+    }
+
+    #[test]
+    fn the_agents_choice_of_an_encapsulation_is_the_one_that_there_is() {
+        for asked in [None, Some("auto"), Some("direct")] {
+            let request = InitRequest {
+                encapsulation: asked.map(str::to_owned),
+                ..request("10.244.0.0/16")
+            };
+            let settings = founding(&request, 7846).unwrap().settings;
+            assert_eq!(
+                settings.encapsulation,
+                EncapsulationMode::Direct,
+                "{asked:?}"
+            );
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! When what failed is tried again.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use podnet_core::kernel::{OpError, OpErrorClass};
+use podnet_core::time::Moment;
 
 use crate::dataplane::ObserveError;
 use crate::reconciler::Report;
@@ -33,7 +34,7 @@ impl Default for Retry {
 
 impl Retry {
     /// When to try again what has failed now: later each time, and not soon if it does not pass by itself.
-    pub(super) fn due(&mut self, class: OpErrorClass, now: Instant) -> Instant {
+    pub(super) fn due(&mut self, class: OpErrorClass, now: Moment) -> Moment {
         let next = match class {
             OpErrorClass::Transient => &mut self.passing,
             OpErrorClass::Permanent => &mut self.lasting,
@@ -75,14 +76,14 @@ pub(super) fn class_of_pass(report: &Report) -> Option<OpErrorClass> {
 
 #[cfg(test)]
 mod tests {
-    use podnet_core::kernel::{IfName, Op, OpErrorKind};
+    use podnet_core::kernel::{IfName, Op, OpErrorKind, firewall, forwarding};
 
     use super::*;
     use crate::reconciler::Finding;
 
     #[test]
     fn what_passes_by_itself_is_tried_again_soon_and_the_rest_seldom() {
-        let now = Instant::now();
+        let now = Moment::START;
         let mut retry = Retry::default();
         assert_eq!(retry.due(OpErrorClass::Transient, now), now + FIRST);
         assert_eq!(retry.due(OpErrorClass::Permanent, now), now + LASTING);
@@ -110,22 +111,26 @@ mod tests {
         let missing = || ObserveError::MissingBinary {
             program: "iptables-save".to_owned(),
         };
-        let open = Op::SetForwarding {
+        let open = Op::Forwarding(forwarding::Op::Set {
             device: "eth0".parse::<IfName>().unwrap(),
             on: true,
-        };
+        });
         let mut report = Report::default();
         assert_eq!(class_of_pass(&report), None);
         report.applied = vec![failed(open, OpErrorKind::Busy)];
         assert_eq!(class_of_pass(&report), Some(OpErrorClass::Transient));
         report.unread_firewall = Some(missing());
         assert_eq!(class_of_pass(&report), Some(OpErrorClass::Permanent));
-        let refused = failed(Op::RemoveFirewall, OpErrorKind::NotPermitted);
+        let refused = failed(
+            Op::Firewall(firewall::Op::Remove),
+            OpErrorKind::NotPermitted,
+        );
         report.applied.push(refused);
         assert_eq!(class_of_pass(&report), Some(OpErrorClass::Permanent));
-        report
-            .applied
-            .push(failed(Op::RemoveFirewall, OpErrorKind::Busy));
+        report.applied.push(failed(
+            Op::Firewall(firewall::Op::Remove),
+            OpErrorKind::Busy,
+        ));
         assert_eq!(class_of_pass(&report), Some(OpErrorClass::Transient));
         let unseen = Report {
             unseen_ways: Some(ObserveError::Timeout { what: "a fault" }),

@@ -5,24 +5,26 @@ use std::net::{IpAddr, SocketAddr};
 use ipnetwork::IpNetwork;
 use podnet_core::claim::ClaimState;
 use podnet_core::kernel::{
-    Conflict, Contested, IfIndex, NextHop, PROTOCOL, UnderlayPath, path_problem,
+    Conflict, Contested, IfIndex, NextHop, NoPath, PROTOCOL, Path, UnderlayPath,
 };
 use podnet_proto::api::{
-    self, API_VERSION, Cluster, Encapsulation, HeldBy, Node, PathState, Phase, Quorum, RouteState,
+    self, API_VERSION, Cluster, Encapsulation, HeldBy, PathState, Phase, Quorum, RouteState,
     SelfNode, Status, TokenResponse, UNPROVED,
 };
+use podnet_proto::ledger::EncapsulationMode;
 use podnet_proto::network::gateway;
 use podnet_proto::token::JoinToken;
 use podnet_proto::{ApiError, ErrorCode, NodeId, NodeName, PodNetwork};
 
-use super::agent::Agent;
+use super::entry::Entry;
 use super::membership::Membership;
+use super::node::Node;
 use crate::config::DEFAULT_GOSSIP_PORT;
 
-impl Agent {
+impl Node {
     pub(super) fn phase(&self) -> Phase {
         let Some(membership) = &self.membership else {
-            return if self.attempt.is_some() {
+            return if matches!(self.entry, Some(Entry::Asks(_) | Entry::Begins(_))) {
                 Phase::Joining
             } else {
                 Phase::Idle
@@ -104,7 +106,7 @@ impl Agent {
     }
 
     /// All members, sorted by name; those of whom nothing was heard yet by id, last.
-    pub(super) fn nodes(&self) -> Vec<Node> {
+    pub(super) fn nodes(&self) -> Vec<api::Node> {
         let Some(membership) = &self.membership else {
             return Vec::new();
         };
@@ -116,7 +118,7 @@ impl Agent {
         if !ids.contains(&own) {
             ids.push(own);
         }
-        let mut nodes: Vec<Node> = ids
+        let mut nodes: Vec<api::Node> = ids
             .into_iter()
             .map(|id| self.node(membership, id))
             .collect();
@@ -126,7 +128,7 @@ impl Agent {
         nodes
     }
 
-    fn node(&self, membership: &Membership, id: NodeId) -> Node {
+    fn node(&self, membership: &Membership, id: NodeId) -> api::Node {
         let is_self = id == self.identity.node();
         let ledger = membership.ledger();
         let entry = membership.entry(id);
@@ -136,7 +138,7 @@ impl Agent {
         } else {
             self.path(membership, id)
         };
-        Node {
+        api::Node {
             id,
             name: if is_self {
                 Some(membership.member.name.clone())
@@ -185,11 +187,10 @@ impl Agent {
         let address = membership
             .address_of(id)
             .map(|address| IpAddr::V4(*address.ip()));
-        let underlay = address.and_then(|address| self.reconciling.underlay.get(&address));
-        if underlay.is_some()
-            && let Some(problem) = path_problem(address, underlay)
-        {
-            return (Some(PathState::Failed), Some(problem));
+        let path = Path::choose(address, &self.reconciling.underlay);
+        let problem = path.problem().map(ToString::to_string);
+        if path.problem().is_some_and(NoPath::is_known) {
+            return (Some(PathState::Failed), problem);
         }
         if let Some(astray) = self.reconciling.astray.get(&id) {
             return (Some(PathState::Failed), Some(astray.what.clone()));
@@ -201,7 +202,7 @@ impl Agent {
                 (Some(PathState::Pending), Some(reason))
             }
             Some(Err(reason)) => (Some(PathState::Failed), Some(reason.clone())),
-            None => (Some(PathState::Pending), path_problem(address, underlay)),
+            None => (Some(PathState::Pending), problem),
         }
     }
 
@@ -349,11 +350,11 @@ impl Agent {
     }
 }
 
-fn cluster(membership: &Membership, nodes: &[Node]) -> Cluster {
+fn cluster(membership: &Membership, nodes: &[api::Node]) -> Cluster {
     let networks = &membership.member.networks;
     let settings = membership
         .ledger()
-        .map(|ledger| ledger.settings.encapsulation);
+        .map(|ledger| ledger.settings.encapsulation_name());
     Cluster {
         id: membership.member.cluster,
         pod_cidrs: networks
@@ -361,7 +362,7 @@ fn cluster(membership: &Membership, nodes: &[Node]) -> Cluster {
             .map(|network| IpNetwork::V4(network.cidr()))
             .collect(),
         block_prefixes: networks.iter().map(PodNetwork::block_prefix).collect(),
-        encapsulation: settings.unwrap_or_default(),
+        encapsulation: settings.unwrap_or_else(|| EncapsulationMode::default().to_string()),
         nodes: nodes.len(),
         live_nodes: nodes.iter().filter(|node| node.live).count(),
     }

@@ -1,8 +1,9 @@
 //! What systemd is told: that the agent is ready, that its loop turns, and where the node stands.
 
 use std::env;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use podnet_core::time::Moment;
 use sd_notify::NotifyState;
 
 /// How often to tell that the loop turns.
@@ -15,14 +16,14 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Supervisor {
     listens: bool,
-    watchdog_due: Instant,
-    looked: Option<Instant>,
-    look_due: Option<Instant>,
+    watchdog_due: Moment,
+    looked: Option<Moment>,
+    look_due: Option<Moment>,
     told: String,
 }
 
 impl Supervisor {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Moment) -> Self {
         Self {
             listens: env::var_os("NOTIFY_SOCKET").is_some(),
             watchdog_due: now,
@@ -41,14 +42,14 @@ impl Supervisor {
     }
 
     /// When it wants to be told next.
-    pub(super) fn next_deadline(&self) -> Instant {
+    pub(super) fn next_deadline(&self) -> Moment {
         self.look_due
             .map_or(self.watchdog_due, |due| due.min(self.watchdog_due))
     }
 
     /// Whether to look now where the node stands. If it was looked at a moment ago, the next deadline
     /// is when to ask again; without a supervisor nobody looks.
-    pub(super) fn wants_summary(&mut self, now: Instant) -> bool {
+    pub(super) fn wants_summary(&mut self, now: Moment) -> bool {
         if !self.listens {
             return false;
         }
@@ -74,7 +75,7 @@ impl Supervisor {
     }
 
     /// Tells that the loop turns, when that is due.
-    pub(super) fn turns(&mut self, now: Instant) {
+    pub(super) fn turns(&mut self, now: Moment) {
         if now >= self.watchdog_due {
             self.watchdog_due = now + WATCHDOG;
             notify(NotifyState::Watchdog);

@@ -3,19 +3,18 @@
 //! A packet has to pass the chains of all tables: podnet cannot overrule them, and names them.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
-use podnet_core::kernel::{IfName, Scope, UnderlayPath};
-use podnet_core::nft::{Flow, Suspect, flows, suspects};
+use podnet_core::kernel::{IfName, Kind, UnderlayPath};
+use podnet_core::nft::{Flow, Suspect, flows};
+use podnet_core::time::Moment;
 use podnet_proto::api::{PathState, Severity};
 use podnet_proto::{ApiError, ErrorCode, PodNetwork};
 
-use super::agent::{Agent, Event};
 use super::allowance::Allowance;
-use crate::dataplane::ChangeScope;
-use crate::vital;
+use super::effect::Effect;
+use super::node::Node;
 
 /// How long to collect changes before looking at them: nothing can be put right here, so there is no hurry.
 const LATER: Duration = Duration::from_millis(300);
@@ -25,7 +24,7 @@ pub(super) struct Suspicion {
     found: BTreeSet<Suspect>,
     /// What it was last judged by.
     flows: Vec<Flow>,
-    due: Option<Instant>,
+    due: Option<Moment>,
     running: bool,
     allowance: Allowance,
 }
@@ -33,12 +32,12 @@ pub(super) struct Suspicion {
 /// What a look has come to.
 pub(super) struct Looked {
     /// `None` where nothing could tell.
-    found: Option<BTreeSet<Suspect>>,
-    took: Duration,
+    pub(super) found: Option<BTreeSet<Suspect>>,
+    pub(super) took: Duration,
 }
 
 impl Suspicion {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Moment) -> Self {
         Self {
             found: BTreeSet::new(),
             flows: Vec::new(),
@@ -49,16 +48,15 @@ impl Suspicion {
     }
 
     /// A change of this may have brought what is in the way, or taken it away.
-    pub(super) fn on_change(&mut self, scope: &ChangeScope) {
-        use ChangeScope::{Everything, Firewall, OtherChains};
-        if matches!(scope, Firewall | OtherChains | Everything) {
-            self.look(Instant::now() + LATER);
+    pub(super) fn on_change(&mut self, kind: &Kind, now: Moment) {
+        if matches!(kind, Kind::Firewall | Kind::OtherChains | Kind::Everything) {
+            self.look(now + LATER, now);
         }
     }
 
-    /// Asks for a look then, or as soon after as the looks before allow.
-    pub(super) fn look(&mut self, due: Instant) {
-        let due = due.max(self.allowance.next(Instant::now()));
+    /// Asks for a look at `due`, or as soon after as the looks before allow.
+    pub(super) fn look(&mut self, due: Moment, now: Moment) {
+        let due = due.max(self.allowance.next(now));
         self.due.get_or_insert(due);
     }
 
@@ -68,13 +66,13 @@ impl Suspicion {
         self.flows.clear();
     }
 
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
+    pub(super) fn next_deadline(&self) -> Option<Moment> {
         self.due.filter(|_| !self.running)
     }
 
-    fn take(&mut self, looked: Looked) {
+    fn take(&mut self, looked: Looked, now: Moment) {
         self.running = false;
-        self.allowance.spend(looked.took, Instant::now());
+        self.allowance.spend(looked.took, now);
         let found = looked.found.unwrap_or_default();
         for suspect in found.difference(&self.found) {
             if suspect.certain {
@@ -90,13 +88,14 @@ impl Suspicion {
     }
 }
 
-impl Agent {
+impl Node {
     /// Looks again where pods send by other ways than before.
     pub(super) fn follow_flows(&mut self) {
         let flows = self.flows();
         if self.suspicion.flows != flows {
             self.suspicion.flows = flows;
-            self.suspicion.look(Instant::now());
+            let now = self.now();
+            self.suspicion.look(now, now);
         }
     }
 
@@ -119,32 +118,19 @@ impl Agent {
     }
 
     /// Starts a look if one is due and none is under way.
-    pub(super) fn start_due_suspicion(&mut self, now: Instant) {
+    pub(super) fn start_due_suspicion(&mut self, now: Moment) {
         let due = self.suspicion.next_deadline();
         if due.is_none_or(|due| due > now) {
             return;
         }
         self.suspicion.due = None;
         self.suspicion.running = true;
-        let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
         let flows = self.suspicion.flows.clone();
-        vital::spawn(async move {
-            let started = Instant::now();
-            let scope = Scope {
-                chains: true,
-                ..Scope::default()
-            };
-            let observed = dataplane.observe(&scope).await;
-            let chains = observed.ok().and_then(|observed| observed.chains);
-            let found = chains.map(|chains| suspects(&chains, &flows));
-            let took = started.elapsed();
-            // The loop ends only with the process.
-            let _ = events.send(Event::Looked(Looked { found, took })).await;
-        });
+        self.effects.push(Effect::LookAtChains(flows));
     }
 
     pub(super) fn on_looked(&mut self, looked: Looked) {
-        self.suspicion.take(looked);
+        self.suspicion.take(looked, self.now());
     }
 
     /// What is in the way of pods. What may be harmless counts only while packets do get lost.

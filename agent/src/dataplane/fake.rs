@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use podnet_core::kernel::model::Kernel;
-use podnet_core::kernel::{Observed, Op, OpError, Scope};
+use podnet_core::kernel::{Change, Kind, Kinds, Made, Observed, Op, OpError};
 use tokio::sync::mpsc;
 use tokio::time;
 
-use super::{Change, ChangeScope, Dataplane, ObserveError};
+use super::{Dataplane, ObserveError};
 
 /// How many changes wait for the watcher; more are told as one.
 const WAITING_CHANGES: usize = 64;
@@ -32,7 +32,7 @@ struct State {
     faults: Vec<Fault>,
     attempts: Vec<Op>,
     observe_fault: Option<ObserveFault>,
-    observations: Vec<Scope>,
+    observations: Vec<Kinds>,
     watcher: Option<mpsc::Sender<Change>>,
     missed: bool,
 }
@@ -62,7 +62,7 @@ pub enum Effect {
 }
 
 /// What goes wrong with looking at the kernel.
-pub type ObserveFault = Box<dyn FnMut(&Scope) -> Option<ObserveError> + Send>;
+pub type ObserveFault = Box<dyn FnMut(&Kinds) -> Option<ObserveError> + Send>;
 
 impl Fault {
     /// A fault that befalls all changes that fit.
@@ -145,10 +145,10 @@ impl Fake {
     }
 
     /// Changes the kernel behind podnet's back; the watcher is told what to look at.
-    pub fn tamper<R>(&self, scope: ChangeScope, tamper: impl FnOnce(&mut Kernel) -> R) -> R {
+    pub fn tamper<R>(&self, kind: Kind, tamper: impl FnOnce(&mut Kernel) -> R) -> R {
         let mut state = self.state();
         let result = tamper(&mut state.kernel);
-        state.tell(scope);
+        state.tell(kind);
         result
     }
 
@@ -165,7 +165,7 @@ impl Fake {
     /// Lets looking at the kernel go wrong where `fault` says so.
     pub fn inject_on_observe(
         &self,
-        fault: impl FnMut(&Scope) -> Option<ObserveError> + Send + 'static,
+        fault: impl FnMut(&Kinds) -> Option<ObserveError> + Send + 'static,
     ) {
         self.state().observe_fault = Some(Box::new(fault));
     }
@@ -185,11 +185,11 @@ impl Fake {
 
     /// What was looked at since the last call, in order.
     #[must_use]
-    pub fn take_observations(&self) -> Vec<Scope> {
+    pub fn take_observations(&self) -> Vec<Kinds> {
         std::mem::take(&mut self.state().observations)
     }
 
-    async fn apply_one(&self, op: &Op) -> Result<(), OpError> {
+    async fn apply_one(&self, op: &Op) -> Result<Made, OpError> {
         let effect = {
             let mut state = self.state();
             state.attempts.push(op.clone());
@@ -217,15 +217,11 @@ impl Fake {
 }
 
 impl State {
-    fn tell(&mut self, scope: ChangeScope) {
+    fn tell(&mut self, kind: Kind) {
         let Some(watcher) = &self.watcher else { return };
-        let scope = if self.missed {
-            ChangeScope::Everything
-        } else {
-            scope
-        };
+        let kind = if self.missed { Kind::Everything } else { kind };
         let change = Change {
-            scope,
+            kind,
             what: "a test changed it".to_owned(),
             by: BTreeSet::new(),
         };
@@ -235,16 +231,16 @@ impl State {
 
 #[async_trait]
 impl Dataplane for Fake {
-    async fn observe(&self, scope: &Scope) -> Result<Observed, ObserveError> {
+    async fn observe(&self, kinds: &Kinds) -> Result<Observed, ObserveError> {
         let mut state = self.state();
-        state.observations.push(scope.clone());
-        if let Some(error) = state.observe_fault.as_mut().and_then(|fault| fault(scope)) {
+        state.observations.push(kinds.clone());
+        if let Some(error) = state.observe_fault.as_mut().and_then(|fault| fault(kinds)) {
             return Err(error);
         }
-        Ok(state.kernel.observe(scope))
+        Ok(state.kernel.observe(kinds))
     }
 
-    async fn apply(&self, ops: &[Op]) -> Vec<Result<(), OpError>> {
+    async fn apply(&self, ops: &[Op]) -> Vec<Result<Made, OpError>> {
         let mut results = Vec::with_capacity(ops.len());
         for op in ops {
             results.push(self.apply_one(op).await);
@@ -272,7 +268,7 @@ impl Dataplane for Fake {
 
 #[cfg(test)]
 mod tests {
-    use podnet_core::kernel::{IfName, Mtu, OpErrorKind, RouteKey};
+    use podnet_core::kernel::{IfName, Mtu, OpErrorKind, RouteKey, firewall, route};
 
     use super::*;
 
@@ -283,24 +279,36 @@ mod tests {
     fn ops() -> [Op; 3] {
         let key = RouteKey::to("10.244.1.0/24".parse().unwrap());
         [
-            Op::DeleteRoute(key),
-            Op::RemoveFirewall,
-            Op::DeleteRoute(key),
+            Op::Route(route::Op::Delete(key)),
+            Op::Firewall(firewall::Op::Remove),
+            Op::Route(route::Op::Delete(key)),
         ]
     }
 
     #[tokio::test]
     async fn faults_befall_what_they_are_told_to() {
         let fake = Fake::default();
-        let is_route = |op: &Op| matches!(op, Op::DeleteRoute(_));
+        let is_route = |op: &Op| matches!(op, Op::Route(route::Op::Delete(_)));
         fake.inject(Fault::once(is_route, Effect::Refuse(busy())));
-        assert_eq!(fake.apply(&ops()).await, [Err(busy()), Ok(()), Ok(())]);
+        assert_eq!(
+            fake.apply(&ops()).await,
+            [Err(busy()), Ok(Made::Nothing), Ok(Made::Nothing)]
+        );
         fake.inject(Fault::after(1, Effect::Lose(busy())));
-        assert_eq!(fake.apply(&ops()).await, [Ok(()), Err(busy()), Ok(())]);
+        assert_eq!(
+            fake.apply(&ops()).await,
+            [Ok(Made::Nothing), Err(busy()), Ok(Made::Nothing)]
+        );
         fake.inject(Fault::always(is_route, Effect::Refuse(busy())));
-        assert_eq!(fake.apply(&ops()).await, [Err(busy()), Ok(()), Err(busy())]);
+        assert_eq!(
+            fake.apply(&ops()).await,
+            [Err(busy()), Ok(Made::Nothing), Err(busy())]
+        );
         fake.heal();
-        assert_eq!(fake.apply(&ops()).await, [Ok(()), Ok(()), Ok(())]);
+        assert_eq!(
+            fake.apply(&ops()).await,
+            [Ok(Made::Nothing), Ok(Made::Nothing), Ok(Made::Nothing)]
+        );
         assert_eq!(fake.take_attempts().len(), 12);
     }
 
@@ -318,41 +326,26 @@ mod tests {
         let fake = Fake::default();
         let mut changes = fake.watch().await.unwrap();
         let eth0: IfName = "eth0".parse().unwrap();
-        fake.tamper(ChangeScope::Underlay, |kernel| {
-            kernel.add_link(&eth0, Mtu(1500))
-        });
-        assert_eq!(changes.recv().await.unwrap().scope, ChangeScope::Underlay);
+        fake.tamper(Kind::Underlay, |kernel| kernel.add_link(&eth0, Mtu(1500)));
+        assert_eq!(changes.recv().await.unwrap().kind, Kind::Underlay);
         for _ in 0..=WAITING_CHANGES {
-            fake.tamper(ChangeScope::Routes, |_| ());
+            fake.tamper(Kind::Routes, |_| ());
         }
         while changes.try_recv().is_ok() {}
-        fake.tamper(ChangeScope::Routes, |_| ());
-        assert_eq!(changes.recv().await.unwrap().scope, ChangeScope::Everything);
+        fake.tamper(Kind::Routes, |_| ());
+        assert_eq!(changes.recv().await.unwrap().kind, Kind::Everything);
     }
 
     #[tokio::test]
     async fn a_look_that_fails_tells_nothing() {
         let fake = Fake::default();
-        fake.inject_on_observe(|scope| {
-            scope
-                .firewall
-                .then_some(ObserveError::Timeout { what: "firewall" })
+        fake.inject_on_observe(|kinds| {
+            let asked = kinds.has(&Kind::Firewall);
+            asked.then_some(ObserveError::Timeout { what: "firewall" })
         });
-        assert!(
-            fake.observe(&Scope {
-                firewall: true,
-                ..Scope::default()
-            })
-            .await
-            .is_err()
-        );
-        assert!(
-            fake.observe(&Scope {
-                bridge: true,
-                ..Scope::default()
-            })
-            .await
-            .is_ok()
-        );
+        let firewall = Kinds::from([Kind::Firewall]);
+        assert!(fake.observe(&firewall).await.is_err());
+        let bridge = Kinds::from([Kind::Bridge]);
+        assert!(fake.observe(&bridge).await.is_ok());
     }
 }

@@ -1,16 +1,14 @@
 //! The kernel, behind one seam: observe and apply, in the words of [`podnet_core::kernel`].
 
-mod changes;
+#[cfg(any(test, feature = "fake"))]
 pub mod fake;
 pub mod linux;
 
 use std::path::Path;
 
 use async_trait::async_trait;
-use podnet_core::kernel::{Observed, Op, OpError, OpErrorClass, Scope};
+use podnet_core::kernel::{Change, Kinds, Made, Observed, Op, OpError, OpErrorClass};
 use tokio::sync::mpsc;
-
-pub use self::changes::{Change, ChangeScope, Changes};
 
 /// Why the kernel could not be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -59,15 +57,15 @@ impl ObserveError {
 /// Calls run beside one another. A call waits with a deadline, and holds back no other.
 #[async_trait]
 pub trait Dataplane: Send + Sync + 'static {
-    /// Looks at what `scope` names.
+    /// Looks at what is named.
     ///
     /// # Errors
     /// When the kernel refuses to be looked at; then nothing is known.
-    async fn observe(&self, scope: &Scope) -> Result<Observed, ObserveError>;
+    async fn observe(&self, kinds: &Kinds) -> Result<Observed, ObserveError>;
 
-    /// Applies each change, in order; one that fails hides no other. Neighbours in the list may be
-    /// sent to the kernel together.
-    async fn apply(&self, ops: &[Op]) -> Vec<Result<(), OpError>>;
+    /// Applies each change, in order, and says what it made; one that fails hides no other. Neighbours in
+    /// the list may be sent to the kernel together.
+    async fn apply(&self, ops: &[Op]) -> Vec<Result<Made, OpError>>;
 
     /// Does work in the network namespace of a pod, on a thread that ends with it. Where the path leads
     /// elsewhere by now, nothing is done.

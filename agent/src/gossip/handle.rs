@@ -9,8 +9,8 @@ use chitchat::{
     Chitchat, ChitchatConfig, ChitchatHandle, ChitchatId, Deserializable, FailureDetectorConfig,
     Heartbeat, NodeState, spawn_chitchat,
 };
+use podnet_core::signed::SignedEntry;
 use podnet_core::time::Moment;
-use podnet_core::view::RawEntry;
 use podnet_proto::NodeId;
 use podnet_proto::gossip::{Key, MAX_VALUE_LEN};
 use tokio::sync::{Notify, watch};
@@ -76,7 +76,7 @@ pub enum GossipError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     /// All entries: also of the dead, and of the node itself.
-    pub entries: Vec<RawEntry>,
+    pub entries: Vec<SignedEntry>,
     /// An epoch under which somebody published values of this node that it did not publish in this
     /// run: its disk was rolled back, or it was cloned. Its own values may be overwritten; gossip
     /// must be started again with a higher epoch.
@@ -245,7 +245,7 @@ impl Gossip {
                 seen.liveness
                     .observe(id, heartbeat, detected.contains(id), now)
             };
-            let entry = RawEntry {
+            let entry = SignedEntry {
                 node,
                 address,
                 live,

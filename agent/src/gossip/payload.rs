@@ -8,8 +8,9 @@ use serde::de::DeserializeOwned;
 use super::header::{MessageId, SenderInstance};
 
 const CHITCHAT: u8 = 1;
-const HELLO: u8 = 2;
-const WELCOME: u8 = 3;
+/// 2 and 3 were those of the first version of the protocol, with which there is no talking.
+const HELLO: u8 = 4;
+const WELCOME: u8 = 5;
 
 /// A message between agents.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use super::keyring::Keyring;
 use super::transport::Welcomer;
 
 /// The version of what agents say to each other. Agents of two versions do not gossip.
-const PROTOCOL_VERSION: u32 = 1;
+const PROTOCOL_VERSION: u32 = 2;
 
 /// The clockwork of gossip. The default is what clusters run with; tests run faster.
 #[derive(Debug, Clone, PartialEq)]

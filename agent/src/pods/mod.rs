@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use ipnetwork::IpNetwork;
-use podnet_core::kernel::{Holding, IfName, NetnsState, Op, OpError, OpErrorKind, PodLink, Scope};
+use podnet_core::kernel::{
+    Holding, IfName, Kind, Kinds, Made, NetnsState, Op, OpError, OpErrorKind, PodLink, connections,
+    holding, neighbour, pod,
+};
 
 use crate::dataplane::{Dataplane, ObserveError};
 
@@ -42,34 +45,26 @@ pub async fn attach(
 }
 
 async fn make(dataplane: &dyn Dataplane, link: &PodLink, reused: bool) -> Result<u64, OpError> {
-    let path = &link.netns.path;
     if reused {
         let addresses = link.addresses.iter().map(IpNetwork::ip);
-        let flushes: Vec<Op> = addresses.map(Op::FlushConnections).collect();
-        dataplane
-            .apply(&flushes)
-            .await
-            .into_iter()
-            .collect::<Result<(), OpError>>()?;
+        let flushes = addresses.map(|address| connections::Op::Flush(address).into());
+        all(dataplane, &flushes.collect::<Vec<Op>>()).await?;
     }
-    dataplane
-        .apply(&[Op::AttachPod(link.clone())])
-        .await
-        .into_iter()
-        .collect::<Result<(), OpError>>()?;
-    match look(dataplane, path).await {
-        Ok(NetnsState::Netns { inode }) => Ok(inode),
-        Ok(NetnsState::Missing | NetnsState::NotANetns | NetnsState::Host) => {
+    let attach = pod::Op::Attach(link.clone()).into();
+    match all(dataplane, &[attach]).await?.as_slice() {
+        [Made::Namespace(inode)] => Ok(*inode),
+        _ => {
             detach(dataplane, link).await?;
-            let path = path.display();
+            let path = link.netns.path.display();
             let why = format!("pod {}: its namespace {path} has vanished", link.pod);
             Err(OpError::new(OpErrorKind::NotFound, why))
         }
-        Err(error) => {
-            detach(dataplane, link).await?;
-            Err(error)
-        }
     }
+}
+
+/// Makes several changes; the first that fails counts.
+async fn all(dataplane: &dyn Dataplane, ops: &[Op]) -> Result<Vec<Made>, OpError> {
+    dataplane.apply(ops).await.into_iter().collect()
 }
 
 /// Detaches a pod. What is gone already is no error.
@@ -84,27 +79,24 @@ pub async fn detach(dataplane: &dyn Dataplane, link: &PodLink) -> Result<(), OpE
         NetnsState::Host => false,
         NetnsState::Missing | NetnsState::NotANetns => true,
     };
-    let detach = Op::DetachPod {
+    let detach = pod::Op::Detach {
         host_ifname: link.host_ifname.clone(),
         netns: (netns.made && own).then(|| netns.path.clone()),
     };
-    let neighbours = link.addresses.iter().map(|address| Op::DeleteNeighbour {
-        device: IfName::bridge(),
-        address: address.ip(),
+    let neighbours = link.addresses.iter().map(|address| {
+        let (device, address) = (IfName::bridge(), address.ip());
+        neighbour::Op::Delete { device, address }.into()
     });
-    let release = Op::ReleasePod {
+    let release = holding::Op::Release {
         host_ifname: link.host_ifname.clone(),
         holding: Holding::of(link),
     };
-    let ops: Vec<Op> = neighbours.chain([detach, release]).collect();
-    dataplane.apply(&ops).await.into_iter().collect()
+    let ops: Vec<Op> = neighbours.chain([detach.into(), release.into()]).collect();
+    all(dataplane, &ops).await.map(drop)
 }
 
 async fn look(dataplane: &dyn Dataplane, path: &Path) -> Result<NetnsState, OpError> {
-    let scope = Scope {
-        netns: [path.to_owned()].into(),
-        ..Scope::default()
-    };
+    let kinds = Kinds::from([Kind::Namespace(path.to_owned())]);
     let failed = |error: ObserveError| {
         let path = path.display();
         if matches!(error, ObserveError::NotPermitted { .. }) {
@@ -115,7 +107,7 @@ async fn look(dataplane: &dyn Dataplane, path: &Path) -> Result<NetnsState, OpEr
             OpError::new(OpErrorKind::Other(0), format!("{path}: {error}"))
         }
     };
-    let observed = dataplane.observe(&scope).await.map_err(failed)?;
+    let observed = dataplane.observe(&kinds).await.map_err(failed)?;
     Ok(observed
         .netns
         .get(path)

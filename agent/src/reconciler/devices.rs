@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use podnet_core::firewall::Chain;
+use podnet_core::kernel::firewall::{self, Chain, Unreadable};
 use podnet_core::kernel::{
-    Conflict, Contested, Forwarding, IfName, Observed, ObservedFirewall, Op, OpError, OpErrorKind,
-    Scope,
+    Conflict, Contested, Forwarding, IfName, Kind, Kinds, Observed, ObservedFirewall, Op, OpError,
+    OpErrorKind, forwarding,
 };
 
 use super::{Finding, Job, Report};
@@ -77,11 +77,7 @@ impl Devices {
             return Ok(false);
         }
         record(job, &self.opened, &opened);
-        let scope = Scope {
-            forwarding: Some(opened.clone()),
-            ..Scope::default()
-        };
-        let found = dataplane.observe(&scope).await?;
+        let found = dataplane.observe(&forwarding_of(&opened)).await?;
         self.forwarding = found.forwarding.unwrap_or_default();
         self.opened = opened;
         Ok(true)
@@ -106,7 +102,7 @@ impl Devices {
                 .map(|why| OpError::new(OpErrorKind::Other(0), why))
         });
         let results = match hindrance {
-            None => dataplane.apply(&ops(&openings)).await,
+            None => apply(dataplane, &openings).await,
             Some(why) => openings.iter().map(|_| Err(why.clone())).collect(),
         };
         report.applied.extend(openings.into_iter().zip(results));
@@ -115,10 +111,12 @@ impl Devices {
     /// Why strangers could pass by a device that was opened now.
     fn unguarded(&self, report: &Report) -> Option<OpError> {
         let failed = |(finding, result): &(Finding, Result<(), OpError>)| {
-            matches!(finding.op, Op::SetFirewall(_)) && result.is_err()
+            matches!(finding.op, Op::Firewall(firewall::Op::Set(_))) && result.is_err()
         };
-        let unreadable =
-            |conflict: &Conflict| matches!(conflict.object, Contested::Rules(Chain::Forward, _));
+        let unreadable = |conflict: &Conflict| {
+            let chain = Chain::Forward;
+            matches!(&conflict.object, Contested::Rules(Unreadable { chain: of, .. }) if *of == chain)
+        };
         let guarded = report.unread_firewall.is_none()
             && !report.applied.iter().any(failed)
             && !report.conflicts.iter().any(unreadable);
@@ -153,13 +151,25 @@ impl Devices {
 }
 
 fn device(op: &Op) -> Option<IfName> {
-    if let Op::SetForwarding { device, .. } = op {
+    if let Op::Forwarding(forwarding::Op::Set { device, .. }) = op {
         Some(device.clone())
     } else {
         None
     }
 }
 
-pub(super) fn ops(found: &[Finding]) -> Vec<Op> {
-    found.iter().map(|finding| finding.op.clone()).collect()
+/// What is forwarded, also from these devices.
+pub(super) fn forwarding_of(devices: &BTreeSet<IfName>) -> Kinds {
+    let devices = devices.iter().cloned().map(Kind::Ingress);
+    devices.chain([Kind::Forwarding]).collect()
+}
+
+/// Puts right what was found.
+pub(super) async fn apply(
+    dataplane: &dyn Dataplane,
+    found: &[Finding],
+) -> Vec<Result<(), OpError>> {
+    let ops: Vec<Op> = found.iter().map(|finding| finding.op.clone()).collect();
+    let results = dataplane.apply(&ops).await.into_iter();
+    results.map(|result| result.map(drop)).collect()
 }

@@ -2,7 +2,6 @@
 
 mod devices;
 mod finding;
-mod parts;
 mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,18 +12,16 @@ use std::time::{Duration, Instant};
 use ipnetwork::Ipv4Network;
 use podnet_core::host;
 use podnet_core::kernel::{
-    Astray, Bystander, Conflict, Desired, HostAddress, IfName, Input, Mtu, Observed,
+    Astray, Bystander, Conflict, Desired, HostAddress, IfName, Input, Kind, Kinds, Mtu, Observed,
     ObservedBridge, ObservedFirewall, ObservedHolding, Op, OpError, Passed, PeerBlock, Place,
-    PodLink, Scope, UnderlayPath, desired, diff, held, intruding_addresses,
+    PodLink, UnderlayPath, desired, diff, held, intruding_addresses,
 };
 use podnet_proto::{NodeId, PodNetwork};
 
 pub use self::devices::OpenedDevices;
-use self::devices::{Devices, on_record, ops};
+use self::devices::{Devices, apply, forwarding_of, on_record};
+pub use self::finding::Finding;
 use self::finding::Findings;
-pub use self::finding::{Finding, cause_of_change, cause_of_conflict};
-pub use self::parts::Parts;
-use self::parts::scope;
 use crate::dataplane::{Dataplane, ObserveError};
 
 /// The MTU of an underlay that nothing is known of: Ethernet's (RFC 894).
@@ -66,7 +63,7 @@ pub struct Job {
     /// What carries it.
     pub underlay: Underlay,
     /// What to look at.
-    pub parts: Parts,
+    pub kinds: Kinds,
     /// What the kernel was last known to hold, but for pods.
     pub held: Desired,
     /// Which devices podnet has opened.
@@ -155,16 +152,19 @@ async fn try_pass(
     let mut devices = devices.unwrap_or_default();
     report.desired = wanted(job, &devices, report);
 
-    let mut looked_at = scope(&job.parts, &report.desired);
+    let mut looked_at = job.kinds.aimed(&report.desired);
     // Who opens a device needs the rules that keep strangers out.
-    looked_at.firewall |= looks_at_devices
-        && (devices.forwarding.opens_under_guard() || report.desired.firewall != job.held.firewall);
+    if looks_at_devices
+        && (devices.forwarding.opens_under_guard() || report.desired.firewall != job.held.firewall)
+    {
+        looked_at.add(Kind::Firewall);
+    }
     let mut observed = observe(dataplane, &mut looked_at, report).await?;
     if looks_at_devices {
         if devices.learn(dataplane, job, &observed).await? {
             report.desired = wanted(job, &devices, report);
         }
-        looked_at.forwarding = Some(devices.opened.clone());
+        looked_at.add(Kind::Forwarding);
         observed.forwarding = Some(devices.forwarding.clone());
     }
     let plan = diff(&report.desired, &observed);
@@ -187,18 +187,15 @@ async fn try_pass(
     let found = findings.of(of_host, &report.desired, &observed);
     let (openings, found): (Vec<_>, Vec<_>) =
         found.into_iter().partition(|finding| finding.op.opens());
-    let results = dataplane.apply(&ops(&found)).await;
+    let results = apply(dataplane, &found).await;
     report.applied.extend(found.into_iter().zip(results));
     report.bridge_up = bridge_up(dataplane, report, &observed).await;
     devices.open(dataplane, job, openings, report).await;
     devices.forget_closed(job, report);
 
     if !plan.unclear.is_empty() {
-        let parts = Parts {
-            pods: plan.unclear,
-            ..Parts::default()
-        };
-        let observed = dataplane.observe(&scope(&parts, &report.desired)).await?;
+        let unclear: Kinds = plan.unclear.into_iter().map(Kind::HostEnd).collect();
+        let observed = dataplane.observe(&unclear.aimed(&report.desired)).await?;
         let plan = diff(&report.desired, &observed);
         report.conflicts.extend(plan.conflicts);
         report.gone.extend(plan.gone);
@@ -207,7 +204,7 @@ async fn try_pass(
         report.pods.extend(found);
     }
     report.held = known(job, report, &looked_at);
-    if job.parts.ways {
+    if job.kinds.has(&Kind::Ways) {
         let started = Instant::now();
         match ways::look(dataplane, job, report).await {
             Ok(astray) => report.astray = Some(astray),
@@ -235,11 +232,7 @@ async fn bridge_up(
     if results.iter().all(|done| *done) {
         return Some(is_up(found) || !results.is_empty());
     }
-    let scope = Scope {
-        bridge: true,
-        ..Scope::default()
-    };
-    let now = dataplane.observe(&scope).await.ok();
+    let now = dataplane.observe(&Kinds::from([Kind::Bridge])).await.ok();
     let now = now.and_then(|observed| observed.bridge);
     Some(is_up(now.as_ref().unwrap_or(found)))
 }
@@ -269,19 +262,18 @@ fn wanted(job: &Job, devices: &Devices, report: &Report) -> Desired {
     })
 }
 
-/// Looks at what a scope names; where the firewall cannot be looked at, at the rest: routes and pods
+/// Looks at what is named; where the firewall cannot be looked at, at the rest: routes and pods
 /// do not have to wait for iptables.
 async fn observe(
     dataplane: &dyn Dataplane,
-    scope: &mut Scope,
+    kinds: &mut Kinds,
     report: &mut Report,
 ) -> Result<Observed, ObserveError> {
     let started = Instant::now();
-    let with_firewall = scope.firewall;
-    let observed = match dataplane.observe(scope).await {
-        Err(error) if scope.firewall => {
-            scope.firewall = false;
-            let observed = dataplane.observe(scope).await?;
+    let with_firewall = kinds.has(&Kind::Firewall);
+    let observed = match dataplane.observe(kinds).await {
+        Err(error) if kinds.remove(&Kind::Firewall) => {
+            let observed = dataplane.observe(kinds).await?;
             report.unread_firewall = Some(error);
             Ok(observed)
         }
@@ -294,7 +286,7 @@ async fn observe(
 }
 
 /// What the kernel is known to hold after a pass.
-fn known(job: &Job, report: &Report, looked_at: &Scope) -> Desired {
+fn known(job: &Job, report: &Report, looked_at: &Kinds) -> Desired {
     let failed = report.applied.iter().filter(|(_, result)| result.is_err());
     let failed: Vec<Op> = failed.map(|(finding, _)| finding.op.clone()).collect();
     let passed = Passed {
@@ -314,19 +306,19 @@ async fn look_at_underlay(
     job: &Job,
     report: &mut Report,
 ) -> Result<Option<Devices>, ObserveError> {
-    let opened = if job.parts.forwarding || job.parts.firewall {
+    let of_devices = [Kind::Forwarding, Kind::Firewall];
+    let opened = if of_devices.iter().any(|kind| job.kinds.has(kind)) {
         Some(on_record(job)?)
     } else {
         None
     };
     let underlay = &job.underlay;
-    let scope = Scope {
-        addresses: true,
-        underlay: underlay.peers.clone(),
-        forwarding: opened.clone(),
-        ..Scope::default()
-    };
-    let observed = dataplane.observe(&scope).await?;
+    let peers = underlay.peers.iter().copied();
+    let mut kinds: Kinds = peers.map(Kind::Path).chain([Kind::Underlay]).collect();
+    if let Some(opened) = &opened {
+        kinds.merge(forwarding_of(opened));
+    }
+    let observed = dataplane.observe(&kinds).await?;
     report.addresses = observed.addresses.unwrap_or_default();
     report.underlay = observed.underlay;
     report.mtu = mtu(dataplane, underlay, report).await?;
@@ -347,11 +339,8 @@ async fn mtu(
     if let Some(mtu) = known.or(last) {
         return Ok(Some(mtu));
     }
-    let scope = Scope {
-        host_routes: true,
-        ..Scope::default()
-    };
-    let routes = dataplane.observe(&scope).await?.host_routes;
+    let other_routes = Kinds::from([Kind::OtherRoutes]);
+    let routes = dataplane.observe(&other_routes).await?.host_routes;
     let default = host::default_mtu(&routes.unwrap_or_default(), &report.addresses);
     Ok(default.or(underlay.mtu))
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use podnet_core::kernel::{
-    Astray, Contested, Course, Policy, RouteKey, Scope, courses, destinations, explain, strays,
+    Astray, Contested, Course, Kind, Kinds, Policy, RouteKey, courses, destinations, explain,
+    strays,
 };
 use podnet_proto::{NodeId, PodNetwork};
 
@@ -48,21 +49,19 @@ async fn judge(
     if courses.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let scope = Scope {
-        ways: courses.iter().map(|course| course.packet.clone()).collect(),
-        ..Scope::default()
-    };
-    let ways = dataplane.observe(&scope).await?.ways;
+    let packets = courses.iter().map(|course| course.packet.clone());
+    let packets: Kinds = packets.map(Kind::Way).collect();
+    let ways = dataplane.observe(&packets).await?.ways;
     let strays = strays(courses, &ways);
     if strays.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let scope = Scope {
-        policy: Some(destinations(&strays)),
-        ..Scope::default()
-    };
+    let policy: Kinds = destinations(&strays)
+        .into_iter()
+        .map(Kind::Policy)
+        .collect();
     // What goes astray is a fault, whether or not it can be explained.
-    let policy = match dataplane.observe(&scope).await {
+    let policy = match dataplane.observe(&policy).await {
         Ok(observed) => observed.policy.unwrap_or_default(),
         Err(error) => {
             tracing::debug!(%error, "what leads packets astray cannot be looked for");

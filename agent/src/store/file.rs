@@ -1,5 +1,6 @@
 //! One state file: a line that says what it is, then JSON.
 
+use std::cmp::Ordering;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -16,9 +17,6 @@ use crate::fault;
 
 /// What every state file begins with.
 const MAGIC: &str = "podnet-state";
-
-/// The version of the files that this program writes.
-const VERSION: u32 = 1;
 
 /// The longest state file, in bytes: some 20 times what 256 nodes need.
 const MAX_LEN: u64 = 4 * 1024 * 1024;
@@ -40,10 +38,22 @@ pub enum StoreError {
         why: String,
     },
     /// A later version of podnet wrote it.
-    #[error("{} has format version {version}, newer than {VERSION}", path.display())]
+    #[error("{} has format version {version}, newer than {}", path.display(), kind.version())]
     Newer {
         /// The file.
         path: PathBuf,
+        /// What it holds.
+        kind: Kind,
+        /// Its version.
+        version: u32,
+    },
+    /// An earlier version of podnet wrote it, in a form that this one does not read.
+    #[error("{} has format version {version}, and this podnetd reads version {} only", path.display(), kind.version())]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// What it holds.
+        kind: Kind,
         /// Its version.
         version: u32,
     },
@@ -249,7 +259,7 @@ pub(super) fn framed(kind: Kind, owner: NodeId, body: &[u8]) -> Zeroizing<Vec<u8
 }
 
 fn head(kind: Kind, owner: NodeId) -> String {
-    format!("{MAGIC} {VERSION} {} {owner}", kind.as_str())
+    format!("{MAGIC} {} {} {owner}", kind.version(), kind.as_str())
 }
 
 fn checksum(head: &str, body: &[u8]) -> String {
@@ -284,11 +294,25 @@ pub(super) fn decode<T: DeserializeOwned>(
     let version: u32 = version
         .parse()
         .map_err(|_| corrupt("its version is not a number"))?;
-    if version > VERSION {
-        return Err(StoreError::Newer {
-            path: path.to_owned(),
-            version,
-        });
+    let path = || path.to_owned();
+    // What is of another kind, and what is damaged, is found below.
+    match version.cmp(&kind.version()) {
+        _ if found_kind != kind.as_str() => {}
+        Ordering::Greater => {
+            return Err(StoreError::Newer {
+                path: path(),
+                kind,
+                version,
+            });
+        }
+        Ordering::Less => {
+            return Err(StoreError::Older {
+                path: path(),
+                kind,
+                version,
+            });
+        }
+        Ordering::Equal => {}
     }
     let body = bytes[line_end + 1..]
         .strip_suffix(b"\n")
@@ -303,7 +327,7 @@ pub(super) fn decode<T: DeserializeOwned>(
     if owner.is_some_and(|owner| owner.to_string() != found_owner) {
         let owner = format!("node {found_owner}");
         return Err(StoreError::Foreign {
-            path: path.to_owned(),
+            path: path(),
             kind,
             owner,
         });
@@ -356,13 +380,20 @@ mod tests {
     }
 
     #[test]
-    fn newer_versions_other_kinds_and_other_owners_are_named() {
+    fn other_versions_other_kinds_and_other_owners_are_named() {
         let newer = String::from_utf8(encoded().to_vec())
             .unwrap()
             .replace("state 1", "state 2");
         assert!(matches!(
             decoded(newer.as_bytes()),
             Err(StoreError::Newer { version: 2, .. })
+        ));
+        let older = String::from_utf8(encoded().to_vec())
+            .unwrap()
+            .replace("state 1", "state 0");
+        assert!(matches!(
+            decoded(older.as_bytes()),
+            Err(StoreError::Older { version: 0, .. })
         ));
         let other = encode(KIND, NodeId::from_bytes([2; 16]), &vec![1]).unwrap();
         assert!(matches!(decoded(&other), Err(StoreError::Foreign { .. })));

@@ -8,13 +8,14 @@ use std::path::Path;
 use podnet_core::claim::Durable;
 use podnet_core::kernel::{IfName, MacAddr, Mtu, Netns, PodLink, host_ifname};
 use podnet_proto::gossip::NodeRecord;
-use podnet_proto::ledger::{Ledger, Settings};
-use podnet_proto::{Boot, ClusterId, GossipKey, NodeId, PodNetwork};
+use podnet_proto::ledger::{Acceptor, Ballot, Batch, Decided, Ledger, Operation, Settings};
+use podnet_proto::{Boot, ClusterId, GossipKey, Instance, NodeId, PodNetwork};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::boot::Content as BootContent;
-use super::file::{decode, encode, framed};
+use super::content::{DurableContent, PeersContent, peer_book, peers_content};
+use super::file::{StoreError, decode, encode, framed};
 use super::identity::{Content as IdentityContent, Identity};
 use super::kind::Kind;
 use super::member::{Member, MemberContent, PeerBook, member};
@@ -26,7 +27,7 @@ const NODE: NodeId = NodeId::from_bytes([1; 16]);
 /// Where no file is.
 const PATH: &str = "/no/such/state/file";
 
-fn ledger() -> Ledger {
+fn ledger() -> Decided {
     let networks = vec![PodNetwork::parse("10.244.0.0/16", 24).unwrap()];
     let cluster = ClusterId::from_bytes([9; 16]);
     Ledger::genesis(cluster, networks, Settings::default(), NODE, Boot(1))
@@ -39,7 +40,7 @@ fn membership() -> Member {
         advertise: "192.0.2.1:7846".parse().unwrap(),
         advertise_fixed: false,
         gossip_key: GossipKey::from_bytes([0xfb; 32]),
-        networks: ledger().networks,
+        networks: ledger().networks.clone(),
         checkpoint: ledger().checkpoint(),
         seeds: vec!["192.0.2.2:7846".parse().unwrap()],
     }
@@ -105,9 +106,12 @@ fn samples() -> Vec<Sample> {
     [
         (Kind::Identity, content(&identity)),
         (Kind::Epoch, content(&7_u64)),
-        (Kind::Ledger, content(&Durable::founder(ledger()))),
+        (
+            Kind::Ledger,
+            content(&DurableContent::of(&Durable::founder(ledger()))),
+        ),
         (Kind::Cluster, content(&MemberContent::of(&membership()))),
-        (Kind::Peers, content(&peers())),
+        (Kind::Peers, content(&peers_content(&peers()))),
         (Kind::Boot, content(&boot())),
         (Kind::Pod, content(&pod())),
         (Kind::Freed, content(&freed)),
@@ -144,8 +148,8 @@ fn reads_back<T: DeserializeOwned + Serialize + PartialEq + Debug>(kind: Kind, b
 fn target(bytes: &[u8]) {
     let path = Path::new(PATH);
     reads_back::<u64>(Kind::Epoch, bytes);
-    reads_back::<Durable>(Kind::Ledger, bytes);
-    reads_back::<PeerBook>(Kind::Peers, bytes);
+    reads_back::<DurableContent>(Kind::Ledger, bytes);
+    reads_back::<PeersContent>(Kind::Peers, bytes);
     reads_back::<PodRecord>(Kind::Pod, bytes);
     reads_back::<Vec<Ipv4Addr>>(Kind::Freed, bytes);
     reads_back::<BTreeMap<String, String>>(Kind::Sysctls, bytes);
@@ -158,6 +162,57 @@ fn target(bytes: &[u8]) {
     for content in read::<IdentityContent>(Kind::Identity, bytes) {
         let _ = Identity::from_content(path, &content);
     }
+}
+
+#[test]
+fn what_is_read_is_what_was_written() {
+    let ballot = Ballot {
+        round: 7,
+        node: NODE,
+        instance: Instance(3),
+    };
+    let release = Operation::Release {
+        node: NODE,
+        boot: Boot(1),
+    };
+    let durable = Durable {
+        epoch: 4,
+        acceptor: Acceptor {
+            slot: 1,
+            promised: Some(ballot),
+            accepted: Some((ballot, Batch::of(vec![release]))),
+        },
+        departing: true,
+        leaving: Some(Boot(1)),
+        released: true,
+        dup: true,
+        ..Durable::founder(ledger())
+    };
+    for durable in [durable, Durable::founder(ledger())] {
+        let written = content(&DurableContent::of(&durable));
+        let read: DurableContent = serde_json::from_slice(&written).unwrap();
+        assert_eq!(read.into_durable(), durable);
+    }
+    let read: PeersContent = serde_json::from_slice(&content(&peers_content(&peers()))).unwrap();
+    assert_eq!(peer_book(read), peers());
+    let written = MemberContent::of(&membership());
+    assert_eq!(member(Path::new(PATH), &written).unwrap(), membership());
+}
+
+/// What the version before wrote is not taken for damaged.
+#[test]
+fn files_of_the_version_before_are_told_from_damage() {
+    const LEDGER: &[u8] = include_bytes!("fixtures/ledger-1");
+    const PEERS: &[u8] = include_bytes!("fixtures/peers-1");
+    const CLUSTER: &[u8] = include_bytes!("fixtures/cluster-1");
+    let is_older = |kind: Kind, bytes| {
+        let read = decode::<serde_json::Value>(Path::new(PATH), bytes, kind, Some(NODE));
+        matches!(read, Err(StoreError::Older { version: 1, kind: of, .. }) if of == kind)
+    };
+    assert!(is_older(Kind::Ledger, LEDGER));
+    assert!(is_older(Kind::Peers, PEERS));
+    assert!(is_older(Kind::Cluster, CLUSTER));
+    assert!(!is_older(Kind::Cluster, PEERS), "another kind");
 }
 
 #[test]

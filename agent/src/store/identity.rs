@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{Signer as _, SigningKey};
+use podnet_core::signed::Sign;
 use podnet_proto::NodeId;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
@@ -158,6 +159,13 @@ impl Identity {
     #[must_use]
     pub const fn is_on_known_machine(&self) -> bool {
         self.on_known_machine
+    }
+
+    /// Signs with the node's key.
+    #[must_use]
+    pub fn signer(&self) -> Sign {
+        let key = self.key.clone();
+        Box::new(move |payload| key.sign(payload).to_bytes())
     }
 
     /// The public key, in base64.

@@ -37,6 +37,18 @@ impl Kind {
         Self::Sysctls,
     ];
 
+    /// The version of its files: this program writes and reads no other.
+    #[must_use]
+    pub const fn version(self) -> u32 {
+        match self {
+            // 2: the ledger as it was decided; types that are neither gossip's nor the protocol's.
+            Self::Ledger | Self::Cluster | Self::Peers => 2,
+            Self::Identity | Self::Epoch | Self::Boot | Self::Pod | Self::Freed | Self::Sysctls => {
+                1
+            }
+        }
+    }
+
     /// Its name in a file's first line; but for pods, also the file's.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -14,6 +14,9 @@ use podnet_proto::{ClusterId, GossipKey, NodeId, NodeName, PodNetwork};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::content::{
+    CheckpointContent, DurableContent, NetworkContent, PeersContent, peer_book, peers_content,
+};
 use super::file::{self, StoreError};
 use super::kind::Kind;
 
@@ -65,8 +68,8 @@ pub(super) struct MemberContent {
     advertise_fixed: bool,
     /// The gossip keys in base64, the one that encrypts first.
     keys: Vec<String>,
-    networks: Vec<PodNetwork>,
-    checkpoint: Checkpoint,
+    networks: Vec<NetworkContent>,
+    checkpoint: CheckpointContent,
     seeds: Vec<SocketAddrV4>,
 }
 
@@ -78,8 +81,8 @@ impl MemberContent {
             advertise: member.advertise,
             advertise_fixed: member.advertise_fixed,
             keys: vec![STANDARD.encode(member.gossip_key.expose())],
-            networks: member.networks.clone(),
-            checkpoint: member.checkpoint,
+            networks: member.networks.iter().map(NetworkContent::of).collect(),
+            checkpoint: CheckpointContent::of(member.checkpoint),
             seeds: member.seeds.clone(),
         }
     }
@@ -124,13 +127,13 @@ impl StateDir {
             return Ok(None);
         };
         let ledger = self.path(LEDGER);
-        let durable = file::read(&ledger, LEDGER, Some(self.node))?
+        let durable: DurableContent = file::read(&ledger, LEDGER, Some(self.node))?
             .ok_or_else(|| file::corrupt(&ledger, LEDGER, "it is missing"))?;
-        let peers = file::read(&self.path(PEERS), PEERS, Some(self.node))?.unwrap_or_default();
+        let peers: Option<PeersContent> = file::read(&self.path(PEERS), PEERS, Some(self.node))?;
         Ok(Some(Joined {
             member: member(&path, &content)?,
-            durable,
-            peers,
+            durable: durable.into_durable(),
+            peers: peers.map(peer_book).unwrap_or_default(),
         }))
     }
 
@@ -161,7 +164,8 @@ impl StateDir {
     /// # Errors
     /// When the file system refuses; then nobody may be told of it.
     pub fn save_durable(&self, durable: &Durable) -> Result<(), StoreError> {
-        file::write(&self.path(LEDGER), LEDGER, self.node, durable)
+        let content = DurableContent::of(durable);
+        file::write(&self.path(LEDGER), LEDGER, self.node, &content)
     }
 
     /// Writes what the members last said of themselves.
@@ -169,7 +173,8 @@ impl StateDir {
     /// # Errors
     /// When the file system refuses.
     pub fn save_peers(&self, peers: &PeerBook) -> Result<(), StoreError> {
-        file::write(&self.path(PEERS), PEERS, self.node, peers)
+        let content = peers_content(peers);
+        file::write(&self.path(PEERS), PEERS, self.node, &content)
     }
 
     /// Counts a start of gossip, and returns the new number: higher than every one before, also of
@@ -210,14 +215,16 @@ pub(super) fn member(path: &Path, content: &MemberContent) -> Result<Member, Sto
         .map(Zeroizing::new)
         .and_then(|key| key.as_slice().try_into().ok())
         .ok_or_else(|| file::corrupt(path, CLUSTER, "its gossip key is not 32 bytes long"))?;
+    let networks = content.networks.iter().map(NetworkContent::network);
+    let networks = networks.collect::<Result<_, _>>();
     Ok(Member {
         cluster: content.cluster,
         name: content.name.clone(),
         advertise: content.advertise,
         advertise_fixed: content.advertise_fixed,
         gossip_key: GossipKey::from_bytes(key),
-        networks: content.networks.clone(),
-        checkpoint: content.checkpoint,
+        networks: networks.map_err(|why| file::corrupt(path, CLUSTER, &why.to_string()))?,
+        checkpoint: content.checkpoint.checkpoint(),
         seeds: content.seeds.clone(),
     })
 }

@@ -14,6 +14,7 @@
 //! start.
 
 mod boot;
+mod content;
 mod dir;
 mod file;
 #[cfg(test)]

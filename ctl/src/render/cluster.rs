@@ -5,7 +5,6 @@ use podnet_proto::api::{
     Cluster, Encapsulation, HeldBy, InitResponse, JoinResponse, Node, PathState, Phase,
     ProblemEntry, Quorum, Reconcile, Route, RouteState, Severity, Status,
 };
-use podnet_proto::ledger::EncapsulationMode;
 use podnet_proto::network::MAX_PORTS;
 
 use super::table::{Column, facts, table};
@@ -136,11 +135,7 @@ fn cluster(cluster: &Cluster) -> String {
         "{} ({}, {}; {} nodes, {} live)",
         cluster.id,
         networks.join(", "),
-        match cluster.encapsulation {
-            EncapsulationMode::Auto => "auto",
-            EncapsulationMode::Direct => "direct",
-            EncapsulationMode::Wireguard => "wireguard",
-        },
+        cluster.encapsulation,
         cluster.nodes,
         cluster.live_nodes
     )

@@ -303,7 +303,7 @@ fn documents_tell_what_is() {
     assert_eq!(status["node"]["addresses"], json!(["192.168.56.11:7846"]));
     assert_eq!(status["cluster"]["pod_cidrs"], json!(["10.244.0.0/16"]));
     assert_eq!(status["cluster"]["block_prefixes"], json!([24]));
-    assert_eq!(status["cluster"]["encapsulation"], "auto");
+    assert_eq!(status["cluster"]["encapsulation"], "direct");
     assert_eq!(status["cluster"]["nodes"], 2);
     assert_eq!(status["cluster"]["live_nodes"], 2);
     assert_eq!(status["blocks"], json!(["10.244.0.0/24"]));

@@ -105,16 +105,20 @@ fn the_same_init_again_is_fine_and_another_is_refused() {
     let before = Snapshot::whole(node);
     let again: api::InitResponse = node.ask(&INIT);
     assert_eq!(again, first, "the same cluster, block and token");
-    let spelled = ["--node-name", "node1", "--advertise", "192.168.56.11"];
-    let again: api::InitResponse = node.ask(&[&INIT[..], &spelled].concat());
-    assert_eq!(again, first);
+    for spelled in [
+        &["--node-name", "node1", "--advertise", "192.168.56.11"][..],
+        &["--encapsulation", "direct"],
+        &["--encapsulation", "auto"],
+    ] {
+        let again: api::InitResponse = node.ask(&[&INIT[..], spelled].concat());
+        assert_eq!(again, first);
+    }
 
     for more in [
         &["--node-name", "another"][..],
         &["--advertise", "192.168.56.11:7000"],
         &["--block-prefix", "23"],
         &["--exclude-cidr", "192.168.0.0/16"],
-        &["--encapsulation", "direct"],
     ] {
         refused(node, &[&INIT[..], more].concat(), ErrorCode::AlreadyMember);
     }

@@ -25,5 +25,6 @@ mod sockets;
 mod starts;
 mod strangers;
 mod uplinks;
+mod versions;
 mod ways;
 mod wire;

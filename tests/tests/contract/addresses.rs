@@ -1,6 +1,6 @@
 //! Addresses of the bridge, and of the host.
 
-use podnet_core::kernel::{HostAddress, IfName, Mtu, Op, Scope};
+use podnet_core::kernel::{HostAddress, IfName, Kind, Kinds, Mtu, Op, bridge, route};
 
 use crate::subject::{
     add_address, add_bridge, add_underlay, apply, as_seen, name, net, observe, our_bridge,
@@ -9,10 +9,10 @@ use crate::subject::{
 use crate::world::World;
 
 fn delete_address(address: &str) -> Op {
-    Op::DeleteAddress {
+    Op::Bridge(bridge::Op::DeleteAddress {
         device: IfName::bridge(),
         address: net(address),
-    }
+    })
 }
 
 pub(crate) async fn addresses_come_and_go(world: &dyn World) {
@@ -38,10 +38,21 @@ pub(crate) async fn addresses_need_their_bridge(world: &dyn World) {
 /// to (`promote_secondaries`).
 pub(crate) async fn an_older_address_of_the_block_goes_alone(world: &dyn World) {
     let eth0 = add_underlay(world);
-    apply(world, &[Op::CreateBridge(crate::subject::bridge())]).await;
+    apply(
+        world,
+        &[Op::Bridge(bridge::Op::Create(crate::subject::bridge()))],
+    )
+    .await;
     world.add_address(&IfName::bridge(), net("10.244.0.77/24"));
     let route = to_peer("10.244.1.0/24", "192.0.2.1", eth0);
-    apply(world, &[add_address("10.244.0.1/24"), Op::AddRoute(route)]).await;
+    apply(
+        world,
+        &[
+            add_address("10.244.0.1/24"),
+            Op::Route(route::Op::Add(route)),
+        ],
+    )
+    .await;
     apply(world, &[delete_address("10.244.0.77/24")]).await;
     assert_eq!(
         our_bridge(world).await.addresses,
@@ -57,11 +68,8 @@ pub(crate) async fn the_hosts_addresses_are_not_the_bridges(world: &dyn World) {
     let eth0 = add_underlay(world);
     world.set_mtu(&name("eth0"), Mtu(1400));
     add_bridge(world).await;
-    let scope = Scope {
-        addresses: true,
-        ..Scope::default()
-    };
-    let found = observe(world, &scope).await.addresses.unwrap();
+    let kinds = Kinds::from([Kind::Underlay]);
+    let found = observe(world, &kinds).await.addresses.unwrap();
     assert!(
         !found
             .iter()
@@ -82,7 +90,7 @@ pub(crate) async fn the_hosts_addresses_are_not_the_bridges(world: &dyn World) {
         .unwrap();
     assert!(!loopback.global);
     world.set_up(&name("eth0"), false);
-    let found = observe(world, &scope).await.addresses.unwrap();
+    let found = observe(world, &kinds).await.addresses.unwrap();
     assert!(
         !found
             .iter()

@@ -1,6 +1,8 @@
 //! The bridge.
 
-use podnet_core::kernel::{Bridge, IfName, LinkParameter, MacAddr, Mtu, Op, Place};
+use podnet_core::kernel::{
+    Bridge, IfName, LinkParameter, MacAddr, Mtu, Op, Place, bridge, neighbour, pod, route,
+};
 
 use crate::subject::{
     add_address, add_bridge, addr, apply, bridge, mac, made_pod, net, our_bridge,
@@ -10,13 +12,13 @@ use crate::world::{OTHER_MAC, World};
 
 pub(crate) async fn a_bridge_is_made_as_told(world: &dyn World) {
     assert_eq!(seen_bridge(world).await, Place::Absent);
-    refused_as_missing(world, Op::UpdateBridge(bridge())).await;
+    refused_as_missing(world, Op::Bridge(bridge::Op::Update(bridge()))).await;
     apply(
         world,
-        &[Op::CreateBridge(Bridge {
+        &[Op::Bridge(bridge::Op::Create(Bridge {
             mtu: Mtu(1400),
             ..bridge()
-        })],
+        }))],
     )
     .await;
     let found = our_bridge(world).await;
@@ -30,15 +32,15 @@ pub(crate) async fn a_bridge_is_made_as_told(world: &dyn World) {
 pub(crate) async fn a_bridge_that_is_there_is_adopted(world: &dyn World) {
     add_bridge(world).await;
     let before = our_bridge(world).await;
-    apply(world, &[Op::CreateBridge(bridge())]).await;
+    apply(world, &[Op::Bridge(bridge::Op::Create(bridge()))]).await;
     assert_eq!(our_bridge(world).await, before);
     // What differs is made right on the way.
     apply(
         world,
-        &[Op::CreateBridge(Bridge {
+        &[Op::Bridge(bridge::Op::Create(Bridge {
             mtu: Mtu(1300),
             ..bridge()
-        })],
+        }))],
     )
     .await;
     let after = our_bridge(world).await;
@@ -69,25 +71,25 @@ pub(crate) async fn a_bridge_gets_back_what_it_lost(world: &dyn World) {
         (broken.mac, broken.mtu, broken.up),
         (OTHER_MAC, Mtu(1300), false)
     );
-    apply(world, &[Op::UpdateBridge(bridge())]).await;
+    apply(world, &[Op::Bridge(bridge::Op::Update(bridge()))]).await;
     assert_eq!(our_bridge(world).await, before);
 }
 
 pub(crate) async fn another_mtu_leaves_neighbours_and_addresses(world: &dyn World) {
     add_bridge(world).await;
-    let set = Op::SetNeighbour {
+    let set = Op::Neighbour(neighbour::Op::Set {
         device: IfName::bridge(),
         address: addr("10.244.0.2"),
         mac: mac(2),
-    };
+    });
     apply(
         world,
         &[
             set,
-            Op::UpdateBridge(Bridge {
+            Op::Bridge(bridge::Op::Update(Bridge {
                 mtu: Mtu(1400),
                 ..bridge()
-            }),
+            })),
         ],
     )
     .await;
@@ -100,20 +102,20 @@ pub(crate) async fn another_mtu_leaves_neighbours_and_addresses(world: &dyn Worl
 /// What the difference of desired and observed counts with.
 pub(crate) async fn another_mac_takes_the_neighbours_along(world: &dyn World) {
     add_bridge(world).await;
-    let set = Op::SetNeighbour {
+    let set = Op::Neighbour(neighbour::Op::Set {
         device: IfName::bridge(),
         address: addr("10.244.0.2"),
         mac: mac(2),
-    };
+    });
     let other = MacAddr([0x0a, 0x70, 10, 244, 7, 1]);
     apply(
         world,
         &[
             set,
-            Op::UpdateBridge(Bridge {
+            Op::Bridge(bridge::Op::Update(Bridge {
                 mac: other,
                 ..bridge()
-            }),
+            })),
         ],
     )
     .await;
@@ -128,16 +130,16 @@ pub(crate) async fn ports_do_not_change_the_bridge(world: &dyn World) {
     let mut pod = made_pod(0);
     pod.mtu = Mtu(1300);
     let before = our_bridge(world).await;
-    apply(world, &[Op::AttachPod(pod.clone())]).await;
+    apply(world, &[Op::Pod(pod::Op::Attach(pod.clone()))]).await;
     let with_port = our_bridge(world).await;
     assert_eq!((with_port.mac, with_port.mtu), (before.mac, before.mtu));
     let path = Some(pod.netns.path.clone());
     apply(
         world,
-        &[Op::DetachPod {
+        &[Op::Pod(pod::Op::Detach {
             host_ifname: pod.host_ifname,
             netns: path,
-        }],
+        })],
     )
     .await;
     let without = our_bridge(world).await;
@@ -163,21 +165,21 @@ async fn left_alone(world: &dyn World) {
     };
     assert!(!words.is_empty());
     let device = IfName::bridge();
-    let set = Op::SetNeighbour {
+    let set = Op::Neighbour(neighbour::Op::Set {
         device: device.clone(),
         address: addr("10.244.0.3"),
         mac: mac(3),
-    };
+    });
     for op in [
-        Op::CreateBridge(bridge()),
-        Op::UpdateBridge(Bridge {
+        Op::Bridge(bridge::Op::Create(bridge())),
+        Op::Bridge(bridge::Op::Update(Bridge {
             mtu: Mtu(1300),
             ..bridge()
-        }),
+        })),
         add_address("10.244.0.7/24"),
-        Op::AttachPod(made_pod(0)),
+        Op::Pod(pod::Op::Attach(made_pod(0))),
         set,
-        Op::DeleteBridge(device.clone()),
+        Op::Bridge(bridge::Op::Delete(device.clone())),
     ] {
         refused_as_foreign(world, op).await;
     }
@@ -185,14 +187,14 @@ async fn left_alone(world: &dyn World) {
     apply(
         world,
         &[
-            Op::DeleteAddress {
+            Op::Bridge(bridge::Op::DeleteAddress {
                 device: device.clone(),
                 address,
-            },
-            Op::DeleteNeighbour {
+            }),
+            Op::Neighbour(neighbour::Op::Delete {
                 device,
                 address: addr("10.244.0.2"),
-            },
+            }),
         ],
     )
     .await;
@@ -204,8 +206,15 @@ pub(crate) async fn a_bridge_goes_with_all_that_is_on_it(world: &dyn World) {
     add_bridge(world).await;
     let pod = made_pod(0);
     let route = to_peer("10.244.1.0/24", "192.0.2.1", eth0);
-    apply(world, &[Op::AttachPod(pod.clone()), Op::AddRoute(route)]).await;
-    let delete = Op::DeleteBridge(IfName::bridge());
+    apply(
+        world,
+        &[
+            Op::Pod(pod::Op::Attach(pod.clone())),
+            Op::Route(route::Op::Add(route)),
+        ],
+    )
+    .await;
+    let delete = Op::Bridge(bridge::Op::Delete(IfName::bridge()));
     apply(world, std::slice::from_ref(&delete)).await;
     assert_eq!(seen_bridge(world).await, Place::Absent);
     assert!(

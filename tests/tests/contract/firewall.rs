@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use podnet_core::firewall::{Chain, Guard, RuleSet, rules};
-use podnet_core::kernel::{ObservedFirewall, Op};
+use podnet_core::kernel::firewall::{Chain, Guard, RuleSet, rules};
+use podnet_core::kernel::{ObservedFirewall, Op, firewall};
 
 use crate::subject::{apply, name, net, seen_firewall};
 use crate::world::World;
@@ -43,29 +43,29 @@ async fn assert_holds(world: &dyn World, rules: &RuleSet) {
 pub(crate) async fn rules_are_held_as_told(world: &dyn World) {
     assert_holds(world, &RuleSet::default()).await;
     for _ in 0..2 {
-        apply(world, &[Op::SetFirewall(some_rules())]).await;
+        apply(world, &[Op::Firewall(firewall::Op::Set(some_rules()))]).await;
         assert_holds(world, &some_rules()).await;
     }
 }
 
 pub(crate) async fn rules_are_replaced(world: &dyn World) {
-    apply(world, &[Op::SetFirewall(some_rules())]).await;
+    apply(world, &[Op::Firewall(firewall::Op::Set(some_rules()))]).await;
     let fewer = rules(&[net("10.244.0.0/16")], &[net("10.244.7.0/24")], &[], &[]);
-    apply(world, &[Op::SetFirewall(fewer.clone())]).await;
+    apply(world, &[Op::Firewall(firewall::Op::Set(fewer.clone()))]).await;
     assert_holds(world, &fewer).await;
     let one_chain = fewer.forwarding();
-    apply(world, &[Op::SetFirewall(one_chain.clone())]).await;
+    apply(world, &[Op::Firewall(firewall::Op::Set(one_chain.clone()))]).await;
     assert_holds(world, &one_chain).await;
 }
 
 pub(crate) async fn rules_are_removed(world: &dyn World) {
-    apply(world, &[Op::RemoveFirewall]).await;
+    apply(world, &[Op::Firewall(firewall::Op::Remove)]).await;
     apply(
         world,
         &[
-            Op::SetFirewall(some_rules()),
-            Op::RemoveFirewall,
-            Op::RemoveFirewall,
+            Op::Firewall(firewall::Op::Set(some_rules())),
+            Op::Firewall(firewall::Op::Remove),
+            Op::Firewall(firewall::Op::Remove),
         ],
     )
     .await;
@@ -79,7 +79,7 @@ pub(crate) async fn tampered_rules_are_seen_and_set_right(world: &dyn World) {
         |world, chain| world.add_jump(chain),
         |world, chain| world.delete_jump(chain),
     ];
-    apply(world, &[Op::SetFirewall(some_rules())]).await;
+    apply(world, &[Op::Firewall(firewall::Op::Set(some_rules()))]).await;
     for (number, tamper) in tampers.iter().enumerate() {
         for chain in Chain::ALL {
             tamper(world, chain);
@@ -88,13 +88,13 @@ pub(crate) async fn tampered_rules_are_seen_and_set_right(world: &dyn World) {
                 !holds(&found[0], &some_rules()),
                 "{number}, {chain:?} is seen: {found:?}"
             );
-            apply(world, &[Op::SetFirewall(some_rules())]).await;
+            apply(world, &[Op::Firewall(firewall::Op::Set(some_rules()))]).await;
             assert_holds(world, &some_rules()).await;
         }
     }
     world.add_jump(Chain::Forward);
     world.add_strange_rule(Chain::Forward);
-    apply(world, &[Op::RemoveFirewall]).await;
+    apply(world, &[Op::Firewall(firewall::Op::Remove)]).await;
     assert_holds(world, &RuleSet::default()).await;
 }
 
@@ -103,9 +103,9 @@ pub(crate) async fn foreign_rules_survive(world: &dyn World) {
     let before = world.foreign();
     let fewer = rules(&[net("10.244.0.0/16")], &[net("10.244.7.0/24")], &[], &[]);
     for op in [
-        Op::SetFirewall(some_rules()),
-        Op::SetFirewall(fewer),
-        Op::RemoveFirewall,
+        Op::Firewall(firewall::Op::Set(some_rules())),
+        Op::Firewall(firewall::Op::Set(fewer)),
+        Op::Firewall(firewall::Op::Remove),
     ] {
         apply(world, &[op]).await;
         assert_eq!(world.foreign(), before);
@@ -115,7 +115,7 @@ pub(crate) async fn foreign_rules_survive(world: &dyn World) {
 
 /// A host may use both variants of iptables; what one lets pass the other can still drop.
 pub(crate) async fn a_second_back_end_lets_packets_pass(world: &dyn World) {
-    apply(world, &[Op::SetFirewall(some_rules())]).await;
+    apply(world, &[Op::Firewall(firewall::Op::Set(some_rules()))]).await;
     world.add_second_backend();
     let found = seen_firewall(world).await;
     let [primary, second] = &found[..] else {
@@ -129,11 +129,11 @@ pub(crate) async fn a_second_back_end_lets_packets_pass(world: &dyn World) {
         holds(primary, &some_rules()) && holds(second, &RuleSet::default()),
         "{found:?}"
     );
-    apply(world, &[Op::SetFirewall(some_rules())]).await;
+    apply(world, &[Op::Firewall(firewall::Op::Set(some_rules()))]).await;
     let found = seen_firewall(world).await;
     assert!(holds(&found[0], &some_rules()), "{found:?}");
     assert!(holds(&found[1], &some_rules().forwarding()), "{found:?}");
-    apply(world, &[Op::RemoveFirewall]).await;
+    apply(world, &[Op::Firewall(firewall::Op::Remove)]).await;
     let found = seen_firewall(world).await;
     assert!(
         found

@@ -2,17 +2,14 @@
 
 use std::slice;
 
-use podnet_core::kernel::{Holding, ObservedHolding, Op, PodLink, Scope};
+use podnet_core::kernel::{Holding, Kind, Kinds, ObservedHolding, Op, PodLink, holding, pod};
 
 use crate::subject::{add_bridge, apply, made_pod, observe};
 use crate::world::World;
 
 async fn seen(world: &dyn World) -> ObservedHolding {
-    let scope = Scope {
-        holding: true,
-        ..Scope::default()
-    };
-    observe(world, &scope).await.holding.unwrap()
+    let kinds = Kinds::from([Kind::Holding]);
+    observe(world, &kinds).await.holding.unwrap()
 }
 
 async fn assert_holds(world: &dyn World, holding: &Holding) {
@@ -31,10 +28,10 @@ fn pods() -> [PodLink; 3] {
 }
 
 fn release(pod: &PodLink) -> Op {
-    Op::ReleasePod {
+    Op::Holding(holding::Op::Release {
         host_ifname: pod.host_ifname.clone(),
         holding: Holding::of(pod),
-    }
+    })
 }
 
 pub(crate) async fn what_is_held_is_held_as_told(world: &dyn World) {
@@ -43,21 +40,25 @@ pub(crate) async fn what_is_held_is_held_as_told(world: &dyn World) {
     for held in [&pods[..], &pods[..1], &[], &pods[1..]] {
         let holding = Holding::of_all(held);
         for _ in 0..2 {
-            apply(world, &[Op::SetHolding(holding.clone())]).await;
+            apply(world, &[Op::Holding(holding::Op::Set(holding.clone()))]).await;
             assert_holds(world, &holding).await;
         }
     }
     for _ in 0..2 {
-        apply(world, &[Op::RemoveHolding]).await;
+        apply(world, &[Op::Holding(holding::Op::Remove)]).await;
         assert_eq!(seen(world).await, ObservedHolding::Absent);
     }
 }
 
 pub(crate) async fn pods_are_held_from_attaching_to_release(world: &dyn World) {
     add_bridge(world).await;
-    apply(world, &[Op::SetHolding(Holding::default())]).await;
+    apply(world, &[Op::Holding(holding::Op::Set(Holding::default()))]).await;
     let pods = pods();
-    let attach: Vec<_> = pods.iter().cloned().map(Op::AttachPod).collect();
+    let attach: Vec<_> = pods
+        .iter()
+        .cloned()
+        .map(|x| Op::Pod(pod::Op::Attach(x)))
+        .collect();
     apply(world, &attach).await;
     assert_holds(world, &Holding::of_all(&pods)).await;
     assert_eq!(Holding::of_all(&pods).ports.len(), 2);
@@ -68,10 +69,10 @@ pub(crate) async fn pods_are_held_from_attaching_to_release(world: &dyn World) {
         apply(world, &[release(&more)]).await;
         assert_holds(world, &Holding::of(&pods[1])).await;
     }
-    let hold = Op::HoldPod {
+    let hold = Op::Holding(holding::Op::Hold {
         host_ifname: pods[0].host_ifname.clone(),
         holding: Holding::of(&pods[0]),
-    };
+    });
     for _ in 0..2 {
         apply(world, slice::from_ref(&hold)).await;
         assert_holds(world, &Holding::of_all(&pods)).await;
@@ -81,18 +82,18 @@ pub(crate) async fn pods_are_held_from_attaching_to_release(world: &dyn World) {
 pub(crate) async fn without_a_table_nothing_is_held(world: &dyn World) {
     add_bridge(world).await;
     let [pod, ..] = pods();
-    let hold = Op::HoldPod {
+    let hold = Op::Holding(holding::Op::Hold {
         host_ifname: pod.host_ifname.clone(),
         holding: Holding::of(&pod),
-    };
+    });
     let release = release(&pod);
-    apply(world, &[Op::AttachPod(pod), hold, release]).await;
+    apply(world, &[Op::Pod(pod::Op::Attach(pod)), hold, release]).await;
     assert_eq!(seen(world).await, ObservedHolding::Absent);
 }
 
 pub(crate) async fn a_tampered_table_is_seen_and_set_right(world: &dyn World) {
     let holding = Holding::of_all(pods());
-    let set = [Op::SetHolding(holding.clone())];
+    let set = [Op::Holding(holding::Op::Set(holding.clone()))];
     apply(world, &set).await;
     world.flush_holding();
     let flushed = seen(world).await;

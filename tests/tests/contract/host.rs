@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use podnet_core::kernel::{
-    Forwarding, IfName, Ingress, Mtu, NetnsState, Observed, Op, Place, RouteKey, Scope,
-    UnderlayPath,
+    Forwarding, IfName, Ingress, Kind, Kinds, Mtu, NetnsState, Observed, Op, Place, RouteKey,
+    UnderlayPath, bridge, connections, firewall, forwarding, pod, route,
 };
 
 use crate::subject::{
@@ -15,16 +15,18 @@ use crate::subject::{
 use crate::world::{STATIC, World};
 
 async fn forwarding(world: &dyn World, asked: &[&str]) -> Forwarding {
-    let scope = Scope {
-        forwarding: Some(asked.iter().map(|device| name(device)).collect()),
-        ..Scope::default()
-    };
-    observe(world, &scope).await.forwarding.unwrap()
+    let kinds = asked
+        .iter()
+        .map(|device| name(device))
+        .map(Kind::Ingress)
+        .chain([Kind::Forwarding])
+        .collect::<Kinds>();
+    observe(world, &kinds).await.forwarding.unwrap()
 }
 
 async fn set(world: &dyn World, device: &str, on: bool) {
     let device = name(device);
-    apply(world, &[Op::SetForwarding { device, on }]).await;
+    apply(world, &[Op::Forwarding(forwarding::Op::Set { device, on })]).await;
 }
 
 fn ingress(on: bool, way: bool, bridge: bool) -> Ingress {
@@ -35,7 +37,7 @@ pub(crate) async fn devices_are_opened_one_by_one(world: &dyn World) {
     add_underlay(world);
     world.add_link(&name("eth1"), Mtu(1500));
     add_bridge(world).await;
-    apply(world, &[Op::AttachPod(made_pod(0))]).await;
+    apply(world, &[Op::Pod(pod::Op::Attach(made_pod(0)))]).await;
     let before = forwarding(world, &["eth1", "gone"]).await;
     let closed = ingress(false, true, false);
     let idle = ingress(false, false, false);
@@ -56,7 +58,11 @@ pub(crate) async fn devices_are_opened_one_by_one(world: &dyn World) {
         assert!(!found.router);
     }
     let device = name("gone");
-    refused_as_missing(world, Op::SetForwarding { device, on: true }).await;
+    refused_as_missing(
+        world,
+        Op::Forwarding(forwarding::Op::Set { device, on: true }),
+    )
+    .await;
 }
 
 /// To write the switch sets every device, and those to come; to write what is there changes nothing.
@@ -112,23 +118,28 @@ pub(crate) async fn what_was_not_asked_for_is_not_told(world: &dyn World) {
     let eth0 = add_underlay(world);
     add_bridge(world).await;
     let route = to_peer("10.244.1.0/24", "192.0.2.1", eth0);
-    apply(world, &[Op::AttachPod(made_pod(0)), Op::AddRoute(route)]).await;
-    assert_eq!(observe(world, &Scope::default()).await, Observed::default());
+    apply(
+        world,
+        &[
+            Op::Pod(pod::Op::Attach(made_pod(0))),
+            Op::Route(route::Op::Add(route)),
+        ],
+    )
+    .await;
+    assert_eq!(observe(world, &Kinds::default()).await, Observed::default());
 
-    let parts: [fn(&mut Scope); 8] = [
-        |scope| scope.bridge = true,
-        |scope| scope.host_ends = true,
-        |scope| scope.routes = Some(BTreeSet::new()),
-        |scope| scope.firewall = true,
-        |scope| scope.holding = true,
-        |scope| scope.forwarding = Some(BTreeSet::new()),
-        |scope| scope.addresses = true,
-        |scope| scope.host_routes = true,
+    let kinds = [
+        Kind::Bridge,
+        Kind::HostEnds,
+        Kind::Routes,
+        Kind::Firewall,
+        Kind::Holding,
+        Kind::Forwarding,
+        Kind::Underlay,
+        Kind::OtherRoutes,
     ];
-    for part in 0..parts.len() {
-        let mut scope = Scope::default();
-        parts[part](&mut scope);
-        let observed = observe(world, &scope).await;
+    for (at, kind) in kinds.iter().enumerate() {
+        let observed = observe(world, &Kinds::from([kind.clone()])).await;
         let told = [
             observed.bridge.is_some(),
             observed.host_ends.is_some(),
@@ -139,7 +150,7 @@ pub(crate) async fn what_was_not_asked_for_is_not_told(world: &dyn World) {
             observed.addresses.is_some(),
             observed.host_routes.is_some(),
         ];
-        let right: Vec<_> = (0..parts.len()).map(|other| other == part).collect();
+        let right: Vec<_> = (0..kinds.len()).map(|other| other == at).collect();
         assert_eq!(told[..], right[..]);
         assert!(observed.pods.is_empty() && observed.insides.is_empty());
         assert!(observed.underlay.is_empty() && observed.netns.is_empty());
@@ -150,11 +161,8 @@ pub(crate) async fn paths_to_peers_are_told(world: &dyn World) {
     let eth0 = add_underlay(world);
     world.set_mtu(&name("eth0"), Mtu(1400));
     let [peer, own, far] = ["192.0.2.1", "192.0.2.9", "198.51.100.1"].map(addr);
-    let scope = Scope {
-        underlay: BTreeSet::from([peer, own, far]),
-        ..Scope::default()
-    };
-    let paths = observe(world, &scope).await.underlay;
+    let kinds = Kinds::from([Kind::Path(peer), Kind::Path(own), Kind::Path(far)]);
+    let paths = observe(world, &kinds).await.underlay;
     let on_link = UnderlayPath::OnLink {
         device: eth0,
         ifname: name("eth0"),
@@ -166,7 +174,7 @@ pub(crate) async fn paths_to_peers_are_told(world: &dyn World) {
     assert!(matches!(paths[&far], UnderlayPath::None(_)), "{paths:?}");
 
     world.add_default_route(addr("192.0.2.254"));
-    let paths = observe(world, &scope).await.underlay;
+    let paths = observe(world, &kinds).await.underlay;
     assert_eq!(
         paths[&far],
         UnderlayPath::Routed {
@@ -175,12 +183,16 @@ pub(crate) async fn paths_to_peers_are_told(world: &dyn World) {
         }
     );
 
-    apply(world, &[Op::AddRoute(unreachable("198.51.100.0/24"))]).await;
-    let paths = observe(world, &scope).await.underlay;
+    apply(
+        world,
+        &[Op::Route(route::Op::Add(unreachable("198.51.100.0/24")))],
+    )
+    .await;
+    let paths = observe(world, &kinds).await.underlay;
     assert!(matches!(paths[&far], UnderlayPath::None(_)), "{paths:?}");
 
     world.set_up(&name("eth0"), false);
-    let paths = observe(world, &scope).await.underlay;
+    let paths = observe(world, &kinds).await.underlay;
     assert!(matches!(paths[&peer], UnderlayPath::None(_)), "{paths:?}");
 }
 
@@ -193,16 +205,13 @@ pub(crate) async fn the_hosts_routes_are_not_podnets(world: &dyn World) {
     apply(
         world,
         &[
-            Op::AddRoute(unreachable("10.244.0.0/16")),
-            Op::AddRoute(peer),
+            Op::Route(route::Op::Add(unreachable("10.244.0.0/16"))),
+            Op::Route(route::Op::Add(peer)),
         ],
     )
     .await;
-    let scope = Scope {
-        host_routes: true,
-        ..Scope::default()
-    };
-    let found = observe(world, &scope).await.host_routes.unwrap();
+    let kinds = Kinds::from([Kind::OtherRoutes]);
+    let found = observe(world, &kinds).await.host_routes.unwrap();
     let found: BTreeSet<_> = found
         .into_iter()
         .filter(|route| route.destination.is_ipv4())
@@ -224,11 +233,8 @@ pub(crate) async fn paths_are_told_apart(world: &dyn World) {
     world.add_file(&netns(2));
     world.add_host_netns(&netns(3));
     let paths: BTreeSet<_> = (0..4).map(netns).collect();
-    let scope = Scope {
-        netns: paths,
-        ..Scope::default()
-    };
-    let found = observe(world, &scope).await.netns;
+    let kinds = paths.into_iter().map(Kind::Namespace).collect::<Kinds>();
+    let found = observe(world, &kinds).await.netns;
     let (first, second) = (found[&netns(0)], found[&netns(1)]);
     assert!(
         matches!(first, NetnsState::Netns { .. }) && first != second,
@@ -240,13 +246,13 @@ pub(crate) async fn paths_are_told_apart(world: &dyn World) {
 }
 
 pub(crate) async fn nothing_is_there_on_a_fresh_host(world: &dyn World) {
-    let scope = Scope {
-        bridge: true,
-        host_ends: true,
-        routes: Some(BTreeSet::from([net("10.244.0.0/16")])),
-        ..Scope::default()
-    };
-    let observed = observe(world, &scope).await;
+    let kinds = Kinds::from([
+        Kind::Bridge,
+        Kind::HostEnds,
+        Kind::Routes,
+        Kind::RoutesIn(net("10.244.0.0/16")),
+    ]);
+    let observed = observe(world, &kinds).await;
     assert_eq!(observed.bridge, Some(Place::Absent));
     assert!(observed.host_ends.unwrap().is_empty());
     assert!(observed.routes.unwrap().is_empty());
@@ -254,14 +260,14 @@ pub(crate) async fn nothing_is_there_on_a_fresh_host(world: &dyn World) {
     apply(
         world,
         &[
-            Op::DeleteBridge(IfName::bridge()),
-            Op::DeleteRoute(RouteKey::to(net("10.244.0.0/16"))),
-            Op::DetachPod {
+            Op::Bridge(bridge::Op::Delete(IfName::bridge())),
+            Op::Route(route::Op::Delete(RouteKey::to(net("10.244.0.0/16")))),
+            Op::Pod(pod::Op::Detach {
                 host_ifname: made_pod(0).host_ifname,
                 netns: Some(netns(0)),
-            },
-            Op::RemoveFirewall,
-            Op::FlushConnections(addr("10.244.0.2")),
+            }),
+            Op::Firewall(firewall::Op::Remove),
+            Op::Connections(connections::Op::Flush(addr("10.244.0.2"))),
         ],
     )
     .await;

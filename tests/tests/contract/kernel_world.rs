@@ -16,7 +16,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use podnet_agent::dataplane::Dataplane;
 use podnet_agent::dataplane::linux::Linux;
-use podnet_core::firewall::Chain;
+use podnet_core::kernel::firewall::Chain;
 use podnet_core::kernel::{
     BRIDGE, HOST_END_PREFIX, IfIndex, IfName, LinkParameter, MacAddr, Mtu, PROTOCOL, RouteKey,
 };

@@ -7,11 +7,13 @@ use std::pin::Pin;
 
 use async_trait::async_trait;
 use ipnetwork::IpNetwork;
+use podnet_agent::dataplane::Dataplane;
 use podnet_agent::dataplane::fake::Fake;
-use podnet_agent::dataplane::{ChangeScope, Dataplane};
-use podnet_core::firewall::Chain;
+use podnet_core::kernel::firewall::Chain;
 use podnet_core::kernel::model::{Backend, Hop, Kernel};
-use podnet_core::kernel::{BRIDGE, IfIndex, IfName, LinkParameter, MacAddr, Mtu, RouteKey, Scope};
+use podnet_core::kernel::{
+    BRIDGE, IfIndex, IfName, Kind, Kinds, LinkParameter, MacAddr, Mtu, RouteKey,
+};
 
 use crate::world::{MORE, OTHER_MAC, Spoil, World};
 
@@ -29,19 +31,19 @@ pub(crate) fn run(
     runtime.block_on(scenario(&model));
 }
 
-fn link_scope(name: &IfName) -> ChangeScope {
+fn kind_of_link(name: &IfName) -> Kind {
     if name.as_str() == BRIDGE {
-        ChangeScope::Bridge
+        Kind::Bridge
     } else if name.is_host_end() {
-        ChangeScope::HostEnd(name.clone())
+        Kind::HostEnd(name.clone())
     } else {
-        ChangeScope::Underlay
+        Kind::Underlay
     }
 }
 
 impl Model {
     fn on_link(&self, name: &IfName, change: impl FnOnce(&mut Kernel)) {
-        self.0.tamper(link_scope(name), change);
+        self.0.tamper(kind_of_link(name), change);
     }
 
     fn inside(&self, change: impl FnOnce(&mut Kernel)) {
@@ -49,7 +51,7 @@ impl Model {
     }
 
     fn on_firewall(&self, change: impl Fn(&mut Backend)) {
-        self.0.tamper(ChangeScope::Firewall, |kernel| {
+        self.0.tamper(Kind::Firewall, |kernel| {
             kernel.firewall_mut().iter_mut().for_each(change);
         });
     }
@@ -71,7 +73,7 @@ impl World for Model {
 
     fn add_link(&self, name: &IfName, mtu: Mtu) -> IfIndex {
         self.0
-            .tamper(link_scope(name), |kernel| kernel.add_link(name, mtu))
+            .tamper(kind_of_link(name), |kernel| kernel.add_link(name, mtu))
     }
 
     fn add_bridge(&self, name: &IfName) {
@@ -136,13 +138,13 @@ impl World for Model {
     }
 
     fn delete_neighbour(&self, name: &IfName, address: IpAddr) {
-        self.0.tamper(ChangeScope::Neighbours, |kernel| {
+        self.0.tamper(Kind::Neighbours, |kernel| {
             kernel.delete_neighbour(name, address);
         });
     }
 
     fn add_route(&self, key: RouteKey, protocol: u8, device: Option<&IfName>) {
-        self.0.tamper(ChangeScope::OtherRoutes, |kernel| {
+        self.0.tamper(Kind::OtherRoutes, |kernel| {
             let hop = device.map_or(Hop::Unreachable, |device| {
                 Hop::Link(kernel.add_link(device, Mtu(1500)))
             });
@@ -151,7 +153,7 @@ impl World for Model {
     }
 
     fn add_default_route(&self, via: IpAddr) {
-        self.0.tamper(ChangeScope::OtherRoutes, |kernel| {
+        self.0.tamper(Kind::OtherRoutes, |kernel| {
             let eth0 = kernel.add_link(&"eth0".parse().unwrap(), Mtu(1500));
             let key = RouteKey::to("0.0.0.0/0".parse().unwrap());
             kernel.add_route(key, crate::world::STATIC, Hop::Gateway(via, eth0));
@@ -160,7 +162,7 @@ impl World for Model {
 
     fn delete_route(&self, key: RouteKey) {
         self.0
-            .tamper(ChangeScope::Routes, |kernel| kernel.delete_route(&key));
+            .tamper(Kind::Routes, |kernel| kernel.delete_route(&key));
     }
 
     fn add_netns(&self, path: &Path) {
@@ -179,15 +181,12 @@ impl World for Model {
 
     fn remove_netns(&self, path: &Path) {
         // The host ends go with it, which the kernel tells.
-        let listed = Scope {
-            host_ends: true,
-            ..Scope::default()
-        };
+        let listed = Kinds::from([Kind::HostEnds]);
         let before = self.0.kernel().observe(&listed).host_ends.unwrap();
         self.inside(|kernel| kernel.remove_path(path));
         let after = self.0.kernel().observe(&listed).host_ends.unwrap();
         for gone in before.keys().filter(|name| !after.contains_key(name)) {
-            self.0.tamper(link_scope(gone), |_| ());
+            self.0.tamper(kind_of_link(gone), |_| ());
         }
     }
 
@@ -247,11 +246,11 @@ impl World for Model {
     }
 
     fn flush_holding(&self) {
-        self.0.tamper(ChangeScope::Holding, Kernel::flush_holding);
+        self.0.tamper(Kind::Holding, Kernel::flush_holding);
     }
 
     fn delete_holding(&self) {
-        self.0.tamper(ChangeScope::Holding, Kernel::delete_holding);
+        self.0.tamper(Kind::Holding, Kernel::delete_holding);
     }
 
     fn add_foreign_rule(&self) {
@@ -268,11 +267,11 @@ impl World for Model {
 
     fn set_router(&self, router: bool) {
         self.0
-            .tamper(ChangeScope::Forwarding, |kernel| kernel.set_router(router));
+            .tamper(Kind::Forwarding, |kernel| kernel.set_router(router));
     }
 
     fn set_forwarding(&self, name: &IfName, on: bool) {
-        self.0.tamper(ChangeScope::Forwarding, |kernel| {
+        self.0.tamper(Kind::Forwarding, |kernel| {
             kernel.set_link_forwarding(name, on);
         });
     }

@@ -1,23 +1,23 @@
 //! Permanent neighbours on the bridge.
 
-use podnet_core::kernel::{IfName, MacAddr, Op};
+use podnet_core::kernel::{IfName, MacAddr, Op, neighbour};
 
 use crate::subject::{add_bridge, addr, apply, mac, our_bridge, refused_as_missing};
 use crate::world::World;
 
 fn set(address: &str, mac: MacAddr) -> Op {
-    Op::SetNeighbour {
+    Op::Neighbour(neighbour::Op::Set {
         device: IfName::bridge(),
         address: addr(address),
         mac,
-    }
+    })
 }
 
 fn delete(address: &str) -> Op {
-    Op::DeleteNeighbour {
+    Op::Neighbour(neighbour::Op::Delete {
         device: IfName::bridge(),
         address: addr(address),
-    }
+    })
 }
 
 pub(crate) async fn neighbours_come_and_go(world: &dyn World) {

@@ -4,16 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnetwork::Ipv4Network;
 use podnet_agent::dataplane::Dataplane;
-use podnet_core::firewall::Chain;
+use podnet_core::kernel::firewall::Chain;
 use podnet_core::kernel::{
-    Desired, IfName, Input, LinkParameter, MacAddr, Mtu, NetnsState, Observed, Op, PROTOCOL,
-    PeerBlock, Place, Plan, PodLink, RouteKey, Scope, desired, diff,
+    Desired, IfName, Input, Kind, Kinds, LinkParameter, MacAddr, Mtu, NetnsState, Observed, Op,
+    PROTOCOL, PeerBlock, Place, Plan, PodLink, RouteKey, desired, diff, pod,
 };
 use podnet_proto::{NodeId, PodNetwork, network};
 
 use crate::subject::{
     add_underlay, addr, apply, assert_whole, made_pod, name, net, netns, observe, pod, seen_netns,
-    view,
 };
 use crate::world::{OTHER_MAC, Spoil, World};
 
@@ -34,12 +33,11 @@ async fn wanted(world: &dyn World, own: u8, pods: &[PodLink]) -> Desired {
             address: Some(addr(address)),
         })
         .collect();
-    let scope = Scope {
-        underlay: PEERS.map(addr).into(),
-        forwarding: Some(opened.clone()),
-        ..Scope::default()
-    };
-    let found = observe(world, &scope).await;
+    let devices = opened.iter().cloned().map(Kind::Ingress);
+    let paths = PEERS.map(addr).map(Kind::Path);
+    let kinds = devices.chain(paths).chain([Kind::Forwarding]);
+    let kinds: Kinds = kinds.collect();
+    let found = observe(world, &kinds).await;
     desired(&Input {
         networks: &[PodNetwork::parse("10.244.0.0/16", 24).unwrap()],
         excluded: &["172.16.0.0/12".parse().unwrap()],
@@ -56,17 +54,9 @@ async fn wanted(world: &dyn World, own: u8, pods: &[PodLink]) -> Desired {
 
 /// Looks at everything.
 async fn look(dataplane: &dyn Dataplane, desired: &Desired) -> Observed {
-    let scope = Scope {
-        bridge: true,
-        host_ends: true,
-        pods: desired.pods.values().map(view).collect(),
-        routes: Some(desired.routes.keys().map(|key| key.destination).collect()),
-        firewall: true,
-        holding: true,
-        forwarding: Some(desired.forwarding.keys().cloned().collect()),
-        ..Scope::default()
-    };
-    dataplane.observe(&scope).await.unwrap()
+    let mut kinds = Kinds::all().aimed(desired).and(Kind::Forwarding);
+    kinds.extend(desired.forwarding.keys().cloned().map(Kind::Ingress));
+    dataplane.observe(&kinds).await.unwrap()
 }
 
 async fn plan(dataplane: &dyn Dataplane, desired: &Desired) -> Plan {
@@ -95,7 +85,7 @@ async fn settled(world: &dyn World) -> (Desired, Vec<PodLink>) {
     let mut pods = [made_pod(0), pod(1, &netns(1), false)];
     pass(world, &wanted(world, 0, &[]).await).await;
     for pod in &mut pods {
-        apply(world, &[Op::AttachPod(pod.clone())]).await;
+        apply(world, &[Op::Pod(pod::Op::Attach(pod.clone()))]).await;
         let NetnsState::Netns { inode } = seen_netns(world, &pod.netns.path).await else {
             panic!("{}: no namespace", pod.pod);
         };
@@ -130,7 +120,8 @@ pub(crate) async fn a_node_that_moves_to_another_block_converges(world: &dyn Wor
     let moved = wanted(world, 2, &pods[..1]).await;
     let ops = pass(world, &moved).await;
     assert!(
-        ops.iter().any(|op| matches!(op, Op::DetachPod { .. })),
+        ops.iter()
+            .any(|op| matches!(op, Op::Pod(pod::Op::Detach { .. }))),
         "{ops:?}"
     );
     let back = wanted(world, 0, &pods).await;
@@ -142,9 +133,11 @@ pub(crate) async fn a_node_that_moves_to_another_block_converges(world: &dyn Wor
 
 pub(crate) async fn a_node_that_leaves_leaves_nothing(world: &dyn World) {
     let (_, pods) = settled(world).await;
-    let detach = pods.iter().map(|pod| Op::DetachPod {
-        host_ifname: pod.host_ifname.clone(),
-        netns: pod.netns.made.then(|| pod.netns.path.clone()),
+    let detach = pods.iter().map(|pod| {
+        Op::Pod(pod::Op::Detach {
+            host_ifname: pod.host_ifname.clone(),
+            netns: pod.netns.made.then(|| pod.netns.path.clone()),
+        })
     });
     let detach: Vec<_> = detach.collect();
     apply(world, &detach).await;
@@ -160,11 +153,8 @@ pub(crate) async fn a_node_that_leaves_leaves_nothing(world: &dyn World) {
             .all(|backend| backend.chains.is_empty())
     );
     let kept = network::gateway("10.244.0.0/24".parse().unwrap());
-    let scope = Scope {
-        addresses: true,
-        ..Scope::default()
-    };
-    let addresses = observe(world, &scope).await.addresses.unwrap();
+    let kinds = Kinds::from([Kind::Underlay]);
+    let addresses = observe(world, &kinds).await.addresses.unwrap();
     assert!(!addresses.iter().any(|address| address.address.ip() == kept));
 }
 
@@ -234,14 +224,7 @@ pub(crate) async fn what_others_break_is_repaired(world: &dyn World) {
         assert!(!ops.is_empty(), "number {number} was not seen");
     }
     let host_ends: BTreeSet<_> = pods.iter().map(|pod| pod.host_ifname.clone()).collect();
-    let listed = observe(
-        world,
-        &Scope {
-            host_ends: true,
-            ..Scope::default()
-        },
-    )
-    .await;
+    let listed = observe(world, &Kinds::from([Kind::HostEnds])).await;
     assert_eq!(
         listed
             .host_ends

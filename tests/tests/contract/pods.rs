@@ -1,6 +1,6 @@
 //! Pods: namespaces, and veth pairs that lead into them.
 
-use podnet_core::kernel::{IfName, Mtu, NetnsState, Op, Place, PodLink, Scope};
+use podnet_core::kernel::{IfName, Kind, Kinds, Mtu, NetnsState, Op, Place, PodLink, pod};
 
 use crate::subject::{
     add_bridge, apply, assert_no_host_end, assert_whole, made_pod, net, netns, observe, our_bridge,
@@ -9,15 +9,15 @@ use crate::subject::{
 use crate::world::{MORE, OTHER_MAC, Spoil, World};
 
 fn attach(pod: &PodLink) -> Op {
-    Op::AttachPod(pod.clone())
+    Op::Pod(pod::Op::Attach(pod.clone()))
 }
 
 fn detach(pod: &PodLink) -> Op {
     let netns = pod.netns.made.then(|| pod.netns.path.clone());
-    Op::DetachPod {
+    Op::Pod(pod::Op::Detach {
         host_ifname: pod.host_ifname.clone(),
         netns,
-    }
+    })
 }
 
 /// A pod that is attached, with its namespace's number.
@@ -50,14 +50,7 @@ pub(crate) async fn a_pod_in_a_namespace_of_ours_is_whole(world: &dyn World) {
     assert_eq!((host_end, inside), (Place::Absent, None));
     apply(world, &[attach(&pod)]).await;
     assert_whole(world, &pod).await;
-    let listed = observe(
-        world,
-        &Scope {
-            host_ends: true,
-            ..Scope::default()
-        },
-    )
-    .await;
+    let listed = observe(world, &Kinds::from([Kind::HostEnds])).await;
     assert_eq!(
         listed.host_ends.unwrap().keys().collect::<Vec<_>>(),
         [&pod.host_ifname]
@@ -83,7 +76,7 @@ pub(crate) async fn a_trusted_pod_is_not_held(world: &dyn World) {
     apply(world, &[attach(&pod)]).await;
     assert_whole(world, &pod).await;
     world.forget_port(&pod.host_ifname, pod.mac);
-    apply(world, &[Op::RepairPod(pod.clone())]).await;
+    apply(world, &[Op::Pod(pod::Op::Repair(pod.clone()))]).await;
     assert_whole(world, &pod).await;
 }
 
@@ -109,14 +102,7 @@ pub(crate) async fn many_pods_are_attached_at_once(world: &dyn World) {
     assert_eq!(our_bridge(world).await.neighbours.len(), 20);
     let ops: Vec<_> = pods.iter().map(detach).collect();
     apply(world, &ops).await;
-    let listed = observe(
-        world,
-        &Scope {
-            host_ends: true,
-            ..Scope::default()
-        },
-    )
-    .await;
+    let listed = observe(world, &Kinds::from([Kind::HostEnds])).await;
     assert!(listed.host_ends.unwrap().is_empty());
     assert_eq!(seen_netns(world, &netns(19)).await, NetnsState::Missing);
 }
@@ -163,7 +149,7 @@ pub(crate) async fn another_namespace_at_the_path_is_not_found(world: &dyn World
     world.remove_netns(&pod.netns.path);
     world.add_netns(&pod.netns.path);
     refused_as_missing(world, attach(&pod)).await;
-    refused_as_missing(world, Op::RepairPod(pod.clone())).await;
+    refused_as_missing(world, Op::Pod(pod::Op::Repair(pod.clone()))).await;
     assert!(seen_pod(world, &pod).await.1.unwrap().interface.is_none());
 }
 
@@ -202,14 +188,7 @@ pub(crate) async fn a_taken_host_end_is_foreign(world: &dyn World) {
         inside, None,
         "the namespace that was made for it is gone again"
     );
-    let listed = observe(
-        world,
-        &Scope {
-            host_ends: true,
-            ..Scope::default()
-        },
-    )
-    .await;
+    let listed = observe(world, &Kinds::from([Kind::HostEnds])).await;
     assert!(matches!(
         listed.host_ends.unwrap()[&pod.host_ifname],
         Place::Foreign(_)
@@ -230,14 +209,14 @@ pub(crate) async fn what_differs_inside_is_repaired(world: &dyn World) {
     for spoil in Spoil::ALL {
         world.spoil(path, &pod.ifname, spoil);
         assert_ne!(seen_pod(world, &pod).await, right, "{spoil:?} is seen");
-        apply(world, &[Op::RepairPod(pod.clone())]).await;
+        apply(world, &[Op::Pod(pod::Op::Repair(pod.clone()))]).await;
         assert_eq!(seen_pod(world, &pod).await, right, "{spoil:?} is repaired");
     }
     // All at once; the address takes the route along.
     for spoil in [Spoil::Mac, Spoil::Mtu, Spoil::Addresses, Spoil::Down] {
         world.spoil(path, &pod.ifname, spoil);
     }
-    apply(world, &[Op::RepairPod(pod.clone())]).await;
+    apply(world, &[Op::Pod(pod::Op::Repair(pod.clone()))]).await;
     assert_eq!(seen_pod(world, &pod).await, right);
 }
 
@@ -255,11 +234,11 @@ pub(crate) async fn what_differs_outside_is_repaired(world: &dyn World) {
         (spoilt.on_bridge, spoilt.mtu, spoilt.up, spoilt.link_local),
         (false, Mtu(1300), false, true)
     );
-    apply(world, &[Op::RepairPod(pod.clone())]).await;
+    apply(world, &[Op::Pod(pod::Op::Repair(pod.clone()))]).await;
     assert_whole(world, &pod).await;
     world.add_neighbour(&IfName::bridge(), pod.addresses[0].ip(), OTHER_MAC);
     pod.mtu = Mtu(1400);
-    apply(world, &[Op::RepairPod(pod.clone())]).await;
+    apply(world, &[Op::Pod(pod::Op::Repair(pod.clone()))]).await;
     assert_whole(world, &pod).await;
 }
 
@@ -267,7 +246,7 @@ pub(crate) async fn what_the_user_adds_stays(world: &dyn World) {
     let pod = attached(world, 0).await;
     world.spoil(&pod.netns.path, &pod.ifname, Spoil::More);
     world.spoil(&pod.netns.path, &pod.ifname, Spoil::Mtu);
-    apply(world, &[Op::RepairPod(pod.clone())]).await;
+    apply(world, &[Op::Pod(pod::Op::Repair(pod.clone()))]).await;
     let interface = seen_pod(world, &pod).await.1.unwrap().interface.unwrap();
     assert_eq!(interface.addresses, [pod.addresses[0], net(MORE)].into());
     assert_eq!(interface.mtu, pod.mtu);
@@ -337,8 +316,8 @@ pub(crate) async fn a_repair_needs_the_pod(world: &dyn World) {
     add_bridge(world).await;
     world.add_netns(&netns(0));
     let pod = pod(0, &netns(0), false);
-    refused_as_missing(world, Op::RepairPod(pod.clone())).await;
-    refused_as_missing(world, Op::RepairPod(made_pod(1))).await;
+    refused_as_missing(world, Op::Pod(pod::Op::Repair(pod.clone()))).await;
+    refused_as_missing(world, Op::Pod(pod::Op::Repair(made_pod(1)))).await;
     assert_no_host_end(world, &pod).await;
 }
 
@@ -375,10 +354,10 @@ pub(crate) async fn detaching_leaves_a_foreign_link(world: &dyn World) {
     let before = world.foreign();
     refused_as_foreign(
         world,
-        Op::DetachPod {
+        Op::Pod(pod::Op::Detach {
             host_ifname: pod.host_ifname,
             netns: None,
-        },
+        }),
     )
     .await;
     assert_eq!(world.foreign(), before);

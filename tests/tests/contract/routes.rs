@@ -2,6 +2,7 @@
 
 use podnet_core::kernel::{
     IfIndex, IfName, Mtu, NextHop, ObservedRoute, Op, OpErrorKind, PROTOCOL, Route, RouteKey,
+    bridge, route,
 };
 
 use crate::subject::{
@@ -27,16 +28,30 @@ pub(crate) async fn routes_are_held_as_told(world: &dyn World) {
     let eth0 = host(world).await;
     let whole = unreachable("10.244.0.0/16");
     let peer = to_peer(BLOCK, "192.0.2.1", eth0);
-    apply(world, &[Op::AddRoute(whole), Op::AddRoute(peer)]).await;
+    apply(
+        world,
+        &[
+            Op::Route(route::Op::Add(whole)),
+            Op::Route(route::Op::Add(peer)),
+        ],
+    )
+    .await;
     let both = [as_seen(whole), as_seen(peer)].into();
     assert_eq!(seen_routes(world, BLOCK).await, both);
-    apply(world, &[Op::AddRoute(whole), Op::AddRoute(peer)]).await;
+    apply(
+        world,
+        &[
+            Op::Route(route::Op::Add(whole)),
+            Op::Route(route::Op::Add(peer)),
+        ],
+    )
+    .await;
     assert_eq!(
         seen_routes(world, BLOCK).await,
         both,
         "once more changes nothing"
     );
-    let delete = Op::DeleteRoute(whole.key());
+    let delete = Op::Route(route::Op::Delete(whole.key()));
     apply(world, &[delete.clone(), delete]).await;
     assert_eq!(seen_routes(world, BLOCK).await, [as_seen(peer)].into());
 }
@@ -55,22 +70,22 @@ pub(crate) async fn a_route_is_replaced(world: &dyn World) {
         unreachable(BLOCK),
         first,
     ] {
-        apply(world, &[Op::ReplaceRoute(route)]).await;
+        apply(world, &[Op::Route(route::Op::Replace(route))]).await;
         assert_eq!(seen_routes(world, BLOCK).await, [as_seen(route)].into());
     }
     // What stands there already is podnet's: an addition changes it.
     let other = to_peer(BLOCK, "192.0.2.3", eth0);
-    apply(world, &[Op::AddRoute(other)]).await;
+    apply(world, &[Op::Route(route::Op::Add(other))]).await;
     assert_eq!(seen_routes(world, BLOCK).await, [as_seen(other)].into());
 }
 
 pub(crate) async fn a_route_that_is_gone_is_put_back_by_a_replacement(world: &dyn World) {
     let eth0 = host(world).await;
     let route = to_peer(BLOCK, "192.0.2.1", eth0);
-    apply(world, &[Op::AddRoute(route)]).await;
+    apply(world, &[Op::Route(route::Op::Add(route))]).await;
     world.delete_route(key());
     assert!(seen_routes(world, BLOCK).await.is_empty());
-    apply(world, &[Op::ReplaceRoute(route)]).await;
+    apply(world, &[Op::Route(route::Op::Replace(route))]).await;
     assert_eq!(seen_routes(world, BLOCK).await, [as_seen(route)].into());
 }
 
@@ -79,10 +94,10 @@ pub(crate) async fn a_foreign_route_is_left_alone(world: &dyn World) {
     world.add_route(key(), STATIC, Some(&name("eth0")));
     let before = world.foreign();
     for route in [to_peer(BLOCK, "192.0.2.1", eth0), unreachable(BLOCK)] {
-        refused_as_foreign(world, Op::AddRoute(route)).await;
-        refused_as_foreign(world, Op::ReplaceRoute(route)).await;
+        refused_as_foreign(world, Op::Route(route::Op::Add(route))).await;
+        refused_as_foreign(world, Op::Route(route::Op::Replace(route))).await;
     }
-    apply(world, &[Op::DeleteRoute(key())]).await;
+    apply(world, &[Op::Route(route::Op::Delete(key()))]).await;
     let seen = seen_routes(world, BLOCK).await;
     assert!(
         matches!(seen.get(&key()), Some(ObservedRoute::Foreign(_))),
@@ -104,10 +119,10 @@ pub(crate) async fn a_foreign_route_of_another_metric_is_not_in_the_way(world: &
     world.add_route(theirs, STATIC, Some(&name("eth0")));
     let before = world.foreign();
     let route = to_peer(BLOCK, "192.0.2.1", eth0);
-    apply(world, &[Op::AddRoute(route)]).await;
+    apply(world, &[Op::Route(route::Op::Add(route))]).await;
     let seen = seen_routes(world, BLOCK).await;
     assert_eq!(seen.get(&key()), Some(&as_seen(route).1));
-    apply(world, &[Op::DeleteRoute(key())]).await;
+    apply(world, &[Op::Route(route::Op::Delete(key()))]).await;
     let seen = seen_routes(world, BLOCK).await;
     assert!(
         matches!(seen.get(&theirs), Some(ObservedRoute::Foreign(_))),
@@ -120,30 +135,34 @@ pub(crate) async fn a_foreign_route_of_another_metric_is_not_in_the_way(world: &
 pub(crate) async fn only_the_named_metric_is_removed(world: &dyn World) {
     let eth0 = host(world).await;
     let route = to_peer(BLOCK, "192.0.2.1", eth0);
-    apply(world, &[Op::AddRoute(route)]).await;
+    apply(world, &[Op::Route(route::Op::Add(route))]).await;
     let stray = RouteKey {
         metric: 100,
         ..key()
     };
     world.add_route(stray, PROTOCOL, None);
     assert_eq!(seen_routes(world, BLOCK).await.len(), 2);
-    apply(world, &[Op::DeleteRoute(stray)]).await;
+    apply(world, &[Op::Route(route::Op::Delete(stray))]).await;
     assert_eq!(seen_routes(world, BLOCK).await, [as_seen(route)].into());
 }
 
 pub(crate) async fn a_route_needs_its_source_address(world: &dyn World) {
     let eth0 = add_underlay(world);
-    let error = refused(world, Op::AddRoute(to_peer(BLOCK, "192.0.2.1", eth0))).await;
+    let error = refused(
+        world,
+        Op::Route(route::Op::Add(to_peer(BLOCK, "192.0.2.1", eth0))),
+    )
+    .await;
     assert_eq!(error.kind, OpErrorKind::Other(22), "{error}: EINVAL");
     assert!(seen_routes(world, BLOCK).await.is_empty());
-    apply(world, &[Op::AddRoute(unreachable(BLOCK))]).await;
+    apply(world, &[Op::Route(route::Op::Add(unreachable(BLOCK)))]).await;
 }
 
 pub(crate) async fn a_route_needs_its_device(world: &dyn World) {
     host(world).await;
     refused_as_missing(
         world,
-        Op::AddRoute(to_peer(BLOCK, "192.0.2.1", IfIndex(999))),
+        Op::Route(route::Op::Add(to_peer(BLOCK, "192.0.2.1", IfIndex(999)))),
     )
     .await;
     assert!(seen_routes(world, BLOCK).await.is_empty());
@@ -151,9 +170,17 @@ pub(crate) async fn a_route_needs_its_device(world: &dyn World) {
 
 pub(crate) async fn a_route_needs_its_gateway_on_the_link(world: &dyn World) {
     let eth0 = host(world).await;
-    refused_as_missing(world, Op::AddRoute(to_peer(BLOCK, "198.51.100.1", eth0))).await;
+    refused_as_missing(
+        world,
+        Op::Route(route::Op::Add(to_peer(BLOCK, "198.51.100.1", eth0))),
+    )
+    .await;
     world.set_up(&name("eth0"), false);
-    refused_as_missing(world, Op::AddRoute(to_peer(BLOCK, "192.0.2.1", eth0))).await;
+    refused_as_missing(
+        world,
+        Op::Route(route::Op::Add(to_peer(BLOCK, "192.0.2.1", eth0))),
+    )
+    .await;
     assert!(seen_routes(world, BLOCK).await.is_empty());
 }
 
@@ -162,15 +189,15 @@ pub(crate) async fn one_bad_route_hides_no_other(world: &dyn World) {
     let first = to_peer("10.244.1.0/24", "192.0.2.1", eth0);
     let bad = to_peer("10.244.2.0/24", "198.51.100.1", eth0);
     let last = to_peer("10.244.3.0/24", "192.0.2.3", eth0);
-    for make in [Op::AddRoute, Op::ReplaceRoute] {
+    for make in [
+        |x| Op::Route(route::Op::Add(x)),
+        |x| Op::Route(route::Op::Replace(x)),
+    ] {
         let results = world
             .dataplane()
             .apply(&[make(first), make(bad), make(last)])
             .await;
-        assert!(
-            matches!(results[..], [Ok(()), Err(_), Ok(())]),
-            "{results:?}"
-        );
+        assert!(matches!(results[..], [Ok(_), Err(_), Ok(_)]), "{results:?}");
         assert_eq!(
             seen_routes(world, BLOCK).await,
             [as_seen(first), as_seen(last)].into()
@@ -184,8 +211,8 @@ pub(crate) async fn an_address_takes_its_routes_along(world: &dyn World) {
     apply(
         world,
         &[
-            Op::AddRoute(whole),
-            Op::AddRoute(to_peer(BLOCK, "192.0.2.1", eth0)),
+            Op::Route(route::Op::Add(whole)),
+            Op::Route(route::Op::Add(to_peer(BLOCK, "192.0.2.1", eth0))),
         ],
     )
     .await;
@@ -197,7 +224,14 @@ pub(crate) async fn a_link_that_goes_down_takes_its_routes_along(world: &dyn Wor
     let eth0 = host(world).await;
     let whole = unreachable("10.244.0.0/16");
     let peer = to_peer(BLOCK, "192.0.2.1", eth0);
-    apply(world, &[Op::AddRoute(whole), Op::AddRoute(peer)]).await;
+    apply(
+        world,
+        &[
+            Op::Route(route::Op::Add(whole)),
+            Op::Route(route::Op::Add(peer)),
+        ],
+    )
+    .await;
     world.set_up(&IfName::bridge(), false);
     let both = [as_seen(whole), as_seen(peer)].into();
     assert_eq!(
@@ -221,11 +255,11 @@ pub(crate) async fn the_bridges_own_route_is_not_foreign(world: &dyn World) {
         *source = addr("10.244.7.1");
     }
     let device = IfName::bridge();
-    let give_up = Op::DeleteAddress {
+    let give_up = Op::Bridge(bridge::Op::DeleteAddress {
         device,
         address: net("10.244.0.1/24"),
-    };
-    apply(world, &[give_up, Op::AddRoute(route)]).await;
+    });
+    apply(world, &[give_up, Op::Route(route::Op::Add(route))]).await;
     assert_eq!(
         seen_routes(world, "10.244.0.0/24").await,
         [as_seen(route)].into()
@@ -238,7 +272,7 @@ pub(crate) async fn strange_routes_with_our_mark_are_seen_as_ours(world: &dyn Wo
     let strange = [(key(), ObservedRoute::Ours { next_hop: None })].into();
     assert_eq!(seen_routes(world, BLOCK).await, strange);
     let route: Route = to_peer(BLOCK, "192.0.2.1", eth0);
-    apply(world, &[Op::ReplaceRoute(route)]).await;
+    apply(world, &[Op::Route(route::Op::Replace(route))]).await;
     assert_eq!(seen_routes(world, BLOCK).await, [as_seen(route)].into());
     world.add_route(
         RouteKey::to(net("198.18.0.0/15")),
@@ -252,7 +286,9 @@ pub(crate) async fn strange_routes_with_our_mark_are_seen_as_ours(world: &dyn Wo
     );
     apply(
         world,
-        &[Op::DeleteRoute(RouteKey::to(net("198.18.0.0/15")))],
+        &[Op::Route(route::Op::Delete(RouteKey::to(net(
+            "198.18.0.0/15",
+        ))))],
     )
     .await;
     assert_eq!(seen_routes(world, BLOCK).await, [as_seen(route)].into());

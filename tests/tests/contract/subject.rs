@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use ipnetwork::IpNetwork;
 use podnet_core::kernel::{
-    Bridge, IfIndex, IfName, Inside, MacAddr, Mtu, Netns, NetnsState, NextHop, Observed,
-    ObservedBridge, ObservedFirewall, ObservedHostEnd, ObservedPort, ObservedRoute, Op, OpError,
-    OpErrorKind, Place, PodLink, PodView, Route, RouteKey, Scope, host_ifname,
+    Bridge, IfIndex, IfName, Inside, Kind, Kinds, MacAddr, Mtu, Netns, NetnsState, NextHop,
+    Observed, ObservedBridge, ObservedFirewall, ObservedHostEnd, ObservedPort, ObservedRoute, Op,
+    OpError, OpErrorKind, Place, PodLink, PodView, Route, RouteKey, bridge, host_ifname,
 };
 
 use crate::world::World;
@@ -41,10 +41,10 @@ pub(crate) fn bridge() -> Bridge {
 
 /// The change that gives the bridge its address.
 pub(crate) fn add_address(address: &str) -> Op {
-    Op::AddAddress {
+    Op::Bridge(bridge::Op::AddAddress {
         device: IfName::bridge(),
         address: net(address),
-    }
+    })
 }
 
 /// The number of the pod's address is its number and two.
@@ -88,7 +88,10 @@ pub(crate) fn add_underlay(world: &dyn World) -> IfIndex {
 pub(crate) async fn add_bridge(world: &dyn World) {
     apply(
         world,
-        &[Op::CreateBridge(bridge()), add_address("10.244.0.1/24")],
+        &[
+            Op::Bridge(bridge::Op::Create(bridge())),
+            add_address("10.244.0.1/24"),
+        ],
     )
     .await;
 }
@@ -119,7 +122,7 @@ pub(crate) async fn apply(world: &dyn World, ops: &[Op]) {
     let results = world.dataplane().apply(ops).await;
     assert_eq!(results.len(), ops.len());
     for (op, result) in ops.iter().zip(results) {
-        assert_eq!(result, Ok(()), "{op}");
+        assert!(result.is_ok(), "{op}: {result:?}");
     }
 }
 
@@ -144,16 +147,13 @@ pub(crate) async fn refused_as_missing(world: &dyn World, op: Op) {
     assert_eq!(error.kind, OpErrorKind::NotFound, "{error}");
 }
 
-pub(crate) async fn observe(world: &dyn World, scope: &Scope) -> Observed {
-    world.dataplane().observe(scope).await.unwrap()
+pub(crate) async fn observe(world: &dyn World, kinds: &Kinds) -> Observed {
+    world.dataplane().observe(kinds).await.unwrap()
 }
 
 pub(crate) async fn seen_bridge(world: &dyn World) -> Place<ObservedBridge> {
-    let scope = Scope {
-        bridge: true,
-        ..Scope::default()
-    };
-    observe(world, &scope).await.bridge.unwrap()
+    let kinds = Kinds::from([Kind::Bridge]);
+    observe(world, &kinds).await.bridge.unwrap()
 }
 
 pub(crate) async fn our_bridge(world: &dyn World) -> ObservedBridge {
@@ -168,11 +168,8 @@ pub(crate) async fn seen_routes(
     world: &dyn World,
     destination: &str,
 ) -> BTreeMap<RouteKey, ObservedRoute> {
-    let scope = Scope {
-        routes: Some(BTreeSet::from([net(destination)])),
-        ..Scope::default()
-    };
-    observe(world, &scope).await.routes.unwrap()
+    let kinds = Kinds::from([Kind::Routes, Kind::RoutesIn(net(destination))]);
+    observe(world, &kinds).await.routes.unwrap()
 }
 
 /// How a route of podnet's is seen.
@@ -194,11 +191,8 @@ pub(crate) async fn seen_pod(
     world: &dyn World,
     pod: &PodLink,
 ) -> (Place<ObservedHostEnd>, Option<Inside>) {
-    let scope = Scope {
-        pods: BTreeSet::from([view(pod)]),
-        ..Scope::default()
-    };
-    let mut observed = observe(world, &scope).await;
+    let kinds = Kinds::from([Kind::Pod(view(pod))]);
+    let mut observed = observe(world, &kinds).await;
     let host_end = observed.pods.remove(&pod.host_ifname).unwrap();
     (host_end, observed.insides.remove(&pod.host_ifname))
 }
@@ -248,17 +242,11 @@ pub(crate) async fn assert_no_host_end(world: &dyn World, pod: &PodLink) {
 }
 
 pub(crate) async fn seen_netns(world: &dyn World, path: &Path) -> NetnsState {
-    let scope = Scope {
-        netns: BTreeSet::from([path.to_owned()]),
-        ..Scope::default()
-    };
-    observe(world, &scope).await.netns[path]
+    let kinds = Kinds::from([Kind::Namespace(path.to_owned())]);
+    observe(world, &kinds).await.netns[path]
 }
 
 pub(crate) async fn seen_firewall(world: &dyn World) -> Vec<ObservedFirewall> {
-    let scope = Scope {
-        firewall: true,
-        ..Scope::default()
-    };
-    observe(world, &scope).await.firewall.unwrap()
+    let kinds = Kinds::from([Kind::Firewall]);
+    observe(world, &kinds).await.firewall.unwrap()
 }

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use podnet_agent::dataplane::{Change, ChangeScope};
-use podnet_core::kernel::{IfName, Mtu, Op, RouteKey};
+use podnet_core::kernel::{Change, IfName, Kind, Mtu, Op, RouteKey, bridge, pod, route};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -16,12 +15,12 @@ use crate::world::{STATIC, World};
 const SOON: Duration = Duration::from_secs(10);
 
 /// Waits until one of these is told.
-async fn hears(changes: &mut mpsc::Receiver<Change>, expected: &[ChangeScope]) -> Vec<Change> {
+async fn hears(changes: &mut mpsc::Receiver<Change>, expected: &[Kind]) -> Vec<Change> {
     let mut heard = Vec::new();
     let told = timeout(SOON, async {
         while let Some(change) = changes.recv().await {
             assert!(!change.what.is_empty());
-            let fits = expected.contains(&change.scope);
+            let fits = expected.contains(&change.kind);
             heard.push(change);
             if fits {
                 return;
@@ -42,9 +41,9 @@ pub(crate) async fn changes_by_others_are_told(world: &dyn World) {
     apply(
         world,
         &[
-            Op::AttachPod(pod.clone()),
-            Op::AddRoute(route),
-            Op::AddRoute(whole),
+            Op::Pod(pod::Op::Attach(pod.clone())),
+            Op::Route(route::Op::Add(route)),
+            Op::Route(route::Op::Add(whole)),
         ],
     )
     .await;
@@ -52,31 +51,27 @@ pub(crate) async fn changes_by_others_are_told(world: &dyn World) {
     let bridge = IfName::bridge();
 
     world.delete_neighbour(&bridge, pod.addresses[0].ip());
-    hears(&mut changes, &[ChangeScope::Neighbours]).await;
+    hears(&mut changes, &[Kind::Neighbours]).await;
     world.set_mtu(&bridge, Mtu(1300));
-    hears(&mut changes, &[ChangeScope::Bridge]).await;
+    hears(&mut changes, &[Kind::Bridge]).await;
     world.set_up(&pod.host_ifname, false);
-    hears(
-        &mut changes,
-        &[ChangeScope::HostEnd(pod.host_ifname.clone())],
-    )
-    .await;
+    hears(&mut changes, &[Kind::HostEnd(pod.host_ifname.clone())]).await;
     world.delete_link(&pod.host_ifname);
-    hears(&mut changes, &[ChangeScope::HostEnd(pod.host_ifname)]).await;
+    hears(&mut changes, &[Kind::HostEnd(pod.host_ifname)]).await;
     world.delete_route(whole.key());
-    hears(&mut changes, &[ChangeScope::Routes]).await;
+    hears(&mut changes, &[Kind::Routes]).await;
     world.add_route(RouteKey::to(route.destination), STATIC, Some(&name("eth0")));
-    hears(&mut changes, &[ChangeScope::OtherRoutes]).await;
+    hears(&mut changes, &[Kind::OtherRoutes]).await;
     world.delete_address(&bridge, net("10.244.0.1/24"));
-    hears(&mut changes, &[ChangeScope::Bridge]).await;
+    hears(&mut changes, &[Kind::Bridge]).await;
     world.set_up(&name("eth0"), false);
-    hears(&mut changes, &[ChangeScope::Underlay]).await;
+    hears(&mut changes, &[Kind::Underlay]).await;
     world.set_up(&name("eth0"), true);
-    hears(&mut changes, &[ChangeScope::Underlay]).await;
+    hears(&mut changes, &[Kind::Underlay]).await;
     world.add_address(&name("eth0"), net("203.0.113.9/24"));
-    hears(&mut changes, &[ChangeScope::Underlay]).await;
+    hears(&mut changes, &[Kind::Underlay]).await;
     world.delete_link(&bridge);
-    hears(&mut changes, &[ChangeScope::Bridge]).await;
+    hears(&mut changes, &[Kind::Bridge]).await;
 }
 
 /// Else each pass would wake up the next one.
@@ -89,20 +84,18 @@ pub(crate) async fn own_changes_are_not_told(world: &dyn World) {
         world,
         &[
             add_address("10.244.7.1/24"),
-            Op::AddRoute(route),
-            Op::ReplaceRoute(unreachable("10.244.1.0/24")),
-            Op::DeleteRoute(route.key()),
-            Op::DeleteAddress {
+            Op::Route(route::Op::Add(route)),
+            Op::Route(route::Op::Replace(unreachable("10.244.1.0/24"))),
+            Op::Route(route::Op::Delete(route.key())),
+            Op::Bridge(bridge::Op::DeleteAddress {
                 device: IfName::bridge(),
                 address: net("10.244.7.1/24"),
-            },
+            }),
         ],
     )
     .await;
     world.add_address(&name("eth0"), net("203.0.113.9/24"));
-    let heard = hears(&mut changes, &[ChangeScope::Underlay]).await;
-    let own = |change: &&Change| {
-        change.what.contains("10.244.") || change.scope == ChangeScope::Everything
-    };
+    let heard = hears(&mut changes, &[Kind::Underlay]).await;
+    let own = |change: &&Change| change.what.contains("10.244.") || change.kind == Kind::Everything;
     assert_eq!(heard.iter().find(own), None);
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use async_trait::async_trait;
 use ipnetwork::IpNetwork;
 use podnet_agent::dataplane::Dataplane;
-use podnet_core::firewall::Chain;
+use podnet_core::kernel::firewall::Chain;
 use podnet_core::kernel::{IfIndex, IfName, LinkParameter, MacAddr, Mtu, RouteKey};
 
 use std::net::IpAddr;

@@ -9,15 +9,17 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use data_encoding::BASE64;
+use ed25519_dalek::SigningKey;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use podnet_agent::gossip::{Gossip, GossipError};
 use podnet_lab::{Node, eventually};
 use podnet_proto::NodeId;
-use podnet_proto::gossip::Key;
+use podnet_proto::gossip::{Key, Speaker};
 use podnet_proto::token::JoinToken;
 
 use crate::inside::spawn_in;
-use crate::member::settings;
+use crate::member::{settings, signed};
 use crate::scene::{LIMIT, add_pod, ask, builder, nodes, ready, shell};
 use podnet_lab::scenario::pcap::GOSSIP_PORT;
 
@@ -139,11 +141,19 @@ fn come_and_go(from: Node<'_>, to: Node<'_>, token: &str) {
     let seeds = vec![SocketAddrV4::new(to.address(), GOSSIP_PORT)];
     let identities = spawn_in(from, async move || {
         for number in 0..IDENTITIES {
-            let mut id = [7; 16];
-            id[..2].copy_from_slice(&number.to_be_bytes());
+            let mut secret = [7; 32];
+            secret[..2].copy_from_slice(&number.to_be_bytes());
+            let key = SigningKey::from_bytes(&secret).verifying_key().to_bytes();
             let listen = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, GOSSIP_PORT);
-            let node = NodeId::from_bytes(id);
-            let said = BTreeMap::from([(Key::Want, "x".repeat(1000))]);
+            let node = NodeId::of_public_key(&key);
+            let speaker = Speaker {
+                cluster: token.cluster,
+                node,
+                address: here,
+            };
+            let record = format!("{{\"public_key\":\"{}\"}}", BASE64.encode(&key));
+            let records = BTreeMap::from([(Key::Node, record), (Key::Want, "x".repeat(1000))]);
+            let said = signed(&secret, speaker, 1, &records);
             let start = async {
                 loop {
                     let settings = settings(&token, node, here, listen, 1, seeds.clone());

@@ -40,7 +40,7 @@ const DAMAGES: [Damage; 10] = [
         bytes[line + 2] ^= 1;
     }),
     ("of a later version", |bytes| {
-        let text = String::from_utf8_lossy(bytes).replacen("podnet-state 1 ", "podnet-state 2 ", 1);
+        let text = String::from_utf8_lossy(bytes).replacen("podnet-state ", "podnet-state 9", 1);
         *bytes = text.into_bytes();
     }),
     ("that is endless", |bytes| *bytes = vec![b'x'; 5 << 20]),
@@ -249,6 +249,38 @@ fn a_cure_that_is_to_become_another_node_works() {
         let joined = ctl(node, &words, &invitation.token).unwrap();
         assert!(joined.ok(), "{file}: {joined}");
     }
+}
+
+#[test]
+fn state_of_an_earlier_version_is_refused_and_a_new_cluster_is_the_cure() {
+    let (lab, invitation) = cluster(2);
+    let [first, node] = nodes(&lab);
+    add_pod(node, "red");
+    node.term().unwrap();
+    let files = [
+        "/var/lib/podnet/peers",
+        "/var/lib/podnet/ledger",
+        "/var/lib/podnet/cluster",
+    ];
+    // Each file alone, and in the end all of them.
+    for file in files {
+        let path = on_host(node, file);
+        let text = fs::read_to_string(&path).unwrap();
+        let earlier = text.replacen("podnet-state 2 ", "podnet-state 1 ", 1);
+        assert_ne!(text, earlier, "{file}");
+        fs::write(&path, &earlier).unwrap();
+        let before = Snapshot::whole(node);
+        let cure = assert_refused(node, file, "of an earlier version");
+        assert!(cure.contains("podnetd cleanup --yes --purge"), "{cure}");
+        before.assert_same(&Snapshot::whole(node), "an earlier version");
+    }
+    let cleaned = run(node, &["cleanup", "--yes", "--purge"]);
+    assert!(cleaned.ok(), "{cleaned}");
+    node.start().unwrap();
+    assert_eq!(status(node)["phase"], "idle");
+    let words = ["join", &first.address().to_string(), "--node-name", "anew"];
+    let joined = ctl(node, &words, &invitation.token).unwrap();
+    assert!(joined.ok(), "{joined}");
 }
 
 #[test]

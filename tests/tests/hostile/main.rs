@@ -13,6 +13,7 @@ mod datagrams;
 mod descriptors;
 mod directories;
 mod files;
+mod forged;
 mod forms;
 mod http;
 mod inside;

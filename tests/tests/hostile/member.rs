@@ -9,13 +9,14 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
+use ed25519_dalek::{Signer as _, SigningKey};
 use podnet_agent::gossip::{Gossip, Keyring, Settings, Timing};
-use podnet_core::view::RawEntry;
+use podnet_core::signed::{SignedEntry, Voice};
 use podnet_lab::{Lab, Node, eventually};
 use podnet_proto::gossip::{
-    Key, NodeRecord, SnapRecord, UseRecord, Want, WantKind, decode, encode,
+    Key, NodeRecord, Signed, SnapRecord, Speaker, UseRecord, Want, WantKind, decode, encode,
 };
-use podnet_proto::ledger::Ledger;
+use podnet_proto::ledger::Decided;
 use podnet_proto::network::BlockIndex;
 use podnet_proto::token::JoinToken;
 use podnet_proto::{Boot, NodeId};
@@ -29,49 +30,91 @@ use crate::unharmed::assert_no_panic;
 /// How many datagrams a liar has got from the others when they have heard it.
 const HEARD: u64 = 30;
 
-/// The public key of the liar, whose node is the hash of it.
-const KEY: [u8; 32] = [66; 32];
+/// The secret key of the liar.
+const SECRET: [u8; 32] = [66; 32];
 
-/// What a liar says in the name of a node.
-struct Lie {
-    node: NodeId,
-    /// Where the node is said to be.
-    address: SocketAddrV4,
+/// The public key of the liar, whose node is the hash of it.
+fn key() -> [u8; 32] {
+    SigningKey::from_bytes(&SECRET).verifying_key().to_bytes()
+}
+
+pub(crate) fn liar() -> NodeId {
+    NodeId::of_public_key(&key())
+}
+
+/// Signs records with a key, which need not be the speaker's.
+pub(crate) fn signed(
+    secret: &[u8; 32],
+    speaker: Speaker,
     epoch: u64,
-    values: BTreeMap<Key, String>,
+    records: &BTreeMap<Key, String>,
+) -> BTreeMap<Key, String> {
+    let key = SigningKey::from_bytes(secret);
+    let sign = move |payload: &[u8]| key.sign(payload).to_bytes();
+    Voice::new(speaker, epoch, Box::new(sign)).say_all(records)
+}
+
+/// What a liar says in the name of a node. It has the token, and no key but its own.
+pub(crate) struct Lie {
+    pub(crate) node: NodeId,
+    /// Where the node is said to be.
+    pub(crate) address: SocketAddrV4,
+    pub(crate) epoch: u64,
+    /// The records, which the liar signs.
+    pub(crate) values: BTreeMap<Key, String>,
+    /// Values that are published as they are.
+    pub(crate) verbatim: BTreeMap<Key, String>,
 }
 
 /// What the cluster is, as gossip tells whoever has the token.
-struct Truth {
-    ledger: Ledger,
-    records: BTreeMap<NodeId, NodeRecord>,
+pub(crate) struct Truth {
+    pub(crate) ledger: Decided,
+    pub(crate) records: BTreeMap<NodeId, NodeRecord>,
+    /// What each has said, with its signature.
+    pub(crate) said: BTreeMap<NodeId, BTreeMap<Key, String>>,
 }
 
 impl Truth {
-    fn read(entries: &[RawEntry]) -> Option<Self> {
-        let value = |entry: &RawEntry, key| entry.values.get(&key).cloned().unwrap_or_default();
+    fn read(entries: &[SignedEntry]) -> Option<Self> {
+        let value = |entry: &SignedEntry, key| {
+            let text = entry.values.get(&key)?;
+            Some(Signed::read(text)?.record.to_owned())
+        };
         let snaps = entries
             .iter()
-            .filter_map(|entry| decode::<SnapRecord>(&value(entry, Key::Snap)).ok()?);
-        let ledger = snaps.map(|snap| snap.ledger).max_by_key(Ledger::order)?;
+            .filter_map(|entry| decode::<SnapRecord>(&value(entry, Key::Snap)?).ok()?);
+        let ledger = snaps
+            .map(|snap| snap.ledger)
+            .max_by_key(|ledger| ledger.order())?;
         let records = entries.iter().filter_map(|entry| {
-            let record = decode::<NodeRecord>(&value(entry, Key::Node)).ok()??;
+            let record = decode::<NodeRecord>(&value(entry, Key::Node)?).ok()??;
             Some((entry.node, record))
         });
         let records: BTreeMap<_, _> = records.collect();
         let complete = ledger.boots.keys().all(|node| records.contains_key(node));
-        complete.then_some(Self { ledger, records })
+        let said = entries.iter();
+        let said = said.map(|entry| (entry.node, (*entry.values).clone()));
+        complete.then(|| Self {
+            ledger,
+            records,
+            said: said.collect(),
+        })
     }
 
     /// The members: the founder first, the others by name.
-    fn members(&self) -> Vec<NodeId> {
+    pub(crate) fn members(&self) -> Vec<NodeId> {
         let mut members: Vec<NodeId> = self.ledger.boots.keys().copied().collect();
         members.sort_by_key(|node| self.records[node].name.clone());
         members
     }
 
     /// A record of a node that is said to be elsewhere.
-    fn record(&self, node: NodeId, address: SocketAddrV4, counter: u64) -> (Key, String) {
+    pub(crate) fn record(
+        &self,
+        node: NodeId,
+        address: SocketAddrV4,
+        counter: u64,
+    ) -> (Key, String) {
         let record = NodeRecord {
             endpoints: vec![address],
             counter,
@@ -81,7 +124,7 @@ impl Truth {
     }
 
     /// What a node says of its data path.
-    fn usage(&self, node: NodeId, slot: u64, uses: bool) -> (Key, String) {
+    pub(crate) fn usage(&self, node: NodeId, slot: u64, uses: bool) -> (Key, String) {
         let usage = UseRecord {
             slot,
             boot: self.ledger.boots[&node],
@@ -91,18 +134,19 @@ impl Truth {
     }
 
     /// A later ledger in which the liar has the blocks of all but the founder.
-    fn robbed(&self, slot: u64) -> (Key, String) {
-        let thief = NodeId::of_public_key(&KEY);
-        let mut ledger = self.ledger.clone();
-        ledger.previous = self.ledger.hash();
-        ledger.slot = slot;
-        for owner in ledger.blocks.values_mut() {
-            if !ledger.voters.contains(owner) {
-                *owner = thief;
+    pub(crate) fn robbed(&self, slot: u64) -> (Key, String) {
+        let thief = liar();
+        let ledger = self.ledger.changed(|ledger| {
+            ledger.previous = self.ledger.hash();
+            ledger.slot = slot;
+            for owner in ledger.blocks.values_mut() {
+                if !ledger.voters.contains(owner) {
+                    *owner = thief;
+                }
             }
-        }
-        ledger.boots.retain(|node, _| ledger.voters.contains(node));
-        ledger.boots.insert(thief, Boot(66));
+            ledger.boots.retain(|node, _| ledger.voters.contains(node));
+            ledger.boots.insert(thief, Boot(66));
+        });
         (Key::Snap, encode(&SnapRecord { ledger }).unwrap())
     }
 }
@@ -139,7 +183,7 @@ impl Liar {
         let (stop, stopped) = channel();
         let (said, hears) = channel();
         let thread = spawn_in(from, async move || {
-            let id = NodeId::of_public_key(&KEY);
+            let id = liar();
             let at = |ip, port| SocketAddrV4::new(ip, port);
             let here = at(own, GOSSIP_PORT);
             let mut seeds = members.clone();
@@ -166,7 +210,14 @@ impl Liar {
                 };
                 let seeds = [members.clone(), vec![here]].concat();
                 let lying = settings(&token, lie.node, lie.address, listen, lie.epoch, seeds);
-                liars.push(Gossip::spawn(lying, lie.values).await.unwrap());
+                let speaker = Speaker {
+                    cluster: token.cluster,
+                    node: lie.node,
+                    address: lie.address,
+                };
+                let mut values = signed(&SECRET, speaker, lie.epoch, &lie.values);
+                values.extend(lie.verbatim);
+                liars.push(Gossip::spawn(lying, values).await.unwrap());
             }
             let before = scout.counters().datagrams_in();
             while stopped.try_recv().is_err() {
@@ -233,7 +284,10 @@ fn standing(node: Node<'_>) -> (Value, String) {
 
 /// Three members with a pod each, and two that are none; lets the fourth lie, and looks all the
 /// while. Then the fifth is let in, while the fourth goes on.
-fn unmoved(what: &str, lies: impl FnOnce(&Truth, Ipv4Addr) -> Vec<Lie> + Send + 'static) {
+pub(crate) fn unmoved(
+    what: &str,
+    lies: impl FnOnce(&Truth, Ipv4Addr) -> Vec<Lie> + Send + 'static,
+) {
     let lab = idle(5);
     let [one, two, three, liar, fifth] = nodes(&lab);
     let invitation = one.init(None).unwrap();
@@ -285,17 +339,17 @@ fn unmoved(what: &str, lies: impl FnOnce(&Truth, Ipv4Addr) -> Vec<Lie> + Send + 
     }
 }
 
-fn at(address: Ipv4Addr, port: u16) -> SocketAddrV4 {
+pub(crate) fn at(address: Ipv4Addr, port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(address, port)
 }
 
 #[test]
 fn a_ledger_of_nobody_is_nobodys() {
     unmoved("a ledger under an id that no voter has", |truth, own| {
-        let node = NodeId::of_public_key(&KEY);
+        let node = liar();
         let record = NodeRecord {
             name: "liar".parse().unwrap(),
-            public_key: BASE64.encode(&KEY),
+            public_key: BASE64.encode(&key()),
             endpoints: vec![at(own, 7847)],
             counter: 1,
             agent_version: String::new(),
@@ -307,6 +361,7 @@ fn a_ledger_of_nobody_is_nobodys() {
             address: at(own, port),
             epoch: 1,
             values: BTreeMap::from([truth.robbed(*slot), record.clone()]),
+            verbatim: BTreeMap::new(),
         });
         lies.collect()
     });
@@ -338,6 +393,7 @@ fn a_forged_release_evicts_nobody() {
                 address,
                 epoch: 900,
                 values,
+                verbatim: BTreeMap::new(),
             }
         });
         lies.collect()
@@ -359,6 +415,7 @@ fn a_forged_record_takes_nobodys_packets() {
                     truth.record(node, address, counter),
                     truth.usage(node, truth.ledger.slot, true),
                 ]),
+                verbatim: BTreeMap::new(),
             }
         });
         lies.collect()
@@ -383,6 +440,7 @@ fn slots_beyond_all_reason_stop_no_decision() {
                         truth.usage(node, u64::MAX, true),
                         truth.robbed(u64::MAX),
                     ]),
+                    verbatim: BTreeMap::new(),
                 }
             });
         lies.collect()
@@ -405,6 +463,7 @@ fn an_epoch_beyond_all_reason_ends_nobodys_agent() {
                     truth.record(node, address, record.counter),
                     truth.usage(node, truth.ledger.slot, true),
                 ]),
+                verbatim: BTreeMap::new(),
             }
         });
         lies.collect()
@@ -436,6 +495,7 @@ fn another_boot_takes_no_living_nodes_block() {
                 (Key::Want, encode(&want).unwrap()),
                 (Key::Use, encode(&usage).unwrap()),
             ]),
+            verbatim: BTreeMap::new(),
         }]
     });
 }

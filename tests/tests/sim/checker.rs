@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use podnet_proto::ledger::{Ledger, Slot};
+use podnet_proto::ledger::{Decided, Slot};
 use podnet_proto::network::BlockIndex;
 use podnet_proto::{Boot, NodeId};
 
@@ -17,21 +17,21 @@ pub(crate) struct Running {
 /// Everything that was ever decided, as far as a disk has held it.
 #[derive(Debug, Default)]
 pub(crate) struct Checker {
-    history: BTreeMap<(u64, Slot), Ledger>,
+    history: BTreeMap<(u64, Slot), Decided>,
 }
 
 impl Checker {
-    pub(crate) fn first(&self) -> Option<&Ledger> {
+    pub(crate) fn first(&self) -> Option<&Decided> {
         self.history.values().next()
     }
 
-    pub(crate) fn latest(&self) -> Option<&Ledger> {
+    pub(crate) fn latest(&self) -> Option<&Decided> {
         self.history.values().next_back()
     }
 
     /// A ledger is on a disk. I1: there is one for each slot. I2: a block has one owner there, by
     /// the type; a node has one block. I4: who lost a claim in it had stopped before.
-    pub(crate) fn decided(&mut self, ledger: &Ledger, hosts: &[Running]) -> Result<(), String> {
+    pub(crate) fn decided(&mut self, ledger: &Decided, hosts: &[Running]) -> Result<(), String> {
         let order = ledger.order();
         if let Some(known) = self.history.get(&order) {
             return if known == ledger {
@@ -60,7 +60,7 @@ impl Checker {
         let mut users: BTreeMap<BlockIndex, NodeId> = BTreeMap::new();
         for Running { node, boot, block } in hosts {
             let Some(block) = *block else { continue };
-            let given = |ledger: &Ledger| {
+            let given = |ledger: &Decided| {
                 ledger.blocks.get(&block) == Some(node) && ledger.boots.get(node) == Some(boot)
             };
             if !self.history.values().rev().any(given) {

@@ -42,7 +42,7 @@ impl World {
             agent.machine.leave();
         }
         let local = agent.local(now);
-        let mut raw = agent.board.read(local);
+        let mut raw = agent.ear.hear(agent.board.read(local)).entries;
         mutant.tamper(&mut raw, agent.machine.durable(), agent.identity);
         let view = agent.reader.read(local, raw);
         let outcome = agent.machine.step(local, &view);
@@ -121,9 +121,10 @@ impl World {
         let Some(agent) = &mut self.hosts[host].agent else {
             return;
         };
-        for (key, value) in &outcome.keys {
-            agent.board.set(*key, value);
-        }
+        let mut changed = outcome.keys.clone();
+        changed.retain(|key, value| agent.said.get(key) != Some(value));
+        agent.board.set(agent.voice.say(&changed));
+        agent.said.extend(changed);
     }
 
     fn nudge(&mut self, host: usize, outcome: &Outcome) {

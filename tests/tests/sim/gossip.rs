@@ -10,8 +10,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use podnet_core::signed::SignedEntry;
 use podnet_core::time::Moment;
-use podnet_core::view::RawEntry;
 use podnet_proto::NodeId;
 use podnet_proto::gossip::Key;
 
@@ -75,9 +75,14 @@ pub(crate) struct Board {
 }
 
 impl Board {
-    /// The empty copy of a process that starts for the `epoch`th time. Its versions are above all
-    /// of the starts before, and every key is set.
-    pub(crate) fn new(own: EntryId, epoch: u64, grace: Duration) -> Self {
+    /// The copy of a process that starts for the `epoch`th time with these values. Its versions are
+    /// above all of the starts before, and every key is set.
+    pub(crate) fn new(
+        own: EntryId,
+        epoch: u64,
+        grace: Duration,
+        said: &BTreeMap<Key, String>,
+    ) -> Self {
         let base = epoch << 32;
         let values = Key::ALL.iter().zip(base + 1..);
         let entry = Entry {
@@ -87,7 +92,7 @@ impl Board {
             first_heard: Moment::START,
             version: base + Key::ALL.len() as u64,
             values: values
-                .map(|(key, version)| (*key, (version, Rc::from(""))))
+                .map(|(key, version)| (*key, (version, Rc::from(said[key].as_str()))))
                 .collect(),
         };
         Self {
@@ -103,20 +108,13 @@ impl Board {
         self.ahead
     }
 
-    /// Publishes a value; an equal one changes nothing.
-    pub(crate) fn set(&mut self, key: Key, value: &str) {
+    /// Publishes values.
+    pub(crate) fn set(&mut self, said: BTreeMap<Key, String>) {
         let own = self.entries.get_mut(&self.own).expect("one's own entry");
-        if own.values.get(&key).is_none_or(|(_, old)| **old != *value) {
+        for (key, value) in said {
             own.version += 1;
             own.values.insert(key, (own.version, Rc::from(value)));
         }
-    }
-
-    /// The values that this node has published.
-    pub(crate) fn published(&self) -> Vec<(Key, Rc<str>)> {
-        let own = self.entries[&self.own].values.iter();
-        own.map(|(key, (_, value))| (*key, Rc::clone(value)))
-            .collect()
     }
 
     /// One gossip interval: one's own heartbeat rises, and what is long dead is dropped.
@@ -167,8 +165,8 @@ impl Board {
     }
 
     /// The blackboard as the agent reads it.
-    pub(crate) fn read(&self, now: Moment) -> Vec<RawEntry> {
-        let raw = |(id, entry): (&EntryId, &Entry)| RawEntry {
+    pub(crate) fn read(&self, now: Moment) -> Vec<SignedEntry> {
+        let raw = |(id, entry): (&EntryId, &Entry)| SignedEntry {
             node: id.0,
             address: id.1,
             live: *id == self.own || entry.is_live(now),

@@ -1,9 +1,11 @@
 //! A host: its disk, its run directory, its data path, and the agent process, if one runs.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use podnet_core::claim::{ClaimState, Durable, Identity, Machine, Muted};
+use podnet_core::signed::{Ear, Voice};
 use podnet_core::time::Moment;
 use podnet_core::view::Reader;
 use podnet_proto::gossip::{Key, NodeRecord, encode};
@@ -12,6 +14,7 @@ use podnet_proto::{Boot, Instance, NodeId};
 
 use crate::checker::Running;
 use crate::gossip::Board;
+use crate::signing::{CLUSTER, Checksums, public_key, voice};
 
 /// The most nudges at once, and per second.
 const NUDGES: f64 = 6.0;
@@ -46,7 +49,11 @@ pub(crate) struct Host {
 pub(crate) struct Agent {
     pub(crate) identity: Identity,
     pub(crate) machine: Machine,
+    pub(crate) voice: Voice,
+    pub(crate) ear: Ear<Checksums>,
     pub(crate) reader: Reader,
+    /// The records that it has published.
+    pub(crate) said: BTreeMap<Key, String>,
     pub(crate) board: Board,
     pub(crate) wake_at: u64,
     pub(crate) frozen_until: u64,
@@ -80,8 +87,10 @@ impl Host {
             instance: Instance(rng.u64(..)),
         };
         let own = (self.node, self.address);
-        let mut board = Board::new(own, disk.epoch, Duration::from_secs(grace));
-        board.set(Key::Node, &record(disk.epoch));
+        let said = BTreeMap::from([(Key::Node, record(self.node, disk.epoch))]);
+        let mut voice = voice(self.node, self.address, disk.epoch);
+        let grace = Duration::from_secs(grace);
+        let board = Board::new(own, disk.epoch, grace, &voice.say_all(&said));
         self.life += 1;
         (self.state, self.muted) = (None, None);
         let machine = if is_new {
@@ -92,7 +101,10 @@ impl Host {
         self.agent = Some(Agent {
             identity,
             machine: machine(identity, disk.clone(), rng.u64(..)),
+            voice,
+            ear: Ear::with(CLUSTER, Checksums),
             reader: Reader::default(),
+            said,
             board,
             wake_at: now,
             frozen_until: 0,
@@ -115,12 +127,10 @@ impl Host {
         let Some(agent) = &mut self.agent else { return };
         self.epoch = self.epoch.max(seen) + 1;
         let own = (self.node, self.address);
-        let mut board = Board::new(own, self.epoch, Duration::from_secs(grace));
-        for (key, value) in agent.board.published() {
-            board.set(key, &value);
-        }
-        board.set(Key::Node, &record(self.epoch));
-        agent.board = board;
+        agent.said.insert(Key::Node, record(self.node, self.epoch));
+        agent.voice = voice(self.node, self.address, self.epoch);
+        let said = agent.voice.say_all(&agent.said);
+        agent.board = Board::new(own, self.epoch, Duration::from_secs(grace), &said);
         agent.reader = Reader::default();
     }
 
@@ -132,10 +142,10 @@ impl Host {
 }
 
 /// What a node says of itself; here only which start it is.
-fn record(counter: u64) -> String {
+fn record(node: NodeId, counter: u64) -> String {
     encode(&NodeRecord {
         name: "node".parse().expect("a name"),
-        public_key: String::new(),
+        public_key: public_key(node),
         endpoints: Vec::new(),
         counter,
         agent_version: String::new(),

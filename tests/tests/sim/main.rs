@@ -14,5 +14,6 @@ mod network;
 mod plan;
 mod random;
 mod setup;
+mod signing;
 mod verdict;
 mod world;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use podnet_core::claim::{Durable, Identity, Outcome};
 use podnet_core::view::RawEntry;
-use podnet_proto::gossip::{AccRecord, Key, UseRecord, Want, WantKind, decode, encode};
+use podnet_proto::gossip::{AccRecord, Key, Record, UseRecord, Want, WantKind, decode, encode};
 use podnet_proto::network::BlockIndex;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,7 +205,7 @@ fn rewrite<T>(
     key: Key,
     f: impl FnOnce(&mut T),
 ) where
-    T: serde::Serialize + serde::de::DeserializeOwned,
+    T: Record,
 {
     let Some(text) = values.get_mut(&key) else {
         return;

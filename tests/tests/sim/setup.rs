@@ -2,12 +2,13 @@
 
 use std::net::SocketAddrV4;
 
-use podnet_proto::ledger::{Ledger, Settings};
+use podnet_proto::ledger::{Decided, Ledger, Settings};
 use podnet_proto::network::BlockIndex;
-use podnet_proto::{Boot, ClusterId, NodeId, PodNetwork};
+use podnet_proto::{Boot, NodeId, PodNetwork};
 
 use crate::host::Host;
 use crate::plan::Plan;
+use crate::signing::CLUSTER;
 
 pub(crate) fn new_node(rng: &mut fastrand::Rng) -> NodeId {
     NodeId::from_bytes(rng.u128(..).to_be_bytes())
@@ -36,22 +37,23 @@ pub(crate) fn new_host(rng: &mut fastrand::Rng) -> Host {
 }
 
 /// A ledger in which the first hosts are members and voters.
-pub(crate) fn genesis(plan: &Plan, hosts: &[Host]) -> Ledger {
+pub(crate) fn genesis(plan: &Plan, hosts: &[Host]) -> Decided {
     let prefix = 24 - plan.blocks.ilog2();
     let network = PodNetwork::parse(&format!("10.0.0.0/{prefix}"), 24).expect("a pod network");
-    let cluster = ClusterId::from_bytes([1; 16]);
+    let cluster = CLUSTER;
     let settings = Settings::default();
-    let mut ledger = Ledger::genesis(
+    let genesis = Ledger::genesis(
         cluster,
         vec![network],
         settings,
         hosts[0].node,
         hosts[0].boot,
     );
-    ledger.voters = hosts[..plan.voters].iter().map(|host| host.node).collect();
-    for (index, voter) in (0..).map(BlockIndex).zip(&hosts[..plan.voters]) {
-        ledger.blocks.insert(index, voter.node);
-        ledger.boots.insert(voter.node, voter.boot);
-    }
-    ledger
+    genesis.changed(|ledger| {
+        ledger.voters = hosts[..plan.voters].iter().map(|host| host.node).collect();
+        for (index, voter) in (0..).map(BlockIndex).zip(&hosts[..plan.voters]) {
+            ledger.blocks.insert(index, voter.node);
+            ledger.boots.insert(voter.node, voter.boot);
+        }
+    })
 }

@@ -17,7 +17,7 @@ pub(super) fn hear(acceptor: &mut Acceptor, proposal: &PropRecord) -> bool {
         }
         Some(batch) => {
             let last = acceptor.accepted.as_ref().map(|(ballot, _)| *ballot);
-            if Some(proposal.ballot) <= last || batch.0.len() > Batch::MAX {
+            if Some(proposal.ballot) <= last || batch.len() > Batch::MAX {
                 return false;
             }
             acceptor.promised = Some(proposal.ballot);
@@ -51,10 +51,14 @@ mod tests {
     }
 
     fn batch(n: u8) -> Batch {
-        Batch(vec![Operation::Release {
+        Batch::of(vec![release(n)])
+    }
+
+    fn release(n: u8) -> Operation {
+        Operation::Release {
             node: NodeId::from_bytes([n; 16]),
             boot: Boot(0),
-        }])
+        }
     }
 
     fn acceptor() -> Acceptor {
@@ -99,7 +103,7 @@ mod tests {
     #[test]
     fn other_slots_and_oversized_batches_are_not_heard() {
         let mut acceptor = acceptor();
-        let long = Batch(vec![batch(1).0.remove(0); Batch::MAX + 1]);
+        let long = Batch::of(vec![release(1); Batch::MAX + 1]);
         for proposal in [
             proposal(4, 9, None),
             proposal(6, 9, Some(batch(1))),

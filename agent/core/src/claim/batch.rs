@@ -72,20 +72,18 @@ pub(super) fn next_batch(ledger: &Ledger, wishes: &[(NodeId, Want)]) -> Batch {
     let mut scratch = ledger.clone();
     scratch.slot = ledger.next_slot();
     let of_kind = |kind| wishes.iter().filter(move |(_, want)| want.want == kind);
-    let mut batch = Batch::default();
+    let mut operations = Vec::new();
     for (node, want) in of_kind(WantKind::Release).chain(of_kind(WantKind::Join)) {
-        if batch.0.len() == Batch::MAX {
+        if operations.len() == Batch::MAX {
             break;
         }
         if !is_heeded(ledger, *node, want) {
             continue;
         }
         let operation = operation(&scratch, *node, *want);
-        batch
-            .0
-            .extend(operation.filter(|operation| apply_operation(&mut scratch, operation)));
+        operations.extend(operation.filter(|operation| apply_operation(&mut scratch, operation)));
     }
-    batch
+    Batch::of(operations)
 }
 
 /// Whether a wish is of a node that knows how the ledger stands: else it may be over by now.
@@ -110,7 +108,7 @@ fn operation(ledger: &Ledger, node: NodeId, want: Want) -> Option<Operation> {
 
 #[cfg(test)]
 mod tests {
-    use podnet_proto::ledger::Settings;
+    use podnet_proto::ledger::{Decided, Settings};
     use podnet_proto::{ClusterId, PodNetwork};
 
     use super::*;
@@ -119,19 +117,20 @@ mod tests {
         NodeId::from_bytes([n; 16])
     }
 
-    fn ledger() -> Ledger {
+    fn ledger() -> Decided {
         let network = PodNetwork::parse("10.0.0.0/22", 24).unwrap();
         let cluster = ClusterId::from_bytes([7; 16]);
-        let mut ledger = Ledger::genesis(
+        let genesis = Ledger::genesis(
             cluster,
             vec![network],
             Settings::default(),
             node(0),
             Boot(0),
         );
-        ledger.slot = 9;
-        ledger.released = 5;
-        ledger
+        genesis.changed(|ledger| {
+            ledger.slot = 9;
+            ledger.released = 5;
+        })
     }
 
     fn wish(replaces: Option<Boot>, released: u64) -> Want {
@@ -145,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_wish_from_before_the_last_release_does_not_count() {
-        let granted = |node, want| !next_batch(&ledger(), &[(node, want)]).0.is_empty();
+        let granted = |node, want| !next_batch(&ledger(), &[(node, want)]).is_empty();
         assert!(granted(node(1), wish(None, 5)));
         assert!(granted(node(1), wish(None, 6)), "it knows more");
         assert!(!granted(node(1), wish(None, 4)));

@@ -1,11 +1,10 @@
 //! What of the claim machine outlives the process.
 
-use podnet_proto::ledger::{Acceptor, Checkpoint, Ledger};
+use podnet_proto::ledger::{Acceptor, Checkpoint, Decided};
 use podnet_proto::{Boot, ClusterId, NodeId};
-use serde::{Deserialize, Serialize};
 
 /// The durable state of a member: on disk, fsynced, before anybody is told of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Durable {
     /// The cluster.
     pub cluster: ClusterId,
@@ -15,17 +14,15 @@ pub struct Durable {
     /// not use it: it lives here because it is written with the same write.
     pub epoch: u64,
     /// The ledger, as far as this node knows it.
-    pub ledger: Option<Ledger>,
+    pub ledger: Option<Decided>,
     /// What this node has promised and accepted.
     pub acceptor: Acceptor,
     /// The node was asked to leave. It uses its block until its pods are gone, and `leaving` is set.
-    #[serde(default)]
     pub departing: bool,
     /// The boot that gives its block back, and never uses one again.
     pub leaving: Option<Boot>,
     /// Whether the ledger has given that boot up since: the data path and this state are all that is
     /// left to end.
-    #[serde(default)]
     pub released: bool,
     /// Whether another host took this node's claim over while this one was alive.
     pub dup: bool,
@@ -34,7 +31,7 @@ pub struct Durable {
 impl Durable {
     /// The state of the node that founds a cluster with this ledger.
     #[must_use]
-    pub fn founder(ledger: Ledger) -> Self {
+    pub fn founder(ledger: Decided) -> Self {
         Self {
             cluster: ledger.cluster,
             checkpoint: ledger.checkpoint(),
@@ -78,7 +75,7 @@ impl Durable {
 
     /// Takes a later ledger over. What the node has promised holds for the next slot too; what it
     /// has accepted is decided by now, one way or the other.
-    pub(super) fn adopt(&mut self, ledger: Ledger) {
+    pub(super) fn adopt(&mut self, ledger: Decided) {
         self.acceptor = Acceptor::after(&ledger, self.acceptor.promised);
         self.ledger = Some(ledger);
     }

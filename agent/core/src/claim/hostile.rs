@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use podnet_proto::gossip::{
-    AccRecord, Key, PropRecord, SnapRecord, UseRecord, Want, WantKind, encode,
+    AccRecord, Key, PropRecord, Record, SnapRecord, UseRecord, Want, WantKind, encode,
 };
-use podnet_proto::ledger::{Acceptor, Ballot, Batch, Ledger, Operation, Settings};
+use podnet_proto::ledger::{Acceptor, Ballot, Batch, Decided, Ledger, Operation, Settings};
 use podnet_proto::network::BlockIndex;
 use podnet_proto::{Boot, ClusterId, Instance, NodeId, PodNetwork};
 use proptest::collection::{btree_map, vec};
@@ -62,27 +62,28 @@ fn operation() -> impl Strategy<Value = Operation> {
 }
 
 fn batch() -> impl Strategy<Value = Batch> {
-    vec(operation(), 0..=Batch::MAX + 2).prop_map(Batch)
+    vec(operation(), 0..=Batch::MAX + 2).prop_map(Batch::of)
 }
 
-fn genesis() -> Ledger {
+fn genesis() -> Decided {
     let node = |n| NodeId::from_bytes([n; 16]);
-    let mut ledger = Ledger::genesis(
+    let genesis = Ledger::genesis(
         ClusterId::from_bytes([7; 16]),
         vec![PodNetwork::parse("10.0.0.0/22", 24).unwrap()],
         Settings::default(),
         node(0),
         Boot(0),
     );
-    for n in [1, 2] {
-        ledger.voters.push(node(n));
-        ledger.blocks.insert(BlockIndex(n.into()), node(n));
-        ledger.boots.insert(node(n), Boot(0));
-    }
-    ledger
+    genesis.changed(|ledger| {
+        for n in [1, 2] {
+            ledger.voters.push(node(n));
+            ledger.blocks.insert(BlockIndex(n.into()), node(n));
+            ledger.boots.insert(node(n), Boot(0));
+        }
+    })
 }
 
-fn ledger() -> impl Strategy<Value = Ledger> {
+fn ledger() -> impl Strategy<Value = Decided> {
     let blocks = option::weighted(0.2, btree_map(block(), node(), 0..5));
     let boots = option::weighted(0.2, btree_map(node(), boot(), 0..5));
     let voters = option::weighted(0.2, vec(node(), 0..4));
@@ -90,17 +91,15 @@ fn ledger() -> impl Strategy<Value = Ledger> {
     let released = option::weighted(0.2, number());
     (number(), number(), blocks, boots, voters, freed, released).prop_map(
         |(recovery, slot, blocks, boots, voters, freed, released)| {
-            let genesis = genesis();
-            Ledger {
-                recovery,
-                slot,
-                blocks: blocks.unwrap_or(genesis.blocks),
-                boots: boots.unwrap_or(genesis.boots),
-                voters: voters.unwrap_or(genesis.voters),
-                freed,
-                released: released.unwrap_or(0),
-                ..genesis
-            }
+            genesis().changed(|ledger| {
+                ledger.recovery = recovery;
+                ledger.slot = slot;
+                ledger.blocks = blocks.unwrap_or_else(|| ledger.blocks.clone());
+                ledger.boots = boots.unwrap_or_else(|| ledger.boots.clone());
+                ledger.voters = voters.unwrap_or_else(|| ledger.voters.clone());
+                ledger.freed = freed;
+                ledger.released = released.unwrap_or(0);
+            })
         },
     )
 }
@@ -143,7 +142,7 @@ fn usage() -> impl Strategy<Value = UseRecord> {
 }
 
 /// A value of a key: mostly a record of its kind, at times nonsense.
-fn value<T: serde::Serialize>(record: impl Strategy<Value = T>) -> impl Strategy<Value = String> {
+fn value<T: Record>(record: impl Strategy<Value = T>) -> impl Strategy<Value = String> {
     let record = record.prop_map(|record| encode(&record).unwrap_or_default());
     prop_oneof![8 => record, 1 => Just(String::new()), 1 => any::<String>()]
 }
@@ -172,10 +171,8 @@ fn entry() -> impl Strategy<Value = RawEntry> {
 }
 
 /// The ledger of a founder and two members.
-fn founded() -> Ledger {
-    let mut ledger = genesis();
-    ledger.voters = vec![NodeId::from_bytes([0; 16])];
-    ledger
+fn founded() -> Decided {
+    genesis().changed(|ledger| ledger.voters = vec![NodeId::from_bytes([0; 16])])
 }
 
 /// What a member says of itself that knows this ledger and uses its block.
@@ -220,9 +217,9 @@ proptest! {
             let entries = others.chain(lies).collect();
             machine.step(now, &reader.read(now, entries));
             let ledger = machine.ledger().unwrap();
-            for (block, owner) in founded().blocks {
-                prop_assert_eq!(ledger.blocks.get(&block), Some(&owner));
-                prop_assert_eq!(ledger.boots.get(&owner), Some(&Boot(0)));
+            for (block, owner) in &founded().blocks {
+                prop_assert_eq!(ledger.blocks.get(block), Some(owner));
+                prop_assert_eq!(ledger.boots.get(owner), Some(&Boot(0)));
             }
         }
     }

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use podnet_proto::NodeId;
-use podnet_proto::ledger::{Checkpoint, Ledger, Slot};
+use podnet_proto::ledger::{Checkpoint, Decided, Ledger, Slot};
 
 use super::durable::Durable;
 use super::ledger::is_sound;
@@ -23,7 +23,7 @@ pub(super) const fn is_plausible(own: Slot, slot: Slot) -> bool {
 /// What the snapshots in the view are good for.
 pub(super) struct Snapshots<'a> {
     /// The latest ledger that is later than one's own.
-    pub(super) newest: Option<&'a Ledger>,
+    pub(super) newest: Option<&'a Decided>,
     /// Whose snapshots cannot be true: of another cluster, unsound, or at odds with one's own
     /// ledger or with another snapshot.
     pub(super) refused: BTreeSet<NodeId>,
@@ -39,7 +39,7 @@ enum Verdict {
 /// Judges the voters' snapshots, one's own from before the disk was rolled back among them. Nobody
 /// else's count; a node that knows no ledger yet takes those for voters that say so.
 pub(super) fn snapshots<'a>(durable: &Durable, view: &'a View) -> Snapshots<'a> {
-    let mut newer: Vec<(NodeId, &Ledger)> = Vec::new();
+    let mut newer: Vec<(NodeId, &Decided)> = Vec::new();
     let mut refused = BTreeSet::new();
     for entry in view.entries() {
         let Some(snap) = &entry.snap else { continue };
@@ -72,7 +72,7 @@ pub(super) fn shown_by_members<'a>(
     me: NodeId,
     durable: &'a Durable,
     view: &'a View,
-) -> Option<&'a Ledger> {
+) -> Option<&'a Decided> {
     let own = durable.ledger.as_ref()?;
     let mut asked: BTreeSet<NodeId> = ahead(me, own, view).map(|(entry, _)| entry.node).collect();
     asked.extend(own.boots.keys().filter(|member| view.is_live(**member)));
@@ -82,7 +82,7 @@ pub(super) fn shown_by_members<'a>(
             && ledger.blocks_of(me).eq(own.blocks_of(me))
             && ledger.boots.contains_key(&me)
     };
-    let mut shown: BTreeMap<(u64, Slot), Vec<(NodeId, &Ledger)>> = BTreeMap::new();
+    let mut shown: BTreeMap<(u64, Slot), Vec<(NodeId, &Decided)>> = BTreeMap::new();
     let entries = asked.iter().flat_map(|member| view.of(*member));
     for (node, snap) in entries.filter_map(|entry: &Entry| Some((entry.node, entry.snap.as_ref()?)))
     {
@@ -105,7 +105,7 @@ pub(super) fn shown_by_members<'a>(
         })
 }
 
-fn judge(durable: &Durable, ledger: &Ledger) -> Verdict {
+fn judge(durable: &Durable, ledger: &Decided) -> Verdict {
     let newer = match &durable.ledger {
         Some(own) => judge_after(own, ledger),
         None => judge_first(durable.checkpoint, ledger),
@@ -128,7 +128,7 @@ fn may_follow(durable: &Durable, ledger: &Ledger) -> bool {
         && is_sound(ledger)
 }
 
-fn judge_after(own: &Ledger, ledger: &Ledger) -> Verdict {
+fn judge_after(own: &Decided, ledger: &Decided) -> Verdict {
     let follows = (own.recovery, own.next_slot()) == ledger.order();
     match ledger.order().cmp(&own.order()) {
         Ordering::Less => Verdict::Known,
@@ -139,7 +139,7 @@ fn judge_after(own: &Ledger, ledger: &Ledger) -> Verdict {
     }
 }
 
-fn judge_first(checkpoint: Checkpoint, ledger: &Ledger) -> Verdict {
+fn judge_first(checkpoint: Checkpoint, ledger: &Decided) -> Verdict {
     match ledger.order().cmp(&(checkpoint.recovery, checkpoint.slot)) {
         Ordering::Less => Verdict::Known,
         Ordering::Equal if ledger.hash() != checkpoint.hash => Verdict::Refused,

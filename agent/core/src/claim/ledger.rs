@@ -2,20 +2,22 @@
 
 use std::collections::BTreeSet;
 
-use podnet_proto::ledger::{Batch, Ledger, Operation};
+use podnet_proto::ledger::{Batch, Decided, Ledger, Operation};
 use podnet_proto::network::BlockIndex;
 use podnet_proto::{NodeId, PodNetwork};
 
 /// The ledger after one more decision. Operations that do not match are ignored, so that every
-/// batch leads to exactly one ledger on every node.
-pub(super) fn apply(ledger: &Ledger, batch: &Batch) -> Ledger {
-    let mut next = ledger.clone();
-    next.previous = ledger.hash();
-    next.slot = ledger.next_slot();
-    for operation in batch.0.iter().take(Batch::MAX) {
-        apply_operation(&mut next, operation);
-    }
-    next
+/// batch leads to exactly one ledger on every node. `None` if this version does not know all that
+/// the batch says.
+pub(super) fn apply(ledger: &Decided, batch: &Batch) -> Option<Decided> {
+    let operations = batch.operations()?;
+    Some(ledger.changed(|next| {
+        next.previous = ledger.hash();
+        next.slot = ledger.next_slot();
+        for operation in operations.iter().take(Batch::MAX) {
+            apply_operation(next, operation);
+        }
+    }))
 }
 
 /// One operation of the slot that `ledger` is to become. Returns whether it changes anything.
@@ -104,7 +106,7 @@ mod tests {
     }
 
     /// Four blocks; node 0 has the first.
-    fn genesis() -> Ledger {
+    fn genesis() -> Decided {
         Ledger::genesis(
             ClusterId::from_bytes([7; 16]),
             vec![PodNetwork::parse("10.0.0.0/22", 24).unwrap()],
@@ -129,8 +131,8 @@ mod tests {
         }
     }
 
-    fn after(ledger: &Ledger, operations: &[Operation]) -> Ledger {
-        apply(ledger, &Batch(operations.to_vec()))
+    fn after(ledger: &Decided, operations: &[Operation]) -> Decided {
+        apply(ledger, &Batch::of(operations.to_vec())).unwrap()
     }
 
     #[test]
@@ -192,10 +194,7 @@ mod tests {
 
     #[test]
     fn settings_change() {
-        let settings = Settings {
-            encapsulation: EncapsulationMode::Wireguard,
-            exclude_cidrs: Vec::new(),
-        };
+        let settings = Settings::new(EncapsulationMode::Wireguard, Vec::new());
         let set = Operation::Set {
             settings: settings.clone(),
         };
@@ -204,7 +203,7 @@ mod tests {
 
     #[test]
     fn blocks_are_chosen_own_then_unused_then_rested() {
-        let mut ledger = genesis();
+        let mut ledger = Ledger::clone(&genesis());
         assert_eq!(
             choose_block(&ledger, node(0)),
             Some(BlockIndex(0)),
@@ -246,10 +245,8 @@ mod tests {
             |l| l.boots.clear(),
             |l| _ = l.boots.insert(node(1), Boot(1)),
         ];
-        for (number, spoil) in unsound.iter().enumerate() {
-            let mut ledger = genesis();
-            spoil(&mut ledger);
-            assert!(!is_sound(&ledger), "{number}");
+        for (number, spoil) in unsound.into_iter().enumerate() {
+            assert!(!is_sound(&genesis().changed(spoil)), "{number}");
         }
     }
 }

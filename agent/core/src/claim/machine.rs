@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use podnet_proto::NodeId;
 use podnet_proto::gossip::{PropRecord, WantKind};
-use podnet_proto::ledger::{Batch, Ledger};
+use podnet_proto::ledger::{Batch, Decided, Ledger};
 
 use super::acceptor::hear;
 use super::batch::{next_batch, wishes};
@@ -17,6 +17,7 @@ use super::outcome::{Outcome, Quorum};
 use super::proposer::Proposer;
 use super::publish::Publisher;
 use super::standing::{Identity, Standing};
+use super::unknown::{knows_all, unknown_settings};
 use super::votes::Votes;
 use crate::time::Moment;
 use crate::view::{Entry, View};
@@ -104,7 +105,7 @@ impl Machine {
 
     /// The ledger, as far as this node knows it.
     #[must_use]
-    pub const fn ledger(&self) -> Option<&Ledger> {
+    pub const fn ledger(&self) -> Option<&Decided> {
         self.durable.ledger.as_ref()
     }
 
@@ -180,7 +181,7 @@ impl Machine {
         self.started.get_or_insert(now);
         let settled = (0..MAX_ROUNDS).any(|_| !self.round(now, view));
         let node = self.standing();
-        let forgotten = |ledger| has_forgetful_voter(ledger, view);
+        let forgotten = |ledger: &Decided| has_forgetful_voter(ledger, view);
         let shows = node.member().is_some_and(forgotten);
         self.stale |= std::mem::replace(&mut self.shows, shows) != shows;
         let node = standing(self.identity, &self.durable, self.muted);
@@ -195,7 +196,7 @@ impl Machine {
             .leaving_since
             .is_some_and(|since| now.since(since) >= FAREWELL);
         let turn = node
-            .voting()
+            .proposing()
             .and_then(|ledger| self.proposer.turn(rank(self.identity.node, ledger, view)));
         let tick = if settled { now + TICK } else { now };
         Outcome {
@@ -212,6 +213,11 @@ impl Machine {
             wake: turn.map_or(tick, |turn| turn.clamp(now, tick)),
             refused: self.refused.clone(),
             muted: self.muted,
+            unknown: node
+                .durable
+                .ledger
+                .as_ref()
+                .map_or_else(Vec::new, |ledger| unknown_settings(&ledger.settings)),
         }
     }
 
@@ -236,9 +242,13 @@ impl Machine {
         };
         let newer = snapshots.newest.or_else(by_members).cloned().or_else(|| {
             let ledger = self.durable.ledger.as_ref()?;
+            // Else a later version may decide something else by the same batch.
+            if !knows_all(&ledger.settings) {
+                return None;
+            }
             let own = &self.durable.acceptor;
             let votes = Votes::gather(self.identity.node, own, ledger, view);
-            votes.decided().map(|batch| apply(ledger, batch))
+            votes.decided().and_then(|batch| apply(ledger, batch))
         });
         let Some(newer) = newer else { return false };
         let before = self.durable.registered(self.identity.node);
@@ -276,7 +286,7 @@ impl Machine {
     fn propose(&mut self, now: Moment, view: &View) -> bool {
         let node = standing(self.identity, &self.durable, self.muted);
         let listening = self.is_listening(now);
-        let Some(ledger) = node.voting() else {
+        let Some(ledger) = node.proposing() else {
             return self.proposer.stop();
         };
         let me = self.identity.node;

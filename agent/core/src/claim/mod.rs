@@ -20,6 +20,7 @@ mod outcome;
 mod proposer;
 mod publish;
 mod standing;
+mod unknown;
 mod votes;
 
 #[cfg(test)]
@@ -34,3 +35,4 @@ pub use machine::Machine;
 pub use mute::Muted;
 pub use outcome::{ClaimState, Nudge, Outcome, Quorum};
 pub use standing::Identity;
+pub use unknown::UnknownSetting;

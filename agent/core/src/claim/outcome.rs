@@ -8,6 +8,7 @@ use podnet_proto::gossip::Key;
 use podnet_proto::network::BlockIndex;
 
 use super::mute::Muted;
+use super::unknown::UnknownSetting;
 use crate::time::Moment;
 
 /// Where a node stands with its claim.
@@ -115,4 +116,7 @@ pub struct Outcome {
     /// Why the node neither decides anything nor, with a boot that is not registered, asks for a
     /// block.
     pub muted: Option<Muted>,
+    /// The settings of the cluster that this version cannot carry out, by name. With any of them the
+    /// node proposes nothing, and takes a new ledger only from voters that show it.
+    pub unknown: Vec<UnknownSetting>,
 }

@@ -77,7 +77,7 @@ impl Proposer {
     ) -> bool {
         let before = self.open.clone();
         self.withdraw(now, slot, votes);
-        if work.0.is_empty() && !votes.undecided() {
+        if work.is_empty() && !votes.undecided() {
             self.stop();
         } else if self.waiting.is_none_or(|(waiting, _)| waiting != slot) {
             self.waiting = Some((slot, now));

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use podnet_proto::NodeId;
-use podnet_proto::gossip::{AccRecord, Key, PropRecord, SnapRecord, UseRecord, encode};
-use podnet_proto::ledger::{Ledger, Slot};
-use serde::Serialize;
+use podnet_proto::gossip::{AccRecord, Key, PropRecord, Record, SnapRecord, UseRecord, encode};
+use podnet_proto::ledger::{Decided, Slot};
 
 use super::outcome::Nudge;
 use super::standing::Standing;
@@ -124,7 +123,7 @@ impl Publisher {
         self.say(Key::Acc, acc.as_ref());
         self.say(Key::Prop, open);
         let shown = voter.or(ledger.filter(|_| shows));
-        let order = shown.map(Ledger::order);
+        let order = shown.map(|ledger: &Decided| ledger.order());
         if order != self.snap || !self.keys.contains_key(&Key::Snap) {
             self.snap = order;
             let snap = shown.cloned().map(|ledger| SnapRecord { ledger });
@@ -135,7 +134,7 @@ impl Publisher {
     /// Takes a record for the value of a key; none for the empty one. One that is too long is not
     /// published: nobody would ever see it, nor any later value of this node. To the others its key is
     /// as it would be if they had not heard of the change yet.
-    fn say<T: Serialize>(&mut self, key: Key, record: Option<&T>) {
+    fn say<T: Record>(&mut self, key: Key, record: Option<&T>) {
         match record.map_or_else(|| Ok(String::new()), encode) {
             Ok(value) => {
                 self.unsaid.remove(&key);

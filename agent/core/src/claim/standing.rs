@@ -1,7 +1,7 @@
 //! Where a node stands: what it may use and what it asks for, as its durable state says.
 
 use podnet_proto::gossip::{Want, WantKind};
-use podnet_proto::ledger::Ledger;
+use podnet_proto::ledger::Decided;
 use podnet_proto::network::BlockIndex;
 use podnet_proto::{Boot, Instance, NodeId};
 
@@ -9,6 +9,7 @@ use super::durable::Durable;
 use super::ledger::choose_block;
 use super::mute::Muted;
 use super::outcome::ClaimState;
+use super::unknown::knows_all;
 use crate::view::{Entry, View};
 
 /// Who a node is, in this process.
@@ -32,14 +33,20 @@ pub(super) struct Standing<'a> {
 
 impl<'a> Standing<'a> {
     /// The ledger, if this node votes on its next slot.
-    pub(super) fn voting(self) -> Option<&'a Ledger> {
+    pub(super) fn voting(self) -> Option<&'a Decided> {
         let ledger = self.durable.ledger.as_ref()?;
         let votes = ledger.voters.contains(&self.identity.node);
         (votes && !self.durable.dup && self.muted.is_none()).then_some(ledger)
     }
 
+    /// The ledger, if this node may propose what its next slot is: it votes, and knows what follows
+    /// from all settings. It votes without that too, on what is written.
+    pub(super) fn proposing(self) -> Option<&'a Decided> {
+        self.voting().filter(|ledger| knows_all(&ledger.settings))
+    }
+
     /// The ledger, if this node is a member with its present boot.
-    pub(super) fn member(self) -> Option<&'a Ledger> {
+    pub(super) fn member(self) -> Option<&'a Decided> {
         let ledger = self.durable.ledger.as_ref()?;
         self.is_registered().then_some(ledger)
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use podnet_proto::gossip::{Key, Want, WantKind, decode};
-use podnet_proto::ledger::{Ledger, Settings};
+use podnet_proto::ledger::{Decided, Ledger, Settings};
 use podnet_proto::network::BlockIndex;
 use podnet_proto::{Boot, ClusterId, Instance, NodeId, PodNetwork};
 
@@ -30,7 +30,7 @@ fn identity(n: u8, boot: u64) -> Identity {
 }
 
 /// Two blocks; node 1 has the first, with boot 10.
-pub(super) fn genesis() -> Ledger {
+pub(super) fn genesis() -> Decided {
     Ledger::genesis(
         ClusterId::from_bytes([7; 16]),
         vec![PodNetwork::parse("10.0.0.0/23", 24).unwrap()],
@@ -323,9 +323,8 @@ fn ledgers_that_cannot_be_true_are_refused() {
         |ledger| _ = ledger.boots.insert(node(1), Boot(66)),
         |ledger| (ledger.slot, ledger.previous) = (1, ledger.previous),
     ];
-    for (number, spoil) in spoil.iter().enumerate() {
-        let mut ledger = genesis();
-        spoil(&mut ledger);
+    for (number, spoil) in spoil.into_iter().enumerate() {
+        let ledger = genesis().changed(spoil);
         let mut liar = Host::new(1, 10, Durable::founder(ledger));
         liar.step(0, &View::default());
         let mut lie = liar.entry(true);
@@ -356,8 +355,8 @@ fn a_joiner_adopts_no_ledger_before_its_checkpoint() {
 
 #[test]
 fn a_burst_of_joins_takes_few_slots() {
-    let mut ledger = genesis();
-    ledger.networks = vec![PodNetwork::parse("10.0.0.0/16", 24).unwrap()];
+    let networks = vec![PodNetwork::parse("10.0.0.0/16", 24).unwrap()];
+    let ledger = genesis().changed(|ledger| ledger.networks = networks);
     let mut founder = Host::new(1, 10, Durable::founder(ledger.clone()));
     let mut joiners: Vec<Host> = (2..=250)
         .map(|n| {
@@ -386,15 +385,15 @@ fn a_record_that_is_too_long_is_reported_and_what_was_said_before_stands() {
     let mut founder = Host::founder();
     let said = founder.step(0, &View::default());
     assert_eq!(said.unsaid, BTreeMap::new());
-    let mut ledger = genesis();
-    for n in 0..2000_u16 {
-        let mut id = [0; 16];
-        id[..2].copy_from_slice(&n.to_be_bytes());
-        id[15] = 9;
-        ledger
-            .boots
-            .insert(NodeId::from_bytes(id), Boot(u64::from(n)));
-    }
+    let ledger = genesis().changed(|ledger| {
+        for n in 0..2000_u16 {
+            let mut id = [0; 16];
+            id[..2].copy_from_slice(&n.to_be_bytes());
+            id[15] = 9;
+            let boot = Boot(u64::from(n));
+            ledger.boots.insert(NodeId::from_bytes(id), boot);
+        }
+    });
     let mut grown = Host {
         machine: Machine::of_new_member(identity(1, 10), Durable::founder(ledger), 1),
         ..Host::founder()

@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 
 use podnet_proto::Boot;
 use podnet_proto::gossip::{Key, SnapRecord, UseRecord, Want, WantKind, encode};
-use podnet_proto::ledger::Ledger;
+use podnet_proto::ledger::Decided;
 use podnet_proto::network::BlockIndex;
 
 use super::tests::{Host, at, genesis, node, settle, view};
@@ -31,7 +31,7 @@ fn usage(slot: u64, boot: u64, block: Option<u16>) -> (Key, String) {
     (Key::Use, encode(&usage).unwrap())
 }
 
-fn snap(ledger: &Ledger) -> (Key, String) {
+fn snap(ledger: &Decided) -> (Key, String) {
     let ledger = ledger.clone();
     (Key::Snap, encode(&SnapRecord { ledger }).unwrap())
 }
@@ -46,7 +46,8 @@ fn rolled_back() -> (Host, Host, Host) {
     settle(0, &mut [&mut founder, &mut second]);
     let mut wide = founder.machine.durable().clone();
     let networks = vec![podnet_proto::PodNetwork::parse("10.0.0.0/22", 24).unwrap()];
-    wide.ledger.as_mut().unwrap().networks = networks;
+    let ledger = wide.ledger.as_mut().unwrap();
+    *ledger = ledger.changed(|ledger| ledger.networks = networks);
     let mut founder = Host::new(1, 10, wide.clone());
     let mut second_wide = second.machine.durable().clone();
     second_wide.ledger.clone_from(&wide.ledger);
@@ -139,10 +140,11 @@ fn a_founder_learns_what_it_has_forgotten_from_what_it_published_itself() {
 #[test]
 fn what_a_liar_says_to_a_lone_founder_does_not_take_its_block() {
     let mut founder = Host::founder();
-    let mut lie = genesis();
-    lie.slot = 7;
-    lie.blocks = [(BlockIndex(0), node(9))].into();
-    lie.boots = [(node(9), Boot(9))].into();
+    let lie = genesis().changed(|lie| {
+        lie.slot = 7;
+        lie.blocks = [(BlockIndex(0), node(9))].into();
+        lie.boots = [(node(9), Boot(9))].into();
+    });
     let entry = elsewhere(
         RawEntry {
             values: std::sync::Arc::default(),
@@ -282,11 +284,12 @@ fn a_ledger_of_nobody_that_votes_or_beyond_all_reason_is_not_taken_over() {
     settle(0, &mut [&mut founder, &mut second]);
     let known = second.machine.ledger().unwrap().clone();
     for (by, slot, refused) in [(9, 2, false), (9, u64::MAX, false), (1, u64::MAX, true)] {
-        let mut lie = known.clone();
-        lie.slot = slot;
-        lie.previous = known.hash();
-        lie.blocks = [(BlockIndex(0), node(1)), (BlockIndex(1), node(9))].into();
-        lie.boots = [(node(1), Boot(10)), (node(9), Boot(9))].into();
+        let lie = known.changed(|lie| {
+            lie.slot = slot;
+            lie.previous = known.hash();
+            lie.blocks = [(BlockIndex(0), node(1)), (BlockIndex(1), node(9))].into();
+            lie.boots = [(node(1), Boot(10)), (node(9), Boot(9))].into();
+        });
         let entry = RawEntry {
             node: node(by),
             ..elsewhere(founder.entry(true), &[snap(&lie), usage(slot, 9, None)])

@@ -2,73 +2,85 @@
 
 use std::fmt;
 
-use ipnetwork::IpNetwork;
-use podnet_proto::PodName;
-
-use super::link::{BRIDGE, IfName};
-use super::observed::ObservedFirewall;
-use super::route::Route;
-use super::sysctl::LinkParameter;
-use crate::firewall::Chain;
+use super::desired::Desired;
+use super::kinds::{Kind, Kinds};
+use super::route::{Intruder, Owner, Route};
+use super::{bridge, firewall, forwarding, pod};
 
 /// An object of podnet's that something foreign stands in the place of.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Contested {
     /// The bridge.
-    Bridge(IfName),
-    /// The host end of a pod.
-    HostEnd(IfName, PodName),
-    /// The interface of a pod, by its name and the pod's host end.
-    Interface(IfName, IfName, PodName),
+    Bridge(bridge::Contested),
+    /// The host end or the interface of a pod.
+    Pod(pod::Contested),
     /// A route.
     Route(Route),
-    /// The rules of a chain, in this back end.
-    Rules(Chain, String),
+    /// The rules of a chain.
+    Rules(firewall::Unreadable),
     /// The forwarding of what comes in by a device.
-    Forwarding(IfName),
+    Forwarding(forwarding::Unguardable),
     /// Addresses of the pod network.
-    Addresses {
-        /// Which.
-        range: IpNetwork,
-        /// Whose they are.
-        owner: Owner,
-    },
+    Addresses(Intruder),
 }
 
-/// Whose addresses of the pod network are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Owner {
-    /// They are the whole block of this node, which the bridge's own route leads to.
-    Bridge,
-    /// They are in the block of a node.
-    Node,
-    /// They are in no block so far.
-    Nobody,
+/// What each object answers that something foreign stands in the place of.
+pub(super) trait Disputed: fmt::Display {
+    /// What cures it.
+    fn cure(&self) -> String;
+
+    /// What has to be looked at for it to be known whether something is still in the way.
+    fn looks(&self) -> Kinds;
+
+    /// What may have led to it, if the kernel reports a change of it.
+    fn cause(&self) -> Kind;
+
+    /// What is known of the object is what was known `before`.
+    fn keep(&self, held: &mut Desired, before: &Desired);
+}
+
+/// The cure for what has the place of one of podnet's objects.
+pub(super) fn removal() -> String {
+    "remove what is in the way; podnet touches only what it made".to_owned()
+}
+
+impl Contested {
+    pub(super) fn disputed(&self) -> &dyn Disputed {
+        match self {
+            Self::Bridge(object) => object,
+            Self::Pod(object) => object,
+            Self::Route(object) => object,
+            Self::Rules(object) => object,
+            Self::Forwarding(object) => object,
+            Self::Addresses(object) => object,
+        }
+    }
 }
 
 impl fmt::Display for Contested {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bridge(name) => write!(f, "bridge {name}"),
-            Self::HostEnd(host_ifname, pod) => write!(f, "host end {host_ifname} of pod {pod}"),
-            Self::Interface(ifname, _, pod) => write!(f, "interface {ifname} of pod {pod}"),
-            Self::Route(route) => write!(f, "route {route}"),
-            Self::Addresses { range, .. } => {
-                let longest = if range.is_ipv4() { 32 } else { 128 };
-                let plural = if range.prefix() == longest { "" } else { "es" };
-                write!(f, "pod address{plural} {range}")
-            }
-            Self::Forwarding(device) => f.write_str(&LinkParameter::Forwarding.on(device)),
-            Self::Rules(chain, backend) => {
-                write!(
-                    f,
-                    "chain {} in table {} of {backend}",
-                    chain.name(),
-                    chain.table()
-                )
-            }
-        }
+        fmt::Display::fmt(self.disputed(), f)
     }
+}
+
+/// Lets each object be one of podnet's that something foreign stands in the place of.
+macro_rules! can_be_contested {
+    ($($object:ident: $named:ty),+ $(,)?) => {
+        $(impl From<$named> for Contested {
+            fn from(object: $named) -> Self {
+                Self::$object(object)
+            }
+        })+
+    };
+}
+
+can_be_contested! {
+    Bridge: bridge::Contested,
+    Pod: pod::Contested,
+    Route: Route,
+    Rules: firewall::Unreadable,
+    Forwarding: forwarding::Unguardable,
+    Addresses: Intruder,
 }
 
 /// Something foreign that stands in the place of an object of podnet's.
@@ -84,9 +96,17 @@ pub struct Conflict {
 const MOST_NAMED: usize = 5;
 
 impl Conflict {
+    /// Something foreign in the place of an object.
+    pub fn new(object: impl Into<Contested>, found: impl Into<String>) -> Self {
+        Self {
+            object: object.into(),
+            found: found.into(),
+        }
+    }
+
     /// Those to name one by one, and the rest, to count: of what is among the addresses of pods a few are named.
     pub fn named<'a>(all: impl IntoIterator<Item = &'a Self>) -> (Vec<&'a Self>, Vec<&'a Self>) {
-        let is_intruder = |conflict: &&Self| matches!(conflict.object, Contested::Addresses { .. });
+        let is_intruder = |conflict: &&Self| matches!(conflict.object, Contested::Addresses(_));
         let (mut intruders, mut named): (Vec<_>, Vec<_>) = all.into_iter().partition(is_intruder);
         intruders.sort_by_key(|conflict| conflict.is_harmless());
         let counted = intruders.split_off(intruders.len().min(MOST_NAMED));
@@ -99,59 +119,17 @@ impl Conflict {
     pub const fn is_harmless(&self) -> bool {
         matches!(
             self.object,
-            Contested::Addresses {
+            Contested::Addresses(Intruder {
                 owner: Owner::Nobody,
                 ..
-            }
+            })
         )
     }
 
     /// What cures it.
     #[must_use]
     pub fn cure(&self) -> String {
-        match &self.object {
-            Contested::Rules(chain, _) => {
-                let table = chain.table();
-                format!(
-                    "find it with 'nft list table ip {table}', and move what iptables did not make into \
-                     a table of its own; podnet leaves the whole table as it is until then"
-                )
-            }
-            Contested::Forwarding(_) => {
-                "give the device a name of letters, digits, '-', '.' and '_', or set the parameter to 1 \
-                 yourself; until then pods get no answers by this device"
-                    .to_owned()
-            }
-            Contested::Addresses {
-                range,
-                owner: Owner::Bridge,
-            } => format!(
-                "put the bridge's own route back with 'ip route replace {range} dev {BRIDGE} proto kernel \
-                 scope link'; this node's pods are reached by it"
-            ),
-            Contested::Addresses { .. } => {
-                "remove it: packets of pods to these addresses go there, and not to pods".to_owned()
-            }
-            Contested::Bridge(_)
-            | Contested::HostEnd(..)
-            | Contested::Interface(..)
-            | Contested::Route(_) => {
-                "remove what is in the way; podnet touches only what it made".to_owned()
-            }
-        }
-    }
-}
-
-impl ObservedFirewall {
-    /// The chains whose table the back end cannot show, and what is in the way of each.
-    pub fn hidden(&self) -> impl Iterator<Item = (Chain, Conflict)> {
-        self.unreadable.iter().map(|&chain| {
-            let conflict = Conflict {
-                object: Contested::Rules(chain, self.backend.clone()),
-                found: "a rule that iptables cannot show".to_owned(),
-            };
-            (chain, conflict)
-        })
+        self.object.disputed().cure()
     }
 }
 
@@ -164,24 +142,20 @@ impl fmt::Display for Conflict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::IfName;
 
     #[test]
     fn a_few_of_many_intruders_are_named_and_those_in_blocks_first() {
-        let intruder = |number: u8, owner| Conflict {
-            object: Contested::Addresses {
-                range: format!("10.244.{number}.0/25").parse().unwrap(),
-                owner,
-            },
-            found: "a route".to_owned(),
+        let intruder = |number: u8, owner| {
+            let range = format!("10.244.{number}.0/25").parse().unwrap();
+            Conflict::new(Intruder { range, owner }, "a route")
         };
         let mut all: Vec<_> = (0..9)
             .map(|number| intruder(number, Owner::Nobody))
             .collect();
         all.push(intruder(9, Owner::Node));
-        all.push(Conflict {
-            object: Contested::Bridge(IfName::bridge()),
-            found: "a link".to_owned(),
-        });
+        let bridge = bridge::Contested(IfName::bridge());
+        all.push(Conflict::new(bridge, "a link"));
         let (named, counted) = Conflict::named(&all);
         assert_eq!(
             (named.len(), counted.len()),

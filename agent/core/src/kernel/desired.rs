@@ -3,15 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use ipnetwork::{IpNetwork, Ipv4Network};
-use podnet_proto::{NodeId, PodNetwork, network};
+use ipnetwork::Ipv4Network;
+use podnet_proto::{NodeId, PodNetwork};
 
+use super::bridge::{self, Bridge};
+use super::firewall::{self, RuleSet};
 use super::forwarding::Forwarding;
-use super::holding::Holding;
-use super::link::{Bridge, IfName, MacAddr, Mtu, PodLink};
-use super::observed::UnderlayPath;
-use super::route::{NextHop, Route, RouteKey};
-use crate::firewall::{self, RuleSet};
+use super::holding::{self, Holding};
+use super::link::{IfName, Mtu};
+use super::pod::PodLink;
+use super::route::{self, Route, RouteKey};
+use super::underlay::UnderlayPath;
 
 /// A block of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +83,17 @@ impl Desired {
             ..Self::default()
         }
     }
+
+    /// The pods that nobody attaches or detaches right now.
+    pub(super) fn settled_pods(&self) -> impl Iterator<Item = &PodLink> {
+        let settled = |(host_ifname, _): &(&IfName, _)| !self.in_flight.contains_key(*host_ifname);
+        self.pods.iter().filter(settled).map(|(_, pod)| pod)
+    }
+
+    /// Whether a host end is of no pod, of a node that uses a block.
+    pub(super) fn is_stray(&self, host_ifname: &IfName) -> bool {
+        self.bridge.is_some() && !self.pods.contains_key(host_ifname)
+    }
 }
 
 /// Computes everything that the kernel should hold.
@@ -90,95 +103,18 @@ impl Desired {
 /// that of a peer which cannot be reached fails at once, and never leaks to the default gateway.
 #[must_use]
 pub fn desired(input: &Input<'_>) -> Desired {
-    let gateway = network::gateway(input.block);
-    let address = IpNetwork::new(gateway.into(), input.block.prefix()).ok();
-    let bridge = Bridge {
-        name: IfName::bridge(),
-        mac: MacAddr::of_address(gateway),
-        mtu: input.mtu,
-        addresses: address.into_iter().collect(),
-    };
-    let pod_networks: Vec<IpNetwork> = input
-        .networks
-        .iter()
-        .map(|network| IpNetwork::V4(network.cidr()))
-        .collect();
-    let excluded: Vec<IpNetwork> = input.excluded.iter().copied().map(IpNetwork::V4).collect();
-
     Desired {
-        bridge: Some(bridge),
+        bridge: Some(bridge::wanted(input)),
         pods: input
             .pods
             .iter()
             .map(|pod| (pod.host_ifname.clone(), pod.clone()))
             .collect(),
         in_flight: input.in_flight.clone(),
-        routes: unreachable_networks(input)
-            .chain(
-                input
-                    .peers
-                    .iter()
-                    .filter_map(|peer| peer_route(input, peer, gateway.into())),
-            )
-            .map(|route| (route.key(), route))
-            .collect(),
-        firewall: firewall::rules(
-            &pod_networks,
-            &[IpNetwork::V4(input.block)],
-            &excluded,
-            &input.forwarding.guards(input.opened),
-        ),
-        holding: Some(holding(input)),
+        routes: route::wanted(input),
+        firewall: firewall::wanted(input),
+        holding: Some(holding::wanted(input)),
         forwarding: input.forwarding.wanted(),
-    }
-}
-
-/// The pod networks, refused as a whole: more specific routes make the exceptions. A network of a
-/// single block is all the node's own, which the bridge's address has a route for.
-fn unreachable_networks(input: &Input<'_>) -> impl Iterator<Item = Route> {
-    let cidrs = input.networks.iter().map(PodNetwork::cidr);
-    cidrs.filter(|cidr| *cidr != input.block).map(|cidr| Route {
-        destination: IpNetwork::V4(cidr),
-        next_hop: NextHop::Unreachable,
-    })
-}
-
-/// What the pods are held to that are attached for good.
-fn holding(input: &Input<'_>) -> Holding {
-    let settled = |pod: &&PodLink| !input.in_flight.contains_key(&pod.host_ifname);
-    Holding::of_all(input.pods.iter().filter(settled))
-}
-
-fn peer_route(input: &Input<'_>, peer: &PeerBlock, source: IpAddr) -> Option<Route> {
-    let via = peer.address?;
-    match input.underlay.get(&via)? {
-        UnderlayPath::OnLink { device, mtu, .. } => Some(Route {
-            destination: IpNetwork::V4(peer.block),
-            next_hop: NextHop::Gateway {
-                via,
-                device: *device,
-                source,
-                mtu: *mtu,
-            },
-        }),
-        UnderlayPath::Routed { .. } | UnderlayPath::Local | UnderlayPath::None(_) => None,
-    }
-}
-
-/// Why no direct route can lead to a peer at `address`, in words; `None` where one can.
-#[must_use]
-pub fn path_problem(address: Option<IpAddr>, path: Option<&UnderlayPath>) -> Option<String> {
-    let Some(address) = address else {
-        return Some("its address is not known yet".to_owned());
-    };
-    match path {
-        None => Some(format!("the way to {address} is not known yet")),
-        Some(UnderlayPath::OnLink { .. }) => None,
-        Some(UnderlayPath::Routed { via, .. }) => Some(format!(
-            "{address} is not on the link but behind the router {via}, which knows no pod addresses"
-        )),
-        Some(UnderlayPath::Local) => Some(format!("{address} is an address of this host too")),
-        Some(UnderlayPath::None(reason)) => Some(format!("no route to {address}: {reason}")),
     }
 }
 
@@ -239,21 +175,5 @@ mod tests {
         let bridge = desired.bridge.unwrap();
         assert_eq!(bridge.addresses[0].to_string(), "10.244.0.1/24");
         assert_eq!(bridge.mac.to_string(), "0a:70:0a:f4:00:01");
-    }
-
-    #[test]
-    fn a_peer_without_a_way_has_a_reason() {
-        let address = Some(Ipv4Addr::new(192, 0, 2, 1).into());
-        assert!(path_problem(None, None).is_some());
-        assert!(path_problem(address, None).is_some());
-        let routed = UnderlayPath::Routed {
-            via: Ipv4Addr::new(192, 0, 2, 254).into(),
-            source: Ipv4Addr::new(192, 0, 2, 9).into(),
-        };
-        assert!(
-            path_problem(address, Some(&routed))
-                .unwrap()
-                .contains("192.0.2.254")
-        );
     }
 }

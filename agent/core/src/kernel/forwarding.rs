@@ -6,10 +6,17 @@
 //! devices, and takes the switch for what its owner says: that this host is a router, or none.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
+use super::conflict::Disputed;
+use super::desired::Desired;
+use super::diff::Draft;
+use super::firewall::Guard;
+use super::kinds::{Kind, Kinds};
 use super::link::IfName;
+use super::observed::Observed;
+use super::op::Operation;
 use super::sysctl::LinkParameter;
-use crate::firewall::Guard;
 
 /// What of the host's packets is forwarded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -117,6 +124,105 @@ pub fn can_be_guarded(device: &IfName) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._@#~=,".contains(&byte);
     let name = device.as_str();
     !matches!(name, "all" | "default") && name.bytes().all(plain)
+}
+
+/// A change of what is forwarded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Sets whether IPv4 packets that come in by a device are forwarded.
+    Set {
+        /// The device.
+        device: IfName,
+        /// Whether.
+        on: bool,
+    },
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Set { device, on } = self;
+        let parameter = LinkParameter::Forwarding.on(device);
+        write!(f, "set {parameter} to {}", u8::from(*on))
+    }
+}
+
+impl Operation for Op {
+    fn found(&self, _desired: &Desired, observed: &Observed) -> Vec<String> {
+        let Self::Set { device, .. } = self;
+        let forwarding = observed.forwarding.as_ref();
+        let ingress = forwarding.and_then(|found| found.devices.get(device));
+        let words = ingress.map(|ingress| u8::from(ingress.on).to_string());
+        words.into_iter().collect()
+    }
+
+    fn is_drift(&self, held: &Desired) -> bool {
+        let Self::Set { device, on } = self;
+        held.forwarding.get(device) == Some(on)
+    }
+
+    fn keep(&self, held: &mut Desired, before: &Desired) {
+        let Self::Set { device, .. } = self;
+        match before.forwarding.get(device) {
+            Some(on) => drop(held.forwarding.insert(device.clone(), *on)),
+            None => drop(held.forwarding.remove(device)),
+        }
+    }
+
+    fn causes(&self) -> Vec<Kind> {
+        vec![Kind::Forwarding]
+    }
+}
+
+/// What is known of what is forwarded is what was known before.
+pub(super) fn keep(held: &mut Desired, before: &Desired) {
+    held.forwarding.clone_from(&before.forwarding);
+}
+
+pub(super) fn difference(desired: &Desired, observed: &Observed, draft: &mut Draft) {
+    let Some(found) = &observed.forwarding else {
+        return;
+    };
+    for (device, &on) in &desired.forwarding {
+        let ingress = found.devices.get(device);
+        if ingress.is_some_and(|ingress| ingress.on != on) {
+            let device = device.clone();
+            draft.add(Op::Set { device, on });
+        }
+    }
+    if desired.bridge.is_some() {
+        for device in &found.unguardable {
+            let found = "the device's name, by which no rule could keep strangers out,";
+            draft.contest(Unguardable(device.clone()), found);
+        }
+    }
+}
+
+/// A device that podnet cannot open, as its name keeps it from being guarded.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unguardable(pub IfName);
+
+impl fmt::Display for Unguardable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&LinkParameter::Forwarding.on(&self.0))
+    }
+}
+
+impl Disputed for Unguardable {
+    fn cure(&self) -> String {
+        "give the device a name of letters, digits, '-', '.' and '_', or set the parameter to 1 \
+         yourself; until then pods get no answers by this device"
+            .to_owned()
+    }
+
+    fn looks(&self) -> Kinds {
+        Kinds::from([Kind::Forwarding])
+    }
+
+    fn cause(&self) -> Kind {
+        Kind::OtherRoutes
+    }
+
+    fn keep(&self, _held: &mut Desired, _before: &Desired) {}
 }
 
 #[cfg(test)]

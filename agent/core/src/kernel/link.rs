@@ -1,12 +1,10 @@
-//! Links: the bridge, and the veth pairs of pods.
+//! What every link has: a name, a number, a link-layer address, an MTU.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use data_encoding::BASE32_NOPAD;
-use ipnetwork::IpNetwork;
 use podnet_proto::PodName;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -168,58 +166,6 @@ impl From<MacAddr> for String {
     fn from(mac: MacAddr) -> Self {
         mac.to_string()
     }
-}
-
-/// The node's bridge.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bridge {
-    /// Its name.
-    pub name: IfName,
-    /// Its link-layer address: fixed, since a bridge without one takes that of a port, and every
-    /// pod's neighbour entry goes stale when the port goes.
-    pub mac: MacAddr,
-    /// Its MTU.
-    pub mtu: Mtu,
-    /// The gateway address of each block, with the block's prefix length.
-    pub addresses: Vec<IpNetwork>,
-}
-
-/// The network namespace of a pod.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Netns {
-    /// Where it is mounted, or a process's `/proc/PID/ns/net`.
-    pub path: PathBuf,
-    /// Whether podnet made it, and removes it with the pod.
-    pub made: bool,
-    /// Its inode number, which tells whether the path still leads to the same namespace; `None`
-    /// before podnet has made it.
-    pub inode: Option<u64>,
-}
-
-/// The attachment of a pod: a veth pair between its namespace and the bridge.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PodLink {
-    /// The pod.
-    pub pod: PodName,
-    /// Its namespace.
-    pub netns: Netns,
-    /// The veth's end on the host, a port of the bridge.
-    pub host_ifname: IfName,
-    /// The veth's end in the namespace.
-    pub ifname: IfName,
-    /// The link-layer address of the end in the namespace.
-    pub mac: MacAddr,
-    /// The MTU of both ends.
-    pub mtu: Mtu,
-    /// The pod's addresses, with the block's prefix length.
-    pub addresses: Vec<IpNetwork>,
-    /// The next hop of its default route, for each family.
-    pub gateways: Vec<IpAddr>,
-    /// The link-layer address of the gateways: the bridge's.
-    pub gateway_mac: MacAddr,
-    /// Whether it may use other link-layer and IP addresses than its own.
-    #[serde(default)]
-    pub trusted: bool,
 }
 
 /// The name of a pod's host end: a hash, since a pod's name may be longer than a link's.

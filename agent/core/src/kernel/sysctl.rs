@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ipnetwork::IpNetwork;
-
-use super::link::{Bridge, IfName, PodLink};
+use super::link::IfName;
 
 /// A kernel parameter of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,40 +93,17 @@ impl LinkParameter {
     }
 }
 
-impl Bridge {
-    /// What its kernel parameters should be: the host takes no addresses and routes from what pods
-    /// advertise on it, forwards what they send unless its source lies elsewhere, and an address that goes
-    /// does not take along those that came later in its range.
-    #[must_use]
-    pub fn parameters(&self) -> LinkParameters {
-        LinkParameters::from([
-            (LinkParameter::AcceptRa, 0),
-            (LinkParameter::Forwarding, 1),
-            (LinkParameter::PromoteSecondaries, 1),
-            (LinkParameter::ReversePathFilter, 1),
-        ])
-    }
-}
-
-impl PodLink {
-    /// What the kernel parameters of its interface should be.
-    ///
-    /// Off are addresses that wait for the detection of duplicates (podnet gives each address
-    /// once), and advertisements that would give the pod addresses and routes that podnet knows
-    /// nothing of. A pod without IPv6 does not speak it at all: what it would announce of itself
-    /// the bridge would carry to each of the other pods. And nobody redirects what a pod sends: podnet gives
-    /// it the one way that there is.
-    #[must_use]
-    pub fn parameters(&self) -> LinkParameters {
-        let ipv6 = self.addresses.iter().any(IpNetwork::is_ipv6);
-        LinkParameters::from([
-            (LinkParameter::AcceptDad, 0),
-            (LinkParameter::AcceptRa, 0),
-            (LinkParameter::DisableIpv6, i32::from(!ipv6)),
-            (LinkParameter::AcceptRedirects, 0),
-            (LinkParameter::AcceptRedirectsOfAll, 0),
-        ])
-    }
+/// What is wrong with the parameters of a link, in words. One that is not there needs no value.
+pub(super) fn faults(
+    link: &IfName,
+    wanted: &LinkParameters,
+    found: &LinkParameters,
+) -> Vec<String> {
+    let differing = wanted.iter().filter_map(|(parameter, wanted)| {
+        let value = found.get(parameter).filter(|value| *value != wanted)?;
+        Some(format!("{} = {value}", parameter.on(link)))
+    });
+    differing.collect()
 }
 
 #[cfg(test)]

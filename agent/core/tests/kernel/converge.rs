@@ -5,16 +5,16 @@ use std::collections::BTreeSet;
 use ipnetwork::IpNetwork;
 use podnet_core::kernel::model::Hop;
 use podnet_core::kernel::{
-    Conflict, Contested, Desired, IfIndex, IfName, Mtu, NextHop, Observed, Op, OpError,
-    OpErrorKind, PROTOCOL, Place, Plan, Route, RouteKey, Scope, diff,
+    Conflict, Contested, Desired, IfIndex, IfName, Intruder, Kind, Kinds, Mtu, NextHop, Observed,
+    Op, OpError, OpErrorKind, PROTOCOL, Place, Plan, Route, RouteKey, diff, firewall, pod, route,
 };
 use proptest::prelude::*;
 
 use crate::history::{after, history, wish};
-use crate::node::{Node, Whereabouts, Wish, everything, host_end, net};
+use crate::node::{Node, Whereabouts, Wish, everything, forwarding_of, host_end, net};
 
 fn deleted_route(op: &Op) -> Option<IpNetwork> {
-    if let Op::DeleteRoute(key) = op {
+    if let Op::Route(route::Op::Delete(key)) = op {
         Some(key.destination)
     } else {
         None
@@ -42,7 +42,7 @@ proptest! {
         // What stood behind a route of podnet's that has gone is seen only now.
         let gone: BTreeSet<_> = plan.ops.iter().filter_map(deleted_route).collect();
         let hidden = |conflict: &Conflict| {
-            matches!(&conflict.object, Contested::Addresses { range, .. } if gone.contains(range))
+            matches!(&conflict.object, Contested::Addresses(Intruder { range, .. }) if gone.contains(range))
         };
         let mut conflicts = again.conflicts;
         conflicts.retain(|conflict| plan.conflicts.contains(conflict) || !hidden(conflict));
@@ -128,38 +128,36 @@ proptest! {
         let desired = node.desired(&wish);
         let all = everything(&desired);
         let looked_into: BTreeSet<_> = pods.into_iter().map(host_end).collect();
-        let scope = Scope {
-            bridge,
-            host_ends,
-            pods: all.pods.into_iter().filter(|pod| looked_into.contains(&pod.host_ifname)).collect(),
-            routes: all.routes.filter(|_| routes),
-            firewall,
-            forwarding: all.forwarding.filter(|_| forwarding),
-            ..Scope::default()
-        };
-        let plan = diff(&desired, &node.kernel.observe(&scope));
+        let mut kinds = Kinds::default();
+        for (looked_at, kind) in [
+            (bridge, Kind::Bridge),
+            (host_ends, Kind::HostEnds),
+            (firewall, Kind::Firewall),
+        ] {
+            kinds.extend(looked_at.then_some(kind));
+        }
+        let views = all.pods().into_iter();
+        let views = views.filter(|pod| looked_into.contains(&pod.host_ifname));
+        kinds.extend(views.map(Kind::Pod));
+        if routes {
+            let destinations = all.destinations().into_iter();
+            kinds.extend(destinations.map(Kind::RoutesIn).chain([Kind::Routes]));
+        }
+        if forwarding {
+            kinds.merge(forwarding_of(&all.ingresses()));
+        }
+        let plan = diff(&desired, &node.kernel.observe(&kinds));
         for op in plan.ops {
             let covered = match &op {
-                Op::SetForwarding { .. } => forwarding,
-                Op::CreateBridge(_)
-                | Op::UpdateBridge(_)
-                | Op::DeleteBridge(_)
-                | Op::AddAddress { .. }
-                | Op::DeleteAddress { .. }
-                | Op::SetNeighbour { .. }
-                | Op::DeleteNeighbour { .. } => bridge,
-                Op::AttachPod(pod) | Op::RepairPod(pod) => looked_into.contains(&pod.host_ifname),
-                Op::DetachPod { .. } => host_ends,
-                Op::AddRoute(_) | Op::ReplaceRoute(_) | Op::DeleteRoute(_) => routes,
-                Op::SetFirewall(_)
-                | Op::RemoveFirewall
-                | Op::SetHolding(_)
-                | Op::HoldPod { .. }
-                | Op::ReleasePod { .. }
-                | Op::RemoveHolding => firewall,
-                Op::FlushConnections(_) => false,
+                Op::Forwarding(_) => forwarding,
+                Op::Bridge(_) | Op::Neighbour(_) => bridge,
+                Op::Pod(pod::Op::Detach { .. }) => host_ends,
+                Op::Pod(op) => looked_into.contains(op.host_end()),
+                Op::Route(_) => routes,
+                Op::Firewall(_) | Op::Holding(_) => firewall,
+                Op::Connections(_) => false,
             };
-            prop_assert!(covered, "{op} is outside of {scope:?}");
+            prop_assert!(covered, "{op} is outside of {kinds:?}");
         }
         let unseen = Observed::default();
         prop_assert_eq!(diff(&desired, &unseen), Plan::default());
@@ -176,27 +174,13 @@ proptest! {
             wish.in_flight.iter().flat_map(|pod| node.addresses(*pod, &wish)).collect();
         for op in node.plan(&desired).ops {
             let touched = match &op {
-                Op::AttachPod(pod) | Op::RepairPod(pod) => ends.contains(&pod.host_ifname),
-                Op::DetachPod { host_ifname, .. }
-                | Op::HoldPod { host_ifname, .. }
-                | Op::ReleasePod { host_ifname, .. } => ends.contains(host_ifname),
-                Op::SetNeighbour { address, .. } | Op::DeleteNeighbour { address, .. } => {
-                    addresses.contains(address)
-                }
-                Op::SetForwarding { .. }
-                | Op::CreateBridge(_)
-                | Op::UpdateBridge(_)
-                | Op::DeleteBridge(_)
-                | Op::AddAddress { .. }
-                | Op::DeleteAddress { .. }
-                | Op::AddRoute(_)
-                | Op::ReplaceRoute(_)
-                | Op::DeleteRoute(_)
-                | Op::SetFirewall(_)
-                | Op::RemoveFirewall
-                | Op::SetHolding(_)
-                | Op::RemoveHolding
-                | Op::FlushConnections(_) => false,
+                Op::Neighbour(op) => addresses.contains(&op.address()),
+                Op::Pod(_) | Op::Holding(_) => op.host_end().is_some_and(|end| ends.contains(end)),
+                Op::Forwarding(_)
+                | Op::Bridge(_)
+                | Op::Route(_)
+                | Op::Firewall(_)
+                | Op::Connections(_) => false,
             };
             prop_assert!(!touched, "{op}");
         }
@@ -224,16 +208,15 @@ fn a_listed_pod_is_unclear_until_it_was_looked_into() {
     node.live(&plain_wish());
     node.kernel.set_link_down(&host_end(0));
     let desired = node.desired(&plain_wish());
-    let listed = Scope {
-        host_ends: true,
-        ..Scope::default()
-    };
+    let listed = Kinds::from([Kind::HostEnds]);
     let plan = diff(&desired, &node.kernel.observe(&listed));
     assert_eq!(plan.unclear, BTreeSet::from([host_end(0)]));
     assert_eq!(plan.ops, []);
     let plan = node.plan(&desired);
     assert!(plan.unclear.is_empty(), "{plan:?}");
-    assert!(matches!(&plan.ops[..], [Op::RepairPod(pod)] if pod.host_ifname == host_end(0)));
+    assert!(
+        matches!(&plan.ops[..], [Op::Pod(pod::Op::Repair(pod))] if pod.host_ifname == host_end(0))
+    );
 }
 
 /// What cannot be looked at is not judged, and keeps nothing else from being put right.
@@ -249,7 +232,9 @@ fn a_pod_that_cannot_be_looked_into_is_left_alone() {
     let why = OpError::new(OpErrorKind::NotPermitted, "namespace of pod 0");
     observed.hidden.insert(host_end(0), why);
     let plan = diff(&desired, &observed);
-    assert!(matches!(&plan.ops[..], [Op::RepairPod(pod)] if pod.host_ifname == host_end(1)));
+    assert!(
+        matches!(&plan.ops[..], [Op::Pod(pod::Op::Repair(pod))] if pod.host_ifname == host_end(1))
+    );
     assert!(plan.gone.is_empty() && plan.unclear.is_empty(), "{plan:?}");
 }
 
@@ -259,18 +244,16 @@ fn a_stray_host_end_goes() {
     let mut node = Node::new();
     node.live(&plain_wish());
     let mut desired = node.desired(&plain_wish());
-    let scope = Scope {
-        pods: everything(&desired).pods,
-        ..Scope::default()
-    };
+    let pods = everything(&desired).pods();
+    let pods: Kinds = pods.into_iter().map(Kind::Pod).collect();
     desired.pods.remove(&host_end(1));
-    let plan = diff(&desired, &node.kernel.observe(&scope));
+    let plan = diff(&desired, &node.kernel.observe(&pods));
     assert_eq!(
         plan.ops,
-        [Op::DetachPod {
+        [Op::Pod(pod::Op::Detach {
             host_ifname: host_end(1),
             netns: None
-        }]
+        })]
     );
 }
 
@@ -283,8 +266,14 @@ fn a_foreign_bridge_keeps_no_stale_route() {
     node.kernel.add_route(stale, PROTOCOL, Hop::Unreachable);
     let plan = node.plan(&node.desired(&plain_wish()));
     assert_eq!(plan.conflicts.len(), 1);
-    assert!(plan.ops.contains(&Op::DeleteRoute(stale)), "{plan:?}");
-    let routes = plan.ops.iter().filter(|op| matches!(op, Op::AddRoute(_)));
+    assert!(
+        plan.ops.contains(&Op::Route(route::Op::Delete(stale))),
+        "{plan:?}"
+    );
+    let routes = plan
+        .ops
+        .iter()
+        .filter(|op| matches!(op, Op::Route(route::Op::Add(_))));
     let added: Vec<_> = routes.map(ToString::to_string).collect();
     assert_eq!(added, ["add route unreachable 10.244.0.0/16"]);
 }
@@ -298,7 +287,7 @@ fn no_firewall_is_not_passed_over() {
     let set = plan
         .ops
         .iter()
-        .find(|op| matches!(op, Op::SetFirewall(_)))
+        .find(|op| matches!(op, Op::Firewall(firewall::Op::Set(_))))
         .unwrap();
     let error = node.kernel.apply(set).unwrap_err();
     assert!(
@@ -309,7 +298,7 @@ fn no_firewall_is_not_passed_over() {
         !node
             .plan(&Desired::default())
             .ops
-            .contains(&Op::RemoveFirewall)
+            .contains(&Op::Firewall(firewall::Op::Remove))
     );
 }
 

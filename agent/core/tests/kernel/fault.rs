@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use podnet_core::kernel::{
-    Desired, Holding, IfName, ObservedHolding, Op, OpError, OpErrorKind, Scope,
+    Desired, Holding, IfName, Kind, Kinds, ObservedHolding, Op, OpError, OpErrorKind, bridge,
+    connections, firewall, forwarding, holding, neighbour, pod, route,
 };
 use proptest::prelude::*;
 
@@ -102,16 +103,15 @@ fn every_kind_of_change_may_fail() {
         podnet_core::kernel::MacAddr([2; 6]),
     );
     let mut unheld = settled.clone();
-    let table = unheld.kernel.observe(&Scope {
-        holding: true,
-        ..Scope::default()
-    });
+    let table = unheld.kernel.observe(&Kinds::from([Kind::Holding]));
     let Some(ObservedHolding::Table { holding, .. }) = table.holding else {
         panic!("no table: {table:?}")
     };
-    let release = |host_ifname: IfName| Op::ReleasePod {
-        host_ifname,
-        holding: holding.clone(),
+    let release = |host_ifname: IfName| {
+        Op::Holding(holding::Op::Release {
+            host_ifname,
+            holding: holding.clone(),
+        })
     };
     unheld
         .kernel
@@ -119,13 +119,13 @@ fn every_kind_of_change_may_fail() {
         .unwrap();
     let mut held_too_much = settled.clone();
     let stranger: IfName = "pnstranger".parse().unwrap();
-    let hold = Op::HoldPod {
+    let hold = Op::Holding(holding::Op::Hold {
         host_ifname: stranger.clone(),
         holding: Holding {
             ports: [stranger].into(),
             ..Holding::default()
         },
-    };
+    });
     held_too_much.kernel.apply(&hold).unwrap();
     for (node, wish) in [
         (Node::new(), &first),
@@ -175,26 +175,26 @@ const KINDS: [&str; 20] = [
 
 fn kind(op: &Op) -> &'static str {
     match op {
-        Op::SetForwarding { .. } => "SetForwarding",
-        Op::CreateBridge(_) => "CreateBridge",
-        Op::UpdateBridge(_) => "UpdateBridge",
-        Op::DeleteBridge(_) => "DeleteBridge",
-        Op::AddAddress { .. } => "AddAddress",
-        Op::DeleteAddress { .. } => "DeleteAddress",
-        Op::AttachPod(_) => "AttachPod",
-        Op::RepairPod(_) => "RepairPod",
-        Op::DetachPod { .. } => "DetachPod",
-        Op::SetNeighbour { .. } => "SetNeighbour",
-        Op::DeleteNeighbour { .. } => "DeleteNeighbour",
-        Op::AddRoute(_) => "AddRoute",
-        Op::ReplaceRoute(_) => "ReplaceRoute",
-        Op::DeleteRoute(_) => "DeleteRoute",
-        Op::SetFirewall(_) => "SetFirewall",
-        Op::RemoveFirewall => "RemoveFirewall",
-        Op::SetHolding(_) => "SetHolding",
-        Op::HoldPod { .. } => "HoldPod",
-        Op::ReleasePod { .. } => "ReleasePod",
-        Op::RemoveHolding => "RemoveHolding",
-        Op::FlushConnections(_) => "FlushConnections",
+        Op::Forwarding(forwarding::Op::Set { .. }) => "SetForwarding",
+        Op::Bridge(bridge::Op::Create(_)) => "CreateBridge",
+        Op::Bridge(bridge::Op::Update(_)) => "UpdateBridge",
+        Op::Bridge(bridge::Op::Delete(_)) => "DeleteBridge",
+        Op::Bridge(bridge::Op::AddAddress { .. }) => "AddAddress",
+        Op::Bridge(bridge::Op::DeleteAddress { .. }) => "DeleteAddress",
+        Op::Pod(pod::Op::Attach(_)) => "AttachPod",
+        Op::Pod(pod::Op::Repair(_)) => "RepairPod",
+        Op::Pod(pod::Op::Detach { .. }) => "DetachPod",
+        Op::Neighbour(neighbour::Op::Set { .. }) => "SetNeighbour",
+        Op::Neighbour(neighbour::Op::Delete { .. }) => "DeleteNeighbour",
+        Op::Route(route::Op::Add(_)) => "AddRoute",
+        Op::Route(route::Op::Replace(_)) => "ReplaceRoute",
+        Op::Route(route::Op::Delete(_)) => "DeleteRoute",
+        Op::Firewall(firewall::Op::Set(_)) => "SetFirewall",
+        Op::Firewall(firewall::Op::Remove) => "RemoveFirewall",
+        Op::Holding(holding::Op::Set(_)) => "SetHolding",
+        Op::Holding(holding::Op::Hold { .. }) => "HoldPod",
+        Op::Holding(holding::Op::Release { .. }) => "ReleasePod",
+        Op::Holding(holding::Op::Remove) => "RemoveHolding",
+        Op::Connections(connections::Op::Flush(_)) => "FlushConnections",
     }
 }

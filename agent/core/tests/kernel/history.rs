@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::IpNetwork;
-use podnet_core::firewall::Chain;
+use podnet_core::kernel::firewall::Chain;
 use podnet_core::kernel::model::{Backend, Hop};
 use podnet_core::kernel::{
     IfName, LinkParameter, MacAddr, Mtu, ObservedInterface, PROTOCOL, RouteKey,

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use ipnetwork::{IpNetwork, Ipv4Network};
 use podnet_core::kernel::model::{Hop, Kernel};
 use podnet_core::kernel::{
-    Desired, IfName, Input, MacAddr, Mtu, Netns, NetnsState, Op, PeerBlock, Plan, PodLink, PodView,
-    RouteKey, Scope, desired, diff, host_ifname,
+    Desired, IfName, Input, Kind, Kinds, MacAddr, Made, Mtu, Netns, Op, PeerBlock, Plan, PodLink,
+    RouteKey, desired, diff, forwarding, host_ifname, pod,
 };
 use podnet_proto::{BlockIndex, NodeId, PodNetwork, network};
 
@@ -95,11 +95,8 @@ impl Node {
 
     /// Everything that the kernel should hold, with the underlay as it is now.
     pub(crate) fn desired(&self, wish: &Wish) -> Desired {
-        let scope = Scope {
-            forwarding: Some(self.opened.clone()),
-            ..Scope::default()
-        };
-        let forwarding = self.kernel.observe(&scope).forwarding.unwrap();
+        let looked = self.kernel.observe(&forwarding_of(&self.opened));
+        let forwarding = looked.forwarding.unwrap();
         if !wish.member {
             return Desired::nothing(&forwarding, &self.opened);
         }
@@ -125,10 +122,8 @@ impl Node {
                 address: whereabouts.address(*number),
             })
             .collect();
-        let scope = Scope {
-            underlay: peers.iter().filter_map(|peer| peer.address).collect(),
-            ..Scope::default()
-        };
+        let addresses = peers.iter().filter_map(|peer| peer.address);
+        let paths: Kinds = addresses.map(Kind::Path).collect();
         let pods: Vec<_> = wish
             .pods
             .keys()
@@ -149,7 +144,7 @@ impl Node {
             block: block(wish.block),
             mtu: Mtu(wish.mtu),
             peers: &peers,
-            underlay: &self.kernel.observe(&scope).underlay,
+            underlay: &self.kernel.observe(&paths).underlay,
             pods: &pods,
             in_flight: &in_flight,
             forwarding: &forwarding,
@@ -172,7 +167,7 @@ impl Node {
 
     /// What the agent puts on record before it makes such a change.
     pub(crate) fn remember(&mut self, op: &Op) {
-        if let Op::SetForwarding { device, on: true } = op {
+        if let Op::Forwarding(forwarding::Op::Set { device, on: true }) = op {
             self.opened.insert(device.clone());
         }
     }
@@ -195,10 +190,10 @@ impl Node {
             .filter(|pod| gone.contains(&pod.host_ifname))
         {
             let netns = pod.netns.made.then(|| pod.netns.path.clone());
-            let op = Op::DetachPod {
+            let op = Op::Pod(pod::Op::Detach {
                 host_ifname: pod.host_ifname.clone(),
                 netns,
-            };
+            });
             let _ = self.kernel.apply(&op);
         }
         self.pods.retain(|_, pod| !gone.contains(&pod.host_ifname));
@@ -237,32 +232,26 @@ impl Node {
             gateway_mac: MacAddr::of_address(gateway),
             trusted: false,
         };
-        if self.kernel.apply(&Op::AttachPod(pod.clone())).is_err() {
+        let attach = Op::Pod(pod::Op::Attach(pod.clone()));
+        let Ok(Made::Namespace(inode)) = self.kernel.apply(&attach) else {
             return;
-        }
-        let scope = Scope {
-            netns: BTreeSet::from([path.clone()]),
-            ..Scope::default()
         };
-        if let NetnsState::Netns { inode } = self.kernel.observe(&scope).netns[&path] {
-            pod.netns.inode = Some(inode);
-        }
+        pod.netns.inode = Some(inode);
         self.pods.insert(number, pod);
     }
 }
 
+/// What is forwarded, also from these devices.
+pub(crate) fn forwarding_of(devices: &BTreeSet<IfName>) -> Kinds {
+    let devices = devices.iter().cloned().map(Kind::Ingress);
+    devices.chain([Kind::Forwarding]).collect()
+}
+
 /// Everything that a full resync looks at.
-pub(crate) fn everything(desired: &Desired) -> Scope {
-    Scope {
-        bridge: true,
-        host_ends: true,
-        pods: desired.pods.values().map(PodView::of).collect(),
-        routes: Some(desired.routes.keys().map(|key| key.destination).collect()),
-        firewall: true,
-        holding: true,
-        forwarding: Some(desired.forwarding.keys().cloned().collect()),
-        ..Scope::default()
-    }
+pub(crate) fn everything(desired: &Desired) -> Kinds {
+    let mut kinds = Kinds::all().aimed(desired);
+    kinds.merge(forwarding_of(&desired.forwarding.keys().cloned().collect()));
+    kinds
 }
 
 impl Whereabouts {

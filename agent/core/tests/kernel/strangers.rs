@@ -1,12 +1,12 @@
 //! A host that is no router for others is none because of podnet, at no instant.
 
-use podnet_core::firewall::{Chain, Device, Rule, Verdict};
-use podnet_core::kernel::{IfName, ObservedFirewall, Scope};
+use podnet_core::kernel::firewall::{Chain, Device, Rule, Verdict};
+use podnet_core::kernel::{IfName, Kind, ObservedFirewall};
 use proptest::prelude::*;
 
 use crate::converge::plain_wish;
 use crate::history::{Event, Tamper, wish};
-use crate::node::{Node, Wish, name};
+use crate::node::{Node, Wish, forwarding_of, name};
 
 /// What may happen on a host whose owner opens no single device.
 fn event() -> impl Strategy<Value = Event> {
@@ -22,12 +22,8 @@ fn event() -> impl Strategy<Value = Event> {
 
 /// Whether somebody has declared the host a router, and what the first back end holds.
 fn look(node: &Node) -> (bool, ObservedFirewall) {
-    let scope = Scope {
-        firewall: true,
-        forwarding: Some(node.opened.clone()),
-        ..Scope::default()
-    };
-    let observed = node.kernel.observe(&scope);
+    let kinds = forwarding_of(&node.opened).and(Kind::Firewall);
+    let observed = node.kernel.observe(&kinds);
     let backend = observed.firewall.unwrap().remove(0);
     (observed.forwarding.unwrap().router, backend)
 }

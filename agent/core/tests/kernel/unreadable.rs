@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use podnet_core::firewall::{Chain, RuleSet, rules};
+use podnet_core::kernel::firewall::{self, Chain, RuleSet, rules};
 use podnet_core::kernel::{Desired, Observed, ObservedFirewall, Op, Plan, diff};
 
 /// The rules of a node.
@@ -58,9 +58,12 @@ fn a_table_that_cannot_be_read_is_named_and_never_written() {
 fn what_can_be_read_is_put_right_and_taken_away() {
     let mut tampered = backend();
     tampered.jumps.clear();
-    assert_eq!(plan(wanted(), tampered).ops, [Op::SetFirewall(wanted())]);
+    assert_eq!(
+        plan(wanted(), tampered).ops,
+        [Op::Firewall(firewall::Op::Set(wanted()))]
+    );
     let gone = plan(RuleSet::default(), backend());
-    assert_eq!(gone.ops, [Op::RemoveFirewall]);
+    assert_eq!(gone.ops, [Op::Firewall(firewall::Op::Remove)]);
     assert!(gone.conflicts.is_empty(), "it can go without");
     let mut bare = backend();
     (bare.chains, bare.jumps) = Default::default();

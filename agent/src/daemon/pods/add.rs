@@ -1,28 +1,24 @@
 //! Adding a pod.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::io::ErrorKind;
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use ipnetwork::{IpNetwork, Ipv4Network};
-use podnet_core::kernel::{IfName, MacAddr, Mtu, Netns, PodLink, host_ifname};
+use podnet_core::kernel::{IfName, Kind, MacAddr, Mtu, Netns, PodLink, host_ifname};
+use podnet_core::node::{Response, Ticket};
 use podnet_core::podip::Taken;
 use podnet_proto::api::{Pod, PodRequest};
 use podnet_proto::network::gateway;
 use podnet_proto::{ApiError, ErrorCode, PodName};
 
-use super::{Agent, Done, PodAnswer, PodDone, Waiting, no_such_pod};
-use crate::control::Answer;
-use crate::daemon::agent::Event;
+use super::{Attachment, Doing, Node, Waiting};
+use crate::daemon::effect::{Attach, Effect, NetnsSeen, Write};
 use crate::daemon::error;
-use crate::pods::{AttachError, attach};
-use crate::reconciler::Parts;
+use crate::pods::AttachError;
 use crate::store::{PodRecord, PodRecordState};
-use crate::vital;
+use podnet_core::kernel::Kinds;
 
 /// The MTU of pods while that of the underlay is not known: Ethernet's (RFC 894).
 const DEFAULT_MTU: Mtu = Mtu(1500);
@@ -42,36 +38,52 @@ enum Planned {
     Attach { link: Box<PodLink>, taken: Taken },
 }
 
-impl Agent {
-    pub(in crate::daemon) fn add_pod(&mut self, request: &PodRequest, answer: Answer<Pod>) {
-        match self.plan_pod(request) {
-            Ok(Planned::Early) => self.pods.early.push((request.clone(), answer)),
-            Ok(Planned::Wait(name)) => {
-                let waiting = self.pods.busy.entry(name).or_default();
-                waiting.push_back(Waiting::Add(request.clone(), answer));
-            }
-            Ok(Planned::There(pod)) => drop(answer.send(Ok(*pod))),
-            Ok(Planned::Attach { link, taken }) => self.start_attach(*link, taken, answer),
-            Err(api_error) => drop(answer.send(Err(api_error))),
+impl Node {
+    /// Begins to add a pod: whether its namespace is there already, the answer depends on.
+    pub(in crate::daemon) fn add_pod(&mut self, request: Box<PodRequest>, ticket: Ticket) {
+        let (name, path) = match self.netns_of_request(&request) {
+            Ok(found) => found,
+            Err(api_error) => return self.answer(ticket, Err(api_error)),
+        };
+        if self.pods.is_busy(&name) {
+            return self.pods.wait(&name, Waiting::Add(request, ticket));
+        }
+        self.pods.begin(name.clone(), Doing::Look(request, ticket));
+        self.effects.push(Effect::LookAtNetns(name, path));
+    }
+
+    /// The path of the namespace that a request is about: that of the pod which is there already, or the one
+    /// that was asked for.
+    fn netns_of_request(&self, request: &PodRequest) -> Result<(PodName, PathBuf), ApiError> {
+        let name = pod_name(request)?;
+        let requested = self.requested_netns(&name, request)?;
+        let ready = self.pods.records.get(&name);
+        let ready = ready.filter(|record| record.state == PodRecordState::Ready);
+        let path = ready.map_or(requested.path, |record| record.link.netns.path.clone());
+        Ok((name, path))
+    }
+
+    /// What there is of the namespace of a pod that is to be added.
+    pub(super) fn add_seen(&mut self, request: Box<PodRequest>, seen: NetnsSeen, ticket: Ticket) {
+        match self.plan_pod(&request, seen) {
+            Ok(Planned::Early) => self.pods.early.push((request, ticket)),
+            Ok(Planned::Wait(name)) => self.pods.wait(&name, Waiting::Add(request, ticket)),
+            Ok(Planned::There(pod)) => self.answer(ticket, Ok(Response::Pod(pod))),
+            Ok(Planned::Attach { link, taken }) => self.start_attach(*link, taken, ticket),
+            Err(api_error) => self.answer(ticket, Err(api_error)),
         }
     }
 
     /// Goes on with the pods that were asked for before the node's bridge stood.
     pub(in crate::daemon) fn add_early_pods(&mut self) {
-        for (request, answer) in std::mem::take(&mut self.pods.early) {
-            // Whoever has given up does not expect a pod.
-            if !answer.is_closed() {
-                self.add_pod(&request, answer);
-            }
+        for (request, ticket) in std::mem::take(&mut self.pods.early) {
+            self.add_pod(request, ticket);
         }
     }
 
     /// Decides what a request for a pod comes to. Takes an address where it comes to a new pod.
-    fn plan_pod(&mut self, request: &PodRequest) -> Result<Planned, ApiError> {
-        let name: PodName = request
-            .name
-            .parse()
-            .map_err(|invalid| ApiError::new(ErrorCode::BadName, format!("pod name: {invalid}")))?;
+    fn plan_pod(&mut self, request: &PodRequest, seen: NetnsSeen) -> Result<Planned, ApiError> {
+        let name = pod_name(request)?;
         let netns = self.requested_netns(&name, request)?;
         let block = self.usable_block(&name)?;
         if self.reconciling.desired.bridge.is_none() {
@@ -83,7 +95,7 @@ impl Agent {
                 }),
             };
         }
-        if self.pods.busy.contains_key(&name) {
+        if self.pods.is_busy(&name) {
             return Ok(Planned::Wait(name));
         }
         if let Some(record) = self.pods.records.get(&name) {
@@ -93,7 +105,7 @@ impl Agent {
                 PodRecordState::Attaching | PodRecordState::Ready | PodRecordState::Detaching => {
                     let there = &record.link.netns;
                     // A container that restarts comes with another namespace.
-                    if record.state == PodRecordState::Ready && has_vanished(there) {
+                    if record.state == PodRecordState::Ready && has_vanished(there, seen) {
                         self.clear_away(name.clone());
                         return Ok(Planned::Wait(name));
                     }
@@ -115,7 +127,7 @@ impl Agent {
             }
         }
         // Before it is on record: what is on record and unfinished is podnet's to remove.
-        if netns.made && netns.path.symlink_metadata().is_ok() {
+        if netns.made && seen.exists {
             let path = netns.path.display();
             return Err(ApiError::new(
                 ErrorCode::ForeignObject,
@@ -225,7 +237,7 @@ impl Agent {
         }
     }
 
-    fn start_attach(&mut self, link: PodLink, taken: Taken, answer: Answer<Pod>) {
+    fn start_attach(&mut self, link: PodLink, taken: Taken, ticket: Ticket) {
         let name = link.pod.clone();
         let record = PodRecord {
             state: PodRecordState::Attaching,
@@ -233,112 +245,144 @@ impl Agent {
             created_at: jiff::Timestamp::now().to_string(),
             last_addresses: Vec::new(),
         };
-        // On record before anything is made: whatever happens, the next agent finds it.
-        if let Err(store_error) = self.run_dir.save_pod(&record) {
-            self.undo(taken);
-            drop(answer.send(Err(error::store(&store_error))));
-            return;
-        }
         let namespaces = if link.netns.made {
             Vec::new()
         } else {
             self.pods.namespaces()
         };
+        // On record before anything is made: whatever happens, the next agent finds it.
+        let write = Write::Pod(Box::new(record.clone()));
+        self.effects.push(Effect::Store(write));
         let gone = self.pods.records.insert(name.clone(), record);
-        self.pods.busy.insert(name.clone(), VecDeque::new());
-        let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
-        vital::spawn(async move {
-            let result = attach(dataplane.as_ref(), &link, taken.reused, &namespaces).await;
-            let gone = gone.map(Box::new);
-            let done = PodDone {
-                name,
-                done: Done::Attached {
-                    result,
-                    taken,
-                    gone,
-                },
-                answer: PodAnswer::Add(answer),
-            };
-            let _ = events.send(Event::PodDone(Box::new(done))).await;
-        });
+        let attach = Attach {
+            link,
+            reused: taken.reused,
+            namespaces,
+        };
+        let planned = Attachment {
+            taken,
+            gone: gone.map(Box::new),
+            ticket,
+        };
+        self.pods
+            .begin(name, Doing::Record(planned, Box::new(attach)));
+    }
+
+    /// A new pod is on record: it is attached now.
+    pub(super) fn attach_recorded(
+        &mut self,
+        name: &PodName,
+        planned: Attachment,
+        attach: Box<Attach>,
+    ) {
+        self.effects.push(Effect::Attach(attach));
+        self.pods.begin(name.clone(), Doing::Attach(planned));
+    }
+
+    /// A new pod cannot be put on record: nothing was made of it.
+    pub(super) fn forget_unrecorded(&mut self, name: &PodName, planned: Attachment, why: ApiError) {
+        self.undo(planned.taken);
+        match planned.gone {
+            Some(gone) => drop(self.pods.records.insert(name.clone(), *gone)),
+            None => drop(self.pods.records.remove(name)),
+        }
+        self.answer(planned.ticket, Err(why));
     }
 
     pub(super) fn attached(
         &mut self,
         name: &PodName,
         result: Result<u64, AttachError>,
-        taken: Taken,
-        gone: Option<Box<PodRecord>>,
-        answer: PodAnswer,
+        planned: Attachment,
     ) {
-        let result = match result {
-            Ok(inode) => self.record_attached(name, inode),
-            Err(attach_error) => {
-                let op_error = match attach_error {
-                    AttachError::Refused(op_error) => {
-                        self.undo(taken);
-                        op_error
-                    }
-                    AttachError::Failed(op_error) => {
-                        if let Some(record) = self.pods.records.get(name) {
-                            let link = record.link.clone();
-                            self.free(&link);
-                        }
-                        op_error
-                    }
-                };
-                tracing::warn!(pod = %name, error = %op_error, "a pod cannot be attached");
-                let undone = match gone {
-                    Some(gone) => self.put_back(*gone),
-                    None => self.drop_record(name),
-                };
-                Err(undone.err().unwrap_or_else(|| error::op(&op_error)))
+        match result {
+            Ok(inode) => self.record_attached(name, inode, planned.ticket),
+            Err(attach_error) => self.not_attached(name, attach_error, planned),
+        }
+    }
+
+    fn not_attached(&mut self, name: &PodName, attach_error: AttachError, planned: Attachment) {
+        let Attachment {
+            taken,
+            gone,
+            ticket,
+        } = planned;
+        let op_error = match attach_error {
+            AttachError::Refused(op_error) => {
+                self.undo(taken);
+                op_error
+            }
+            AttachError::Failed(op_error) => {
+                if let Some(record) = self.pods.records.get(name) {
+                    let link = record.link.clone();
+                    self.free(&link);
+                }
+                op_error
             }
         };
-        if let PodAnswer::Add(answer) = answer {
-            drop(answer.send(result));
+        tracing::warn!(pod = %name, error = %op_error, "a pod cannot be attached");
+        let write = match gone {
+            // A gone pod is listed again, as it was before somebody tried to add it anew.
+            Some(gone) => {
+                self.pods.records.insert(name.clone(), (*gone).clone());
+                Write::Pod(gone)
+            }
+            None => Write::NoPod(name.clone()),
+        };
+        let undo = Doing::Undo(ticket, error::op(&op_error));
+        self.pods.begin(name.clone(), undo);
+        self.effects.push(Effect::Store(write));
+    }
+
+    /// What was on record of a pod that could not be attached is taken back, or not.
+    pub(super) fn undone(
+        &mut self,
+        write: &Write,
+        result: Result<(), ApiError>,
+        (ticket, why): (Ticket, ApiError),
+    ) {
+        if let (Write::NoPod(name), Ok(())) = (write, &result) {
+            self.forget_pod(name);
         }
+        self.answer(ticket, Err(result.err().unwrap_or(why)));
     }
 
-    /// Lists a gone pod again, as it was before somebody tried to add it anew.
-    fn put_back(&mut self, gone: PodRecord) -> Result<(), ApiError> {
-        let saved = self.run_dir.save_pod(&gone);
-        self.pods.records.insert(gone.link.pod.clone(), gone);
-        saved.map_err(|e| error::store(&e))
-    }
-
-    fn record_attached(&mut self, name: &PodName, inode: u64) -> Result<Pod, ApiError> {
-        let record = self
-            .pods
-            .records
-            .get_mut(name)
-            .ok_or_else(|| no_such_pod(name))?;
+    /// Puts a pod on record as attached, before anybody is told.
+    fn record_attached(&mut self, name: &PodName, inode: u64, ticket: Ticket) {
+        let Some(record) = self.pods.records.get_mut(name) else {
+            return;
+        };
         record.link.netns.inode = Some(inode);
+        let ready = PodRecord {
+            state: PodRecordState::Ready,
+            ..record.clone()
+        };
+        self.effects
+            .push(Effect::Store(Write::Pod(Box::new(ready))));
+        self.pods.begin(name.clone(), Doing::Settle(ticket));
+    }
+
+    /// A pod is on record as attached, or cannot be put there: then it is detached again.
+    pub(super) fn settled(&mut self, name: &PodName, result: Result<(), ApiError>, ticket: Ticket) {
+        if let Err(api_error) = result {
+            self.start_detach(name, None);
+            self.answer(ticket, Err(api_error));
+            return;
+        }
+        let Some(record) = self.pods.records.get_mut(name) else {
+            return;
+        };
         record.state = PodRecordState::Ready;
-        if let Err(store_error) = self.run_dir.save_pod(record) {
-            let api_error = error::store(&store_error);
-            self.start_detach(name, PodAnswer::Nobody);
-            return Err(api_error);
+        let record = record.clone();
+        let mtu = self.reconciling.mtu;
+        if mtu.is_some_and(|mtu| mtu != record.link.mtu) {
+            self.reconciling.want(Kinds::from([Kind::HostEnds]));
         }
-        let record = &self.pods.records[name];
-        if self
-            .reconciling
-            .mtu
-            .is_some_and(|mtu| mtu != record.link.mtu)
-        {
-            self.reconciling.want(Parts {
-                host_ends: true,
-                ..Parts::default()
-            });
-        }
-        let addresses: Vec<_> = record
-            .link
-            .addresses
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        tracing::info!(pod = %name, addresses = %addresses.join(", "), "a pod is attached");
-        Ok(self.show_pod(record))
+        let addresses = record.link.addresses.iter().map(ToString::to_string);
+        let addresses = addresses.collect::<Vec<_>>().join(", ");
+        tracing::info!(pod = %name, %addresses, "a pod is attached");
+        let pod = self.show_pod(&record);
+        self.answer(ticket, Ok(pod.into()));
     }
 
     fn no_block_yet(&self, name: &PodName) -> ApiError {
@@ -349,12 +393,15 @@ impl Agent {
     }
 }
 
-/// Whether a pod's namespace is not there any more. The kernel tells of that a moment later.
-fn has_vanished(netns: &Netns) -> bool {
-    match netns.path.metadata() {
-        Ok(found) => netns.inode.is_some_and(|inode| inode != found.ino()),
-        Err(error) => error.kind() == ErrorKind::NotFound,
-    }
+/// Whether a pod's namespace is not there any more. The kernel reports that a moment later.
+fn has_vanished(netns: &Netns, seen: NetnsSeen) -> bool {
+    let another = |found| netns.inode.is_some_and(|inode| inode != found);
+    seen.missing || seen.inode.is_some_and(another)
+}
+
+fn pod_name(request: &PodRequest) -> Result<PodName, ApiError> {
+    let name = request.name.parse();
+    name.map_err(|invalid| ApiError::new(ErrorCode::BadName, format!("pod name: {invalid}")))
 }
 
 fn no_block(name: &PodName) -> ApiError {

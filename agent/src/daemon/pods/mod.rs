@@ -10,16 +10,16 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 use podnet_core::kernel::{IfName, Op, OpError, PodLink};
+use podnet_core::node::Ticket;
 use podnet_core::podip::{Pool, Taken};
-use podnet_proto::api::{Pod, PodRequest};
+use podnet_proto::api::PodRequest;
 use podnet_proto::{ApiError, ErrorCode, PodName};
 
-use super::agent::Agent;
-use super::error;
+use super::effect::{Attach, Effect, NetnsSeen, Write};
+use super::node::Node;
 use super::reconcile::Repair;
-use crate::control::Answer;
 use crate::pods::AttachError;
-use crate::store::{PodRecord, PodRecordState, StoreError};
+use crate::store::{PodRecord, PodRecordState};
 
 /// The pods of this node.
 #[derive(Default)]
@@ -27,10 +27,12 @@ pub(in crate::daemon) struct Pods {
     pub(in crate::daemon) records: BTreeMap<PodName, PodRecord>,
     /// Addresses of the block that the node uses.
     pool: Option<Pool>,
+    /// Addresses that became free under the last agent, in their order, until there is a pool.
+    freed: Vec<Ipv4Addr>,
     /// Pods that something is being done to, and what was asked of them meanwhile.
-    busy: BTreeMap<PodName, VecDeque<Waiting>>,
+    busy: BTreeMap<PodName, Busy>,
     /// What was asked for before the node's bridge stood.
-    early: Vec<(PodRequest, Answer<Pod>)>,
+    early: Vec<(Box<PodRequest>, Ticket)>,
     /// Why pods (by host end) could not be put right when that was last tried.
     unrepaired: BTreeMap<IfName, (Op, OpError)>,
     /// Why pods could not be removed when that was last tried.
@@ -41,7 +43,7 @@ impl Pods {
     /// The pods that the kernel should hold.
     pub(in crate::daemon) fn attached(&self) -> Vec<PodLink> {
         let ready = |(name, record): &(&PodName, &PodRecord)| {
-            record.state == PodRecordState::Ready && !self.busy.contains_key(*name)
+            record.state == PodRecordState::Ready && !self.is_busy(name)
         };
         self.records
             .iter()
@@ -62,6 +64,24 @@ impl Pods {
             .collect()
     }
 
+    /// Whether something is being done to a pod.
+    fn is_busy(&self, name: &PodName) -> bool {
+        self.busy.contains_key(name)
+    }
+
+    /// Something is being done to a pod from now on.
+    fn begin(&mut self, name: PodName, doing: Doing) {
+        let waiting = VecDeque::new();
+        self.busy.insert(name, Busy { doing, waiting });
+    }
+
+    /// Lets a request wait until nothing is being done to a pod any more.
+    fn wait(&mut self, name: &PodName, request: Waiting) {
+        if let Some(busy) = self.busy.get_mut(name) {
+            busy.waiting.push_back(request);
+        }
+    }
+
     /// The pods that users see.
     pub(in crate::daemon) fn shown(&self) -> impl Iterator<Item = &PodRecord> {
         let records = self.records.values();
@@ -74,7 +94,7 @@ impl Pods {
         match record.state {
             PodRecordState::Ready | PodRecordState::Gone => true,
             PodRecordState::Attaching | PodRecordState::Detaching => {
-                !self.busy.contains_key(&record.link.pod)
+                !self.is_busy(&record.link.pod)
             }
         }
     }
@@ -102,6 +122,11 @@ impl Pods {
             .map(|(_, failed)| failed)
     }
 
+    /// Nobody waits for the answer to this request any more, nor expects a pod.
+    pub(in crate::daemon) fn abandon(&mut self, ticket: Ticket) {
+        self.early.retain(|(_, early)| *early != ticket);
+    }
+
     fn by_host_end(&self, host_ifname: &IfName) -> Option<&PodRecord> {
         self.records
             .values()
@@ -109,47 +134,58 @@ impl Pods {
     }
 }
 
+/// A pod that something is being done to.
+struct Busy {
+    doing: Doing,
+    /// What was asked of it meanwhile.
+    waiting: VecDeque<Waiting>,
+}
+
+/// What is being done to a pod.
+enum Doing {
+    /// What there is of its namespace is looked at, before it is added.
+    Look(Box<PodRequest>, Ticket),
+    /// It is put on record, to be attached then.
+    Record(Attachment, Box<Attach>),
+    Attach(Attachment),
+    /// It is put on record that it is attached.
+    Settle(Ticket),
+    /// It could not be attached: what is on record of it is taken back.
+    Undo(Ticket, ApiError),
+    /// Its record is taken away.
+    Forget(Option<Ticket>),
+    /// Without a ticket it is for the node's leaving, or since the last agent did not finish with it.
+    Detach(Option<Ticket>),
+    Repair,
+    /// What is left of it, after its namespace has vanished, is removed.
+    ClearAway,
+}
+
+/// A pod that is being attached.
+struct Attachment {
+    /// The address that was taken for it.
+    taken: Taken,
+    /// The gone pod that had its name.
+    gone: Option<Box<PodRecord>>,
+    ticket: Ticket,
+}
+
 /// What was asked of a pod that something is being done to.
 enum Waiting {
-    Add(PodRequest, Answer<Pod>),
-    Remove(Answer<()>),
+    Add(Box<PodRequest>, Ticket),
+    Remove(Ticket),
 }
 
-/// What was done to a pod.
-enum Done {
-    Attached {
-        /// The inode number of its namespace.
-        result: Result<u64, AttachError>,
-        /// The address that was taken for it.
-        taken: Taken,
-        /// The gone pod that had its name.
-        gone: Option<Box<PodRecord>>,
-    },
-    Repaired(Box<Repair>, Result<(), OpError>),
-    Detached(Result<(), OpError>),
-    /// What was left of it, after its namespace had vanished, was removed.
-    Vanished(Result<(), OpError>),
-}
-
-/// Something that was done to a pod has ended.
-pub(in crate::daemon) struct PodDone {
-    name: PodName,
-    done: Done,
-    answer: PodAnswer,
-}
-
-/// Who waits for it.
-enum PodAnswer {
-    Nobody,
-    Add(Answer<Pod>),
-    Remove(Answer<()>),
-}
-
-impl Agent {
+impl Node {
     /// Reads the pods of this boot. Those that were being attached or detached when the last
     /// process ended are detached.
-    pub(in crate::daemon) fn load_pods(&mut self) -> Result<(), StoreError> {
-        self.pods.records = self.run_dir.pods()?;
+    pub(in crate::daemon) fn load_pods(
+        &mut self,
+        records: BTreeMap<PodName, PodRecord>,
+        freed: Vec<Ipv4Addr>,
+    ) {
+        self.pods.records = records;
+        self.pods.freed = freed;
         let unfinished: Vec<PodName> = self
             .pods
             .records
@@ -162,9 +198,8 @@ impl Agent {
             .collect();
         for name in unfinished {
             tracing::warn!(pod = %name, "the last agent did not finish with this pod: removing it");
-            self.start_detach(&name, PodAnswer::Nobody);
+            self.start_detach(&name, None);
         }
-        Ok(())
     }
 
     /// Sets up the pool of a block that the node begins to use.
@@ -174,13 +209,10 @@ impl Agent {
             .records
             .values()
             .flat_map(|record| v4_addresses(&record.link));
-        let freed = self.run_dir.freed().unwrap_or_else(|store_error| {
-            tracing::warn!(
-                error = error::chain(&store_error),
-                "freed addresses are not known"
-            );
-            Vec::new()
-        });
+        let freed = match &self.pods.pool {
+            Some(pool) => pool.freed().collect(),
+            None => std::mem::take(&mut self.pods.freed),
+        };
         self.pods.pool = Some(Pool::new(block, used, freed));
     }
 
@@ -189,39 +221,98 @@ impl Agent {
         self.pods = Pods::default();
     }
 
-    pub(in crate::daemon) fn on_pod_done(&mut self, done: PodDone) {
-        let PodDone { name, done, answer } = done;
-        let waiting = self.pods.busy.remove(&name).unwrap_or_default();
-        self.reconciling.pod_changed();
-        match done {
-            Done::Attached {
-                result,
-                taken,
-                gone,
-            } => self.attached(&name, result, taken, gone, answer),
-            Done::Detached(result) => self.detached(&name, result, answer),
-            Done::Vanished(result) => self.vanished(&name, result),
-            Done::Repaired(repair, result) => self.repaired(&name, &repair, &result),
+    pub(in crate::daemon) fn on_attached(
+        &mut self,
+        name: &PodName,
+        result: Result<u64, AttachError>,
+    ) {
+        let (doing, waiting) = self.ended(name);
+        if let Some(Doing::Attach(planned)) = doing {
+            self.attached(name, result, planned);
         }
-        for request in waiting {
-            match request {
-                Waiting::Add(request, answer) => self.add_pod(&request, answer),
-                Waiting::Remove(answer) => self.remove_pod(&name, Some(answer)),
-            }
-        }
-        if self.is_leaving() {
-            self.remove_settled(&name);
-        }
-        self.leave_when_empty();
+        self.go_on_with(name, waiting);
     }
 
-    fn drop_record(&mut self, name: &PodName) -> Result<(), ApiError> {
-        self.run_dir
-            .remove_pod(name)
-            .map_err(|e| error::store(&e))?;
-        self.pods.records.remove(name);
-        self.pods.unremoved.remove(name);
-        Ok(())
+    pub(in crate::daemon) fn on_detached(&mut self, name: &PodName, result: Result<(), OpError>) {
+        let (doing, waiting) = self.ended(name);
+        match doing {
+            Some(Doing::Detach(ticket)) => self.detached(name, result, ticket),
+            Some(Doing::ClearAway) => self.vanished(name, result),
+            Some(_) | None => {}
+        }
+        self.go_on_with(name, waiting);
+    }
+
+    /// Something of a pod is written, or not.
+    pub(in crate::daemon) fn on_pod_stored(
+        &mut self,
+        name: &PodName,
+        write: &Write,
+        result: Result<(), ApiError>,
+    ) {
+        let (doing, waiting) = self.ended(name);
+        match (doing, result) {
+            (Some(Doing::Record(planned, attach)), Ok(())) => {
+                self.attach_recorded(name, planned, attach);
+            }
+            (Some(Doing::Record(planned, _)), Err(why)) => {
+                self.forget_unrecorded(name, planned, why);
+            }
+            (Some(Doing::Settle(ticket)), result) => self.settled(name, result, ticket),
+            (Some(Doing::Undo(ticket, why)), result) => self.undone(write, result, (ticket, why)),
+            (Some(Doing::Forget(ticket)), result) => self.forgotten(name, result, ticket),
+            (Some(_) | None, _) => {}
+        }
+        self.go_on_with(name, waiting);
+    }
+
+    pub(in crate::daemon) fn on_repaired(
+        &mut self,
+        name: &PodName,
+        repair: &Repair,
+        result: &Result<(), OpError>,
+    ) {
+        let (_, waiting) = self.ended(name);
+        self.repaired(name, repair, result);
+        self.go_on_with(name, waiting);
+    }
+
+    pub(in crate::daemon) fn on_netns_seen(&mut self, name: &PodName, seen: NetnsSeen) {
+        let (doing, waiting) = self.ended(name);
+        if let Some(Doing::Look(request, ticket)) = doing {
+            self.add_seen(request, seen, ticket);
+        }
+        self.go_on_with(name, waiting);
+    }
+
+    /// What was being done to a pod has ended.
+    fn ended(&mut self, name: &PodName) -> (Option<Doing>, VecDeque<Waiting>) {
+        match self.pods.busy.remove(name) {
+            Some(Busy { doing, waiting }) => (Some(doing), waiting),
+            None => (None, VecDeque::new()),
+        }
+    }
+
+    /// Goes on with what was asked of a pod meanwhile.
+    fn go_on_with(&mut self, name: &PodName, mut waiting: VecDeque<Waiting>) {
+        self.reconciling.pod_changed(self.now);
+        loop {
+            if let Some(busy) = self.pods.busy.get_mut(name) {
+                busy.waiting.append(&mut waiting);
+                return;
+            }
+            let Some(request) = waiting.pop_front() else {
+                break;
+            };
+            match request {
+                Waiting::Add(request, ticket) => self.add_pod(request, ticket),
+                Waiting::Remove(ticket) => self.remove_pod(name, Some(ticket)),
+            }
+        }
+        if self.may_leave() {
+            self.remove_settled(name);
+        }
+        self.leave_when_empty();
     }
 
     /// Gives back the address of a pod that nobody has seen.
@@ -232,19 +323,20 @@ impl Agent {
     }
 
     fn free(&mut self, link: &PodLink) {
-        let Some(pool) = &mut self.pods.pool else {
-            return;
+        let freed: Vec<Ipv4Addr> = match &mut self.pods.pool {
+            Some(pool) => {
+                for address in v4_addresses(link) {
+                    pool.free(address);
+                }
+                pool.freed().collect()
+            }
+            // Before the node uses its block again: the pool that it makes then knows of them.
+            None => {
+                self.pods.freed.extend(v4_addresses(link));
+                self.pods.freed.clone()
+            }
         };
-        for address in v4_addresses(link) {
-            pool.free(address);
-        }
-        let freed: Vec<Ipv4Addr> = pool.freed().collect();
-        if let Err(store_error) = self.run_dir.save_freed(&freed) {
-            tracing::warn!(
-                error = error::chain(&store_error),
-                "freed addresses not on record"
-            );
-        }
+        self.effects.push(Effect::Note(Write::Freed(freed)));
     }
 }
 

@@ -1,46 +1,44 @@
 //! Removing a pod.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-
 use podnet_core::kernel::OpError;
-use podnet_proto::PodName;
+use podnet_core::node::{Response, Ticket};
+use podnet_proto::{ApiError, PodName};
 
-use super::{Agent, Done, PodAnswer, PodDone, Waiting, no_such_pod};
-use crate::control::Answer;
-use crate::daemon::agent::Event;
+use super::{Doing, Node, Waiting, no_such_pod};
+use crate::daemon::effect::{Effect, Write};
 use crate::daemon::error;
-use crate::pods::detach;
 use crate::store::PodRecordState;
-use crate::vital;
 
-impl Agent {
-    /// Removes a pod. Without an answer it is for the node's leaving.
-    pub(in crate::daemon) fn remove_pod(&mut self, name: &PodName, answer: Option<Answer<()>>) {
-        if let Some(waiting) = self.pods.busy.get_mut(name) {
-            if let Some(answer) = answer {
-                waiting.push_back(Waiting::Remove(answer));
+impl Node {
+    /// Removes a pod. Without a ticket it is for the node's leaving.
+    pub(in crate::daemon) fn remove_pod(&mut self, name: &PodName, ticket: Option<Ticket>) {
+        if self.pods.is_busy(name) {
+            if let Some(ticket) = ticket {
+                self.pods.wait(name, Waiting::Remove(ticket));
             }
             return;
         }
         let state = self.pods.records.get(name).map(|record| record.state);
-        let answer = answer.map_or(PodAnswer::Nobody, PodAnswer::Remove);
-        let removed = match state {
-            None => Err(no_such_pod(name)),
-            // What has its path now is not podnet's.
-            Some(PodRecordState::Gone) => self.drop_record(name),
-            Some(PodRecordState::Attaching | PodRecordState::Ready | PodRecordState::Detaching) => {
-                return self.start_detach(name, answer);
+        match state {
+            None => {
+                if let Some(ticket) = ticket {
+                    self.answer(ticket, Err(no_such_pod(name)));
+                }
             }
-        };
-        if let PodAnswer::Remove(answer) = answer {
-            drop(answer.send(removed));
+            // What has its path now is not podnet's.
+            Some(PodRecordState::Gone) => self.forget_recorded(name, ticket),
+            Some(PodRecordState::Attaching | PodRecordState::Ready | PodRecordState::Detaching) => {
+                self.start_detach(name, ticket);
+            }
         }
     }
 
     /// Removes a pod that something was being done to when the node began to leave. One that could
     /// not be removed is tried again when the node is asked again.
     pub(super) fn remove_settled(&mut self, name: &PodName) {
+        if self.pods.unremoved.contains_key(name) {
+            return;
+        }
         let state = self.pods.records.get(name).map(|record| record.state);
         match state {
             Some(PodRecordState::Ready | PodRecordState::Gone) => self.remove_pod(name, None),
@@ -48,50 +46,71 @@ impl Agent {
         }
     }
 
-    pub(super) fn start_detach(&mut self, name: &PodName, answer: PodAnswer) {
+    pub(super) fn start_detach(&mut self, name: &PodName, ticket: Option<Ticket>) {
         let Some(record) = self.pods.records.get_mut(name) else {
             return;
         };
         record.state = PodRecordState::Detaching;
-        if let Err(store_error) = self.run_dir.save_pod(record) {
-            tracing::warn!(pod = %name, error = error::chain(&store_error), "not on record");
-        }
-        let link = record.link.clone();
-        self.pods.busy.insert(name.clone(), VecDeque::new());
-        let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
-        let name = name.clone();
-        vital::spawn(async move {
-            let done = Done::Detached(detach(dataplane.as_ref(), &link).await);
-            let done = PodDone { name, done, answer };
-            let _ = events.send(Event::PodDone(Box::new(done))).await;
-        });
+        let record = record.clone();
+        let detach = Effect::Detach(Box::new(record.link.clone()));
+        let note = Effect::Note(Write::Pod(Box::new(record)));
+        self.effects.extend([note, detach]);
+        self.pods.begin(name.clone(), Doing::Detach(ticket));
     }
 
     pub(super) fn detached(
         &mut self,
         name: &PodName,
         result: Result<(), OpError>,
-        answer: PodAnswer,
+        ticket: Option<Ticket>,
     ) {
-        let result = match result {
+        match result {
             Ok(()) => {
                 if let Some(record) = self.pods.records.get(name) {
                     let link = record.link.clone();
                     self.free(&link);
                 }
                 tracing::info!(pod = %name, "a pod is detached");
-                self.drop_record(name)
+                self.forget_recorded(name, ticket);
             }
             Err(op_error) => {
                 tracing::warn!(pod = %name, error = %op_error, "a pod cannot be detached");
                 let api_error = error::op(&op_error);
                 let unremoved = &mut self.pods.unremoved;
                 unremoved.insert(name.clone(), api_error.clone());
-                Err(api_error)
+                if let Some(ticket) = ticket {
+                    self.answer(ticket, Err(api_error));
+                }
             }
-        };
-        if let PodAnswer::Remove(answer) = answer {
-            drop(answer.send(result));
         }
+    }
+
+    /// Takes the record of a pod away of which nothing is left.
+    fn forget_recorded(&mut self, name: &PodName, ticket: Option<Ticket>) {
+        self.effects.push(Effect::Store(Write::NoPod(name.clone())));
+        self.pods.begin(name.clone(), Doing::Forget(ticket));
+    }
+
+    /// The record of a pod is taken away, or not.
+    pub(super) fn forgotten(
+        &mut self,
+        name: &PodName,
+        result: Result<(), ApiError>,
+        ticket: Option<Ticket>,
+    ) {
+        match &result {
+            Ok(()) => self.forget_pod(name),
+            Err(api_error) => {
+                self.pods.unremoved.insert(name.clone(), api_error.clone());
+            }
+        }
+        if let Some(ticket) = ticket {
+            self.answer(ticket, result.map(Response::from));
+        }
+    }
+
+    pub(super) fn forget_pod(&mut self, name: &PodName) {
+        self.pods.records.remove(name);
+        self.pods.unremoved.remove(name);
     }
 }

@@ -1,23 +1,20 @@
 //! Pods that others have changed, or whose namespace has vanished.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::slice;
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
-use podnet_core::kernel::{IfName, Op, OpError, OpErrorClass, PodLink};
+use podnet_core::kernel::{
+    IfName, Kind, Kinds, Op, OpError, OpErrorClass, PodLink, holding, neighbour, pod,
+};
 use podnet_proto::PodName;
 
-use super::{Agent, Done, PodAnswer, PodDone, v4_addresses};
-use crate::daemon::agent::Event;
-use crate::daemon::error;
+use super::{Doing, Node, v4_addresses};
+use crate::daemon::effect::{Effect, Loose, Write};
 use crate::daemon::reconcile::Repair;
 use crate::daemon::retry::class_of;
-use crate::pods::detach;
-use crate::reconciler::{Finding, Parts};
+use crate::reconciler::Finding;
 use crate::store::PodRecordState;
-use crate::vital;
 
-impl Agent {
+impl Node {
     /// Puts right what a pass found to be wrong with pods and their neighbour entries, as far as it
     /// still is.
     pub(in crate::daemon) fn repair_pods(&mut self, repairs: Vec<Repair>) {
@@ -34,13 +31,7 @@ impl Agent {
         if stale.is_empty() {
             return;
         }
-        let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
-        vital::spawn(async move {
-            let ops: Vec<Op> = stale.iter().map(|stale| stale.finding.op.clone()).collect();
-            let results = dataplane.apply(&ops).await;
-            let done = stale.into_iter().zip(results).collect();
-            let _ = events.send(Event::NeighboursDone(done)).await;
-        });
+        self.effects.push(Effect::Apply(Loose::Neighbours, stale));
     }
 
     /// Whether a change of a neighbour entry is still right: pods may have come and gone since the
@@ -51,12 +42,14 @@ impl Agent {
             addresses.any(|address| Some(address.ip()) == op.neighbour())
         });
         match (op, holder) {
-            (Op::SetNeighbour { mac, .. }, Some((name, record))) => {
+            (Op::Neighbour(neighbour::Op::Set { mac, .. }), Some((name, record))) => {
                 record.state == PodRecordState::Ready
                     && record.link.mac == *mac
-                    && !self.pods.busy.contains_key(name)
+                    && !self.pods.is_busy(name)
             }
-            (_, holder) => holder.is_none() && !matches!(op, Op::SetNeighbour { .. }),
+            (_, holder) => {
+                holder.is_none() && !matches!(op, Op::Neighbour(neighbour::Op::Set { .. }))
+            }
         }
     }
 
@@ -69,28 +62,22 @@ impl Agent {
     pub(in crate::daemon) fn on_neighbours_done(&mut self, done: &[(Repair, Result<(), OpError>)]) {
         self.count_all(done);
         // Whether they are right now, the next look tells.
-        let parts = Parts {
-            bridge: true,
-            ..Parts::default()
-        };
+        let parts = Kinds::from([Kind::Bridge]);
         let results = done.iter().map(|(_, result)| result);
         let class = class_of(results.map(class_of_result));
-        self.reconciling
-            .look_after(parts, class.unwrap_or(OpErrorClass::Transient));
+        let class = class.unwrap_or(OpErrorClass::Transient);
+        self.reconciling.look_after(parts, class, self.now);
     }
 
     pub(in crate::daemon) fn on_strays_done(&mut self, done: &[(Repair, Result<(), OpError>)]) {
         self.count_all(done);
-        let released = done
-            .iter()
-            .filter(|(repair, _)| matches!(repair.finding.op, Op::ReleasePod { .. }));
+        let released = done.iter().filter(|(repair, _)| {
+            matches!(repair.finding.op, Op::Holding(holding::Op::Release { .. }))
+        });
         // A pod may have got the port meanwhile.
         if let Some(class) = class_of(released.map(|(_, result)| class_of_result(result))) {
-            let parts = Parts {
-                holding: true,
-                ..Parts::default()
-            };
-            self.reconciling.look_after(parts, class);
+            let parts = Kinds::from([Kind::Holding]);
+            self.reconciling.look_after(parts, class, self.now);
         }
     }
 
@@ -99,26 +86,19 @@ impl Agent {
         let Some(host_ifname) = op.host_end().cloned() else {
             return;
         };
-        if matches!(op, Op::DetachPod { .. } | Op::ReleasePod { .. }) {
+        if matches!(
+            op,
+            Op::Pod(pod::Op::Detach { .. }) | Op::Holding(holding::Op::Release { .. })
+        ) {
             self.remove_stray(&host_ifname, repair);
             return;
         }
         let Some(name) = self.judged(&host_ifname) else {
             return;
         };
-        self.pods.busy.insert(name.clone(), VecDeque::new());
-        let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
-        vital::spawn(async move {
-            let op = slice::from_ref(&repair.finding.op);
-            let result = dataplane.apply(op).await.into_iter().collect();
-            let done = Done::Repaired(Box::new(repair), result);
-            let done = PodDone {
-                name,
-                done,
-                answer: PodAnswer::Nobody,
-            };
-            let _ = events.send(Event::PodDone(Box::new(done))).await;
-        });
+        let repair = Effect::RepairPod(name.clone(), Box::new(repair));
+        self.effects.push(repair);
+        self.pods.begin(name, Doing::Repair);
     }
 
     /// The pod of a host end, as far as what the last pass says of it still counts: it is the pod
@@ -132,7 +112,7 @@ impl Agent {
                 ..record.link.clone()
             };
         let name = &record.link.pod;
-        let settled = record.state == PodRecordState::Ready && !self.pods.busy.contains_key(name);
+        let settled = record.state == PodRecordState::Ready && !self.pods.is_busy(name);
         (same && settled).then(|| name.clone())
     }
 
@@ -142,13 +122,8 @@ impl Agent {
             // Its pod came after the pass had begun.
             return;
         }
-        let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
-        vital::spawn(async move {
-            let op = slice::from_ref(&repair.finding.op);
-            let results = dataplane.apply(op).await.into_iter();
-            let done = results.map(|result| (repair.clone(), result));
-            let _ = events.send(Event::StraysDone(done.collect())).await;
-        });
+        self.effects
+            .push(Effect::Apply(Loose::Strays, vec![repair]));
     }
 
     pub(in crate::daemon) fn repaired(
@@ -166,9 +141,8 @@ impl Agent {
             && mtu != record.link.mtu
         {
             record.link.mtu = mtu;
-            if let Err(store_error) = self.run_dir.save_pod(record) {
-                tracing::warn!(pod = %name, error = error::chain(&store_error), "not on record");
-            }
+            let write = Write::Pod(Box::new(record.clone()));
+            self.effects.push(Effect::Note(write));
         }
         self.reconciling.count(repair, result);
         match result {
@@ -179,16 +153,16 @@ impl Agent {
             }
         }
         // Whether it is right now, the next look tells.
-        let parts = Parts {
-            pods: [host_ifname].into(),
-            holding: is_of_holding(&repair.finding.op),
-            ..Parts::default()
-        };
-        self.reconciling.look_after(parts, class_of_result(result));
+        let mut parts = Kinds::from([Kind::HostEnd(host_ifname)]);
+        if is_of_holding(&repair.finding.op) {
+            parts.add(Kind::Holding);
+        }
+        let class = class_of_result(result);
+        self.reconciling.look_after(parts, class, self.now);
     }
 
     /// Forgets what could not be put right, where a pass has looked and found nothing wrong.
-    pub(in crate::daemon) fn forget_repaired(&mut self, looked_at: &Parts, found: &[Finding]) {
+    pub(in crate::daemon) fn forget_repaired(&mut self, looked_at: &Kinds, found: &[Finding]) {
         if self.reconciling.blind.is_some() {
             return;
         }
@@ -213,16 +187,8 @@ impl Agent {
     pub(super) fn clear_away(&mut self, name: PodName) {
         tracing::warn!(pod = %name, "the namespace of a pod has vanished");
         let link = self.pods.records[&name].link.clone();
-        self.pods.busy.insert(name.clone(), VecDeque::new());
-        let (dataplane, events) = (Arc::clone(&self.dataplane), self.events.clone());
-        vital::spawn(async move {
-            let done = PodDone {
-                name,
-                done: Done::Vanished(detach(dataplane.as_ref(), &link).await),
-                answer: PodAnswer::Nobody,
-            };
-            let _ = events.send(Event::PodDone(Box::new(done))).await;
-        });
+        self.effects.push(Effect::Detach(Box::new(link)));
+        self.pods.begin(name, Doing::ClearAway);
     }
 
     /// The pod stays listed until somebody removes it or adds it anew.
@@ -240,23 +206,25 @@ impl Agent {
         let record = record.clone();
         // First: an address that is on record nowhere would count as never used.
         self.free(&link);
-        if let Err(store_error) = self.run_dir.save_pod(&record) {
-            tracing::warn!(pod = %name, error = error::chain(&store_error), "not on record");
-        }
+        let write = Write::Pod(Box::new(record));
+        self.effects.push(Effect::Note(write));
     }
 }
 
 /// Whether a change is of what nftables holds a pod to: looks at the pod itself do not tell of it.
 const fn is_of_holding(op: &Op) -> bool {
-    matches!(op, Op::HoldPod { .. } | Op::ReleasePod { .. })
+    matches!(
+        op,
+        Op::Holding(holding::Op::Hold { .. } | holding::Op::Release { .. })
+    )
 }
 
 /// Whether a look at these parts tells of what a change of a pod was to put right.
-fn tells_of(looked_at: &Parts, op: &Op, host_ifname: &IfName) -> bool {
+fn tells_of(looked_at: &Kinds, op: &Op, host_ifname: &IfName) -> bool {
     if is_of_holding(op) {
-        looked_at.holding
+        looked_at.has(&Kind::Holding)
     } else {
-        looked_at.insides || looked_at.pods.contains(host_ifname)
+        looked_at.has(&Kind::Insides) || looked_at.has(&Kind::HostEnd(host_ifname.clone()))
     }
 }
 
@@ -277,22 +245,16 @@ mod tests {
     #[test]
     fn only_a_look_at_what_holds_pods_tells_of_it() {
         let port: IfName = "pna".parse().unwrap();
-        let hold = Op::HoldPod {
+        let hold = Op::Holding(holding::Op::Hold {
             host_ifname: port.clone(),
             holding: Holding::default(),
-        };
-        let detach = Op::DetachPod {
+        });
+        let detach = Op::Pod(pod::Op::Detach {
             host_ifname: port.clone(),
             netns: None,
-        };
-        let pod = Parts {
-            pods: [port.clone()].into(),
-            ..Parts::default()
-        };
-        let holding = Parts {
-            holding: true,
-            ..Parts::default()
-        };
+        });
+        let pod = Kinds::from([Kind::HostEnd(port.clone())]);
+        let holding = Kinds::from([Kind::Holding]);
         for (parts, op, tells) in [
             (&pod, &hold, false),
             (&pod, &detach, true),

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use podnet_proto::api::{Pod, PodState};
 use podnet_proto::{ApiError, PodName};
 
-use super::{Agent, no_such_pod, v4_addresses};
+use super::{Node, no_such_pod, v4_addresses};
 use crate::daemon::membership::Membership;
 use crate::store::{PodRecord, PodRecordState};
 
-impl Agent {
+impl Node {
     pub(in crate::daemon) fn pod_list(&self) -> Vec<Pod> {
         let shown = self.pods.shown();
         shown.map(|record| self.show_pod(record)).collect()

@@ -1,14 +1,14 @@
 //! What a pass, and a change beside it, has come to.
 
-use std::time::Instant;
-
-use podnet_core::kernel::{Conflict, Contested, ObservedHolding, Op, OpError};
+use podnet_core::kernel::{
+    Change, Changes, Conflict, Contested, Kind, Kinds, ObservedHolding, Op, OpError, holding,
+};
+use podnet_core::time::Moment;
 
 use super::Reconciling;
 use crate::daemon::error;
 use crate::daemon::retry::class_of_pass;
-use crate::dataplane::{Change, Changes};
-use crate::reconciler::{Finding, Parts, Report, cause_of_change, cause_of_conflict};
+use crate::reconciler::{Finding, Report};
 
 /// Something that is put right, and what may have led to it.
 #[derive(Debug, Clone)]
@@ -20,7 +20,7 @@ pub(in crate::daemon) struct Repair {
 impl Repair {
     pub(super) fn new(finding: Finding, told: &Changes) -> Self {
         Self {
-            cause: cause_of_change(told, &finding.op).cloned(),
+            cause: told.cause_of(&finding.op).cloned(),
             finding,
         }
     }
@@ -28,14 +28,13 @@ impl Repair {
 
 impl Reconciling {
     /// Takes over what a pass has found and done.
-    pub(super) fn take(&mut self, mut report: Report, told: &Changes) {
+    pub(super) fn take(&mut self, mut report: Report, told: &Changes, now: Moment) {
         self.totals.passes += 1;
         self.totals.last_at = Some(jiff::Timestamp::now().to_string());
         self.totals.last_duration_seconds = Some(report.took.as_secs_f64());
         self.converged = report.converged();
-        self.allowance.spend(report.firewall_took, Instant::now());
-        self.allowance_of_ways
-            .spend(report.ways_took, Instant::now());
+        self.allowance.spend(report.firewall_took, now);
+        self.allowance_of_ways.spend(report.ways_took, now);
         self.left = class_of_pass(&report);
         self.held = report.held;
         self.blind = report.error.as_ref().map(error::observe);
@@ -45,7 +44,7 @@ impl Reconciling {
         self.unread_firewall = report.unread_firewall.as_ref().map(error::observe);
         // What was written as a whole is as it should be.
         let set = |(finding, result): &(Finding, Result<(), OpError>)| {
-            if let (Op::SetHolding(holding), Ok(())) = (&finding.op, result) {
+            if let (Op::Holding(holding::Op::Set(holding)), Ok(())) = (&finding.op, result) {
                 Some(ObservedHolding::Table {
                     ruled: true,
                     holding: holding.clone(),
@@ -77,7 +76,7 @@ impl Reconciling {
         }
         let (named, counted) = Conflict::named(report.conflicts.difference(&self.conflicts));
         for conflict in named {
-            let cause = cause_of_conflict(told, conflict);
+            let cause = told.cause_of_conflict(conflict);
             tracing::warn!(
                 object = %conflict.object,
                 found = conflict.found,
@@ -125,11 +124,7 @@ impl Reconciling {
         self.bridge_down = report.bridge_up.map_or(self.bridge_down, |up| !up);
         // What was not looked at, and pods that were attached meanwhile, have the old one.
         if self.mtu.is_some() && report.mtu.is_some_and(|mtu| self.mtu != Some(mtu)) {
-            self.want(Parts {
-                bridge: true,
-                host_ends: true,
-                ..Parts::routes()
-            });
+            self.want(Kinds::routes().and(Kind::Bridge).and(Kind::HostEnds));
         }
         self.mtu = report.mtu.or(self.mtu);
         self.underlay = report.underlay;

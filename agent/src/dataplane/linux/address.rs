@@ -7,11 +7,9 @@ use ipnetwork::IpNetwork;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use podnet_core::kernel::{IfName, OpError};
 use rtnetlink::AddressMessageBuilder;
 
 use super::errno::{Errno, KernelError};
-use super::link;
 use super::socket::Socket;
 
 /// What podnet reads of an address.
@@ -127,7 +125,7 @@ pub(super) fn add(index: u32, address: IpNetwork) -> (RouteNetlinkMessage, u16) 
     )
 }
 
-fn message(index: u32, address: IpNetwork) -> AddressMessage {
+pub(super) fn message(index: u32, address: IpNetwork) -> AddressMessage {
     let prefix = address.prefix();
     match address.ip() {
         IpAddr::V4(ip) => AddressMessageBuilder::<std::net::Ipv4Addr>::new()
@@ -138,39 +136,5 @@ fn message(index: u32, address: IpNetwork) -> AddressMessage {
             .index(index)
             .address(ip, prefix)
             .build(),
-    }
-}
-
-/// Gives podnet's bridge an address.
-pub(super) async fn add_to_bridge(
-    socket: &Socket,
-    bridge: &IfName,
-    address: IpNetwork,
-) -> Result<(), OpError> {
-    let link = link::our_bridge(socket, bridge).await?;
-    let (message, flags) = add(link.index, address);
-    match socket.request(message, flags).await {
-        Ok(_) => Ok(()),
-        Err(error) => Err(error.at(format!("address {address} on {bridge}"))),
-    }
-}
-
-/// Takes an address from podnet's bridge.
-pub(super) async fn delete_from_bridge(
-    socket: &Socket,
-    bridge: &IfName,
-    address: IpNetwork,
-) -> Result<(), OpError> {
-    let object = || format!("address {address} on {bridge}");
-    let link = match link::look_up(socket, bridge).await {
-        Ok(Some(link)) if link.is_our_bridge() => link,
-        // What has the name by now is not podnet's, and so are its addresses.
-        Ok(_) => return Ok(()),
-        Err(error) => return Err(error.at(object())),
-    };
-    let message = RouteNetlinkMessage::DelAddress(message(link.index, address));
-    match socket.request(message, 0).await {
-        Err(error) if !error.is(Errno::NotFound) => Err(error.at(object())),
-        Ok(_) | Err(_) => Ok(()),
     }
 }

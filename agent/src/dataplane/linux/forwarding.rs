@@ -8,8 +8,9 @@ use std::path::Path;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::InfoKind;
 use netlink_packet_route::route::RouteType;
+use podnet_core::kernel::forwarding::Op;
 use podnet_core::kernel::{
-    BRIDGE, Forwarding, IfName, Ingress, LinkParameter, OpError, OpErrorKind, can_be_guarded,
+    BRIDGE, Forwarding, IfName, Ingress, LinkParameter, Made, OpError, OpErrorKind, can_be_guarded,
     forwarding_path,
 };
 
@@ -17,9 +18,9 @@ use super::errno::{Errno, KernelError};
 use super::link::{self, Link};
 use super::route::{self, Filter};
 use super::socket::Socket;
-use super::sysctl;
 use super::thread::on_thread;
 use super::underlay::LOCAL_TABLE;
+use super::{Results, sysctl};
 
 /// What a host's owner declares it a router by, below `/proc/sys`.
 const ROUTER: &str = "net/ipv4/ip_forward";
@@ -102,8 +103,17 @@ fn value(path: &str) -> io::Result<Option<String>> {
     }
 }
 
+/// Makes changes of what is forwarded, one after the other.
+pub(super) async fn apply(ops: &[&Op]) -> Results {
+    let mut results = Results::with_capacity(ops.len());
+    for Op::Set { device, on } in ops {
+        results.push(set(device, *on).await.map(Made::from));
+    }
+    results
+}
+
 /// Sets whether what comes in by a device is forwarded.
-pub(super) async fn set(device: &IfName, on: bool) -> Result<(), OpError> {
+async fn set(device: &IfName, on: bool) -> Result<(), OpError> {
     let path = Path::new(sysctl::ROOT).join(forwarding_path(device));
     let written = on_thread(move || sysctl::write(&path, if on { "1" } else { OFF })).await;
     let named = || format!("kernel parameter {}", LinkParameter::Forwarding.on(device));

@@ -2,20 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InfoBridge, InfoData, InfoKind,
-    InfoPortData, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, State,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoKind, InfoPortData, LinkAttribute,
+    LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, State,
 };
-use podnet_core::kernel::{
-    Bridge, IfIndex, IfName, MacAddr, Mtu, ObservedHostEnd, OpError, OpErrorKind, Place,
-};
+use podnet_core::kernel::{IfIndex, IfName, MacAddr, Mtu, ObservedHostEnd, Place};
 
 use super::errno::{Errno, KernelError};
-use super::port::Port;
+use super::pod::port::Port;
 use super::socket::Socket;
-use super::{address, sysctl};
 
 /// The group (`IFLA_GROUP`) that marks the bridge as podnet's.
 pub(super) const BRIDGE_GROUP: u32 = 112;
@@ -257,108 +253,10 @@ pub(super) async fn list(
     Ok(read_all(&answer).collect())
 }
 
-/// Looks podnet's bridge up, on behalf of a change that builds on it.
-pub(super) async fn our_bridge(socket: &Socket, name: &IfName) -> Result<Link, OpError> {
-    match look_up(socket, name).await {
-        Ok(Some(link)) if link.is_our_bridge() => Ok(link),
-        Ok(Some(link)) => Err(foreign(name, &link)),
-        Ok(None) => Err(OpError::new(
-            OpErrorKind::NotFound,
-            format!("bridge {name}: not there"),
-        )),
-        Err(error) => Err(error.at(format!("bridge {name}"))),
-    }
-}
-
-/// The number of podnet's bridge; `None` where there is none.
-pub(super) async fn bridge_index(socket: &Socket) -> Result<Option<u32>, KernelError> {
-    let bridge = look_up(socket, &IfName::bridge()).await?;
-    Ok(bridge.filter(Link::is_our_bridge).map(|link| link.index))
-}
-
-fn foreign(name: &IfName, link: &Link) -> OpError {
-    let detail = format!("bridge {name}: {} has that name", link.foreign());
-    OpError::new(OpErrorKind::Foreign, detail)
-}
-
-/// Makes the bridge, with podnet's mark from the first moment, and sets it up.
-pub(super) async fn create_bridge(socket: &Socket, bridge: &Bridge) -> Result<(), OpError> {
-    let object = || format!("bridge {}", bridge.name);
-    let mut message = named(&bridge.name);
-    message.attributes.extend([
-        LinkAttribute::Group(BRIDGE_GROUP),
-        LinkAttribute::Address(bridge.mac.0.to_vec()),
-        // Not the wanted one: to set what is there already would change nothing.
-        LinkAttribute::Mtu(bridge.mtu.0.saturating_sub(1)),
-        LinkAttribute::LinkInfo(vec![
-            LinkInfo::Kind(InfoKind::Bridge),
-            LinkInfo::Data(InfoData::Bridge(vec![
-                InfoBridge::StpState(BridgeStpState::Disabled),
-                InfoBridge::ForwardDelay(0),
-            ])),
-        ]),
-    ]);
-    let create = RouteNetlinkMessage::NewLink(message);
-    match socket.request(create, NLM_F_CREATE | NLM_F_EXCL).await {
-        Ok(_) => update_bridge(socket, bridge).await,
-        Err(error) if error.is(Errno::Exists) => update_bridge(socket, bridge).await,
-        Err(error) => Err(error.at(object())),
-    }
-}
-
-/// Gives the bridge what it should have.
-pub(super) async fn update_bridge(socket: &Socket, bridge: &Bridge) -> Result<(), OpError> {
-    let found = our_bridge(socket, &bridge.name).await?;
-    let right = set_right(socket, bridge, &found).await;
-    right.map_err(|error| error.at(format!("bridge {}", bridge.name)))
-}
-
-/// Sets what a bridge cannot be born with: an MTU that it is born with counts as nobody's choice,
-/// and changes with its ports. A parameter that cannot be set does not keep it down.
-async fn set_right(socket: &Socket, bridge: &Bridge, found: &Link) -> Result<(), KernelError> {
-    let mut prepared = prepare_bridge(socket, bridge).await;
-    socket.request(settings(bridge, found.mac), 0).await?;
-    if found.regains_ipv6(bridge.mtu) {
-        prepared = prepare_bridge(socket, bridge).await;
-    }
-    address::delete_link_local(socket, found.index).await?;
-    prepared
-}
-
-async fn prepare_bridge(socket: &Socket, bridge: &Bridge) -> Result<(), KernelError> {
-    tolerate_no_ipv6(socket.request(no_ipv6(&bridge.name), 0).await)?;
-    sysctl::prepare_bridge(bridge).await
-}
-
-fn settings(bridge: &Bridge, mac: Option<MacAddr>) -> RouteNetlinkMessage {
-    let mut message = named(&bridge.name);
-    message.attributes.push(LinkAttribute::Mtu(bridge.mtu.0));
-    // To set the same one again makes the kernel forget all neighbours, permanent ones too.
-    if mac != Some(bridge.mac) {
-        message
-            .attributes
-            .push(LinkAttribute::Address(bridge.mac.0.to_vec()));
-    }
-    RouteNetlinkMessage::SetLink(up(message))
-}
-
 /// A kernel without IPv6 gives no IPv6 addresses either.
 pub(super) fn tolerate_no_ipv6<T>(answer: Result<T, KernelError>) -> Result<(), KernelError> {
     match answer {
         Err(error) if !error.is(Errno::Unsupported) => Err(error),
-        Ok(_) | Err(_) => Ok(()),
-    }
-}
-
-/// Removes the bridge.
-pub(super) async fn delete_bridge(socket: &Socket, name: &IfName) -> Result<(), OpError> {
-    let link = match our_bridge(socket, name).await {
-        Ok(link) => link,
-        Err(error) if error.kind == OpErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    match socket.request(delete(link.index), 0).await {
-        Err(error) if !error.is(Errno::NotFound) => Err(error.at(format!("bridge {name}"))),
         Ok(_) | Err(_) => Ok(()),
     }
 }

@@ -3,13 +3,12 @@
 mod address;
 mod batch;
 mod bounded;
-mod carrier;
-mod conntrack;
-mod detach;
+mod bridge;
+mod connections;
 mod errno;
 mod firewall;
 mod forwarding;
-mod inside;
+mod holding;
 mod link;
 mod monitor;
 mod neighbour;
@@ -17,7 +16,6 @@ mod netns;
 mod nft;
 mod observe;
 mod pod;
-mod port;
 mod route;
 mod socket;
 mod sysctl;
@@ -33,22 +31,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::stream::{self, StreamExt};
-use podnet_core::firewall::RuleSet;
-use podnet_core::kernel::{Observed, Op, OpError, Scope};
+use podnet_core::kernel::{Change, Kinds, Made, Observed, Op, OpError};
 use tokio::sync::mpsc;
 
 use self::batch::Batch;
-use self::detach::Removals;
 use self::errno::KernelError;
 use self::firewall::Firewall;
+use self::holding::Held;
 use self::netns::Netns;
-use self::nft::Held;
+use self::pod::Removals;
 use self::socket::{Driver, Socket};
-use super::{Change, Dataplane, ObserveError};
-
-/// How many pods are worked on at the same time.
-const PODS_AT_ONCE: usize = 16;
+use super::{Dataplane, ObserveError};
 
 /// The kernel of this host, in the network namespace of the thread that opened it.
 #[derive(Clone)]
@@ -98,11 +91,11 @@ impl Linux {
 
 #[async_trait]
 impl Dataplane for Linux {
-    async fn observe(&self, scope: &Scope) -> Result<Observed, ObserveError> {
-        observe::observe(&self.host, scope).await
+    async fn observe(&self, kinds: &Kinds) -> Result<Observed, ObserveError> {
+        observe::observe(&self.host, kinds).await
     }
 
-    async fn apply(&self, ops: &[Op]) -> Vec<Result<(), OpError>> {
+    async fn apply(&self, ops: &[Op]) -> Vec<Result<Made, OpError>> {
         let mut results = Vec::with_capacity(ops.len());
         for batch in batch::batches(ops) {
             results.extend(self.host.carry_out(batch).await);
@@ -125,51 +118,26 @@ impl Dataplane for Linux {
     }
 }
 
+/// What came of changes, one by one.
+type Results = Vec<Result<Made, OpError>>;
+
+/// What came of changes that make nothing that has to be named.
+fn nothing_made(done: Vec<Result<(), OpError>>) -> Results {
+    done.into_iter().map(|done| done.map(Made::from)).collect()
+}
+
 impl Host {
-    async fn carry_out(&self, batch: Batch<'_>) -> Vec<Result<(), OpError>> {
+    async fn carry_out(&self, batch: Batch<'_>) -> Results {
         let socket = &self.socket;
-        let one = match batch {
-            Batch::SetForwarding(device, on) => forwarding::set(device, on).await,
-            Batch::CreateBridge(bridge) => link::create_bridge(socket, bridge).await,
-            Batch::UpdateBridge(bridge) => link::update_bridge(socket, bridge).await,
-            Batch::DeleteBridge(name) => link::delete_bridge(socket, name).await,
-            Batch::AddAddress(bridge, address) => {
-                address::add_to_bridge(socket, bridge, address).await
-            }
-            Batch::DeleteAddress(bridge, address) => {
-                address::delete_from_bridge(socket, bridge, address).await
-            }
-            Batch::SetFirewall(rules) => self.firewall.set(rules).await,
-            Batch::RemoveFirewall => self.firewall.set(&RuleSet::default()).await,
-            Batch::SetHolding(holding) => self.held.set(holding).await,
-            Batch::HoldPod(holding) => nft::hold(self, holding).await,
-            Batch::ReleasePod(holding) => nft::release(self, holding).await,
-            Batch::RemoveHolding => self.held.remove().await,
-            Batch::FlushConnections(address) => {
-                conntrack::flush(self.driver.runtime(), address).await
-            }
-            Batch::Neighbours(bridge, changes) => {
-                return neighbour::change_on_bridge(socket, bridge, &changes).await;
-            }
-            Batch::AttachPods(pods) => {
-                let work: Vec<_> = pods
-                    .into_iter()
-                    .map(|link| pod::attach(self, link))
-                    .collect();
-                return stream::iter(work).buffered(PODS_AT_ONCE).collect().await;
-            }
-            Batch::RepairPods(pods) => {
-                let work: Vec<_> = pods
-                    .into_iter()
-                    .map(|link| pod::repair(self, link))
-                    .collect();
-                return stream::iter(work).buffered(PODS_AT_ONCE).collect().await;
-            }
-            Batch::DetachPods(pods) => return self.removals.detach(self, &pods).await,
-            Batch::AddRoutes(routes) => return route::add(socket, &routes).await,
-            Batch::ReplaceRoutes(routes) => return route::replace(socket, &routes).await,
-            Batch::DeleteRoutes(keys) => return route::delete(socket, &keys).await,
-        };
-        vec![one]
+        match batch {
+            Batch::Bridge(ops) => bridge::apply(socket, &ops).await,
+            Batch::Holding(ops) => holding::apply(self, &ops).await,
+            Batch::Pod(ops) => pod::apply(self, &ops).await,
+            Batch::Neighbour(ops) => neighbour::apply(socket, &ops).await,
+            Batch::Firewall(ops) => self.firewall.apply(&ops).await,
+            Batch::Forwarding(ops) => forwarding::apply(&ops).await,
+            Batch::Route(ops) => route::apply(socket, &ops).await,
+            Batch::Connections(ops) => connections::apply(self.driver.runtime(), &ops).await,
+        }
     }
 }

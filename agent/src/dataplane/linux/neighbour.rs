@@ -8,25 +8,20 @@ use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use podnet_core::kernel::{IfName, MacAddr, OpError, OpErrorKind};
+use podnet_core::kernel::neighbour::Op;
+use podnet_core::kernel::{MacAddr, OpError, OpErrorKind};
 
 use super::errno::{Errno, KernelError};
-use super::link;
 use super::socket::Socket;
+use super::{Results, bridge, nothing_made};
 
-/// A change of the neighbours on the bridge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Change {
-    Set(IpAddr, MacAddr),
-    Delete(IpAddr),
-}
-
-impl Change {
-    const fn address(self) -> IpAddr {
-        match self {
-            Self::Set(address, _) | Self::Delete(address) => address,
-        }
+/// Makes changes of neighbours on podnet's bridge, those that follow one another in one batch.
+pub(super) async fn apply(socket: &Socket, ops: &[&Op]) -> Results {
+    let mut results = Results::with_capacity(ops.len());
+    for batch in ops.chunk_by(|a, b| a.device() == b.device()) {
+        results.extend(nothing_made(change(socket, batch).await));
     }
+    results
 }
 
 /// A request for a permanent neighbour on a link.
@@ -121,36 +116,35 @@ pub(super) fn read(message: &NeighbourMessage) -> Option<Neighbour> {
     })
 }
 
-/// Changes neighbours on podnet's bridge, all in one batch.
-pub(super) async fn change_on_bridge(
-    socket: &Socket,
-    bridge: &IfName,
-    changes: &[Change],
-) -> Vec<Result<(), OpError>> {
-    let link = match link::our_bridge(socket, bridge).await {
+/// Changes neighbours on one bridge, all in one batch.
+async fn change(socket: &Socket, ops: &[&Op]) -> Vec<Result<(), OpError>> {
+    let Some(device) = ops.first().map(|op| op.device()) else {
+        return Vec::new();
+    };
+    let link = match bridge::ours(socket, device).await {
         Ok(link) => link,
         // No bridge of podnet's, no neighbours of podnet's.
         Err(error) => {
             let gone = matches!(error.kind, OpErrorKind::NotFound | OpErrorKind::Foreign);
-            let result = |change: &Change| match change {
-                Change::Delete(_) if gone => Ok(()),
-                Change::Set(..) | Change::Delete(_) => Err(error.clone()),
+            let result = |op: &&Op| match op {
+                Op::Delete { .. } if gone => Ok(()),
+                Op::Set { .. } | Op::Delete { .. } => Err(error.clone()),
             };
-            return changes.iter().map(result).collect();
+            return ops.iter().map(result).collect();
         }
     };
-    let requests = changes.iter().map(|change| match *change {
-        Change::Set(address, mac) => set(link.index, address, mac),
-        Change::Delete(address) => delete(link.index, address),
+    let requests = ops.iter().map(|op| match op {
+        Op::Set { address, mac, .. } => set(link.index, *address, *mac),
+        Op::Delete { address, .. } => delete(link.index, *address),
     });
     let answers = socket.batch(requests.collect()).await;
     answers
         .into_iter()
-        .zip(changes)
-        .map(|(answer, change)| match (answer, change) {
+        .zip(ops)
+        .map(|(answer, op)| match (answer, op) {
             (Ok(_), _) => Ok(()),
-            (Err(error), Change::Delete(_)) if error.is(Errno::NotFound) => Ok(()),
-            (Err(error), _) => Err(error.at(format!("neighbour {} on {bridge}", change.address()))),
+            (Err(error), Op::Delete { .. }) if error.is(Errno::NotFound) => Ok(()),
+            (Err(error), _) => Err(error.at(format!("neighbour {} on {device}", op.address()))),
         })
         .collect()
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use podnet_core::view::RawEntry;
+use podnet_core::signed::SignedEntry;
 use podnet_proto::gossip::{Key, Welcome};
 use podnet_proto::{ClusterId, GossipKey, NodeId, PodNetwork};
 
@@ -103,14 +103,14 @@ async fn spawn(settings: &Settings, use_value: &str) -> Gossip {
         .unwrap()
 }
 
-async fn entry(gossip: &Gossip, number: u8) -> Option<RawEntry> {
+async fn entry(gossip: &Gossip, number: u8) -> Option<SignedEntry> {
     let node = NodeId::from_bytes([number; 16]);
     let entries = gossip.snapshot().await.entries;
     entries.into_iter().find(|entry| entry.node == node)
 }
 
 /// Waits until `gossip` reads this value of a living node.
-async fn reads(gossip: &Gossip, number: u8, key: Key, text: &str) -> RawEntry {
+async fn reads(gossip: &Gossip, number: u8, key: Key, text: &str) -> SignedEntry {
     eventually(&format!("{text:.20} of node {number}"), async || {
         entry(gossip, number)
             .await

@@ -133,6 +133,6 @@ async fn a_start_that_cannot_be_says_why() {
     ));
 }
 
-async fn entry_of(gossip: &Gossip, number: u8) -> RawEntry {
+async fn entry_of(gossip: &Gossip, number: u8) -> SignedEntry {
     entry(gossip, number).await.unwrap()
 }

@@ -75,6 +75,7 @@ pub(crate) fn a_link_flaps(cluster: &mut Cluster) {
 fn least(node: Node<'_>) -> u64 {
     let took = node.sh(
         "begun=$(date +%s%3N); iptables-save > /dev/null; iptables-restore -n < /dev/null
+        nft list ruleset > /dev/null; nft -f - < /dev/null
         echo $(($(date +%s%3N) - begun))",
     );
     took.parse().unwrap()
@@ -97,8 +98,9 @@ fn back_after(node: Node<'_>, happens: &str) -> u64 {
     took.lines().last().unwrap().parse().unwrap()
 }
 
-/// Whoever flushes all rules, flushes podnet's: they are back within a second, or, where the machine is
-/// so slow that this says more of it than of podnet, in ten times what it takes to look at them.
+/// Whoever flushes all rules, flushes podnet's: they are back within a second. On a machine that is so slow
+/// that this says more of it than of podnet, they are back in thirty times what it takes to look at them:
+/// looks take one part in twenty of podnet's time at most.
 pub(crate) fn flushed_rules_are_back_within_a_second(cluster: &mut Cluster) {
     let [_, node2, _] = cluster.nodes();
     for happens in [
@@ -106,7 +108,7 @@ pub(crate) fn flushed_rules_are_back_within_a_second(cluster: &mut Cluster) {
         "iptables -F; iptables -t nat -F",
         "iptables -F FORWARD",
     ] {
-        let limit = (10 * least(node2)).max(1000);
+        let limit = (30 * least(node2)).max(1000);
         let took = back_after(node2, happens);
         assert!(
             took <= limit,

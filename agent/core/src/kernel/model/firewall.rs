@@ -3,15 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Kernel;
-use crate::firewall::{Chain, Rule, RuleSet};
-use crate::kernel::{Holding, ObservedFirewall, OpError, OpErrorKind};
-
-/// Podnet's table of the bridge.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Table {
-    pub(super) ruled: bool,
-    pub(super) holding: Holding,
-}
+use crate::kernel::firewall::{Chain, ObservedFirewall, Op, Rule, RuleSet};
+use crate::kernel::{OpError, OpErrorKind};
 
 /// A firewall back end, with what podnet and others keep in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +76,7 @@ impl Backend {
             .collect();
     }
 
-    pub(super) fn observed(&self) -> ObservedFirewall {
+    fn observed(&self) -> ObservedFirewall {
         ObservedFirewall {
             backend: self.name.clone(),
             primary: self.primary,
@@ -98,7 +91,19 @@ impl Backend {
 }
 
 impl Kernel {
-    pub(super) fn put_rules(&mut self, rules: &RuleSet) -> Result<(), OpError> {
+    pub(super) fn apply_to_firewall(&mut self, op: &Op) -> Result<(), OpError> {
+        match op {
+            Op::Set(rules) => self.put_rules(rules)?,
+            Op::Remove => self.firewall.iter_mut().for_each(Backend::clear),
+        }
+        Ok(())
+    }
+
+    pub(super) fn observe_firewall(&self) -> Vec<ObservedFirewall> {
+        self.firewall.iter().map(Backend::observed).collect()
+    }
+
+    fn put_rules(&mut self, rules: &RuleSet) -> Result<(), OpError> {
         if self.firewall.is_empty() {
             let kind = OpErrorKind::MissingBinary("iptables".to_owned());
             return Err(OpError::new(kind, "there is no firewall back end"));

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::Kernel;
 use super::change::missing;
 use super::link::Link;
+use crate::kernel::forwarding::Op;
 use crate::kernel::{Forwarding, IfName, Ingress, LinkParameter, OpError};
 
 impl Kernel {
@@ -28,9 +29,10 @@ impl Kernel {
         self.links.get(name).is_some_and(|link| link.forwarding)
     }
 
-    pub(super) fn set_forwarding(&mut self, name: &IfName, on: bool) -> Result<(), OpError> {
-        let link = self.links.get_mut(name).ok_or_else(|| missing(name))?;
-        link.forwarding = on;
+    pub(super) fn apply_to_forwarding(&mut self, op: &Op) -> Result<(), OpError> {
+        let Op::Set { device, on } = op;
+        let link = self.links.get_mut(device).ok_or_else(|| missing(device))?;
+        link.forwarding = *on;
         Ok(())
     }
 

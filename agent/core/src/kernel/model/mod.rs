@@ -1,6 +1,6 @@
 //! A model of the part of Linux that podnet relies on.
 //!
-//! It holds what [`Op`]s change and [`Scope`]s ask for, and behaves like the kernel where podnet
+//! It holds what [`Op`]s change and [`Kinds`] ask for, and behaves like the kernel where podnet
 //! would notice the difference: what needs what, and what silently takes what along. Tests compare
 //! it with the real kernel by one suite for both; where the two differ, the model is wrong.
 //!
@@ -13,14 +13,18 @@
 //! - one end of a veth takes the other along, and a namespace all that is in it;
 //! - to write `ip_forward` sets the forwarding of every link, and of those to come.
 
+mod bridge;
 mod change;
 mod firewall;
 mod forwarding;
+mod holding;
 mod link;
+mod neighbour;
 mod observe;
 mod pod;
 mod route;
 mod tamper;
+mod underlay;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -28,14 +32,14 @@ use std::path::PathBuf;
 pub use self::firewall::Backend;
 pub use self::route::Hop;
 
-use self::firewall::Table;
+use self::holding::Table;
 use self::link::Link;
 use self::pod::{Namespace, Target};
 use self::route::Entry;
-use super::{IfIndex, IfName, MacAddr, Mtu, ObservedPort, Op, OpError, PROTOCOL, RouteKey};
+use super::{IfIndex, IfName, MacAddr, Made, Mtu, ObservedPort, Op, OpError, PROTOCOL, RouteKey};
 
 #[cfg(doc)]
-use super::Scope;
+use super::Kinds;
 
 /// The kernel of a host, as a value. Two are equal when nothing tells them apart but numbers that
 /// the kernel chose are compared as well.
@@ -80,52 +84,19 @@ impl Kernel {
     ///
     /// # Errors
     /// Where the kernel refuses; then nothing has changed.
-    pub fn apply(&mut self, op: &Op) -> Result<(), OpError> {
+    pub fn apply(&mut self, op: &Op) -> Result<Made, OpError> {
         match op {
-            Op::SetForwarding { device, on } => self.set_forwarding(device, *on)?,
-            Op::CreateBridge(bridge) => self.create_bridge(bridge)?,
-            Op::UpdateBridge(bridge) => self.update_bridge(bridge)?,
-            Op::DeleteBridge(name) => self.delete_bridge(name)?,
-            Op::AddAddress { device, address } => {
-                self.bridge_mut(device)?.addresses.insert(*address);
-            }
-            Op::DeleteAddress { device, address } => self.take_address(device, *address),
-            Op::AttachPod(pod) => self.attach(pod)?,
-            Op::RepairPod(pod) => self.repair(pod)?,
-            Op::DetachPod { host_ifname, netns } => self.detach(host_ifname, netns.as_deref())?,
-            Op::SetNeighbour {
-                device,
-                address,
-                mac,
-            } => {
-                self.bridge_mut(device)?.neighbours.insert(*address, *mac);
-            }
-            Op::DeleteNeighbour { device, address } => self.take_neighbour(device, *address),
-            Op::AddRoute(route) | Op::ReplaceRoute(route) => self.put_route(route)?,
-            Op::DeleteRoute(key) => self.take_route(key),
-            Op::SetFirewall(rules) => self.put_rules(rules)?,
-            Op::RemoveFirewall => self.firewall.iter_mut().for_each(Backend::clear),
-            Op::SetHolding(holding) => {
-                let holding = holding.clone();
-                self.holding = Some(Table {
-                    ruled: true,
-                    holding,
-                });
-            }
-            Op::HoldPod { holding, .. } => {
-                if let Some(table) = &mut self.holding {
-                    table.holding.extend(holding);
-                }
-            }
-            Op::ReleasePod { holding, .. } => {
-                if let Some(table) = &mut self.holding {
-                    table.holding = table.holding.without(holding);
-                }
-            }
-            Op::RemoveHolding => self.holding = None,
-            Op::FlushConnections(_) => {}
+            Op::Bridge(op) => self.apply_to_bridge(op)?,
+            Op::Holding(op) => self.apply_to_holding(op),
+            Op::Pod(op) => return self.apply_to_pod(op),
+            Op::Neighbour(op) => self.apply_to_neighbour(op)?,
+            Op::Firewall(op) => self.apply_to_firewall(op)?,
+            Op::Forwarding(op) => self.apply_to_forwarding(op)?,
+            Op::Route(op) => self.apply_to_route(op)?,
+            // It tracks none.
+            Op::Connections(_) => {}
         }
-        Ok(())
+        Ok(Made::Nothing)
     }
 
     /// What is left of the host without anything of podnet's: no change may touch it.

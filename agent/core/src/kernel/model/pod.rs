@@ -5,7 +5,12 @@ use std::path::Path;
 
 use super::Kernel;
 use super::change::{foreign, missing};
-use crate::kernel::{IfIndex, IfName, ObservedInterface, OpError, PodLink};
+use super::link::Link;
+use crate::kernel::pod::Op;
+use crate::kernel::{
+    IfIndex, IfName, Inside, Made, NetnsState, ObservedHostEnd, ObservedInterface, ObservedPort,
+    OpError, Place, PodLink, PodView,
+};
 
 /// What a path leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +40,78 @@ pub(super) struct Interface {
 }
 
 impl Kernel {
-    pub(super) fn attach(&mut self, pod: &PodLink) -> Result<(), OpError> {
+    pub(super) fn apply_to_pod(&mut self, op: &Op) -> Result<Made, OpError> {
+        match op {
+            Op::Attach(pod) => {
+                self.attach(pod)?;
+                if let Some(Target::Namespace(inode)) = self.paths.get(&pod.netns.path) {
+                    return Ok(Made::Namespace(*inode));
+                }
+            }
+            Op::Repair(pod) => self.repair(pod)?,
+            Op::Detach { host_ifname, netns } => self.detach(host_ifname, netns.as_deref())?,
+        }
+        Ok(Made::Nothing)
+    }
+
+    pub(super) fn observe_host_ends(&self) -> BTreeMap<IfName, Place<ObservedHostEnd>> {
+        let names = self.links.keys().filter(|name| name.is_host_end());
+        names
+            .map(|name| (name.clone(), self.observe_host_end(name)))
+            .collect()
+    }
+
+    pub(super) fn observe_host_end(&self, name: &IfName) -> Place<ObservedHostEnd> {
+        match self.links.get(name) {
+            None => Place::Absent,
+            Some(Link {
+                ours: true,
+                master,
+                mtu,
+                up,
+                link_local,
+                port,
+                ..
+            }) => Place::Ours(ObservedHostEnd {
+                on_bridge: master.as_ref() == Some(&IfName::bridge()),
+                mtu: *mtu,
+                up: *up,
+                blocked: false,
+                link_local: *link_local,
+                port: if master.is_some() {
+                    port.clone()
+                } else {
+                    ObservedPort::default()
+                },
+            }),
+            Some(_) => Place::Foreign("a link of somebody else's".to_owned()),
+        }
+    }
+
+    pub(super) fn observe_inside(&self, view: &PodView) -> Option<Inside> {
+        let Some(Target::Namespace(inode)) = self.paths.get(&view.netns) else {
+            return None;
+        };
+        let interfaces = &self.namespaces.get(inode)?.interfaces;
+        let interface = interfaces
+            .get(&view.ifname)
+            .map(|interface| interface.state.clone());
+        Some(Inside {
+            inode: *inode,
+            interface,
+        })
+    }
+
+    pub(super) fn netns_state(&self, path: &Path) -> NetnsState {
+        match self.paths.get(path) {
+            None => NetnsState::Missing,
+            Some(Target::Host) => NetnsState::Host,
+            Some(Target::File) => NetnsState::NotANetns,
+            Some(Target::Namespace(inode)) => NetnsState::Netns { inode: *inode },
+        }
+    }
+
+    fn attach(&mut self, pod: &PodLink) -> Result<(), OpError> {
         self.bridge_mut(&IfName::bridge())?;
         if self
             .links
@@ -105,7 +181,7 @@ impl Kernel {
         }
     }
 
-    pub(super) fn repair(&mut self, pod: &PodLink) -> Result<(), OpError> {
+    fn repair(&mut self, pod: &PodLink) -> Result<(), OpError> {
         let bridge = IfName::bridge();
         let neighbours = pod.addresses.iter().map(|address| (address.ip(), pod.mac));
         if !self.is_pair(pod) {
@@ -120,7 +196,7 @@ impl Kernel {
         self.bridge_mut(&bridge)?.neighbours.extend(neighbours);
         if let Some(link) = self.links.get_mut(&pod.host_ifname) {
             link.plug_in(bridge);
-            link.port.set_right(pod);
+            set_right(&mut link.port, pod);
             link.mtu = pod.mtu;
             link.up = true;
             link.link_local = false;
@@ -164,7 +240,7 @@ impl Kernel {
         })
     }
 
-    pub(super) fn detach(&mut self, name: &IfName, netns: Option<&Path>) -> Result<(), OpError> {
+    fn detach(&mut self, name: &IfName, netns: Option<&Path>) -> Result<(), OpError> {
         if self.links.get(name).is_some_and(|link| !link.ours) {
             return Err(foreign(name));
         }
@@ -225,5 +301,16 @@ impl Kernel {
             (Some(link), Some(interface)) => interface.host_end == Some(link.index),
             (Some(_), None) | (None, Some(_)) | (None, None) => false,
         }
+    }
+}
+
+/// Sets a port right.
+fn set_right(port: &mut ObservedPort, pod: &PodLink) {
+    port.fixed.insert(pod.mac);
+    port.flooded = pod.trusted;
+    if !pod.trusted {
+        port.learning = false;
+        port.locked = port.locked.map(|_| true);
+        port.bypassed = false;
     }
 }

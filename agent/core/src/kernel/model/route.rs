@@ -1,13 +1,15 @@
 //! The main routing table.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
 use super::Kernel;
 use super::change::{foreign, missing, refused};
+use crate::kernel::route::Op;
 use crate::kernel::{
-    IfIndex, Mtu, NextHop, ObservedRoute, OpError, PROTOCOL, Route, RouteKey, UnderlayPath,
+    IfIndex, Mtu, NextHop, ObservedRoute, OpError, PROTOCOL, Route, RouteKey, is_inside,
 };
 
 /// `EINVAL`, as in errno(3).
@@ -45,7 +47,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn observed(&self) -> ObservedRoute {
+    fn observed(&self) -> ObservedRoute {
         if self.protocol != PROTOCOL {
             return ObservedRoute::Foreign(format!("a route of protocol {}", self.protocol));
         }
@@ -64,7 +66,45 @@ impl Entry {
 }
 
 impl Kernel {
-    pub(super) fn put_route(&mut self, route: &Route) -> Result<(), OpError> {
+    pub(super) fn apply_to_route(&mut self, op: &Op) -> Result<(), OpError> {
+        match op {
+            Op::Add(route) | Op::Replace(route) => self.put_route(route)?,
+            Op::Delete(key) => self.take_route(key),
+        }
+        Ok(())
+    }
+
+    /// Podnet's routes, and foreign ones at these destinations and inside of them.
+    pub(super) fn observe_routes(
+        &self,
+        destinations: &BTreeSet<IpNetwork>,
+    ) -> BTreeMap<RouteKey, ObservedRoute> {
+        let wanted = |key: &RouteKey, protocol: u8| {
+            let destination = key.destination;
+            protocol == PROTOCOL
+                || destinations
+                    .iter()
+                    .any(|whole| *whole == destination || is_inside(destination, *whole))
+        };
+        // Those in the table come last: they stood there first.
+        let connected = self
+            .table()
+            .skip(self.routes.len())
+            .filter(|(_, entry)| !self.leaves_by_own_link(entry));
+        let in_table = self.routes.iter().map(|(key, entry)| (*key, entry.clone()));
+        connected
+            .chain(in_table)
+            .filter(|(key, entry)| wanted(key, entry.protocol))
+            .map(|(key, entry)| (key, entry.observed()))
+            .collect()
+    }
+
+    pub(super) fn leaves_by_own_link(&self, entry: &Entry) -> bool {
+        let device = entry.hop.device().and_then(|index| self.link_of(index));
+        device.is_some_and(|(_, link)| link.ours)
+    }
+
+    fn put_route(&mut self, route: &Route) -> Result<(), OpError> {
         let entry = match route.next_hop {
             NextHop::Unreachable => Entry {
                 protocol: PROTOCOL,
@@ -98,7 +138,7 @@ impl Kernel {
         Ok(())
     }
 
-    pub(super) fn take_route(&mut self, key: &RouteKey) {
+    fn take_route(&mut self, key: &RouteKey) {
         if self
             .routes
             .get(key)
@@ -169,38 +209,6 @@ impl Kernel {
             .collect();
         for key in lost {
             self.routes.remove(&key);
-        }
-    }
-
-    /// How an address is reached: by the longest prefix, then the lowest metric.
-    pub(super) fn path(&self, address: IpAddr) -> UnderlayPath {
-        if self.has_address(address) {
-            return UnderlayPath::Local;
-        }
-        let matching = self
-            .table()
-            .filter(|(key, _)| key.destination.contains(address));
-        let best = matching
-            .max_by_key(|(key, _)| (key.destination.prefix(), std::cmp::Reverse(key.metric)));
-        let Some((_, entry)) = best else {
-            return UnderlayPath::None("no route".to_owned());
-        };
-        let device = entry.hop.device().and_then(|device| self.link_of(device));
-        let Some((ifname, link)) = device else {
-            return UnderlayPath::None("unreachable".to_owned());
-        };
-        let first = link.addresses.first().map(IpNetwork::ip);
-        let Some(source) = entry.source.or(first) else {
-            return UnderlayPath::None(format!("{ifname} has no address"));
-        };
-        match entry.hop {
-            Hop::Gateway(via, _) => UnderlayPath::Routed { via, source },
-            Hop::Link(_) | Hop::Unreachable => UnderlayPath::OnLink {
-                device: link.index,
-                ifname: ifname.clone(),
-                mtu: link.mtu,
-                source,
-            },
         }
     }
 }

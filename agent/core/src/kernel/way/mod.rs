@@ -15,9 +15,10 @@ use podnet_proto::{NodeId, network};
 pub use self::policy::{Outcome, Policy, PolicyAction, PolicyRoute, PolicyRule};
 use super::desired::{Desired, PeerBlock};
 use super::link::IfName;
-use super::observed::UnderlayPath;
+use super::path::Path;
 use super::route::{NextHop, RouteKey};
 use super::sysctl::LinkParameter;
+use super::underlay::UnderlayPath;
 
 /// A packet whose way the kernel is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,7 +87,7 @@ pub fn courses(
         let Some(NextHop::Gateway { via, source, .. }) = route.map(|route| route.next_hop) else {
             continue;
         };
-        let Some(UnderlayPath::OnLink { ifname, .. }) = underlay.get(&via) else {
+        let Path::Direct { ifname, .. } = Path::choose(Some(via), underlay) else {
             continue;
         };
         let far_pod = IpAddr::from(first_pod(peer.block));
@@ -99,9 +100,9 @@ pub fn courses(
         let bridge = IfName::bridge();
         let far_gateway = network::gateway(peer.block).into();
         courses.extend([
-            course(own_pod, far_pod, Some(bridge.clone()), Some(via), ifname),
+            course(own_pod, far_pod, Some(bridge.clone()), Some(via), &ifname),
             course(far_pod, own_pod, Some(ifname.clone()), None, &bridge),
-            course(source, far_gateway, None, Some(via), ifname),
+            course(source, far_gateway, None, Some(via), &ifname),
         ]);
     }
     courses

@@ -15,14 +15,15 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use podnet_core::firewall::{Chain, RuleSet};
-use podnet_core::kernel::{ObservedFirewall, OpError};
+use podnet_core::kernel::firewall::{Chain, Op, RuleSet};
+use podnet_core::kernel::{Made, ObservedFirewall, OpError};
 use podnet_core::nft::Ruleset;
 use tokio::sync::{Mutex, OnceCell};
 
 use self::iptables::{ProgramError, Programs, Variant};
 use self::saved::Saved;
 use super::super::ObserveError;
+use super::Results;
 
 /// The legacy tables that are in use in this network namespace.
 const LEGACY_TABLES: &str = "/proc/thread-self/net/ip_tables_names";
@@ -67,8 +68,21 @@ impl Firewall {
         nft::observe().await
     }
 
+    /// Makes changes of podnet's chains, one after the other.
+    pub(super) async fn apply(&self, ops: &[&Op]) -> Results {
+        let mut results = Results::with_capacity(ops.len());
+        for op in ops {
+            let done = match op {
+                Op::Set(rules) => self.set(rules).await,
+                Op::Remove => self.set(&RuleSet::default()).await,
+            };
+            results.push(done.map(Made::from));
+        }
+        results
+    }
+
     /// Makes podnet's chains hold exactly these rules; no rules, no chains.
-    pub(super) async fn set(&self, rules: &RuleSet) -> Result<(), OpError> {
+    async fn set(&self, rules: &RuleSet) -> Result<(), OpError> {
         let _one_at_a_time = self.change.lock().await;
         let backends = self
             .backends()

@@ -1,9 +1,9 @@
 //! Rules as text for `iptables-restore`.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
-use ipnetwork::IpNetwork;
-use podnet_core::firewall::{Chain, Device, Rule, RuleSet, Verdict};
+use podnet_core::kernel::firewall::{Chain, Device, Mark, Rule, RuleSet, Service, Verdict};
 
 use super::saved::Saved;
 
@@ -32,7 +32,7 @@ pub(super) fn script(found: &Saved, wanted: &RuleSet) -> Option<String> {
 /// the built-in chain where there is none yet.
 fn fill(chain: Chain, rules: &[Rule], found: &Saved) -> String {
     let mut script = format!(":{} - [0:0]\n", chain.name());
-    let written = rules.iter().filter(|rule| is_ipv4(rule));
+    let written = rules.iter().filter(|rule| rule.is_of_ipv4());
     for rule in written {
         let _infallible = writeln!(script, "-A {}{}", chain.name(), render(rule));
     }
@@ -98,18 +98,35 @@ fn render(rule: &Rule) -> String {
             None => Ok(()),
         };
     }
-    text.push_str(match rule.verdict {
-        Verdict::Return => " -j RETURN",
-        Verdict::Accept => " -j ACCEPT",
-        Verdict::Drop => " -j DROP",
-        Verdict::Masquerade => " -j MASQUERADE --random-fully",
-    });
+    if let Some(Service { protocol, port }) = rule.service {
+        let protocol = protocol.name();
+        let _infallible = write!(text, " -p {protocol}");
+        if let Some(port) = port {
+            let _infallible = write!(text, " -m {protocol} --dport {port}");
+        }
+    }
+    if let Some(mark) = rule.mark {
+        let _infallible = write!(text, " -m mark --mark {}", bits(mark));
+    }
+    let _infallible = match rule.verdict {
+        Verdict::Return => write!(text, " -j RETURN"),
+        Verdict::Accept => write!(text, " -j ACCEPT"),
+        Verdict::Drop => write!(text, " -j DROP"),
+        Verdict::Masquerade => write!(text, " -j MASQUERADE --random-fully"),
+        Verdict::Redirect(to, None) => write!(text, " -j DNAT --to-destination {to}"),
+        Verdict::Redirect(to, Some(port)) => {
+            let to = SocketAddr::new(to, port);
+            write!(text, " -j DNAT --to-destination {to}")
+        }
+    };
     text
 }
 
-fn is_ipv4(rule: &Rule) -> bool {
-    [rule.source, rule.destination]
-        .iter()
-        .flatten()
-        .all(IpNetwork::is_ipv4)
+/// A mark, as iptables writes what it compares: a mask that leaves all bits is not named.
+fn bits(Mark { value, mask }: Mark) -> String {
+    if mask == u32::MAX {
+        format!("{value:#x}")
+    } else {
+        format!("{value:#x}/{mask:#x}")
+    }
 }

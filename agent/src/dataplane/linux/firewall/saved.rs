@@ -7,8 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
+use std::net::SocketAddr;
 
-use podnet_core::firewall::{Chain, Device, Rule, Verdict};
+use podnet_core::kernel::firewall::{Chain, Device, Mark, Protocol, Rule, Service, Verdict};
 use podnet_core::kernel::{BRIDGE, IfName, can_be_guarded};
 
 use super::render::jump;
@@ -228,21 +229,60 @@ fn parse_match(matches: &str) -> Option<Rule> {
             }
             "-i" if rule.input.is_none() => rule.input = Some(device(words.next()?, all_but)?),
             "-o" if rule.output.is_none() => rule.output = Some(device(words.next()?, all_but)?),
+            "-p" if !all_but && rule.service.is_none() => {
+                let protocol = protocol(words.next()?)?;
+                let port = None;
+                rule.service = Some(Service { protocol, port });
+            }
+            "-m" if !all_but => match (words.next()?, words.next()?) {
+                (name, "--dport") => {
+                    let service = rule.service.as_mut();
+                    let service = service.filter(|service| service.protocol.name() == name)?;
+                    service.port = Some(words.next()?.parse().ok()?);
+                }
+                ("mark", "--mark") if rule.mark.is_none() => {
+                    rule.mark = Some(bits(words.next()?)?);
+                }
+                _ => return None,
+            },
             "-j" if !all_but => {
                 let target: Vec<_> = words.collect();
-                rule.verdict = match target.as_slice() {
-                    ["RETURN"] => Verdict::Return,
-                    ["ACCEPT"] => Verdict::Accept,
-                    ["DROP"] => Verdict::Drop,
-                    ["MASQUERADE", "--random-fully"] => Verdict::Masquerade,
-                    _ => return None,
-                };
+                rule.verdict = verdict(&target)?;
                 return Some(rule);
             }
             _ => return None,
         }
     }
     None
+}
+
+fn verdict(target: &[&str]) -> Option<Verdict> {
+    Some(match target {
+        ["RETURN"] => Verdict::Return,
+        ["ACCEPT"] => Verdict::Accept,
+        ["DROP"] => Verdict::Drop,
+        ["MASQUERADE", "--random-fully"] => Verdict::Masquerade,
+        ["DNAT", "--to-destination", to] => match to.parse::<SocketAddr>() {
+            Ok(to) => Verdict::Redirect(to.ip(), Some(to.port())),
+            Err(_) => Verdict::Redirect(to.parse().ok()?, None),
+        },
+        _ => return None,
+    })
+}
+
+fn protocol(name: &str) -> Option<Protocol> {
+    let mut all = Protocol::ALL.into_iter();
+    all.find(|protocol| protocol.name() == name)
+}
+
+/// A mark, with its mask or with none for all bits.
+fn bits(text: &str) -> Option<Mark> {
+    let number = |text: &str| u32::from_str_radix(text.strip_prefix("0x")?, 16).ok();
+    let (value, mask) = match text.split_once('/') {
+        Some((value, mask)) => (number(value)?, number(mask)?),
+        None => (number(text)?, u32::MAX),
+    };
+    Some(Mark { value, mask })
 }
 
 /// A condition on a device. A name that ends in `+` stands for many, and is none of podnet's.

@@ -1,8 +1,13 @@
 //! Rules as iptables shows and takes them.
 
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
 use ipnetwork::IpNetwork;
-use podnet_core::firewall::{Chain, Device, Guard, Rule, RuleSet, Verdict, rules};
 use podnet_core::kernel::IfName;
+use podnet_core::kernel::firewall::{
+    Chain, Device, Guard, Mark, Protocol, Rule, RuleSet, Service, Verdict, rules,
+};
 use proptest::prelude::*;
 
 use super::render::{self, jump, script};
@@ -209,16 +214,64 @@ fn any_rule() -> impl Strategy<Value = Rule> {
         Just(Verdict::Return),
         Just(Verdict::Accept),
         Just(Verdict::Drop),
-        Just(Verdict::Masquerade)
+        Just(Verdict::Masquerade),
+        any::<(u32, Option<u16>)>()
+            .prop_map(|(to, port)| Verdict::Redirect(Ipv4Addr::from(to).into(), port)),
     ];
-    let rule = (network(), network(), any_device(), any_device(), verdict);
-    rule.prop_map(|(source, destination, input, output, verdict)| Rule {
-        source,
-        destination,
-        input,
-        output,
-        verdict,
-    })
+    let service = (
+        prop::sample::select(Protocol::ALL.to_vec()),
+        any::<Option<u16>>(),
+    );
+    let service = service.prop_map(|(protocol, port)| Service { protocol, port });
+    let devices = (any_device(), any_device());
+    let rest = (
+        proptest::option::of(service),
+        proptest::option::of(any_mark()),
+    );
+    let rule = (network(), network(), devices, rest, verdict);
+    rule.prop_map(
+        |(source, destination, (input, output), (service, mark), verdict)| Rule {
+            source,
+            destination,
+            input,
+            output,
+            service,
+            mark,
+            verdict,
+        },
+    )
+}
+
+fn any_mark() -> impl Strategy<Value = Mark> {
+    let mask = prop_oneof![Just(u32::MAX), any::<u32>()];
+    (any::<u32>(), mask).prop_map(|(value, mask)| Mark { value, mask })
+}
+
+#[test]
+fn a_published_port_is_one_rule() {
+    let rule = Rule {
+        destination: Some("192.0.2.9/32".parse().unwrap()),
+        input: Some(Device::IsNot(IfName::bridge())),
+        service: Some(Service {
+            protocol: Protocol::Tcp,
+            port: Some(8080),
+        }),
+        mark: Some(Mark {
+            value: 0x2000,
+            mask: 0x2000,
+        }),
+        ..Rule::all(Verdict::Redirect(
+            Ipv4Addr::new(10, 244, 0, 2).into(),
+            Some(80),
+        ))
+    };
+    let wanted = RuleSet {
+        chains: BTreeMap::from([(Chain::Postrouting, vec![rule])]),
+    };
+    let text = script(&Saved::default(), &wanted).unwrap();
+    let expected = "-A PODNET-POSTROUTING -d 192.0.2.9/32 ! -i podnet0 -p tcp -m tcp --dport 8080 -m mark \
+                    --mark 0x2000/0x2000 -j DNAT --to-destination 10.244.0.2:80\n";
+    assert!(text.contains(expected), "{text}");
 }
 
 fn any_device() -> impl Strategy<Value = Option<Device>> {

@@ -13,18 +13,18 @@ use netlink_packet_route::neighbour::NeighbourMessage;
 use netlink_packet_route::route::{RouteFlags, RouteHeader, RouteMessage, RouteProtocol};
 use netlink_packet_route::rule::{RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use podnet_core::kernel::{BRIDGE, IfName, MacAddr};
+use podnet_core::kernel::{BRIDGE, Change, IfName, Kind, MacAddr};
 
-use super::super::super::{Change, ChangeScope};
+use super::super::bridge;
 use super::super::errno::KernelError;
 use super::super::link::{self, DOOMED_GROUP, Link};
 use super::super::neighbour::{self, Neighbour};
-use super::super::port::{self, Entry, Port};
+use super::super::pod::port::{self, Entry, Port};
 use super::super::route::{KernelRoute, OURS};
 use super::super::socket::Socket;
 
 /// What an event means: what may have changed, and the event in words.
-type Meaning = (Vec<ChangeScope>, String);
+type Meaning = (Vec<Kind>, String);
 
 /// The links, and the neighbours on the bridge, as events last told of them. The kernel tells of a
 /// link far more often than what podnet cares about changes: a dozen times while one pod is attached;
@@ -50,7 +50,7 @@ impl Seen {
             links,
             ..Self::default()
         };
-        if let Some(bridge) = link::bridge_index(socket).await? {
+        if let Some(bridge) = bridge::index(socket).await? {
             let neighbours = neighbour::list(socket, bridge).await?.into_iter();
             seen.neighbours = neighbours
                 .map(|(address, mac)| ((bridge, address), mac))
@@ -74,24 +74,22 @@ impl Seen {
         payload: &NetlinkPayload<RouteNetlinkMessage>,
         by: impl Fn() -> Option<String>,
     ) -> Vec<Change> {
-        let (scopes, what) = match payload {
-            NetlinkPayload::Overrun(_) => {
-                (vec![ChangeScope::Everything], "events were lost".to_owned())
-            }
+        let (kinds, what) = match payload {
+            NetlinkPayload::Overrun(_) => (vec![Kind::Everything], "events were lost".to_owned()),
             NetlinkPayload::InnerMessage(message) => self.meaning(message),
             // NetlinkPayload is open, and nothing else is an event.
             NetlinkPayload::Noop | NetlinkPayload::Done(_) | NetlinkPayload::Error(_) | _ => {
                 return Vec::new();
             }
         };
-        if scopes.is_empty() {
+        if kinds.is_empty() {
             return Vec::new();
         }
         let by: BTreeSet<String> = by().into_iter().collect();
-        scopes
+        kinds
             .into_iter()
-            .map(|scope| Change {
-                scope,
+            .map(|kind| Change {
+                kind,
                 what: what.clone(),
                 by: by.clone(),
             })
@@ -140,17 +138,17 @@ impl Seen {
         if before.as_ref().is_some_and(same) {
             return (Vec::new(), what);
         }
-        let mut scopes = scopes_of(&now.name);
-        if let [ChangeScope::HostEnd(_)] = scopes.as_slice()
+        let mut kinds = kinds_of(&now.name);
+        if let [Kind::HostEnd(_)] = kinds.as_slice()
             && (born || is_as_attached(before.as_ref(), &now))
         {
-            scopes.clear();
+            kinds.clear();
         }
         // A name that it had is free by now.
         if let Some(before) = before.filter(|before| before.name != now.name) {
-            scopes.extend(scopes_of(&before.name));
+            kinds.extend(kinds_of(&before.name));
         }
-        (scopes, what)
+        (kinds, what)
     }
 
     /// What a bridge tells of a port. Its state follows the carrier, which has events of its own.
@@ -172,7 +170,7 @@ impl Seen {
             return none;
         }
         let what = format!("the settings of port {} changed", seen.name);
-        (scopes_of(&seen.name), what)
+        (kinds_of(&seen.name), what)
     }
 
     fn link_gone(&mut self, message: &LinkMessage) -> Meaning {
@@ -185,7 +183,7 @@ impl Seen {
         if link.group == DOOMED_GROUP && link.is_our_host_end() {
             return (Vec::new(), what);
         }
-        (scopes_of(&link.name), what)
+        (kinds_of(&link.name), what)
     }
 
     /// Others than podnet's have no business on its bridge, and are no permanent ones.
@@ -213,7 +211,7 @@ impl Seen {
         if before == now {
             return (Vec::new(), what);
         }
-        (vec![ChangeScope::Neighbours], what)
+        (vec![Kind::Neighbours], what)
     }
 }
 
@@ -232,7 +230,7 @@ impl Seen {
             return (Vec::new(), String::new());
         };
         let what = format!("{} is not fixed at port {} any more", entry.mac, link.name);
-        (scopes_of(&link.name), what)
+        (kinds_of(&link.name), what)
     }
 }
 
@@ -288,11 +286,11 @@ fn is_as_attached(before: Option<&Link>, now: &Link) -> bool {
 
 /// What may have changed with a link. Its routes go with it when it is set down, and the kernel
 /// says nothing of them.
-fn scopes_of(name: &str) -> Vec<ChangeScope> {
+fn kinds_of(name: &str) -> Vec<Kind> {
     match name.parse::<IfName>() {
-        Ok(name) if name.is_host_end() => vec![ChangeScope::HostEnd(name)],
-        _ if name == BRIDGE => vec![ChangeScope::Bridge],
-        Ok(_) | Err(_) => vec![ChangeScope::Underlay],
+        Ok(name) if name.is_host_end() => vec![Kind::HostEnd(name)],
+        _ if name == BRIDGE => vec![Kind::Bridge],
+        Ok(_) | Err(_) => vec![Kind::Underlay],
     }
 }
 
@@ -322,7 +320,7 @@ fn address(message: &AddressMessage, change: &str) -> Meaning {
         Some(ip) => format!("address {ip} {change} on {link}"),
         None => format!("address {change} on {link}"),
     };
-    (scopes_of(link), what)
+    (kinds_of(link), what)
 }
 
 fn route(message: &RouteMessage, change: &str) -> Meaning {
@@ -337,11 +335,11 @@ fn route(message: &RouteMessage, change: &str) -> Meaning {
     if route.protocol == RouteProtocol::Kernel {
         return (Vec::new(), what);
     }
-    let scopes = match (u8::try_from(route.table), route.protocol == OURS) {
-        (Ok(RouteHeader::RT_TABLE_MAIN), true) => vec![ChangeScope::Routes],
-        (Ok(_) | Err(_), _) => vec![ChangeScope::OtherRoutes],
+    let kinds = match (u8::try_from(route.table), route.protocol == OURS) {
+        (Ok(RouteHeader::RT_TABLE_MAIN), true) => vec![Kind::Routes],
+        (Ok(_) | Err(_), _) => vec![Kind::OtherRoutes],
     };
-    (scopes, what)
+    (kinds, what)
 }
 
 /// The ways to the peers, and what pods send, may be led by other tables now.
@@ -354,7 +352,7 @@ fn rule(message: &RuleMessage, change: &str) -> Meaning {
         }
     });
     let what = format!("rule {} of policy routing {change}", priority.unwrap_or(0));
-    (vec![ChangeScope::OtherRoutes], what)
+    (vec![Kind::OtherRoutes], what)
 }
 
 #[cfg(test)]

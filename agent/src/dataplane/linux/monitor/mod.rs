@@ -15,13 +15,14 @@ use futures::{FutureExt, StreamExt};
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
+use podnet_core::kernel::{Change, Changes, Kind};
 use rtnetlink::MulticastGroup;
 use tokio::sync::mpsc::{self, Permit};
 use tokio::time::timeout;
 
 use self::events::Seen;
 use self::nftables::{Maker, Transaction};
-use super::super::{Change, ChangeScope, Changes, ObserveError};
+use super::super::ObserveError;
 use super::Host;
 use super::errno::{Errno, KernelError};
 use super::link;
@@ -177,7 +178,7 @@ impl Monitor {
             Err(error) => tracing::warn!(%error, "cannot catch up with lost events"),
         }
         self.waiting.add([Change {
-            scope: ChangeScope::Everything,
+            kind: Kind::Everything,
             what: "events were lost".to_owned(),
             by: BTreeSet::new(),
         }]);
@@ -223,7 +224,7 @@ impl Waiting {
     /// Whether the receiver is to be told before more events are heard: there is nothing to add to a
     /// change of everything, and a storm that never ends must not hold back what it began with.
     fn is_urgent(&self) -> bool {
-        let everything = self.changes.get(&ChangeScope::Everything).is_some();
+        let everything = self.changes.get(&Kind::Everything).is_some();
         everything || self.heard >= BURST && !self.changes.is_empty()
     }
 
@@ -231,11 +232,11 @@ impl Waiting {
         for change in found {
             self.changes.add(change);
         }
-        let everything = self.changes.get(&ChangeScope::Everything).cloned();
+        let everything = self.changes.get(&Kind::Everything).cloned();
         if everything.is_some() || self.changes.len() > MOST {
             self.changes = Changes::default();
             self.changes.add(everything.unwrap_or_else(|| Change {
-                scope: ChangeScope::Everything,
+                kind: Kind::Everything,
                 what: "too many changes to tell apart".to_owned(),
                 by: BTreeSet::new(),
             }));
@@ -258,9 +259,9 @@ mod tests {
 
     use super::*;
 
-    fn change(scope: ChangeScope) -> Change {
+    fn change(kind: Kind) -> Change {
         Change {
-            scope,
+            kind,
             what: String::new(),
             by: BTreeSet::new(),
         }
@@ -271,15 +272,15 @@ mod tests {
         let mut waiting = Waiting::default();
         for number in 0..MOST {
             let name: IfName = format!("pn{number}").parse().unwrap();
-            waiting.add([change(ChangeScope::HostEnd(name.clone()))]);
-            waiting.add([change(ChangeScope::HostEnd(name))]);
+            waiting.add([change(Kind::HostEnd(name.clone()))]);
+            waiting.add([change(Kind::HostEnd(name))]);
         }
         assert_eq!(waiting.changes.len(), MOST);
         assert!(!waiting.is_urgent());
         for _ in 0..2 {
-            waiting.add([change(ChangeScope::Routes)]);
+            waiting.add([change(Kind::Routes)]);
             assert_eq!(waiting.changes.len(), 1);
-            assert!(waiting.changes.get(&ChangeScope::Everything).is_some());
+            assert!(waiting.changes.get(&Kind::Everything).is_some());
             assert!(waiting.is_urgent());
         }
     }
@@ -288,12 +289,12 @@ mod tests {
     async fn a_storm_does_not_hold_back_what_it_began_with() {
         let (sender, mut told) = mpsc::channel(QUEUE);
         let mut waiting = Waiting::default();
-        waiting.add([change(ChangeScope::Routes)]);
+        waiting.add([change(Kind::Routes)]);
         waiting.heard = BURST;
         assert!(waiting.is_urgent());
         waiting.pass_on(sender.reserve().await.unwrap());
-        assert_eq!(told.recv().await.unwrap().scope, ChangeScope::Routes);
-        waiting.add([change(ChangeScope::Underlay)]);
+        assert_eq!(told.recv().await.unwrap().kind, Kind::Routes);
+        waiting.add([change(Kind::Underlay)]);
         assert!(!waiting.is_urgent(), "the next ones are collected again");
     }
 }

@@ -4,10 +4,9 @@
 use std::collections::BTreeSet;
 
 use netlink_packet_core::NetlinkPayload;
-use podnet_core::kernel::BRIDGE;
+use podnet_core::kernel::{BRIDGE, Change, Kind};
 use rtnetlink::MulticastGroup;
 
-use super::super::super::{Change, ChangeScope};
 use super::raw::Event;
 
 /// The multicast group.
@@ -38,7 +37,7 @@ pub(super) fn change(
     payload: &NetlinkPayload<Event>,
     name: impl Fn(u32) -> Option<String>,
 ) -> Option<Change> {
-    let (scope, what) = if let NetlinkPayload::InnerMessage(event) = payload {
+    let (touched, what) = if let NetlinkPayload::InnerMessage(event) = payload {
         let number = |kind| {
             let bytes = event.attribute(HEADER_LEN, kind)?;
             Some(i32::from_ne_bytes(bytes.try_into().ok()?))
@@ -58,20 +57,20 @@ pub(super) fn change(
         } else {
             name(index.try_into().ok()?)?
         };
-        let scope = if device == BRIDGE {
-            ChangeScope::Bridge
+        let touched = if device == BRIDGE {
+            Kind::Bridge
         } else {
-            ChangeScope::Forwarding
+            Kind::Forwarding
         };
-        (scope, format!("{parameter} on {device} set to {value}"))
+        (touched, format!("{parameter} on {device} set to {value}"))
     } else if let NetlinkPayload::Overrun(_) = payload {
         let what = "events of kernel parameters were lost".to_owned();
-        (ChangeScope::Everything, what)
+        (Kind::Everything, what)
     } else {
         return None;
     };
     Some(Change {
-        scope,
+        kind: touched,
         what,
         by: BTreeSet::new(),
     })
@@ -94,26 +93,26 @@ mod tests {
         })
     }
 
-    fn told(attributes: &[(u16, i32)]) -> Option<(ChangeScope, String)> {
+    fn told(attributes: &[(u16, i32)]) -> Option<(Kind, String)> {
         let name = |index| match index {
             1 => Some(BRIDGE.to_owned()),
             2 => Some("eth0".to_owned()),
             _ => None,
         };
         let change = change(&event(attributes), name)?;
-        Some((change.scope, change.what))
+        Some((change.kind, change.what))
     }
 
     #[test]
     fn what_lets_packets_in_by_all_devices_and_by_known_ones_is_told_of() {
         for (parameter, kind) in [("forwarding", FORWARDING), ("rp_filter", RP_FILTER)] {
-            for (index, scope, device) in [
-                (ALL, ChangeScope::Forwarding, "all devices"),
-                (1, ChangeScope::Bridge, "podnet0"),
-                (2, ChangeScope::Forwarding, "eth0"),
+            for (index, touched, device) in [
+                (ALL, Kind::Forwarding, "all devices"),
+                (1, Kind::Bridge, "podnet0"),
+                (2, Kind::Forwarding, "eth0"),
             ] {
                 let what = format!("{parameter} on {device} set to 0");
-                assert_eq!(told(&[(INDEX, index), (kind, 0)]), Some((scope, what)));
+                assert_eq!(told(&[(INDEX, index), (kind, 0)]), Some((touched, what)));
             }
             assert_eq!(told(&[(INDEX, 7), (kind, 0)]), None, "a host end");
         }

@@ -7,9 +7,9 @@
 use std::collections::BTreeSet;
 
 use netlink_packet_core::NetlinkPayload;
-use podnet_core::firewall::Chain;
+use podnet_core::kernel::firewall::Chain;
+use podnet_core::kernel::{Change, Kind};
 
-use super::super::super::{Change, ChangeScope};
 use super::raw::Event;
 use super::who;
 
@@ -76,7 +76,7 @@ pub(super) enum Maker {
 /// What the transaction has touched that is being told of.
 #[derive(Debug, Default)]
 pub(super) struct Transaction {
-    touched: BTreeSet<ChangeScope>,
+    touched: BTreeSet<Kind>,
 }
 
 impl Transaction {
@@ -90,11 +90,7 @@ impl Transaction {
         if let NetlinkPayload::Overrun(_) = payload {
             self.touched.clear();
             return changes(
-                [
-                    ChangeScope::Firewall,
-                    ChangeScope::Holding,
-                    ChangeScope::OtherChains,
-                ],
+                [Kind::Firewall, Kind::Holding, Kind::OtherChains],
                 "events of nftables were lost",
                 &BTreeSet::new(),
             );
@@ -121,25 +117,25 @@ impl Transaction {
 }
 
 fn changes(
-    scopes: impl IntoIterator<Item = ChangeScope>,
+    kinds: impl IntoIterator<Item = Kind>,
     what: &str,
     by: &BTreeSet<String>,
 ) -> Vec<Change> {
-    let change = |scope| Change {
-        scope,
+    let change = |kind| Change {
+        kind,
         what: what.to_owned(),
         by: by.clone(),
     };
-    scopes.into_iter().map(change).collect()
+    kinds.into_iter().map(change).collect()
 }
 
 /// What an event of a table, a chain or a rule may mean to podnet.
-fn touched(event: &Event) -> Option<ChangeScope> {
+fn touched(event: &Event) -> Option<Kind> {
     let family = *event.payload.first()?;
     if family == BRIDGE && (SUBSYSTEM..=LAST_OF_ALL).contains(&event.kind) {
         let table = event.attribute(HEADER_LEN, TABLE)?;
         let own = table.strip_suffix(b"\0").unwrap_or(&table) == OWN_TABLE;
-        return own.then_some(ChangeScope::Holding);
+        return own.then_some(Kind::Holding);
     }
     if !(SUBSYSTEM..=LAST_OF_RULES).contains(&event.kind) {
         return None;
@@ -153,9 +149,9 @@ fn touched(event: &Event) -> Option<ChangeScope> {
         .iter()
         .any(|chain| chain.table().as_bytes() == table);
     Some(if own && family == IPV4 {
-        ChangeScope::Firewall
+        Kind::Firewall
     } else {
-        ChangeScope::OtherChains
+        Kind::OtherChains
     })
 }
 
@@ -219,7 +215,7 @@ mod tests {
         ];
         let found = transaction(&rules, 0);
         assert_eq!(found.len(), 1);
-        assert_eq!(found[0].scope, ChangeScope::Firewall);
+        assert_eq!(found[0].kind, Kind::Firewall);
         assert_eq!(found[0].makers().as_deref(), Some("nft[258]"));
         let own = transaction(&rules, 258);
         assert_eq!(own[0].makers(), None);
@@ -227,22 +223,22 @@ mod tests {
 
     #[test]
     fn what_touches_nothing_of_podnets_is_no_change() {
-        for (kind, family, table, scope) in [
-            (NEW_RULE, IPV4, "filter", Some(ChangeScope::Firewall)),
-            (SUBSYSTEM, IPV4, "nat", Some(ChangeScope::Firewall)),
-            (LAST_OF_RULES, IPV4, "nat", Some(ChangeScope::Firewall)),
-            (NEW_RULE, INET, "filter", Some(ChangeScope::OtherChains)),
-            (NEW_RULE, IPV4, "mangle", Some(ChangeScope::OtherChains)),
+        for (kind, family, table, touched) in [
+            (NEW_RULE, IPV4, "filter", Some(Kind::Firewall)),
+            (SUBSYSTEM, IPV4, "nat", Some(Kind::Firewall)),
+            (LAST_OF_RULES, IPV4, "nat", Some(Kind::Firewall)),
+            (NEW_RULE, INET, "filter", Some(Kind::OtherChains)),
+            (NEW_RULE, IPV4, "mangle", Some(Kind::OtherChains)),
             (NEW_RULE, 10, "filter", None),
-            (NEW_RULE, BRIDGE, "podnet", Some(ChangeScope::Holding)),
-            (NEW_ELEMENT, BRIDGE, "podnet", Some(ChangeScope::Holding)),
+            (NEW_RULE, BRIDGE, "podnet", Some(Kind::Holding)),
+            (NEW_ELEMENT, BRIDGE, "podnet", Some(Kind::Holding)),
             (NEW_ELEMENT, BRIDGE, "theirs", None),
             (NEW_ELEMENT, IPV4, "filter", None),
             (NEW_ELEMENT, INET, "theirs", None),
         ] {
             let found = transaction(&[object(kind, family, table)], 0);
-            let scopes: Vec<_> = found.into_iter().map(|change| change.scope).collect();
-            assert_eq!(scopes, Vec::from_iter(scope), "{kind} {family} {table}");
+            let found: Vec<_> = found.into_iter().map(|change| change.kind).collect();
+            assert_eq!(found, Vec::from_iter(touched), "{kind} {family} {table}");
         }
         assert_eq!(transaction(&[event(NEW_RULE, b"")], 0), []);
     }

@@ -1,23 +1,17 @@
 use std::collections::BTreeSet;
 
 use podnet_core::kernel::{
-    IfName, LinkParameter, Mtu, ObservedBridge, Op, OpErrorKind, Place, Scope,
+    IfName, Kind, Kinds, LinkParameter, Mtu, ObservedBridge, Op, OpErrorKind, Place, bridge,
 };
 
 use super::harness::{apply, bridge, look, on_a_host, run, with_bridge};
 use crate::dataplane::linux::Linux;
 
 async fn observed(linux: &Linux) -> Place<ObservedBridge> {
-    look(
-        linux,
-        Scope {
-            bridge: true,
-            ..Scope::default()
-        },
-    )
-    .await
-    .bridge
-    .unwrap()
+    look(linux, Kinds::from([Kind::Bridge]))
+        .await
+        .bridge
+        .unwrap()
 }
 
 #[test]
@@ -60,7 +54,9 @@ fn the_bridge_is_what_it_should_be() {
             (LinkParameter::ReversePathFilter, 0),
         ];
         assert_eq!(found.parameters, parameters.into());
-        apply(&linux, Op::UpdateBridge(bridge())).await.unwrap();
+        apply(&linux, Op::Bridge(bridge::Op::Update(bridge())))
+            .await
+            .unwrap();
         let Place::Ours(found) = observed(&linux).await else {
             panic!("not ours")
         };
@@ -71,7 +67,7 @@ fn the_bridge_is_what_it_should_be() {
         assert!(!found.link_local);
         assert_eq!(found.parameters, bridge().parameters());
 
-        let delete = || Op::DeleteBridge(IfName::bridge());
+        let delete = || Op::Bridge(bridge::Op::Delete(IfName::bridge()));
         apply(&linux, delete()).await.unwrap();
         assert_eq!(observed(&linux).await, Place::Absent);
         apply(&linux, delete()).await.unwrap();
@@ -84,7 +80,10 @@ fn the_mtu_stays_when_ports_come_and_go() {
         let mtu = Mtu(1420);
         apply(
             &linux,
-            Op::CreateBridge(podnet_core::kernel::Bridge { mtu, ..bridge() }),
+            Op::Bridge(bridge::Op::Create(podnet_core::kernel::Bridge {
+                mtu,
+                ..bridge()
+            })),
         )
         .await
         .unwrap();
@@ -108,13 +107,13 @@ fn a_foreign_bridge_is_left_alone() {
         let device = IfName::bridge();
         let address = bridge().addresses[0];
         let ops = [
-            Op::CreateBridge(bridge()),
-            Op::UpdateBridge(bridge()),
-            Op::AddAddress {
+            Op::Bridge(bridge::Op::Create(bridge())),
+            Op::Bridge(bridge::Op::Update(bridge())),
+            Op::Bridge(bridge::Op::AddAddress {
                 device: device.clone(),
                 address,
-            },
-            Op::DeleteBridge(device),
+            }),
+            Op::Bridge(bridge::Op::Delete(device)),
         ];
         for op in ops {
             let error = apply(&linux, op).await.unwrap_err();
@@ -137,10 +136,10 @@ fn addresses_come_and_go() {
         for _twice in 0..2 {
             apply(
                 &linux,
-                Op::AddAddress {
+                Op::Bridge(bridge::Op::AddAddress {
                     device: device.clone(),
                     address,
-                },
+                }),
             )
             .await
             .unwrap();
@@ -148,10 +147,10 @@ fn addresses_come_and_go() {
         for _twice in 0..2 {
             apply(
                 &linux,
-                Op::DeleteAddress {
+                Op::Bridge(bridge::Op::DeleteAddress {
                     device: device.clone(),
                     address,
-                },
+                }),
             )
             .await
             .unwrap();

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
-use podnet_core::firewall::{Chain, Guard, RuleSet, rules};
-use podnet_core::kernel::{ObservedFirewall, Op, Scope};
+use podnet_core::kernel::firewall::{Chain, Guard, RuleSet, rules};
+use podnet_core::kernel::{Kind, Kinds, ObservedFirewall, Op, firewall};
 
 use super::harness::{apply, attempt, look, on_a_host, run};
 use crate::dataplane::linux::Linux;
@@ -24,16 +24,10 @@ fn rule_set(excluded: &str) -> RuleSet {
 }
 
 async fn observed(linux: &Linux) -> Vec<ObservedFirewall> {
-    look(
-        linux,
-        Scope {
-            firewall: true,
-            ..Scope::default()
-        },
-    )
-    .await
-    .firewall
-    .unwrap()
+    look(linux, Kinds::from([Kind::Firewall]))
+        .await
+        .firewall
+        .unwrap()
 }
 
 /// Asserts that a back end holds exactly these rules.
@@ -62,7 +56,7 @@ fn rules_are_read_back_as_they_were_set() {
         // A second set takes the first one's place, and neither touches what else is there.
         run("iptables -A FORWARD -i lo -j DROP");
         for excluded in ["10.9.0.0/16", "10.8.0.1/32"] {
-            apply(&linux, Op::SetFirewall(rule_set(excluded)))
+            apply(&linux, Op::Firewall(firewall::Op::Set(rule_set(excluded))))
                 .await
                 .unwrap();
             let found = observed(&linux).await;
@@ -72,7 +66,9 @@ fn rules_are_read_back_as_they_were_set() {
         run("iptables -C FORWARD -i lo -j DROP");
 
         for _twice in 0..2 {
-            apply(&linux, Op::RemoveFirewall).await.unwrap();
+            apply(&linux, Op::Firewall(firewall::Op::Remove))
+                .await
+                .unwrap();
             assert_holds(&observed(&linux).await[0], &RuleSet::default());
         }
         run("iptables -C FORWARD -i lo -j DROP");
@@ -83,7 +79,9 @@ fn rules_are_read_back_as_they_were_set() {
 fn what_others_did_to_the_rules_is_seen_and_put_right() {
     on_a_host(async |linux| {
         let rules = rule_set("10.9.0.0/16");
-        apply(&linux, Op::SetFirewall(rules.clone())).await.unwrap();
+        apply(&linux, Op::Firewall(firewall::Op::Set(rules.clone())))
+            .await
+            .unwrap();
         let tampering = [
             "iptables -A FORWARD -m comment --comment podnet -j PODNET-FORWARD",
             "iptables -D FORWARD -m comment --comment podnet -j PODNET-FORWARD",
@@ -109,7 +107,9 @@ fn what_others_did_to_the_rules_is_seen_and_put_right() {
                 !(untouched && jumps && found[0].chains.len() == 2),
                 "{command}: {found:?}"
             );
-            apply(&linux, Op::SetFirewall(rules.clone())).await.unwrap();
+            apply(&linux, Op::Firewall(firewall::Op::Set(rules.clone())))
+                .await
+                .unwrap();
             assert_holds(&observed(&linux).await[0], &rules);
         }
     });
@@ -121,7 +121,9 @@ fn the_other_variant_gets_the_forwarding_rules_where_it_is_used() {
         let (usable, _) = attempt("iptables-legacy -P FORWARD DROP");
         assert!(usable, "this kernel has no legacy iptables");
         let rules = rule_set("10.9.0.0/16");
-        apply(&linux, Op::SetFirewall(rules.clone())).await.unwrap();
+        apply(&linux, Op::Firewall(firewall::Op::Set(rules.clone())))
+            .await
+            .unwrap();
         let found = observed(&linux).await;
         let [primary, secondary] = found.as_slice() else {
             panic!("{found:?}")
@@ -132,7 +134,9 @@ fn the_other_variant_gets_the_forwarding_rules_where_it_is_used() {
         assert_holds(secondary, &rules.forwarding());
         assert!(run("iptables-legacy -S FORWARD").contains("-P FORWARD DROP"));
 
-        apply(&linux, Op::RemoveFirewall).await.unwrap();
+        apply(&linux, Op::Firewall(firewall::Op::Remove))
+            .await
+            .unwrap();
         for backend in observed(&linux).await {
             assert_holds(&backend, &RuleSet::default());
         }

@@ -1,6 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use podnet_core::kernel::{Forwarding, IfName, Ingress, Op, OpErrorKind, Scope};
+use podnet_core::kernel::{
+    Forwarding, IfName, Ingress, Kind, Kinds, Op, OpErrorKind, forwarding, pod,
+};
 
 use super::harness::{apply, look, on_a_host, pod, run, with_bridge};
 use crate::dataplane::linux::Linux;
@@ -11,16 +13,17 @@ fn name(text: &str) -> IfName {
 
 async fn observed(linux: &Linux, asked: &[&str]) -> Forwarding {
     let asked: BTreeSet<IfName> = asked.iter().map(|device| name(device)).collect();
-    let scope = Scope {
-        forwarding: Some(asked),
-        ..Scope::default()
-    };
-    look(linux, scope).await.forwarding.unwrap()
+    let kinds = asked
+        .into_iter()
+        .map(Kind::Ingress)
+        .chain([Kind::Forwarding])
+        .collect::<Kinds>();
+    look(linux, kinds).await.forwarding.unwrap()
 }
 
 async fn set(linux: &Linux, device: &str, on: bool) {
     let device = name(device);
-    apply(linux, Op::SetForwarding { device, on })
+    apply(linux, Op::Forwarding(forwarding::Op::Set { device, on }))
         .await
         .unwrap();
 }
@@ -36,7 +39,9 @@ const CLOSED: Ingress = Ingress {
 fn the_devices_that_routes_lead_out_of_are_found() {
     on_a_host(async |linux| {
         with_bridge(&linux).await;
-        apply(&linux, Op::AttachPod(pod("red", 2))).await.unwrap();
+        apply(&linux, Op::Pod(pod::Op::Attach(pod("red", 2))))
+            .await
+            .unwrap();
         run("echo 0 > /proc/sys/net/ipv4/ip_forward; ip address add 198.51.100.1/32 dev lo");
         for device in ["eth0.7", "plain", "tun0", "one", "two", "idle", "all"] {
             // A device of such a name has no parameters in some kernels.
@@ -89,7 +94,11 @@ fn a_single_device_is_opened_and_closed() {
             assert_eq!(run(others), before);
         }
         let device = name("gone");
-        let gone = apply(&linux, Op::SetForwarding { device, on: true }).await;
+        let gone = apply(
+            &linux,
+            Op::Forwarding(forwarding::Op::Set { device, on: true }),
+        )
+        .await;
         assert_eq!(gone.unwrap_err().kind, OpErrorKind::NotFound);
     });
 }

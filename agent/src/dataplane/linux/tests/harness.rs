@@ -8,7 +8,8 @@ use std::time::Duration;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use podnet_core::kernel::{
-    Bridge, IfName, MacAddr, Mtu, Netns, Observed, Op, OpError, PodLink, Scope, host_ifname,
+    Bridge, IfName, Kinds, MacAddr, Made, Mtu, Netns, Observed, Op, OpError, PodLink, bridge,
+    host_ifname,
 };
 use tokio::runtime;
 use tokio::time::timeout;
@@ -67,12 +68,12 @@ pub(super) fn attempt(command: &str) -> (bool, String) {
     (output.status.success(), String::from_utf8(text).unwrap())
 }
 
-pub(super) async fn apply(linux: &Linux, op: Op) -> Result<(), OpError> {
+pub(super) async fn apply(linux: &Linux, op: Op) -> Result<Made, OpError> {
     linux.apply(&[op]).await.pop().unwrap()
 }
 
-pub(super) async fn look(linux: &Linux, scope: Scope) -> Observed {
-    linux.observe(&scope).await.unwrap()
+pub(super) async fn look(linux: &Linux, kinds: Kinds) -> Observed {
+    linux.observe(&kinds).await.unwrap()
 }
 
 pub(super) fn bridge() -> Bridge {
@@ -88,11 +89,11 @@ pub(super) fn bridge() -> Bridge {
 pub(super) async fn with_bridge(linux: &Linux) {
     let device = IfName::bridge();
     let ops = [
-        Op::CreateBridge(bridge()),
-        Op::AddAddress {
+        Op::Bridge(bridge::Op::Create(bridge())),
+        Op::Bridge(bridge::Op::AddAddress {
             device,
             address: bridge().addresses[0],
-        },
+        }),
     ];
     for result in linux.apply(&ops).await {
         result.unwrap();

@@ -1,14 +1,11 @@
-use podnet_core::kernel::{Holding, ObservedHolding, Op, PodLink, Scope};
+use podnet_core::kernel::{Holding, Kind, Kinds, ObservedHolding, Op, PodLink, holding};
 
 use super::harness::{apply, look, on_a_host, pod, run};
 use crate::dataplane::linux::Linux;
 
 async fn observed(linux: &Linux) -> ObservedHolding {
-    let scope = Scope {
-        holding: true,
-        ..Scope::default()
-    };
-    look(linux, scope).await.holding.unwrap()
+    let kinds = Kinds::from([Kind::Holding]);
+    look(linux, kinds).await.holding.unwrap()
 }
 
 fn table(holding: Holding) -> ObservedHolding {
@@ -19,17 +16,17 @@ fn table(holding: Holding) -> ObservedHolding {
 }
 
 fn hold(pod: &PodLink) -> Op {
-    Op::HoldPod {
+    Op::Holding(holding::Op::Hold {
         host_ifname: pod.host_ifname.clone(),
         holding: Holding::of(pod),
-    }
+    })
 }
 
 fn release(pod: &PodLink) -> Op {
-    Op::ReleasePod {
+    Op::Holding(holding::Op::Release {
         host_ifname: pod.host_ifname.clone(),
         holding: Holding::of(pod),
-    }
+    })
 }
 
 #[test]
@@ -39,16 +36,18 @@ fn whoever_comes_or_goes_while_the_table_is_judged_counts() {
         assert_eq!(observed(&linux).await, ObservedHolding::Absent);
         // Before there is a table, and after another has looked as well.
         apply(&linux, hold(&blue)).await.unwrap();
-        let knows = Op::SetHolding(Holding::of_all([&red, &green]));
+        let knows = Op::Holding(holding::Op::Set(Holding::of_all([&red, &green])));
         assert_eq!(observed(&linux).await, ObservedHolding::Absent);
         apply(&linux, release(&green)).await.unwrap();
         apply(&linux, knows).await.unwrap();
         let right = table(Holding::of_all([&red, &blue]));
         assert_eq!(observed(&linux).await, right);
         // It goes without a program, and what came meanwhile is forgotten.
-        apply(&linux, Op::RemoveHolding).await.unwrap();
+        apply(&linux, Op::Holding(holding::Op::Remove))
+            .await
+            .unwrap();
         assert!(!run("nft list tables").contains("podnet"));
-        apply(&linux, Op::SetHolding(Holding::of(&red)))
+        apply(&linux, Op::Holding(holding::Op::Set(Holding::of(&red))))
             .await
             .unwrap();
         assert_eq!(observed(&linux).await, table(Holding::of(&red)));

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use podnet_core::kernel::{Mtu, Op, Scope, UnderlayPath};
+use podnet_core::kernel::{Kind, Kinds, Mtu, Op, UnderlayPath, connections};
 
 use super::harness::{apply, look, on_a_host, run, with_bridge};
 
@@ -17,12 +17,8 @@ fn the_host_has_what_is_not_podnets() {
         run("ip route add 198.51.100.0/24 via 192.0.2.2 table 7");
         run("ip route add unreachable 203.0.113.0/24");
         run("ip route add 10.244.3.0/24 via 192.0.2.3 proto 112");
-        let scope = Scope {
-            addresses: true,
-            host_routes: true,
-            ..Scope::default()
-        };
-        let observed = look(&linux, scope).await;
+        let kinds = Kinds::from([Kind::Underlay, Kind::OtherRoutes]);
+        let observed = look(&linux, kinds).await;
         let addresses: Vec<_> = observed
             .addresses
             .unwrap()
@@ -58,24 +54,15 @@ fn paths_to_peers_are_told_apart() {
         run("ip route add 198.51.100.0/24 via 192.0.2.1");
         run("ip route add unreachable 203.0.113.0/24");
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
-        let underlay = [
+        let kinds = [
             "192.0.2.5",
             "198.51.100.1",
             "192.0.2.9",
             "203.0.113.1",
             "10.0.0.1",
         ]
-        .map(address)
-        .into();
-        let paths = look(
-            &linux,
-            Scope {
-                underlay,
-                ..Scope::default()
-            },
-        )
-        .await
-        .underlay;
+        .map(|text| Kind::Path(address(text)));
+        let paths = look(&linux, Kinds::from(kinds)).await.underlay;
         let source = address("192.0.2.9");
         let path = |text| &paths[&address(text)];
         let UnderlayPath::OnLink {
@@ -114,7 +101,9 @@ fn connections_of_an_address_are_forgotten() {
         assert!(tracked().contains("127.0.0.2"), "{}", tracked());
         for _twice in 0..2 {
             let address = "127.0.0.2".parse().unwrap();
-            apply(&linux, Op::FlushConnections(address)).await.unwrap();
+            apply(&linux, Op::Connections(connections::Op::Flush(address)))
+                .await
+                .unwrap();
         }
         assert!(!tracked().contains("127.0.0.2"), "{}", tracked());
         assert!(tracked().contains("127.0.0.3"), "{}", tracked());

@@ -2,8 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 
 use podnet_core::kernel::{
-    IfName, Inside, Netns, NetnsState, Observed, ObservedHostEnd, ObservedInterface, ObservedPort,
-    Op, OpErrorKind, Place, PodLink, PodView, Scope,
+    IfName, Inside, Kind, Kinds, Made, Netns, NetnsState, Observed, ObservedHostEnd,
+    ObservedInterface, ObservedPort, Op, OpErrorKind, Place, PodLink, PodView, bridge, pod,
 };
 
 use super::harness::{MTU, apply, attempt, look, on_a_host, path, pod, run, with_bridge};
@@ -15,16 +15,8 @@ fn view(pod: &PodLink) -> PodView {
 }
 
 async fn look_at(linux: &Linux, pod: &PodLink) -> Observed {
-    let netns = BTreeSet::from([pod.netns.path.clone()]);
-    look(
-        linux,
-        Scope {
-            pods: BTreeSet::from([view(pod)]),
-            netns,
-            ..Scope::default()
-        },
-    )
-    .await
+    let namespace = Kind::Namespace(pod.netns.path.clone());
+    look(linux, Kinds::from([Kind::Pod(view(pod)), namespace])).await
 }
 
 /// The port of a pod that is held to its own link-layer address.
@@ -69,15 +61,7 @@ async fn assert_whole(linux: &Linux, pod: &PodLink) {
             interface: Some(interface)
         }
     );
-    let bridge = look(
-        linux,
-        Scope {
-            bridge: true,
-            ..Scope::default()
-        },
-    )
-    .await
-    .bridge;
+    let bridge = look(linux, Kinds::from([Kind::Bridge])).await.bridge;
     let Some(Place::Ours(bridge)) = bridge else {
         panic!("{bridge:?}")
     };
@@ -96,10 +80,10 @@ async fn assert_nothing_left(linux: &Linux, pod: &PodLink) {
 }
 
 fn detach(pod: &PodLink) -> Op {
-    Op::DetachPod {
+    Op::Pod(pod::Op::Detach {
         host_ifname: pod.host_ifname.clone(),
         netns: pod.netns.made.then(|| pod.netns.path.clone()),
-    }
+    })
 }
 
 #[test]
@@ -107,8 +91,14 @@ fn two_pods_talk() {
     on_a_host(async |linux| {
         with_bridge(&linux).await;
         let (red, blue) = (pod("red", 2), pod("blue", 3));
-        let ops = [Op::AttachPod(red.clone()), Op::AttachPod(blue.clone())];
-        assert_eq!(linux.apply(&ops).await, [Ok(()), Ok(())]);
+        let ops = [
+            Op::Pod(pod::Op::Attach(red.clone())),
+            Op::Pod(pod::Op::Attach(blue.clone())),
+        ];
+        let inode = |pod: &PodLink| std::fs::metadata(&pod.netns.path).unwrap().ino();
+        for (pod, made) in [&red, &blue].into_iter().zip(linux.apply(&ops).await) {
+            assert_eq!(made, Ok(Made::Namespace(inode(pod))));
+        }
         assert_whole(&linux, &red).await;
         assert_whole(&linux, &blue).await;
         run("ip netns exec red ping -c1 -W2 10.244.0.3");
@@ -128,7 +118,7 @@ fn two_pods_talk() {
         assert!(!host_end.contains("inet6"), "{host_end}");
 
         let ops = [detach(&red), detach(&blue), detach(&red)];
-        assert_eq!(linux.apply(&ops).await, [Ok(()), Ok(()), Ok(())]);
+        assert!(linux.apply(&ops).await.iter().all(Result::is_ok));
         assert_nothing_left(&linux, &red).await;
         assert_nothing_left(&linux, &blue).await;
     });
@@ -139,9 +129,13 @@ fn attaching_again_changes_nothing() {
     on_a_host(async |linux| {
         with_bridge(&linux).await;
         let red = pod("red", 2);
-        apply(&linux, Op::AttachPod(red.clone())).await.unwrap();
+        apply(&linux, Op::Pod(pod::Op::Attach(red.clone())))
+            .await
+            .unwrap();
         let before = run(&format!("cat /sys/class/net/{}/ifindex", red.host_ifname));
-        apply(&linux, Op::AttachPod(red.clone())).await.unwrap();
+        apply(&linux, Op::Pod(pod::Op::Attach(red.clone())))
+            .await
+            .unwrap();
         assert_eq!(
             run(&format!("cat /sys/class/net/{}/ifindex", red.host_ifname)),
             before
@@ -155,13 +149,17 @@ fn a_pod_is_repaired() {
     on_a_host(async |linux| {
         with_bridge(&linux).await;
         let red = pod("red", 2);
-        apply(&linux, Op::AttachPod(red.clone())).await.unwrap();
+        apply(&linux, Op::Pod(pod::Op::Attach(red.clone())))
+            .await
+            .unwrap();
         let host_end = &red.host_ifname;
         run(&format!("ip link set {host_end} nomaster down mtu 1400"));
         run("ip netns exec red ip address flush dev eth0");
         run("ip netns exec red ip link set eth0 down mtu 1300 address 02:00:00:00:00:07");
         run("ip neighbour del 10.244.0.2 dev podnet0");
-        apply(&linux, Op::RepairPod(red.clone())).await.unwrap();
+        apply(&linux, Op::Pod(pod::Op::Repair(red.clone())))
+            .await
+            .unwrap();
         assert_whole(&linux, &red).await;
         run("ip netns exec red ping -c1 -W2 10.244.0.1");
     });
@@ -172,13 +170,19 @@ fn what_leads_elsewhere_is_made_anew() {
     on_a_host(async |linux| {
         with_bridge(&linux).await;
         let mut red = pod("red", 2);
-        apply(&linux, Op::AttachPod(red.clone())).await.unwrap();
+        apply(&linux, Op::Pod(pod::Op::Attach(red.clone())))
+            .await
+            .unwrap();
         red.netns.inode = Some(std::fs::metadata(&red.netns.path).unwrap().ino());
         // The pod's end moves away: what is left is half a pair.
         run("ip netns add other && ip netns exec red ip link set eth0 netns other");
-        let error = apply(&linux, Op::RepairPod(red.clone())).await.unwrap_err();
+        let error = apply(&linux, Op::Pod(pod::Op::Repair(red.clone())))
+            .await
+            .unwrap_err();
         assert_eq!(error.kind, OpErrorKind::NotFound, "{error}");
-        apply(&linux, Op::AttachPod(red.clone())).await.unwrap();
+        apply(&linux, Op::Pod(pod::Op::Attach(red.clone())))
+            .await
+            .unwrap();
         assert_whole(&linux, &red).await;
     });
 }
@@ -188,13 +192,18 @@ fn a_namespace_that_is_gone_is_not_made_anew() {
     on_a_host(async |linux| {
         with_bridge(&linux).await;
         let mut red = pod("red", 2);
-        apply(&linux, Op::AttachPod(red.clone())).await.unwrap();
+        apply(&linux, Op::Pod(pod::Op::Attach(red.clone())))
+            .await
+            .unwrap();
         red.netns.inode = Some(std::fs::metadata(&red.netns.path).unwrap().ino());
         run(&format!(
             "ip link del {}; ip netns del red",
             red.host_ifname
         ));
-        for op in [Op::AttachPod(red.clone()), Op::RepairPod(red.clone())] {
+        for op in [
+            Op::Pod(pod::Op::Attach(red.clone())),
+            Op::Pod(pod::Op::Repair(red.clone())),
+        ] {
             let error = apply(&linux, op).await.unwrap_err();
             assert_eq!(error.kind, OpErrorKind::NotFound, "{error}");
         }
@@ -216,7 +225,9 @@ fn a_namespace_that_podnet_did_not_make_stays() {
             netns,
             ..pod("theirs", 2)
         };
-        apply(&linux, Op::AttachPod(theirs.clone())).await.unwrap();
+        apply(&linux, Op::Pod(pod::Op::Attach(theirs.clone())))
+            .await
+            .unwrap();
         assert_whole(&linux, &theirs).await;
         let value = run("ip netns exec theirs cat /proc/sys/net/ipv6/conf/eth0/accept_dad");
         assert_eq!(value.trim(), "0");
@@ -226,7 +237,7 @@ fn a_namespace_that_podnet_did_not_make_stays() {
 
         // Its own eth0 is not podnet's to take.
         run("ip netns exec theirs ip link add eth0 type bridge");
-        let error = apply(&linux, Op::AttachPod(theirs.clone()))
+        let error = apply(&linux, Op::Pod(pod::Op::Attach(theirs.clone())))
             .await
             .unwrap_err();
         assert_eq!(error.kind, OpErrorKind::Foreign, "{error}");
@@ -244,7 +255,7 @@ fn an_attach_that_fails_leaves_nothing_behind() {
             gateways: vec!["192.0.2.1".parse().unwrap()],
             ..pod("red", 2)
         };
-        let error = apply(&linux, Op::AttachPod(broken.clone()))
+        let error = apply(&linux, Op::Pod(pod::Op::Attach(broken.clone())))
             .await
             .unwrap_err();
         assert!(
@@ -257,10 +268,10 @@ fn an_attach_that_fails_leaves_nothing_behind() {
         assert!(!run("ip neighbour show dev podnet0").contains("10.244.0.2"));
 
         // One without a bridge fails at once.
-        apply(&linux, Op::DeleteBridge(IfName::bridge()))
+        apply(&linux, Op::Bridge(bridge::Op::Delete(IfName::bridge())))
             .await
             .unwrap();
-        let error = apply(&linux, Op::AttachPod(pod("red", 2)))
+        let error = apply(&linux, Op::Pod(pod::Op::Attach(pod("red", 2))))
             .await
             .unwrap_err();
         assert_eq!(error.kind, OpErrorKind::NotFound, "{error}");
@@ -276,7 +287,7 @@ fn a_host_end_of_somebody_else_stays() {
         run(&format!("ip link add {} type bridge", red.host_ifname));
         let observed = look_at(&linux, &red).await;
         assert!(matches!(observed.pods[&red.host_ifname], Place::Foreign(_)));
-        for op in [Op::AttachPod(red.clone()), detach(&red)] {
+        for op in [Op::Pod(pod::Op::Attach(red.clone())), detach(&red)] {
             let error = apply(&linux, op).await.unwrap_err();
             assert_eq!(error.kind, OpErrorKind::Foreign, "{error}");
         }
@@ -293,11 +304,13 @@ fn only_a_namespace_is_removed_as_one() {
     on_a_host(async |linux| {
         with_bridge(&linux).await;
         let red = pod("red", 2);
-        apply(&linux, Op::AttachPod(red.clone())).await.unwrap();
+        apply(&linux, Op::Pod(pod::Op::Attach(red.clone())))
+            .await
+            .unwrap();
         run("touch /run/file");
         for path in ["/run/file", "/proc/thread-self/ns/net", "/proc/self/ns/mnt"] {
             let (host_ifname, netns) = (red.host_ifname.clone(), Some(path.into()));
-            let error = apply(&linux, Op::DetachPod { host_ifname, netns })
+            let error = apply(&linux, Op::Pod(pod::Op::Detach { host_ifname, netns }))
                 .await
                 .unwrap_err();
             assert_eq!(error.kind, OpErrorKind::Foreign, "{error}");
@@ -318,7 +331,11 @@ fn a_group_that_others_use_is_not_removed_as_a_whole() {
         with_bridge(&linux).await;
         run("ip link add theirs type bridge && ip link set theirs group 114");
         let pods: Vec<_> = (2..6).map(|n| pod(&format!("p{n}"), n)).collect();
-        let attach: Vec<_> = pods.iter().cloned().map(Op::AttachPod).collect();
+        let attach: Vec<_> = pods
+            .iter()
+            .cloned()
+            .map(|x| Op::Pod(pod::Op::Attach(x)))
+            .collect();
         assert!(linux.apply(&attach).await.iter().all(Result::is_ok));
         let removals: Vec<_> = pods.iter().map(detach).collect();
         assert!(linux.apply(&removals).await.iter().all(Result::is_ok));
@@ -334,14 +351,13 @@ fn host_ends_are_listed() {
     on_a_host(async |linux| {
         with_bridge(&linux).await;
         let mut red = pod("red", 2);
-        apply(&linux, Op::AttachPod(red.clone())).await.unwrap();
+        apply(&linux, Op::Pod(pod::Op::Attach(red.clone())))
+            .await
+            .unwrap();
         red.netns.inode = Some(look_at(&linux, &red).await.insides[&red.host_ifname].inode);
         run("ip link add pntheirs type veth peer name x && ip link add v0 type veth peer name y");
-        let scope = Scope {
-            host_ends: true,
-            ..Scope::default()
-        };
-        let found = look(&linux, scope).await.host_ends.unwrap();
+        let kinds = Kinds::from([Kind::HostEnds]);
+        let found = look(&linux, kinds).await.host_ends.unwrap();
         let right = ObservedHostEnd {
             on_bridge: true,
             mtu: MTU,
@@ -372,16 +388,8 @@ fn paths_are_what_they_lead_to() {
             "/run",
             own,
         ];
-        let netns = paths.iter().map(Into::into).collect();
-        let found = look(
-            &linux,
-            Scope {
-                netns,
-                ..Scope::default()
-            },
-        )
-        .await
-        .netns;
+        let kinds = paths.iter().map(|path| Kind::Namespace(path.into()));
+        let found = look(&linux, kinds.collect()).await.netns;
         let states: Vec<_> = paths
             .iter()
             .map(|path| found[std::path::Path::new(path)])

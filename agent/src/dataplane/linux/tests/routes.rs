@@ -2,7 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnetwork::IpNetwork;
 use podnet_core::kernel::{
-    IfIndex, Mtu, NextHop, ObservedRoute, Op, OpErrorKind, Route, RouteKey, Scope,
+    IfIndex, Kind, Kinds, Made, Mtu, NextHop, ObservedRoute, Op, OpErrorKind, Route, RouteKey,
+    route,
 };
 
 use super::harness::{apply, look, on_a_host, run, with_bridge};
@@ -40,10 +41,11 @@ async fn observed(linux: &Linux, routes: &[Route]) -> BTreeMap<RouteKey, Observe
     let wanted: BTreeSet<_> = routes.iter().map(|route| route.destination).collect();
     look(
         linux,
-        Scope {
-            routes: Some(wanted),
-            ..Scope::default()
-        },
+        wanted
+            .into_iter()
+            .map(Kind::RoutesIn)
+            .chain([Kind::Routes])
+            .collect::<Kinds>(),
     )
     .await
     .routes
@@ -70,7 +72,11 @@ fn routes_are_read_back_as_they_were_set() {
             destination,
             next_hop: NextHop::Unreachable,
         });
-        let add: Vec<_> = routes.iter().copied().map(Op::AddRoute).collect();
+        let add: Vec<_> = routes
+            .iter()
+            .copied()
+            .map(|x| Op::Route(route::Op::Add(x)))
+            .collect();
         // The second time finds them there.
         for _twice in 0..2 {
             assert!(linux.apply(&add).await.iter().all(Result::is_ok));
@@ -79,14 +85,16 @@ fn routes_are_read_back_as_they_were_set() {
 
         let mut changed = to_peer(7, device);
         changed.next_hop = NextHop::Unreachable;
-        apply(&linux, Op::ReplaceRoute(changed)).await.unwrap();
+        apply(&linux, Op::Route(route::Op::Replace(changed)))
+            .await
+            .unwrap();
         let found = observed(&linux, &[]).await;
         let next_hop = Some(NextHop::Unreachable);
         assert_eq!(found[&changed.key()], ObservedRoute::Ours { next_hop });
 
         let delete: Vec<_> = routes
             .iter()
-            .map(|route| Op::DeleteRoute(route.key()))
+            .map(|route| Op::Route(route::Op::Delete(route.key())))
             .collect();
         for _twice in 0..2 {
             assert!(linux.apply(&delete).await.iter().all(Result::is_ok));
@@ -102,17 +110,20 @@ fn a_foreign_route_stays_and_is_told_of() {
         run("ip route add 10.244.1.0/24 via 192.0.2.77");
         run("ip route add 10.244.9.0/24 via 192.0.2.77");
         let (in_the_way, free) = (to_peer(1, device), to_peer(2, device));
-        let ops = [Op::AddRoute(in_the_way), Op::AddRoute(free)];
+        let ops = [
+            Op::Route(route::Op::Add(in_the_way)),
+            Op::Route(route::Op::Add(free)),
+        ];
         let results = linux.apply(&ops).await;
         let error = results[0].clone().unwrap_err();
         assert_eq!(error.kind, OpErrorKind::Foreign);
         assert!(error.detail.contains("192.0.2.77"), "{error}");
-        assert_eq!(results[1], Ok(()));
-        let error = apply(&linux, Op::ReplaceRoute(in_the_way))
+        assert_eq!(results[1], Ok(Made::Nothing));
+        let error = apply(&linux, Op::Route(route::Op::Replace(in_the_way)))
             .await
             .unwrap_err();
         assert_eq!(error.kind, OpErrorKind::Foreign);
-        apply(&linux, Op::DeleteRoute(in_the_way.key()))
+        apply(&linux, Op::Route(route::Op::Delete(in_the_way.key())))
             .await
             .unwrap();
         assert!(run("ip route show 10.244.1.0/24").contains("192.0.2.77"));
@@ -138,7 +149,9 @@ fn what_podnet_never_makes_is_told_of() {
         let route = to_peer(1, device);
         let found = observed(&linux, &[route]).await;
         assert_eq!(found[&route.key()], ObservedRoute::Ours { next_hop: None });
-        apply(&linux, Op::ReplaceRoute(route)).await.unwrap();
+        apply(&linux, Op::Route(route::Op::Replace(route)))
+            .await
+            .unwrap();
         assert_eq!(observed(&linux, &[route]).await, as_observed(&[route]));
     });
 }
@@ -148,7 +161,7 @@ fn a_route_without_its_source_says_so() {
     on_a_host(async |linux| {
         let device = with_underlay(&linux).await;
         run("ip address flush dev podnet0");
-        let error = apply(&linux, Op::AddRoute(to_peer(1, device)))
+        let error = apply(&linux, Op::Route(route::Op::Add(to_peer(1, device))))
             .await
             .unwrap_err();
         assert!(

@@ -2,27 +2,27 @@ use std::collections::BTreeSet;
 use std::slice;
 use std::time::Duration;
 
-use podnet_core::kernel::{NextHop, Op, Route};
+use podnet_core::kernel::{Change, Kind, NextHop, Op, Route, pod, route};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
 
 use super::harness::{apply, on_a_host, pod, run, with_bridge};
-use crate::dataplane::{Change, ChangeScope, Dataplane};
+use crate::dataplane::Dataplane;
 
 /// How long an event may take.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Waits until all these changes were told of, and returns what else was.
-async fn wait_for(changes: &mut Receiver<Change>, scopes: &[ChangeScope]) -> BTreeSet<ChangeScope> {
-    let mut missing = BTreeSet::from_iter(scopes.iter().cloned());
+async fn wait_for(changes: &mut Receiver<Change>, kinds: &[Kind]) -> BTreeSet<Kind> {
+    let mut missing = BTreeSet::from_iter(kinds.iter().cloned());
     let mut others = BTreeSet::new();
     while !missing.is_empty() {
         let change = timeout(DEADLINE, changes.recv()).await;
         let Ok(Some(change)) = change else {
             panic!("not told of: {missing:?}")
         };
-        if !missing.remove(&change.scope) && !scopes.contains(&change.scope) {
-            others.insert(change.scope);
+        if !missing.remove(&change.kind) && !kinds.contains(&change.kind) {
+            others.insert(change.kind);
         }
     }
     others
@@ -33,11 +33,13 @@ fn changes_by_others_are_told_of() {
     on_a_host(async |linux| {
         with_bridge(&linux).await;
         let red = pod("red", 2);
-        apply(&linux, Op::AttachPod(red.clone())).await.unwrap();
+        apply(&linux, Op::Pod(pod::Op::Attach(red.clone())))
+            .await
+            .unwrap();
         run("ip link add u0 type veth peer name u1 && ip link set u1 up && ip link set u0 up");
         let mut changes = linux.watch().await.unwrap();
-        let host_end = ChangeScope::HostEnd(red.host_ifname.clone());
-        use ChangeScope::{
+        let host_end = Kind::HostEnd(red.host_ifname.clone());
+        use Kind::{
             Bridge, Firewall, Forwarding, Neighbours, OtherChains, OtherRoutes, Routes, Underlay,
         };
         let cases = [
@@ -63,9 +65,9 @@ fn changes_by_others_are_told_of() {
                 Bridge,
             ),
         ];
-        for (command, scope) in cases {
+        for (command, kind) in cases {
             run(command);
-            wait_for(&mut changes, &[scope]).await;
+            wait_for(&mut changes, &[kind]).await;
         }
         // A pod's interface that is set down takes the carrier of the host end along.
         run("ip -n red link set eth0 down");
@@ -75,11 +77,7 @@ fn changes_by_others_are_told_of() {
             wait_for(&mut changes, slice::from_ref(&host_end)).await;
         }
         run("ip link del pnother");
-        wait_for(
-            &mut changes,
-            &[ChangeScope::HostEnd("pnother".parse().unwrap())],
-        )
-        .await;
+        wait_for(&mut changes, &[Kind::HostEnd("pnother".parse().unwrap())]).await;
     });
 }
 
@@ -94,18 +92,20 @@ fn podnets_own_changes_are_not_told_of() {
             destination,
             next_hop: NextHop::Unreachable,
         };
-        let detach = |pod: &podnet_core::kernel::PodLink| Op::DetachPod {
-            host_ifname: pod.host_ifname.clone(),
-            netns: Some(pod.netns.path.clone()),
+        let detach = |pod: &podnet_core::kernel::PodLink| {
+            Op::Pod(pod::Op::Detach {
+                host_ifname: pod.host_ifname.clone(),
+                netns: Some(pod.netns.path.clone()),
+            })
         };
         let ops = [
-            Op::AttachPod(red.clone()),
-            Op::AttachPod(blue.clone()),
-            Op::AddRoute(route),
-            Op::DeleteRoute(route.key()),
+            Op::Pod(pod::Op::Attach(red.clone())),
+            Op::Pod(pod::Op::Attach(blue.clone())),
+            Op::Route(route::Op::Add(route)),
+            Op::Route(route::Op::Delete(route.key())),
             detach(&red),
             detach(&blue),
-            Op::AttachPod(red.clone()),
+            Op::Pod(pod::Op::Attach(red.clone())),
             detach(&red),
         ];
         for result in linux.apply(&ops).await {
@@ -113,11 +113,11 @@ fn podnets_own_changes_are_not_told_of() {
         }
         // Whatever came before this has been told of by then.
         run("ip link add u0 type veth peer name u1 && ip link del u0");
-        let others = wait_for(&mut changes, &[ChangeScope::Underlay]).await;
+        let others = wait_for(&mut changes, &[Kind::Underlay]).await;
         // The bridge changes with its first and last port.
         let told: Vec<_> = others
             .iter()
-            .filter(|scope| **scope != ChangeScope::Bridge)
+            .filter(|kind| **kind != Kind::Bridge)
             .collect();
         assert!(told.is_empty(), "{told:?}");
     });
@@ -133,7 +133,7 @@ fn a_burst_is_told_of_in_few_words() {
         run("for i in $(seq 0 39); do for j in $(seq 0 249); do \
              echo route add 10.$i.$j.0/24 via 192.0.2.1 table 7; done; done > /run/batch; \
              ip -batch /run/batch");
-        wait_for(&mut changes, &[ChangeScope::OtherRoutes]).await;
+        wait_for(&mut changes, &[Kind::OtherRoutes]).await;
         let mut more = 0;
         while timeout(Duration::from_millis(100), changes.recv())
             .await

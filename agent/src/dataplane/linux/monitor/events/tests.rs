@@ -54,22 +54,22 @@ impl Event {
         message
     }
 
-    fn heard(self, seen: &mut Seen) -> Vec<ChangeScope> {
+    fn heard(self, seen: &mut Seen) -> Vec<Kind> {
         hear(seen, RouteNetlinkMessage::NewLink(self.message()))
     }
 
-    fn gone(self, seen: &mut Seen) -> Vec<ChangeScope> {
+    fn gone(self, seen: &mut Seen) -> Vec<Kind> {
         hear(seen, RouteNetlinkMessage::DelLink(self.message()))
     }
 }
 
-fn hear(seen: &mut Seen, message: RouteNetlinkMessage) -> Vec<ChangeScope> {
+fn hear(seen: &mut Seen, message: RouteNetlinkMessage) -> Vec<Kind> {
     let changes = seen.changes(&NetlinkPayload::InnerMessage(message), || None);
-    changes.into_iter().map(|change| change.scope).collect()
+    changes.into_iter().map(|change| change.kind).collect()
 }
 
-fn host_end() -> Vec<ChangeScope> {
-    vec![ChangeScope::HostEnd(HOST_END.parse().unwrap())]
+fn host_end() -> Vec<Kind> {
+    vec![Kind::HostEnd(HOST_END.parse().unwrap())]
 }
 
 #[test]
@@ -262,8 +262,8 @@ fn a_link_that_goes_down_takes_its_routes_along() {
         group: 0,
         ..Event::attached()
     };
-    let scopes = [ChangeScope::Underlay];
-    assert_eq!(underlay.heard(&mut seen), scopes);
+    let kinds = [Kind::Underlay];
+    assert_eq!(underlay.heard(&mut seen), kinds);
     assert_eq!(underlay.heard(&mut seen), [], "the carrier is no matter");
     assert_eq!(
         Event {
@@ -271,24 +271,24 @@ fn a_link_that_goes_down_takes_its_routes_along() {
             ..underlay
         }
         .heard(&mut seen),
-        scopes
+        kinds
     );
-    assert_eq!(underlay.gone(&mut seen), scopes);
+    assert_eq!(underlay.gone(&mut seen), kinds);
     let bridge = Event {
         name: BRIDGE,
         master: None,
         group: 112,
         ..Event::attached()
     };
-    let scopes = [ChangeScope::Bridge];
-    assert_eq!(bridge.heard(&mut seen), scopes);
+    let kinds = [Kind::Bridge];
+    assert_eq!(bridge.heard(&mut seen), kinds);
     assert_eq!(
         Event {
             up: false,
             ..bridge
         }
         .heard(&mut seen),
-        scopes
+        kinds
     );
 }
 
@@ -300,8 +300,8 @@ fn a_name_that_was_left_is_news_too() {
         name: "other",
         ..Event::attached()
     };
-    let scopes = renamed.heard(&mut seen);
-    assert!(scopes.contains(&host_end()[0]), "{scopes:?}");
+    let kinds = renamed.heard(&mut seen);
+    assert!(kinds.contains(&host_end()[0]), "{kinds:?}");
 }
 
 #[test]
@@ -328,7 +328,7 @@ fn permanent_neighbours_on_the_bridge_matter() {
         let message = message(index, state);
         hear(&mut seen, RouteNetlinkMessage::NewNeighbour(message))
     };
-    let news = [ChangeScope::Neighbours];
+    let news = [Kind::Neighbours];
     assert_eq!(
         told(7, NeighbourState::Stale),
         [],
@@ -353,8 +353,8 @@ fn routes_matter_by_table_and_protocol() {
         RouteNetlinkMessage::DelRoute(message)
     };
     let mut seen = Seen::default();
-    assert_eq!(hear(&mut seen, message(254, 112)), [ChangeScope::Routes]);
-    let others = [ChangeScope::OtherRoutes];
+    assert_eq!(hear(&mut seen, message(254, 112)), [Kind::Routes]);
+    let others = [Kind::OtherRoutes];
     assert_eq!(hear(&mut seen, message(254, 3)), others);
     assert_eq!(hear(&mut seen, message(7, 3)), others);
     assert_eq!(hear(&mut seen, message(254, 2)), []);
@@ -362,5 +362,5 @@ fn routes_matter_by_table_and_protocol() {
     // No address brings it.
     assert_eq!(hear(&mut seen, message(255, 3)), others);
     let lost = seen.changes(&NetlinkPayload::Overrun(Vec::new()), || None);
-    assert_eq!(lost[0].scope, ChangeScope::Everything);
+    assert_eq!(lost[0].kind, Kind::Everything);
 }

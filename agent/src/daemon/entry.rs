@@ -1,0 +1,227 @@
+//! `init` and `join`, until the node is a member: the host is looked at first, and nothing is changed.
+
+use podnet_core::claim::Durable;
+use podnet_core::kernel::Observed;
+use podnet_core::node::Ticket;
+use podnet_proto::{ApiError, ErrorCode};
+
+use super::effect::{Effect, Write};
+use super::host::Host;
+use super::join::Attempt;
+use super::node::Node;
+use super::request::{Admission, Founding};
+use crate::store::{Joined, Member, PeerBook};
+use podnet_core::kernel::Kinds;
+
+/// A node that is about to become a member.
+pub(super) enum Entry {
+    /// The host is being looked at.
+    Looks(Look),
+    /// The members of a cluster are being asked; nothing is on disk yet.
+    Asks(Attempt),
+    /// The membership is being written, and gossip started.
+    Begins(Box<Beginning>),
+    /// What is on disk of a membership goes again, since gossip could not be started, which is why.
+    Undoes(Why, Box<ApiError>),
+}
+
+/// A membership that begins.
+pub(super) struct Beginning {
+    pub(super) joined: Joined,
+    pub(super) why: Why,
+}
+
+/// Why a membership begins.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Why {
+    /// The node was a member when the last agent ended.
+    Resumes,
+    /// A cluster was founded, by this request.
+    Founds(Ticket),
+    /// A cluster was joined, by this request.
+    Joins(Ticket),
+}
+
+/// The host is being looked at, for a command.
+pub(super) struct Look {
+    pub(super) command: Command,
+    pub(super) allow_overlap: bool,
+    pub(super) ticket: Ticket,
+    /// Nobody waits for the answer any more.
+    pub(super) abandoned: bool,
+}
+
+/// What the host is looked at for.
+pub(super) enum Command {
+    Found(Founding),
+    Join(Admission),
+}
+
+impl Node {
+    /// Looks whether this host can be a node, for a command.
+    pub(super) fn look_at_host(&mut self, command: Command, allow_overlap: bool, ticket: Ticket) {
+        self.effects.push(Effect::LookAtHost);
+        self.entry = Some(Entry::Looks(Look {
+            command,
+            allow_overlap,
+            ticket,
+            abandoned: false,
+        }));
+    }
+
+    /// Whether a command is at work whose outcome decides what others are answered.
+    pub(super) const fn is_entering(&self) -> bool {
+        matches!(
+            self.entry,
+            Some(Entry::Looks(_) | Entry::Begins(_) | Entry::Undoes(..))
+        )
+    }
+
+    /// Makes the node a member: on disk first, then in gossip. All of it or nothing.
+    pub(super) fn become_member(&mut self, member: Member, durable: Durable, why: Why) {
+        let write = Write::Membership(Box::new((member.clone(), durable.clone())));
+        self.effects.push(Effect::Store(write));
+        let joined = Joined {
+            member,
+            durable,
+            peers: PeerBook::new(),
+        };
+        self.entry = Some(Entry::Begins(Box::new(Beginning { joined, why })));
+    }
+
+    /// Goes on with the membership that the last agent had.
+    pub(super) fn resume_membership(&mut self, joined: Joined) {
+        self.start_gossip_of(&joined);
+        let why = Why::Resumes;
+        self.entry = Some(Entry::Begins(Box::new(Beginning { joined, why })));
+    }
+
+    /// The membership that begins is on disk, or not.
+    pub(super) fn on_membership_stored(&mut self, result: Result<(), ApiError>) {
+        let Some(beginning) = self.take_beginning() else {
+            return;
+        };
+        match result {
+            Ok(()) => {
+                self.start_gossip_of(&beginning.joined);
+                self.entry = Some(Entry::Begins(Box::new(beginning)));
+            }
+            Err(api_error) => self.refuse(beginning.why, api_error),
+        }
+    }
+
+    pub(super) fn take_beginning(&mut self) -> Option<Beginning> {
+        let begins = |entry: &mut Entry| matches!(entry, Entry::Begins(_));
+        match self.entry.take_if(begins) {
+            Some(Entry::Begins(beginning)) => Some(*beginning),
+            Some(Entry::Looks(_) | Entry::Asks(_) | Entry::Undoes(..)) | None => None,
+        }
+    }
+
+    /// The node is a member.
+    pub(super) fn entered(&mut self, why: Why) {
+        self.reconciling.want(Kinds::all());
+        self.step();
+        match why {
+            Why::Resumes => self.go_on_leaving(),
+            // The answer follows when the data path stands.
+            Why::Founds(ticket) => self.awaiting_init.push(ticket),
+            Why::Joins(ticket) => self.answer(ticket, Ok(self.status().into())),
+        }
+    }
+
+    /// The node is no member, since gossip could not be started. What is on disk of a membership that has just
+    /// begun goes again.
+    pub(super) fn not_entered(&mut self, why: Why, api_error: ApiError) {
+        if matches!(why, Why::Resumes) {
+            return self.refuse(why, api_error);
+        }
+        self.effects.push(Effect::Store(Write::NoMembership));
+        self.entry = Some(Entry::Undoes(why, Box::new(api_error)));
+    }
+
+    /// What was on disk of a membership that could not begin is gone, or stays.
+    pub(super) fn on_membership_undone(&mut self, result: Result<(), ApiError>) {
+        if let Err(stays) = result {
+            tracing::error!(error = stays.message, "half a membership stays");
+        }
+        let undoes = |entry: &mut Entry| matches!(entry, Entry::Undoes(..));
+        if let Some(Entry::Undoes(why, api_error)) = self.entry.take_if(undoes) {
+            self.refuse(why, *api_error);
+        }
+    }
+
+    fn refuse(&mut self, why: Why, api_error: ApiError) {
+        match why {
+            Why::Resumes => self.not_resumed = Some(api_error),
+            Why::Founds(ticket) | Why::Joins(ticket) => self.answer(ticket, Err(api_error)),
+        }
+    }
+
+    /// Goes on with the command that the host was looked at for.
+    pub(super) fn on_host_seen(&mut self, seen: Result<Observed, ApiError>) {
+        let Some(Entry::Looks(look)) = self.entry.take_if(|entry| matches!(entry, Entry::Looks(_)))
+        else {
+            return;
+        };
+        let Look {
+            command,
+            allow_overlap,
+            ticket,
+            abandoned,
+        } = look;
+        let host = seen.and_then(|observed| Host::judge(observed, self.config.advertise));
+        match (host, command) {
+            (Err(api_error), _) => self.answer(ticket, Err(api_error)),
+            (Ok(host), Command::Found(founding)) => {
+                self.found(&host, founding, allow_overlap, ticket);
+            }
+            (Ok(_), Command::Join(_)) if abandoned => {
+                tracing::info!("nobody waits for the join any more: it is given up");
+            }
+            (Ok(host), Command::Join(admission)) => {
+                self.plan_join(host, admission, allow_overlap, ticket);
+            }
+        }
+    }
+
+    /// Gives up the attempt that is under way, if there is one, since the node is told to leave.
+    pub(super) fn give_up_join(&mut self) {
+        let asks = |entry: &mut Entry| matches!(entry, Entry::Asks(_));
+        if let Some(Entry::Asks(attempt)) = self.entry.take_if(asks) {
+            tracing::info!("the join that was under way is given up");
+            self.effects.push(Effect::StopAsking);
+            let api_error = ApiError::new(
+                ErrorCode::Unreachable,
+                "join: given up before a member answered: this node was told to leave",
+            );
+            self.answer(attempt.ticket, Err(api_error));
+        }
+    }
+
+    /// Gives up the attempt for whose outcome nobody waits any more.
+    pub(super) fn abandon_join(&mut self, ticket: Ticket) {
+        match &mut self.entry {
+            Some(Entry::Looks(look)) if look.ticket == ticket => look.abandoned = true,
+            Some(Entry::Asks(attempt)) if attempt.ticket == ticket => {
+                tracing::info!("nobody waits for the join any more: it is given up");
+                self.entry = None;
+                self.effects.push(Effect::StopAsking);
+            }
+            Some(Entry::Looks(_) | Entry::Asks(_) | Entry::Begins(_) | Entry::Undoes(..))
+            | None => {}
+        }
+    }
+
+    /// Refuses while the members of a cluster are being asked.
+    pub(super) fn no_attempt(&self, command: &str) -> Result<(), ApiError> {
+        match &self.entry {
+            None => Ok(()),
+            Some(_) => Err(ApiError::new(
+                ErrorCode::Exists,
+                format!("{command}: another join is under way on this node"),
+            )
+            .hint("wait until it has ended; it takes 10 s at most")),
+        }
+    }
+}
