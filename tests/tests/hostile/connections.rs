@@ -5,10 +5,9 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use podnet_lab::{Node, eventually};
+use podnet_lab::prelude::*;
 
 use crate::http::{TWO, escaped, problem, raw, two};
-use crate::scene::{LIMIT, nodes};
 use crate::unharmed::Unharmed;
 
 /// More connections than the agent serves at a time.

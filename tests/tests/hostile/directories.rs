@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use podnet_lab::scenario::Snapshot;
+use podnet_lab::prelude::*;
 
-use crate::scene::{LIMIT, add_pod, idle, nodes, shell, status};
 use crate::settings::assert_refused;
 
 /// Another state directory makes another node of this host. It must not take from the first what
@@ -14,7 +13,7 @@ fn an_agent_with_another_state_directory_takes_nothing_from_the_one_that_runs() 
     let lab = idle(1);
     let [node] = nodes(&lab);
     node.init(None).unwrap();
-    add_pod(node, "red");
+    node.add_pod("red");
     let before = Snapshot::whole(node);
     let agent = node.agent().unwrap().unwrap();
     for words in [
@@ -29,7 +28,7 @@ fn an_agent_with_another_state_directory_takes_nothing_from_the_one_that_runs() 
     ] {
         let words = [&["podnetd"], words].concat();
         // A reset looks only where there is something.
-        shell(node, "mkdir -p /etc/podnet/other");
+        node.shell("mkdir -p /etc/podnet/other");
         let refused = assert_refused(node, &words, 5, "another state directory");
         assert!(refused.stderr.contains(&agent.pid.to_string()), "{refused}");
     }
@@ -43,17 +42,11 @@ fn a_run_directory_of_others_keeps_what_is_theirs() {
     let lab = idle(1);
     let [node] = nodes(&lab);
     node.term().unwrap();
-    shell(
-        node,
+    node.shell(
         "mkdir -p /etc/podnet/run/pods/logs && echo 1 > /etc/podnet/run/pods/a.log \
          && echo 2 > /etc/podnet/run/pods/logs/b && echo 3 > /etc/podnet/run/freed",
     );
-    let files = || {
-        shell(
-            node,
-            "cd /etc/podnet/run && find . -type f | sort | xargs grep .",
-        )
-    };
+    let files = || node.shell("cd /etc/podnet/run && find . -type f | sort | xargs grep .");
     let before = files();
     for file in ["freed", "pods/a.log", "pods/logs"] {
         let words = ["podnetd", "run", "--run-dir", "/etc/podnet/run"];
@@ -70,7 +63,7 @@ fn a_run_directory_of_others_keeps_what_is_theirs() {
             .filter(|line| Path::new(line) != Path::new(""))
             .collect();
         assert!(now.iter().all(|line| before.contains(line)), "{now:?}");
-        shell(node, &format!("rm -r /etc/podnet/run/{file}"));
+        node.shell(&format!("rm -r /etc/podnet/run/{file}"));
     }
 }
 
@@ -82,10 +75,10 @@ fn an_agent_whose_log_nobody_reads_any_more_goes_on() {
     node.term().unwrap();
     let script = "PODNET_LOG_LEVEL=trace podnetd run 2>&1 >/dev/null | true";
     let mut guard = node.spawn(["sh", "-c", script]).unwrap();
-    let founded = podnet_lab::eventually(LIMIT, "an answer", || node.init(None).map(drop));
+    let founded = eventually(LIMIT, "an answer", || node.init(None).map(drop));
     founded.unwrap();
-    add_pod(node, "red");
-    assert_eq!(status(node)["phase"], "ready");
+    node.add_pod("red");
+    assert_eq!(node.status().phase, Phase::Ready);
     let ended = guard.wait(std::time::Duration::from_millis(100));
     assert!(ended.is_err(), "it has ended");
 }

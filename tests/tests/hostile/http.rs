@@ -3,11 +3,9 @@
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 
-use podnet_lab::scenario::Shared;
-use podnet_lab::{Lab, Node};
+use podnet_lab::prelude::*;
 use serde_json::{Value, json};
 
-use crate::scene::{LIMIT, add_pod, http, idle, nodes};
 use crate::unharmed::Unharmed;
 
 /// A member with a pod, and an idle node.
@@ -16,7 +14,7 @@ pub(crate) fn two() -> Lab {
     {
         let [member, _] = nodes(&lab);
         member.init(None).unwrap();
-        add_pod(member, "red");
+        member.add_pod("red");
     }
     lab
 }
@@ -227,7 +225,7 @@ fn bodies_that_are_no_request_are_refused() {
         assert!(!misfits.is_empty());
         for body in misfits {
             for node in [member, idle] {
-                let response = http(node, "POST", path, &body.to_string());
+                let response = node.http("POST", path, &body.to_string());
                 let found = (response.status, &response.body["code"]);
                 assert_eq!(found, (400, &"usage".into()), "{path} {body}");
                 assert_eq!(response.content_type, "application/problem+json");
@@ -285,7 +283,7 @@ fn requests_that_ask_for_too_much_are_refused() {
         ),
         ("/v1/pods", json!({"name": "x".repeat(60_000)}), "bad_name"),
     ] {
-        let response = http(idle, "POST", path, &body.to_string());
+        let response = idle.http("POST", path, &body.to_string());
         let shown: String = body.to_string().chars().take(100).collect();
         assert_eq!(
             (response.status, &response.body["code"]),
@@ -294,13 +292,13 @@ fn requests_that_ask_for_too_much_are_refused() {
         );
     }
     let long = json!({"name": "green", "netns": format!("/{}", "x".repeat(60_000))});
-    let response = http(member, "POST", "/v1/pods", &long.to_string());
+    let response = member.http("POST", "/v1/pods", &long.to_string());
     assert_eq!(
         (response.status, &response.body["code"]),
         (400, &"usage".into())
     );
     let nul = json!({"name": "green", "netns": "/run/netns/\0"});
-    let response = http(member, "POST", "/v1/pods", &nul.to_string());
+    let response = member.http("POST", "/v1/pods", &nul.to_string());
     assert_eq!(
         (response.status, &response.body["code"]),
         (400, &"usage".into())

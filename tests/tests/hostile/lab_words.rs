@@ -2,10 +2,9 @@
 
 use std::process::Command;
 
-use podnet_lab::Lab;
-use podnet_lab::command::{Output, run};
+use podnet_lab::command::run;
+use podnet_lab::prelude::*;
 
-use crate::scene::{LIMIT, idle, nodes};
 use crate::unharmed::Unharmed;
 use crate::words::assert_all;
 

@@ -18,13 +18,11 @@ mod forms;
 mod http;
 mod inside;
 mod lab_words;
+mod liar;
 mod member;
-mod scene;
 mod secrets;
 mod settings;
 mod sockets;
 mod tokens;
 mod unharmed;
 mod words;
-
-use podnet_lab::scenario::pcap;

@@ -4,11 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 
-use podnet_lab::command::Output;
-use podnet_lab::scenario::Snapshot;
-use podnet_lab::{Lab, Node};
+use podnet_lab::prelude::*;
 
-use crate::scene::{LIMIT, idle, nodes, shell, status};
 use crate::unharmed::assert_no_panic;
 
 /// A directory of the node in which tests may do what they like.
@@ -138,13 +135,10 @@ fn stopped(lab: &Lab) -> Node<'_> {
     let [node] = nodes(lab);
     node.init(None).unwrap();
     node.term().unwrap();
-    shell(
-        node,
-        &format!(
-            "cd {PLACE} && echo of others > file && chmod 644 file \
+    node.shell(&format!(
+        "cd {PLACE} && echo of others > file && chmod 644 file \
              && mkdir others && cp file others && chmod 755 others"
-        ),
-    );
+    ));
     node
 }
 
@@ -179,7 +173,7 @@ fn snapshot(node: Node<'_>) -> (Snapshot, String) {
         "cd {PLACE} && stat -c '%A %U %G' . && find . -mindepth 1 ! -name podnetd.toml -ls && \
          cat podnetd.toml file others/file"
     );
-    (Snapshot::whole(node), shell(node, &place))
+    (Snapshot::whole(node), node.shell(&place))
 }
 
 #[track_caller]
@@ -237,7 +231,7 @@ fn a_setting_that_cannot_be_meant_is_refused_wherever_it_stands() {
     }
     assert_same(node, &before, "settings that cannot be meant");
     node.start().unwrap();
-    assert_eq!(status(node)["phase"], "ready");
+    assert_eq!(node.status().phase, Phase::Ready);
 }
 
 #[test]

@@ -3,10 +3,9 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
-use podnet_lab::command::Output;
+use podnet_lab::prelude::*;
 use podnet_lab::scenario::misfits;
 
-use crate::scene::{add_pod, ctl, idle, nodes, refusal, refused, shell};
 use crate::unharmed::Unharmed;
 
 /// What `podnetctl` refuses wherever it runs, with the code and the exit code.
@@ -244,7 +243,7 @@ pub(crate) fn assert_all(table: &[(&str, &str, i32)], run: impl Fn(&[&str]) -> O
 /// What `podnetctl` refuses it tells people too, in one line.
 #[track_caller]
 fn told_once(output: Output) -> Output {
-    refusal(&output);
+    let _ = refusal(&output);
     output
 }
 
@@ -253,26 +252,28 @@ fn words_that_podnetctl_refuses_change_nothing() {
     let lab = idle(2);
     let [member, idle] = nodes(&lab);
     member.init(None).unwrap();
-    add_pod(member, "blue");
-    shell(member, "mkfifo /run/podnet/fifo; touch /run/netns/foreign");
+    member.add_pod("blue");
+    member.shell("mkfifo /run/podnet/fifo; touch /run/netns/foreign");
     let unharmed = [member, idle].map(Unharmed::watch);
     for node in [member, idle] {
-        assert_all(ANYWHERE, |words| told_once(ctl(node, words, "").unwrap()));
+        assert_all(ANYWHERE, |words| {
+            told_once(node.ctl_json(words, "").unwrap())
+        });
         for verb in ["add", "rm", "show"] {
             for name in misfits::NAMES {
-                refused(node, &["pod", verb, "--", name], ("bad_name", 2));
+                refused(node, &["pod", verb, "--", name], ErrorCode::BadName);
             }
         }
     }
     // Before it is asked whether there is anything to found.
     for (cidr, code) in misfits::POD_CIDRS {
-        refused(member, &["init", "--pod-cidr", cidr], (code.as_str(), 2));
+        refused(member, &["init", "--pod-cidr", cidr], *code);
     }
     assert_all(ON_A_MEMBER, |words| {
-        told_once(ctl(member, words, "").unwrap())
+        told_once(member.ctl_json(words, "").unwrap())
     });
     assert_all(ON_AN_IDLE_NODE, |words| {
-        told_once(ctl(idle, words, "").unwrap())
+        told_once(idle.ctl_json(words, "").unwrap())
     });
     for format in ["", "yaml", "JSON"] {
         for node in [member, idle] {
