@@ -13,12 +13,28 @@ CARGO=${CARGO:-cargo}
 FAULTS=${FAULTS:-podnet-agent/fault-points}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 export PODNET_BIN_DIR=$CARGO_TARGET_DIR/debug
+# The labs of this run: whatever is left in it when the run ends goes.
+export PODNET_LAB_DIR=/run/podnet-test-$$
 
 # Builds podnet's programs and these test programs at once: built apart they would have other features,
 # and be built twice. Prints a line per test program: its name, its package's folder, its path.
 build() {
     $CARGO build --workspace --locked --features "$FAULTS" --bins "$@" --message-format=json-render-diagnostics |
         sed -nE 's|.*"manifest_path":"([^"]*)/Cargo.toml","target":\{[^}]*"name":"([^"]*)".*"profile":\{[^}]*"test":true.*"executable":"([^"]*)".*|\2 \1 \3|p'
+}
+
+# A test program that computes, and waits for nothing: it takes what the others leave of the processors.
+computes() {
+    case $1 in kernel | podnet_agent | podnet_core | sim) ;; *) false ;; esac
+}
+
+# What has to be done within a second or five in these is done later with too many neighbours.
+bounded() {
+    case $1 in life | repair) ;; *) false ;; esac
+}
+
+waits() {
+    ! computes "$1" && ! bounded "$1"
 }
 
 # How many tests of a program run at the same time. A test of real agents waits most of the time, but with
@@ -31,87 +47,134 @@ threads() {
     esac
 }
 
-# Runs a test program, and shows what it printed if it fails. One that computes, and waits for nothing,
-# takes what the others leave of the processors.
-run() {
-    local name=$1 dir=$2 program=$3 began=$SECONDS nice=
-    computes "$name" && nice='nice -n 19'
-    export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(threads "$name")}
-    if (cd "$dir" && CARGO_MANIFEST_DIR=$dir exec $nice "$program") >"$logs/$name" 2>&1; then
-        echo "$name: $(sed -n 's/^test result: ok. \([0-9]* passed\).*/\1/p' "$logs/$name") in $((SECONDS - began)) s"
-    else
-        cat "$logs/$name"
-        echo "$name: FAILED in $((SECONDS - began)) s"
-        return 1
-    fi
-}
-
-computes() {
-    case $1 in kernel | podnet_agent | podnet_core | sim) ;; *) false ;; esac
-}
-
-# What has to be done within a second or five in these is done later with too many neighbours.
-bounded() {
-    case $1 in life | repair) ;; *) false ;; esac
-}
-
-# Starts those of the test programs for which this holds.
+# Starts a test program: a job, and so a process group of its own, which ends as a whole.
 start() {
+    local name=$1 dir=$2 program=$3 nice=
+    shift 3
+    if computes "$name"; then nice='nice -n 19'; fi
+    (cd "$dir" && CARGO_MANIFEST_DIR=$dir exec $nice "$program" "$@") </dev/null &
+    running[$!]=$name
+}
+
+# Starts those of all test programs for which this holds, each with a log.
+start_all() {
     local name dir program
     while read -r name dir program; do
-        "$@" "$name" || continue
-        run "$name" "$dir" "$program" &
-        jobs+=($!)
+        "$1" "$name" || continue
+        RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(threads "$name")} \
+            start "$name" "$dir" "$program" >"$scratch/${program##*/}" 2>&1
+        log[$!]=$scratch/${program##*/}
     done <<<"$programs"
 }
 
-# Waits for what was started with these numbers.
-finish() {
-    local job
-    for job in "$@"; do
-        wait "$job" || failed=1
+# Waits for the started test programs for which this holds, and shows what failing ones have printed.
+finish_all() {
+    local job code name told
+    local -a jobs=()
+    for job in "${!running[@]}"; do
+        if "$1" "${running[$job]}"; then jobs+=("$job"); fi
+    done
+    while [ ${#jobs[@]} != 0 ]; do
+        code=0
+        wait -n -p job "${jobs[@]}" || code=$?
+        name=${running[$job]}
+        forget "$job"
+        if [ $code = 0 ]; then
+            told=$(sed -n 's/^test result: ok\. \([0-9]*\) passed.* finished in \(.*\)s$/\1 passed in \2 s/p' "${log[$job]}")
+            echo "$name: ${told:-passed}"
+        else
+            cat "${log[$job]}"
+            echo "$name: FAILED with exit code $code"
+            failed+=("$name")
+        fi
     done
 }
 
-waits() {
-    ! computes "$1" && ! bounded "$1"
+# The job has ended.
+forget() {
+    local job
+    unset "running[$1]"
+    for job in "${!jobs[@]}"; do
+        if [ "${jobs[$job]}" = "$1" ]; then unset "jobs[$job]"; fi
+    done
 }
+
+# Takes down the labs that are left of a run.
+sweep() {
+    local lab
+    for lab in "$1"/*/; do
+        [ -d "$lab" ] || continue
+        PODNET_LAB_DIR=$1 "$PODNET_BIN_DIR/podnet-lab" --lab "$(basename "$lab")" down || true
+    done
+    rmdir "$1" 2>/dev/null || true
+}
+
+# Ends what was started, and removes what that leaves, however this script ends.
+clean() {
+    local job
+    trap '' INT TERM HUP
+    for job in "${!running[@]}"; do
+        kill -KILL -- "-$job" 2>/dev/null || true
+    done
+    { wait || true; } 2>/dev/null
+    sweep "$PODNET_LAB_DIR"
+    rm -r "$scratch"
+}
+
+# Those of runs that were killed.
+sweep_others() {
+    local dir
+    for dir in /run/podnet-test-*/; do
+        dir=${dir%/}
+        if [ -d "$dir" ] && ! [ -d "/proc/${dir##*-}" ]; then sweep "$dir"; fi
+    done
+}
+
+declare -A running=() log=()
+failed=()
+scratch=$(mktemp -d)
+trap clean EXIT
+trap 'exit 130' INT TERM HUP
 
 if [ $# = 0 ]; then
     programs=$(build --tests)
-    logs=$(mktemp -d)
-    trap 'rm -r "$logs"' EXIT
-    # Each job is a process group of its own, which an interrupt has to reach as a whole.
+    sweep_others
     set -m
-    jobs=() failed=0
-    trap 'for job in "${jobs[@]}"; do kill -- "-$job" || true; done; exit 130' INT TERM
-    start computes
-    computing=${#jobs[@]}
-    start waits
-    waiting=${#jobs[@]}
-    finish "${jobs[@]:computing:waiting-computing}"
-    start bounded
-    finish "${jobs[@]:waiting}" "${jobs[@]:0:computing}"
-    $CARGO test --workspace --locked --features "$FAULTS" --doc --quiet || failed=1
-    exit $failed
+    start_all computes
+    start_all waits
+    finish_all waits
+    start_all bounded
+    finish_all bounded
+    finish_all computes
+    $CARGO test --workspace --locked --features "$FAULTS" --doc --quiet || failed+=('the examples of the documentation')
+    for name in "${failed[@]}"; do
+        echo "failed: $name"
+    done
+    [ ${#failed[@]} = 0 ]
+    exit
 fi
 
 wanted=$1
 shift
-suites=$(compgen -G '*/tests/*'; compgen -G '*/*/tests/*')
+suites=$(compgen -G '*/tests/*' || true; compgen -G '*/*/tests/*' || true)
 if grep -Eq "/tests/$wanted(\.rs)?$" <<<"$suites"; then
     programs=$(build --test "$wanted")
 else
     programs=$(build --tests)
 fi
+sweep_others
+set -m
 found=no
 while read -r name dir program; do
     [ "$name" = "$wanted" ] || continue
     found=yes
-    (cd "$dir" && CARGO_MANIFEST_DIR=$dir RUST_TEST_THREADS=${RUST_TEST_THREADS:-6} "$program" "$@")
+    RUST_TEST_THREADS=${RUST_TEST_THREADS:-6} start "$name" "$dir" "$program" "$@"
+    wait $! || failed+=("$name")
+    unset "running[$!]"
 done <<<"$programs"
 if [ $found = no ]; then
     echo "error: there is no test program '$wanted'" >&2
-    echo "hint: there are" $(cut -d' ' -f1 <<<"$programs") >&2
+    echo "hint: there are $(cut -d' ' -f1 <<<"$programs" | paste -sd' ')" >&2
     exit 2
 fi
+[ ${#failed[@]} = 0 ]
