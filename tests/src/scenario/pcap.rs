@@ -65,6 +65,9 @@ impl Packet {
     }
 }
 
+/// The most bytes that a packet has on an underlay.
+const LONGEST: &str = "16384";
+
 /// A capture of all that goes over the underlay of a lab.
 #[derive(Debug)]
 pub struct Recording {
@@ -78,9 +81,13 @@ impl Recording {
     #[must_use]
     #[track_caller]
     pub fn of(lab: &Lab) -> Self {
+        // The buffer, in KiB, holds a packet in each place of the greatest length: with enough places
+        // nothing is lost while the capture waits for a processor.
         let words = [
             "tcpdump",
             "--immediate-mode",
+            "-s",
+            LONGEST,
             "-B",
             "65536",
             "-i",
