@@ -2,7 +2,6 @@
 
 use podnet_lab::command::Output;
 use podnet_lab::prelude::*;
-use podnet_lab::scenario::Snapshot;
 
 fn cleanup(node: Node<'_>, words: &[&str]) -> Output {
     let words = [&["podnetd", "cleanup"], words].concat();

@@ -1,7 +1,6 @@
 //! Founding a cluster.
 
 use podnet_lab::prelude::*;
-use podnet_lab::scenario::Snapshot;
 use podnet_lab::scenario::misfits;
 use serde_json::{Value, json};
 

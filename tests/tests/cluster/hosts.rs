@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use podnet_lab::prelude::*;
-use podnet_lab::scenario::Snapshot;
 
 /// Pods of two nodes reach each other and the internet.
 #[track_caller]

@@ -8,7 +8,6 @@ use nix::sys::signal::Signal;
 use podnet_lab::command::Output;
 use podnet_lab::prelude::*;
 use podnet_lab::process::ProcessId;
-use podnet_lab::scenario::Snapshot;
 use serde_json::Value;
 
 pub(crate) fn podnetd(node: Node<'_>, words: &[&str]) -> Output {

@@ -7,7 +7,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::thread;
 
 use podnet_lab::prelude::*;
-use podnet_lab::scenario::Snapshot;
 
 use podnet_lab::scenario::pcap::{MAX_DATAGRAM, Recording};
 

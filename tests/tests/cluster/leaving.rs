@@ -4,7 +4,6 @@ mod relied;
 mod waiting;
 
 use podnet_lab::prelude::*;
-use podnet_lab::scenario::Snapshot;
 use serde_json::Value;
 
 /// A pod network of four blocks: what is given back is soon given again.
@@ -176,8 +175,6 @@ fn the_founder_leaves_last() {
     node2.join(&invitation, node1).unwrap();
     assert_eq!(node1.block().to_string(), "10.244.0.0/24", "a new cluster");
 }
-
-/// What `leave` says for people.
 
 #[test]
 fn a_node_that_has_left_joins_another_cluster_and_the_first_again() {

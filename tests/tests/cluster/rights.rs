@@ -5,7 +5,6 @@ use std::fs;
 use nix::sys::signal::Signal;
 use podnet_lab::prelude::*;
 use podnet_lab::process::ProcessId;
-use podnet_lab::scenario::Snapshot;
 
 /// What starts an agent without a capability.
 fn without(lab: &Lab, capability: &str) -> [String; 5] {

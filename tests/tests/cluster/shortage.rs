@@ -5,7 +5,6 @@ use std::os::unix::fs::symlink;
 use nix::sys::signal::Signal;
 use podnet_lab::prelude::*;
 use podnet_lab::process::ProcessId;
-use podnet_lab::scenario::Snapshot;
 
 use crate::idle::podnetd;
 

@@ -6,7 +6,6 @@ use std::fs;
 
 use podnet_lab::Fate;
 use podnet_lab::prelude::*;
-use podnet_lab::scenario::Snapshot;
 
 use crate::atomic::{INIT, RESYNC, assert_nothing, assert_only_owner, names, settled, share};
 

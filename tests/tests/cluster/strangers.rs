@@ -12,7 +12,6 @@ use podnet_lab::command::{Guard, Output};
 use podnet_lab::lines::Lines;
 use podnet_lab::prelude::*;
 use podnet_lab::process::ProcessId;
-use podnet_lab::scenario::Snapshot;
 
 /// How long what the kernel tells of may take to be put right.
 const SOON: Duration = Duration::from_secs(1);

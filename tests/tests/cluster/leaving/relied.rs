@@ -1,7 +1,6 @@
 //! What others rely on by the time a node leaves.
 
 use podnet_lab::prelude::*;
-use podnet_lab::scenario::Snapshot;
 
 use super::found;
 

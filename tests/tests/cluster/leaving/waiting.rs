@@ -6,7 +6,6 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use podnet_lab::prelude::*;
 use podnet_lab::process::ProcessId;
-use podnet_lab::scenario::Snapshot;
 use serde_json::Value;
 
 use super::{found, standing};

@@ -1,7 +1,6 @@
 //! What podnet has opened to pods, and what others do to that.
 
 use podnet_lab::prelude::*;
-use podnet_lab::scenario::Snapshot;
 
 use super::{Trial, drop_rules, forwarding, found, passes, scene, set_router, soon};
 
