@@ -270,7 +270,6 @@ mod tests {
         let ways = |mtus: &[u32]| -> BTreeMap<IpAddr, UnderlayPath> {
             let peers = (2_u8..).map(|last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)));
             let ways = mtus.iter().map(|mtu| UnderlayPath::OnLink {
-                device: IfIndex(2),
                 ifname: "eth0".parse().unwrap(),
                 mtu: Mtu(*mtu),
                 source: told,

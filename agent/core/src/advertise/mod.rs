@@ -137,8 +137,8 @@ fn sources(ways: &BTreeMap<IpAddr, UnderlayPath>) -> BTreeMap<Ipv4Addr, usize> {
 /// Whether a peer that is on a link of this host is on the one of this address.
 fn serves(own: &HostAddress, ways: &BTreeMap<IpAddr, UnderlayPath>) -> bool {
     ways.iter().any(|(peer, way)| {
-        matches!(way, UnderlayPath::OnLink { device, .. }
-            if *device == own.index || own.address.contains(*peer))
+        matches!(way, UnderlayPath::OnLink { ifname, .. }
+            if *ifname == own.ifname || own.address.contains(*peer))
     })
 }
 

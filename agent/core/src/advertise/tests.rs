@@ -13,11 +13,15 @@ fn at(millis: u64) -> Moment {
     Moment::after_start(Duration::from_millis(millis))
 }
 
+fn name(index: IfIndex) -> IfName {
+    format!("eth{}", index.0 - ETH0.0).parse().unwrap()
+}
+
 fn address(text: &str, index: IfIndex) -> HostAddress {
     HostAddress {
         address: text.parse().unwrap(),
         index,
-        ifname: format!("eth{}", index.0 - ETH0.0).parse().unwrap(),
+        ifname: name(index),
         mac: Some(MacAddr([2, 0, 0, 0, 0, index.0.to_be_bytes()[3]])),
         mtu: Mtu(1500),
         up: true,
@@ -28,8 +32,7 @@ fn address(text: &str, index: IfIndex) -> HostAddress {
 
 fn on_link(peer: u8, device: IfIndex, source: Ipv4Addr) -> (IpAddr, UnderlayPath) {
     let way = UnderlayPath::OnLink {
-        device,
-        ifname: "eth".parse().unwrap(),
+        ifname: name(device),
         mtu: Mtu(1500),
         source: source.into(),
     };

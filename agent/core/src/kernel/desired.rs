@@ -123,9 +123,6 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::kernel::IfIndex;
-
-    const ETH0: IfIndex = IfIndex(2);
 
     fn peer(number: u8) -> PeerBlock {
         PeerBlock {
@@ -153,7 +150,6 @@ mod tests {
     #[test]
     fn a_peer_on_the_link_gets_a_route_and_the_rest_is_unreachable() {
         let on_link = UnderlayPath::OnLink {
-            device: ETH0,
             ifname: "eth0".parse().unwrap(),
             mtu: Mtu(1500),
             source: Ipv4Addr::new(192, 0, 2, 9).into(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-use super::link::{IfIndex, IfName, Mtu};
+use super::link::{IfName, Mtu};
 use super::underlay::UnderlayPath;
 
 /// The path to the pods of a peer.
@@ -14,10 +14,8 @@ pub enum Path {
     Direct {
         /// The peer's address.
         via: IpAddr,
-        /// The number of the device that leads to it.
-        device: IfIndex,
-        /// The device's name.
-        ifname: IfName,
+        /// The device that leads to it.
+        device: IfName,
         /// How large packets may be.
         mtu: Mtu,
     },
@@ -58,16 +56,10 @@ impl Path {
             return Self::None(NoPath::AddressUnknown);
         };
         let reason = match underlay.get(&address) {
-            Some(UnderlayPath::OnLink {
-                device,
-                ifname,
-                mtu,
-                ..
-            }) => {
+            Some(UnderlayPath::OnLink { ifname, mtu, .. }) => {
                 return Self::Direct {
                     via: address,
-                    device: *device,
-                    ifname: ifname.clone(),
+                    device: ifname.clone(),
                     mtu: *mtu,
                 };
             }
@@ -150,7 +142,6 @@ mod tests {
             "no route to 192.0.2.1: network is unreachable"
         );
         let direct = chosen(Some(UnderlayPath::OnLink {
-            device: IfIndex(2),
             ifname: "eth0".parse().unwrap(),
             mtu: Mtu(1500),
             source,

@@ -43,9 +43,7 @@ pub struct HostRoute {
 pub enum UnderlayPath {
     /// On the link of a device.
     OnLink {
-        /// The device's number.
-        device: IfIndex,
-        /// Its name.
+        /// The device.
         ifname: IfName,
         /// How large packets may be: the device's MTU, or less where the route says so.
         mtu: Mtu,

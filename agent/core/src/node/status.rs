@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::claim::ClaimState;
-use crate::kernel::{Conflict, Contested, IfIndex, NextHop, NoPath, PROTOCOL, Path, UnderlayPath};
+use crate::kernel::{Conflict, Contested, NextHop, NoPath, PROTOCOL, Path};
 use ipnetwork::IpNetwork;
 use podnet_proto::api::{
     self, API_VERSION, Cluster, Encapsulation, HeldBy, PathState, Phase, Quorum, RouteState,
@@ -229,11 +229,12 @@ impl Node {
             .routes
             .values()
             .map(|route| {
-                let (via, device) = match route.next_hop {
-                    NextHop::Gateway { via, device, .. } => (Some(via), self.device_name(device)),
+                let (via, device) = match &route.next_hop {
+                    NextHop::Gateway { via, device, .. } => (Some(*via), Some(device.to_string())),
                     NextHop::Unreachable => (None, None),
                 };
-                let foreign = |conflict: &Conflict| conflict.object == Contested::Route(*route);
+                let foreign =
+                    |conflict: &Conflict| conflict.object == Contested::Route(route.clone());
                 let state = if reconciling.conflicts.iter().any(foreign)
                     || self.is_overruled(route.destination)
                 {
@@ -276,21 +277,6 @@ impl Node {
         let mut blocks = blocks.iter();
         let owner = blocks.find(|peer| IpNetwork::V4(peer.block) == destination)?;
         Some(owner.node)
-    }
-
-    fn device_name(&self, index: IfIndex) -> Option<String> {
-        self.reconciling
-            .underlay
-            .values()
-            .find_map(|path| match path {
-                UnderlayPath::OnLink { device, ifname, .. } if *device == index => {
-                    Some(ifname.to_string())
-                }
-                UnderlayPath::OnLink { .. }
-                | UnderlayPath::Routed { .. }
-                | UnderlayPath::Local
-                | UnderlayPath::None(_) => None,
-            })
     }
 
     pub(super) fn token(&self) -> Result<TokenResponse, ApiError> {

@@ -163,7 +163,7 @@ mod tests {
         };
         let gateway = NextHop::Gateway {
             via: "192.0.2.1".parse().unwrap(),
-            device: IfIndex(2),
+            device: "eth0".parse().unwrap(),
             source: "10.244.0.1".parse().unwrap(),
             mtu: Mtu(1500),
         };

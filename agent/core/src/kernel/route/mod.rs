@@ -15,7 +15,7 @@ use super::conflict::{self, Disputed};
 use super::desired::{Desired, Input, PeerBlock};
 use super::diff::Draft;
 use super::kinds::{Kind, Kinds};
-use super::link::{IfIndex, Mtu};
+use super::link::{IfName, Mtu};
 use super::observed::Observed;
 use super::op::Operation;
 use super::path::Path;
@@ -44,14 +44,14 @@ impl RouteKey {
 }
 
 /// What happens to packets on a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NextHop {
     /// They go to a peer on the link.
     Gateway {
         /// The peer's address.
         via: IpAddr,
-        /// The device that they leave by.
-        device: IfIndex,
+        /// The device that they leave by: its name, since it may be one that podnet makes first.
+        device: IfName,
         /// The source address of what the host itself sends: the node's gateway address, which
         /// every encapsulation carries.
         source: IpAddr,
@@ -63,7 +63,7 @@ pub enum NextHop {
 }
 
 /// A route of podnet's, in the main table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
     /// Where packets go.
     pub destination: IpNetwork,
@@ -77,11 +77,20 @@ impl Route {
     pub const fn key(&self) -> RouteKey {
         RouteKey::to(self.destination)
     }
+
+    /// The device that packets leave by, if they do.
+    #[must_use]
+    pub const fn device(&self) -> Option<&IfName> {
+        match &self.next_hop {
+            NextHop::Gateway { device, .. } => Some(device),
+            NextHop::Unreachable => None,
+        }
+    }
 }
 
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.next_hop {
+        match &self.next_hop {
             NextHop::Gateway { via, .. } => write!(f, "{} via {via}", self.destination),
             NextHop::Unreachable => write!(f, "unreachable {}", self.destination),
         }
@@ -168,9 +177,9 @@ pub enum Op {
 impl Op {
     /// The route as it should be; `None` for one that should not be there.
     #[must_use]
-    pub const fn route(&self) -> Option<Route> {
+    pub const fn route(&self) -> Option<&Route> {
         match self {
-            Self::Add(route) | Self::Replace(route) => Some(*route),
+            Self::Add(route) | Self::Replace(route) => Some(route),
             Self::Delete(_) => None,
         }
     }
@@ -233,7 +242,7 @@ pub(super) fn keep(held: &mut Desired, before: &Desired) {
 /// What is known of a route is what was known before.
 pub(super) fn keep_one(held: &mut Desired, before: &Desired, key: RouteKey) {
     match before.routes.get(&key) {
-        Some(route) => drop(held.routes.insert(key, *route)),
+        Some(route) => drop(held.routes.insert(key, route.clone())),
         None => drop(held.routes.remove(&key)),
     }
 }
@@ -247,13 +256,17 @@ pub(super) fn difference(desired: &Desired, observed: &Observed, draft: &mut Dra
     }
     for (key, route) in &desired.routes {
         let op = match found.get(key) {
-            Some(ObservedRoute::Ours { next_hop }) if *next_hop == Some(route.next_hop) => continue,
-            Some(ObservedRoute::Ours { .. }) => Op::Replace(*route),
-            Some(ObservedRoute::Foreign(found)) => {
-                draft.contest(*route, found);
+            Some(ObservedRoute::Ours { next_hop })
+                if next_hop.as_ref() == Some(&route.next_hop) =>
+            {
                 continue;
             }
-            None => Op::Add(*route),
+            Some(ObservedRoute::Ours { .. }) => Op::Replace(route.clone()),
+            Some(ObservedRoute::Foreign(found)) => {
+                draft.contest(route.clone(), found);
+                continue;
+            }
+            None => Op::Add(route.clone()),
         };
         // Without the bridge there is no gateway address for such a route to come from.
         let needs_bridge = matches!(route.next_hop, NextHop::Gateway { .. });

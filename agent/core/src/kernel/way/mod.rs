@@ -84,10 +84,11 @@ pub fn courses(
     let mut courses = Vec::new();
     for peer in peers {
         let route = desired.routes.get(&RouteKey::to(peer.block.into()));
-        let Some(NextHop::Gateway { via, source, .. }) = route.map(|route| route.next_hop) else {
+        let Some(NextHop::Gateway { via, source, .. }) = route.map(|route| &route.next_hop) else {
             continue;
         };
-        let Path::Direct { ifname, .. } = Path::choose(Some(via), underlay) else {
+        let (via, source) = (*via, *source);
+        let Path::Direct { device, .. } = Path::choose(Some(via), underlay) else {
             continue;
         };
         let far_pod = IpAddr::from(first_pod(peer.block));
@@ -100,9 +101,9 @@ pub fn courses(
         let bridge = IfName::bridge();
         let far_gateway = network::gateway(peer.block).into();
         courses.extend([
-            course(own_pod, far_pod, Some(bridge.clone()), Some(via), &ifname),
-            course(far_pod, own_pod, Some(ifname.clone()), None, &bridge),
-            course(source, far_gateway, None, Some(via), &ifname),
+            course(own_pod, far_pod, Some(bridge.clone()), Some(via), &device),
+            course(far_pod, own_pod, Some(device.clone()), None, &bridge),
+            course(source, far_gateway, None, Some(via), &device),
         ]);
     }
     courses
@@ -239,7 +240,6 @@ mod tests {
             address: Some(gateway("192.0.2.1")),
         };
         let way = UnderlayPath::OnLink {
-            device: crate::kernel::IfIndex(2),
             ifname: "eth0".parse().unwrap(),
             mtu: crate::kernel::Mtu(1500),
             source: gateway("192.0.2.9"),
