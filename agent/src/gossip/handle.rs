@@ -17,9 +17,9 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use super::bucket::TokenBucket;
+use super::config::{GossipConfig, cluster_name};
 use super::counters::Counters;
 use super::liveness::Liveness;
-use super::settings::{Settings, cluster_name};
 use super::socket::{self, BindError};
 use super::transport::{SealedSocket, SealedTransport};
 
@@ -138,29 +138,29 @@ impl Gossip {
     /// # Errors
     /// When the socket cannot be had, a value is too long, or the epoch is beyond 32 bits.
     pub async fn spawn(
-        settings: Settings,
+        config: GossipConfig,
         values: BTreeMap<Key, String>,
     ) -> Result<Self, GossipError> {
         check_values(&values)?;
-        let lifted = u32::try_from(settings.epoch)
+        let lifted = u32::try_from(config.epoch)
             .map(|epoch| u64::from(epoch) << EPOCH_SHIFT)
             .map_err(|_| GossipError::EpochTooHigh {
-                epoch: settings.epoch,
+                epoch: config.epoch,
             })?;
-        let udp = socket::bind(settings.listen).await?;
+        let udp = socket::bind(config.listen).await?;
         let (gate, gate_receiver) = watch::channel(false);
         let socket = SealedSocket::new(
             udp,
-            settings.advertise,
+            config.advertise,
             gate_receiver,
-            &settings.keyring,
-            Arc::clone(&settings.welcomer),
-            Arc::clone(&settings.counters),
+            &config.keyring,
+            Arc::clone(&config.welcomer),
+            Arc::clone(&config.counters),
         )
         .map_err(GossipError::Setup)?;
-        let config = chitchat_config(&settings);
-        let own_id = config.chitchat_id.clone();
-        let chitchat = spawn_chitchat(config, Vec::new(), &SealedTransport::new(socket))
+        let chitchat_config = chitchat_config(&config);
+        let own_id = chitchat_config.chitchat_id.clone();
+        let chitchat = spawn_chitchat(chitchat_config, Vec::new(), &SealedTransport::new(socket))
             .await
             .map_err(|error| GossipError::Start {
                 reason: error.to_string(),
@@ -172,17 +172,14 @@ impl Gossip {
             let watchers = watch_news(&chitchat, &own_id, &news);
             (lift(chitchat.self_node_state(), lifted, &values), watchers)
         };
-        let patience = settings
-            .timing
-            .initial_interval
-            .mul_f64(settings.timing.phi);
+        let patience = config.timing.initial_interval.mul_f64(config.timing.phi);
         // A handshake that began before the lift and is sent after it harms nobody: the heartbeat
         // and the versions that it names are ones that all have outgrown.
         gate.send_replace(true);
         let gossip = Self {
             chitchat,
             own_id,
-            start: settings.start,
+            start: config.start,
             seen: Mutex::new(Seen {
                 values: BTreeMap::new(),
                 liveness: Liveness::new(patience),
@@ -191,12 +188,12 @@ impl Gossip {
             }),
             nudges: Mutex::new(TokenBucket::new(NUDGE_BURST, NUDGE_REFILL, Instant::now())),
             news,
-            counters: settings.counters,
+            counters: config.counters,
             _gate: gate,
             _watchers: watchers,
         };
         // The first round came to a shut gate; do not wait for the second.
-        gossip.nudge(settings.seeds);
+        gossip.nudge(config.seeds);
         Ok(gossip)
     }
 
@@ -340,20 +337,20 @@ fn check_values(values: &BTreeMap<Key, String>) -> Result<(), GossipError> {
     }
 }
 
-fn chitchat_config(settings: &Settings) -> ChitchatConfig {
-    let timing = &settings.timing;
+fn chitchat_config(config: &GossipConfig) -> ChitchatConfig {
+    let timing = &config.timing;
     ChitchatConfig {
         chitchat_id: ChitchatId::new(
-            settings.node.to_string(),
+            config.node.to_string(),
             // Not a new one for each start, which would make a restarted node another node to
             // chitchat, and the old one would haunt the cluster: starts lift the versions instead.
-            settings.generation,
-            SocketAddr::V4(settings.advertise),
+            config.generation,
+            SocketAddr::V4(config.advertise),
         ),
-        cluster_id: cluster_name(&settings.cluster, &settings.networks),
+        cluster_id: cluster_name(&config.cluster, &config.networks),
         gossip_interval: timing.interval,
-        listen_addr: SocketAddr::V4(settings.listen),
-        seed_nodes: settings.seeds.iter().map(ToString::to_string).collect(),
+        listen_addr: SocketAddr::V4(config.listen),
+        seed_nodes: config.seeds.iter().map(ToString::to_string).collect(),
         failure_detector_config: FailureDetectorConfig::new(
             timing.phi,
             timing.window,

@@ -146,7 +146,7 @@ impl SealedSocket {
                 }
                 None
             }
-            // An answer to a probe that is over.
+            // An answer to a question that nobody waits for any more.
             Payload::Welcome { .. } => None,
         }
     }

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
-use podnet_core::node::Probed;
+use podnet_core::node::Welcomed;
 use podnet_proto::gossip::{Hello, Welcome};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
@@ -25,7 +25,7 @@ const MAX_QUESTIONS: usize = 1024;
 
 /// Why no member answered.
 #[derive(Debug, thiserror::Error)]
-pub enum ProbeError {
+pub enum AskError {
     /// No socket.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -49,14 +49,14 @@ pub enum ProbeError {
     /// down all look like this.
     #[error("nobody answered within {} s", waited.as_secs_f32())]
     Silent {
-        /// How long the probe waited.
+        /// How long an answer was waited for.
         waited: Duration,
     },
     /// The question could not be sealed.
     #[error("the question cannot be sealed")]
     Seal(#[source] SealError),
     /// The socket failed.
-    #[error("the socket of the probe failed")]
+    #[error("the socket for the question to the members failed")]
     Socket(#[source] io::Error),
 }
 
@@ -66,45 +66,45 @@ pub enum ProbeError {
 /// that lets answers in will let gossip in.
 ///
 /// # Errors
-/// At once where this host itself is what keeps the question from every target; after `patience`
-/// where nobody answers.
-pub async fn probe(
+/// At once if this host itself keeps the question from every target; after `patience`
+/// if nobody answers.
+pub async fn ask_members(
     bind: SocketAddrV4,
     keyring: &Keyring,
     hello: &Hello,
     targets: &[SocketAddrV4],
     patience: Duration,
-) -> Result<Probed, ProbeError> {
+) -> Result<Welcomed, AskError> {
     let deadline = Instant::now() + patience;
-    let mut probe = Probe::open(bind, keyring, hello).await?;
+    let mut asking = Asking::open(bind, keyring, hello).await?;
     let mut rounds = interval(PERIOD);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let answer = async {
         loop {
             tokio::select! {
-                _ = rounds.tick() => probe.ask(targets)?,
-                answer = probe.udp.recv_from(&mut probe.buffer) => match answer {
-                    Ok((len, _)) => if let Some(found) = probe.answer(len) {
+                _ = rounds.tick() => asking.send(targets)?,
+                answer = asking.udp.recv_from(&mut asking.buffer) => match answer {
+                    Ok((len, _)) => if let Some(found) = asking.answer(len) {
                         return Ok(found);
                     },
                     Err(error) if socket::is_transient(&error) => {}
-                    Err(error) => return Err(ProbeError::Socket(error)),
+                    Err(error) => return Err(AskError::Socket(error)),
                 },
             }
         }
     };
     let (target, welcome) = timeout_at(deadline, answer)
         .await
-        .unwrap_or(Err(ProbeError::Silent { waited: patience }))?;
-    let source = source_towards(*bind.ip(), target).map_err(ProbeError::Socket)?;
-    Ok(Probed {
+        .unwrap_or(Err(AskError::Silent { waited: patience }))?;
+    let source = source_towards(*bind.ip(), target).map_err(AskError::Socket)?;
+    Ok(Welcomed {
         target,
         welcome,
         source,
     })
 }
 
-struct Probe {
+struct Asking {
     udp: UdpSocket,
     sealer: Sealer,
     opener: Opener,
@@ -113,19 +113,15 @@ struct Probe {
     buffer: [u8; MAX_DATAGRAM + 1],
 }
 
-impl Probe {
-    async fn open(
-        bind: SocketAddrV4,
-        keyring: &Keyring,
-        hello: &Hello,
-    ) -> Result<Self, ProbeError> {
+impl Asking {
+    async fn open(bind: SocketAddrV4, keyring: &Keyring, hello: &Hello) -> Result<Self, AskError> {
         let udp = socket::bind(bind).await?;
-        let sealer = Sealer::new(keyring.clone()).map_err(ProbeError::Socket)?;
+        let sealer = Sealer::new(keyring.clone()).map_err(AskError::Socket)?;
         let own = Some(sealer.instance());
         let counters = Arc::new(Counters::default());
         Ok(Self {
             udp,
-            opener: Opener::new(keyring.clone(), own, counters).map_err(ProbeError::Socket)?,
+            opener: Opener::new(keyring.clone(), own, counters).map_err(AskError::Socket)?,
             sealer,
             question: hello.clone(),
             asked: Vec::new(),
@@ -134,13 +130,13 @@ impl Probe {
     }
 
     /// Asks each target once; an error if not one question got out of this host.
-    fn ask(&mut self, targets: &[SocketAddrV4]) -> Result<(), ProbeError> {
+    fn send(&mut self, targets: &[SocketAddrV4]) -> Result<(), AskError> {
         let mut refused = None;
         let mut sent = false;
         for &target in targets {
             let hello = self.question.clone();
             let question = Payload::Hello { target, hello };
-            let sealed = self.sealer.seal(&question).map_err(ProbeError::Seal)?;
+            let sealed = self.sealer.seal(&question).map_err(AskError::Seal)?;
             for datagram in &sealed.datagrams {
                 match self.udp.try_send_to(datagram, SocketAddr::V4(target)) {
                     Ok(_) => sent = true,
@@ -159,7 +155,7 @@ impl Probe {
         }
     }
 
-    /// The answer in the buffer's first `len` bytes, if it is one to a question of this probe.
+    /// The answer in the buffer's first `len` bytes, if it answers one of these questions.
     fn answer(&mut self, len: usize) -> Option<(SocketAddrV4, Welcome)> {
         let opened = self
             .opener
@@ -174,11 +170,11 @@ impl Probe {
     }
 }
 
-fn classify(target: SocketAddrV4, source: io::Error) -> ProbeError {
+fn classify(target: SocketAddrV4, source: io::Error) -> AskError {
     if source.kind() == io::ErrorKind::PermissionDenied {
-        ProbeError::Forbidden { target, source }
+        AskError::Forbidden { target, source }
     } else {
-        ProbeError::Unreachable { target, source }
+        AskError::Unreachable { target, source }
     }
 }
 

@@ -50,7 +50,7 @@ impl Default for Timing {
 
 /// What gossip needs to start.
 #[derive(Clone)]
-pub struct Settings {
+pub struct GossipConfig {
     /// This node.
     pub node: NodeId,
     /// Where the other nodes reach it.
@@ -81,9 +81,9 @@ pub struct Settings {
     pub counters: Arc<Counters>,
 }
 
-impl fmt::Debug for Settings {
+impl fmt::Debug for GossipConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
+        f.debug_struct("GossipConfig")
             .field("node", &self.node)
             .field("advertise", &self.advertise)
             .field("listen", &self.listen)
