@@ -1,4 +1,4 @@
-//! The question to a cluster's members that comes before everything else.
+//! The question to the members of a cluster that comes before a join.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -20,16 +20,16 @@ use super::socket::{self, BindError};
 /// The time between two questions to the same member.
 const PERIOD: Duration = Duration::from_millis(250);
 
-/// The most questions whose answer is still taken.
+/// The most questions to remember, for an answer to be taken.
 const MAX_QUESTIONS: usize = 1024;
 
-/// Why no member answered.
+/// Why no member has answered.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// No socket.
+    /// There is no socket to be had.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// This host has no way to any of them.
+    /// This host has no way to any of the targets.
     #[error("this host cannot reach {target}")]
     Unreachable {
         /// The last that was tried.
@@ -37,7 +37,7 @@ pub enum AskError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// A firewall of this host, or a lack of permission.
+    /// A firewall of this host keeps the questions in, or a permission is missing.
     #[error("this host does not let packets to {target} out")]
     Forbidden {
         /// The last that was tried.
@@ -45,9 +45,9 @@ pub enum AskError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// Nobody answered: a wrong key, a wrong address, a firewall in between and a member that is
+    /// No member answered: a wrong key, a wrong address, a firewall in between and a member that is
     /// down all look like this.
-    #[error("nobody answered within {} s", waited.as_secs_f32())]
+    #[error("no answer within {} s", waited.as_secs_f32())]
     Silent {
         /// How long an answer was waited for.
         waited: Duration,
@@ -67,7 +67,7 @@ pub enum AskError {
 ///
 /// # Errors
 /// At once if this host itself keeps the question from every target; after `patience`
-/// if nobody answers.
+/// if no member answers.
 pub async fn ask_members(
     bind: SocketAddrV4,
     keyring: &Keyring,

@@ -5,8 +5,8 @@
 //! nothing; never let it decide anything. [`Gossip`] is its handle. [`ask_members`] puts a question to
 //! the members of a cluster before a node has any state of its own.
 //!
-//! Every datagram is sealed with a key of the [`Keyring`] (module `seal`). Who has no key learns
-//! nothing and gets no answer. A member can still send a message that chitchat does not survive;
+//! Every datagram is sealed with a key of the [`Keyring`] (module `seal`). A host without a key
+//! learns nothing and gets no answer. A member can still send a message that chitchat does not survive;
 //! its task dies then, the daemon starts another, and the data plane does not notice.
 
 mod ask;
