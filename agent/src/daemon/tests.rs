@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::agent::{Agent, Parts, Wake};
 use super::edge::News;
-use crate::config::{Config, Settings};
+use crate::config::{Config, Options};
 use crate::control::Asked;
 use crate::dataplane::fake::Fake;
 use crate::probe::Prober;
@@ -52,7 +52,7 @@ async fn founder(dir: &TempDir, port: u16) -> Loop {
         state_dir: dir.path().to_owned(),
         run_dir: dir.path().to_owned(),
         gossip_port: port,
-        ..Config::load(Settings::default()).unwrap()
+        ..Config::load(Options::default()).unwrap()
     };
     let identity = Identity::load_or_create(dir.path(), None).unwrap();
     let run_dir = RunDir::open(dir.path().to_owned(), identity.node()).unwrap();

@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use ed25519_dalek::{Signer as _, SigningKey};
-use podnet_agent::gossip::{Gossip, Keyring, Settings, Timing};
+use podnet_agent::gossip::{Gossip, GossipConfig, Keyring, Timing};
 use podnet_core::signed::{SignedEntry, Voice};
 use podnet_lab::prelude::*;
 use podnet_lab::scenario::pcap::GOSSIP_PORT;
@@ -238,8 +238,8 @@ pub(crate) fn settings(
     listen: SocketAddrV4,
     epoch: u64,
     seeds: Vec<SocketAddrV4>,
-) -> Settings {
-    Settings {
+) -> GossipConfig {
+    GossipConfig {
         node,
         advertise,
         listen,

@@ -72,7 +72,7 @@ fn a_route_in_the_place_of_podnets_stays() {
         reported(node);
         let told = scene.log(logged).into_iter().any(|line| {
             let field = |name: &str| line["fields"][name].as_str().unwrap_or_default();
-            field("message") == "not podnet's"
+            field("message") == "a foreign object is in the way of podnet's"
                 && field("object").contains(PEER)
                 && field("found").contains("192.168.56.1")
                 && field("by").contains(|c: char| c.is_ascii_digit())

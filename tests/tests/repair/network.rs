@@ -340,7 +340,7 @@ fn a_fight_is_slowed_down() {
     let fight = Guard::new(child);
     let tired = |line: &Value| {
         let message = line["fields"]["message"].as_str().unwrap_or_default();
-        message.starts_with("others change again and again")
+        message.starts_with("another program changes again and again")
     };
     eventually(LIMIT, "an agent that looks less often", || {
         let undo = "route del 10.244.1.0/24\n".repeat(1000);

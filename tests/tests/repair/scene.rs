@@ -255,7 +255,7 @@ fn says(line: &Value, said: Said<'_>) -> bool {
         (By::Unknown, Some(_)) | (By::Program(_) | By::Somebody, None) => false,
     };
     by && line["level"] == "WARN"
-        && field("message") == Some("put back what others had changed")
+        && field("message") == Some("podnet has put back what another program had changed")
         && field("op").is_some_and(|op| op.starts_with(said.op))
         && field("found").is_some_and(|found| found.contains(said.found))
 }

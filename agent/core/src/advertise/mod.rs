@@ -32,7 +32,7 @@ pub struct Underlay<'a> {
 
 /// What is to become of the address that peers are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Succession {
     /// It stays.
     Stays,
     /// Another one is to take its place, if it still is to then.
@@ -71,10 +71,10 @@ impl Successor {
 
 impl Follower {
     /// Judges the address that peers are told.
-    pub fn judge(&mut self, now: Moment, told: Ipv4Addr, underlay: Underlay<'_>) -> Verdict {
+    pub fn judge(&mut self, now: Moment, told: Ipv4Addr, underlay: Underlay<'_>) -> Succession {
         let Some(successor) = successor(told, self.guessed, underlay) else {
             self.successor = None;
-            return Verdict::Stays;
+            return Succession::Stays;
         };
         let since = match self.successor {
             Some((same, since)) if same == successor => since,
@@ -83,11 +83,11 @@ impl Follower {
         self.successor = Some((successor, since));
         let due = since + successor.settle();
         if now < due {
-            return Verdict::Waits(due);
+            return Succession::Waits(due);
         }
         self.successor = None;
         self.guessed = successor.guessed;
-        Verdict::Becomes(successor.address)
+        Succession::Becomes(successor.address)
     }
 }
 

@@ -189,7 +189,7 @@ impl Machine {
             self.publisher.renew(node, self.proposer.open(), shows);
         }
         let (keys, nudge) = self.publisher.publish(now, node, view);
-        if node.is_leaving() {
+        if node.gives_block_back() {
             self.leaving_since.get_or_insert(now);
         }
         let waited = self

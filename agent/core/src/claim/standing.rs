@@ -60,7 +60,7 @@ impl<'a> Standing<'a> {
     /// The block that this node may use.
     pub(super) fn using(self) -> Option<BlockIndex> {
         let ledger = self.durable.ledger.as_ref()?;
-        let may = self.is_registered() && !self.is_leaving() && !self.durable.dup;
+        let may = self.is_registered() && !self.gives_block_back() && !self.durable.dup;
         ledger.blocks_of(self.identity.node).next().filter(|_| may)
     }
 
@@ -68,7 +68,7 @@ impl<'a> Standing<'a> {
     /// its own registered first. One that leaves without a boot in the ledger asks for its release
     /// all the same: an earlier wish of its own may be about to be granted.
     pub(super) fn want(self) -> Option<Want> {
-        let want = match (self.is_leaving(), self.registered()) {
+        let want = match (self.gives_block_back(), self.registered()) {
             _ if self.durable.dup => None,
             _ if self.muted.is_some_and(Muted::wants_nothing) => None,
             (false, _) if self.is_registered() => None,
@@ -93,7 +93,7 @@ impl<'a> Standing<'a> {
     /// Where the node stands. `quorum`: a majority of the voters is in reach. `released`: a node
     /// that leaves was released, or has waited long enough for a claim to be released from.
     pub(super) fn state(self, view: &View, quorum: bool, released: bool) -> ClaimState {
-        if self.is_leaving() {
+        if self.gives_block_back() {
             return if self.may_end(view, released) {
                 ClaimState::Gone
             } else {
@@ -142,7 +142,7 @@ impl<'a> Standing<'a> {
         self.registered() == Some(self.identity.boot)
     }
 
-    pub(super) fn is_leaving(self) -> bool {
+    pub(super) fn gives_block_back(self) -> bool {
         self.durable.leaving == Some(self.identity.boot)
     }
 }

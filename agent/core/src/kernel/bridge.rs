@@ -46,23 +46,23 @@ impl Bridge {
     }
 
     /// What is wrong with what was found, but for its addresses; in words.
-    fn faults(&self, found: &ObservedBridge) -> Vec<String> {
-        let mut faults = Vec::new();
+    fn defects(&self, found: &ObservedBridge) -> Vec<String> {
+        let mut defects = Vec::new();
         if found.mac != self.mac {
-            faults.push(format!("link-layer address {}", found.mac));
+            defects.push(format!("link-layer address {}", found.mac));
         }
         if found.mtu != self.mtu {
-            faults.push(format!("MTU {}", found.mtu.0));
+            defects.push(format!("MTU {}", found.mtu.0));
         }
         if !found.up {
-            faults.push("down".to_owned());
+            defects.push("down".to_owned());
         }
         if found.link_local {
-            faults.push("with link-local addresses".to_owned());
+            defects.push("with link-local addresses".to_owned());
         }
-        let parameters = sysctl::faults(&self.name, &self.parameters(), &found.parameters);
-        faults.extend(parameters);
-        faults
+        let parameters = sysctl::defects(&self.name, &self.parameters(), &found.parameters);
+        defects.extend(parameters);
+        defects
     }
 }
 
@@ -157,7 +157,7 @@ impl Operation for Op {
     fn found(&self, _desired: &Desired, observed: &Observed) -> Vec<String> {
         match self {
             Self::Update(wanted) => {
-                seen(observed).map_or_else(Vec::new, |found| wanted.faults(found))
+                seen(observed).map_or_else(Vec::new, |found| wanted.defects(found))
             }
             Self::DeleteAddress { address, .. } => vec![address.to_string()],
             Self::Create(_) | Self::Delete(_) | Self::AddAddress { .. } => Vec::new(),
@@ -213,7 +213,7 @@ pub(super) fn difference(desired: &Desired, observed: &Observed, draft: &mut Dra
             draft.contest(Contested(bridge.name.clone()), found);
         }
         (Some(bridge), Some(Place::Ours(found))) => {
-            if !bridge.faults(found).is_empty() {
+            if !bridge.defects(found).is_empty() {
                 draft.add(Op::Update(bridge.clone()));
             }
             add(draft, bridge, &found.addresses);

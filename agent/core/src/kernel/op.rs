@@ -147,11 +147,11 @@ impl fmt::Display for Op {
 /// What was found where a change puts something right.
 #[must_use]
 pub fn found(op: &Op, desired: &Desired, observed: &Observed) -> String {
-    let faults = op.operation().found(desired, observed);
-    if faults.is_empty() {
+    let defects = op.operation().found(desired, observed);
+    if defects.is_empty() {
         "nothing".to_owned()
     } else {
-        faults.join(", ")
+        defects.join(", ")
     }
 }
 

@@ -94,7 +94,7 @@ impl LinkParameter {
 }
 
 /// What is wrong with the parameters of a link, in words. One that is not there needs no value.
-pub(super) fn faults(
+pub(super) fn defects(
     link: &IfName,
     wanted: &LinkParameters,
     found: &LinkParameters,

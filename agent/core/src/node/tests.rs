@@ -268,7 +268,7 @@ fn what_waits_for_the_disk_is_decided_by_nothing_that_is_heard_meanwhile() {
     });
     run.node.go_on_leaving();
     assert!(run.node.effects.is_empty());
-    assert!(run.node.is_leaving() && !run.node.may_leave());
+    assert!(run.node.is_departing() && !run.node.may_leave());
     // It is on disk: who has asked is answered, once.
     run.node.on_durable_stored(Ok(()));
     assert!(run.node.may_leave());

@@ -32,7 +32,7 @@ impl Operation for Op {
     fn found(&self, desired: &Desired, observed: &Observed) -> Vec<String> {
         let backends = observed.firewall.iter().flatten();
         backends
-            .flat_map(|backend| backend.faults(&desired.firewall))
+            .flat_map(|backend| backend.defects(&desired.firewall))
             .collect()
     }
 
@@ -72,7 +72,7 @@ pub(in crate::kernel) fn difference(desired: &Desired, observed: &Observed, draf
     }
     // Rules that no back end could hold are tried as well, so that the failure is told.
     let held = !wanted || backends.iter().any(|backend| backend.primary);
-    let right = |backend: &ObservedFirewall| backend.faults(&desired.firewall).is_empty();
+    let right = |backend: &ObservedFirewall| backend.defects(&desired.firewall).is_empty();
     if held && backends.iter().all(right) {
         return;
     }

@@ -132,29 +132,29 @@ impl ObservedFirewall {
 
     /// What is wrong with the rules, in words: this back end is to hold exactly its share of these, and a single
     /// jump to each chain. Of a table that cannot be read nothing is known.
-    pub(super) fn faults(&self, wanted: &RuleSet) -> Vec<String> {
+    pub(super) fn defects(&self, wanted: &RuleSet) -> Vec<String> {
         let wanted = self.share(wanted);
-        let mut faults = Vec::new();
+        let mut defects = Vec::new();
         let readable = |chain: &Chain| !self.unreadable.contains(chain);
         for chain in Chain::ALL.into_iter().filter(readable) {
             let (name, hook) = (chain.name(), chain.hook());
             let backend = &self.backend;
             match (wanted.chains.get(&chain), self.chains.get(&chain)) {
-                (Some(_), None) => faults.push(format!("no chain {name} in {backend}")),
+                (Some(_), None) => defects.push(format!("no chain {name} in {backend}")),
                 (None, Some(_)) if self.is_husk(chain) => {}
-                (None, Some(_)) => faults.push(format!("a chain {name} in {backend}")),
+                (None, Some(_)) => defects.push(format!("a chain {name} in {backend}")),
                 (Some(rules), Some(held))
                     if !held.iter().map(Option::as_ref).eq(rules.iter().map(Some)) =>
                 {
-                    faults.push(format!("other rules in {name} of {backend}"));
+                    defects.push(format!("other rules in {name} of {backend}"));
                 }
                 (Some(_), Some(_)) | (None, None) => {}
             }
             let jumps = self.jumps.get(&chain).copied().unwrap_or(0);
             if jumps != usize::from(wanted.chains.contains_key(&chain)) {
-                faults.push(format!("{jumps} jumps from {hook} to {name} in {backend}"));
+                defects.push(format!("{jumps} jumps from {hook} to {name} in {backend}"));
             }
         }
-        faults
+        defects
     }
 }

@@ -63,7 +63,7 @@ impl Operation for Op {
         match self {
             Self::Set(wanted) => {
                 let found = observed.holding.as_ref();
-                found.map_or_else(Vec::new, |found| found.faults(wanted))
+                found.map_or_else(Vec::new, |found| found.defects(wanted))
             }
             Self::Hold { holding, .. } => holding.missing().collect(),
             Self::Release { holding, .. } => holding.extra().collect(),

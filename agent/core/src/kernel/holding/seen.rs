@@ -41,7 +41,7 @@ impl ObservedHolding {
     }
 
     /// What is wrong with it, in words.
-    pub(super) fn faults(&self, wanted: &Holding) -> Vec<String> {
+    pub(super) fn defects(&self, wanted: &Holding) -> Vec<String> {
         let (ruled, found) = match self {
             Self::Impossible(_) | Self::Unseen(_) => return Vec::new(),
             Self::Absent => return vec!["no table".to_owned()],
@@ -50,8 +50,8 @@ impl ObservedHolding {
         let rules = (!ruled).then(|| "other rules".to_owned());
         let missing = wanted.without(found);
         let extra = found.without(wanted);
-        let faults = rules.into_iter().chain(missing.missing());
-        faults.chain(extra.extra()).collect()
+        let defects = rules.into_iter().chain(missing.missing());
+        defects.chain(extra.extra()).collect()
     }
 }
 

@@ -164,7 +164,7 @@ impl Operation for Op {
     fn found(&self, _desired: &Desired, observed: &Observed) -> Vec<String> {
         match self {
             Self::Attach(_) => Vec::new(),
-            Self::Repair(pod) => faults(pod, observed),
+            Self::Repair(pod) => defects(pod, observed),
             Self::Detach { host_ifname, .. } => vec![format!("{host_ifname} of no pod")],
         }
     }
@@ -190,16 +190,16 @@ impl Operation for Op {
 }
 
 /// What is wrong with both ends of a pod's veth, in words.
-fn faults(pod: &PodLink, observed: &Observed) -> Vec<String> {
-    let mut faults = Vec::new();
+fn defects(pod: &PodLink, observed: &Observed) -> Vec<String> {
+    let mut defects = Vec::new();
     if let Some(Place::Ours(found)) = seen::place(&pod.host_ifname, observed) {
-        faults.extend(found.faults(pod));
+        defects.extend(found.defects(pod));
     }
     let inside = observed.insides.get(&pod.host_ifname);
     if let Some(found) = inside.and_then(|inside| inside.interface.as_ref()) {
-        faults.extend(found.faults(pod));
+        defects.extend(found.defects(pod));
     }
-    faults
+    defects
 }
 
 /// A pod, where something foreign is in its place.

@@ -45,30 +45,30 @@ impl Default for ObservedPort {
 impl ObservedPort {
     /// What is wrong with the port of a pod, in words. A trusted pod may send from other addresses, and hear
     /// what is for them; that somebody lets its port learn nothing, or locks it, stays.
-    pub(super) fn faults(&self, pod: &PodLink) -> Vec<String> {
+    pub(super) fn defects(&self, pod: &PodLink) -> Vec<String> {
         let host_ifname = &pod.host_ifname;
-        let mut faults = Vec::new();
+        let mut defects = Vec::new();
         if !self.fixed.contains(&pod.mac) {
-            faults.push(format!("no fixed entry of {} at {host_ifname}", pod.mac));
+            defects.push(format!("no fixed entry of {} at {host_ifname}", pod.mac));
         }
         if pod.trusted {
             if !self.flooded {
-                faults.push(format!("{host_ifname} without unicast flooding"));
+                defects.push(format!("{host_ifname} without unicast flooding"));
             }
-            return faults;
+            return defects;
         }
         if self.learning {
-            faults.push(format!("{host_ifname} with learning"));
+            defects.push(format!("{host_ifname} with learning"));
         }
         if self.flooded {
-            faults.push(format!("{host_ifname} with unicast flooding"));
+            defects.push(format!("{host_ifname} with unicast flooding"));
         }
         if self.locked == Some(false) {
-            faults.push(format!("{host_ifname} not locked"));
+            defects.push(format!("{host_ifname} not locked"));
         }
         if self.bypassed {
-            faults.push(format!("{host_ifname} bypassed by reserved addresses"));
+            defects.push(format!("{host_ifname} bypassed by reserved addresses"));
         }
-        faults
+        defects
     }
 }
