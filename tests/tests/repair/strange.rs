@@ -142,7 +142,9 @@ fn what_looks_like_podnets_jump_stays() {
         OPERATORS.len(),
         "{before}"
     );
-    node.until_told("chain filter/PODNET-FORWARD in iptables-nft: rules of others jump to it");
+    node.until_told(
+        "chain filter/PODNET-FORWARD in iptables-nft: rules of another program jump to it",
+    );
     for tamper in [
         "iptables -F PODNET-FORWARD",
         "iptables -I FORWARD -m comment --comment podnet -j PODNET-FORWARD",

@@ -11,7 +11,7 @@ use super::ledger::is_sound;
 use super::mute::ahead;
 use crate::view::{Entry, View};
 
-/// The most decisions that a ledger may be ahead of one's own and still be believed: more than any
+/// The most decisions that a ledger may be ahead of this node's own and still be believed: more than any
 /// cluster comes to, and no more than leaves room for all that follow.
 const MOST_DECISIONS: Slot = 1 << 20;
 
@@ -22,22 +22,25 @@ pub(super) const fn is_plausible(own: Slot, slot: Slot) -> bool {
 
 /// What the snapshots in the view are good for.
 pub(super) struct Snapshots<'a> {
-    /// The latest ledger that is later than one's own.
+    /// The latest ledger that is later than this node's own.
     pub(super) newest: Option<&'a Decided>,
-    /// Whose snapshots cannot be true: of another cluster, unsound, or at odds with one's own
-    /// ledger or with another snapshot.
+    /// The nodes whose snapshots cannot be true: of another cluster, unsound, or at odds with this
+    /// node's ledger or with another snapshot.
     pub(super) refused: BTreeSet<NodeId>,
 }
 
+/// What a snapshot is good for.
 enum Worth {
-    /// Nothing new in it.
+    /// There is nothing new in it.
     Known,
+    /// It has a later ledger.
     Newer,
+    /// It cannot be true.
     Refused,
 }
 
-/// Judges the voters' snapshots, one's own from before the disk was rolled back among them. Nobody
-/// else's count; a node that knows no ledger yet takes those for voters that say so.
+/// Judges the voters' snapshots, among them this node's own from before its disk was rolled back. No
+/// other node's count; a node that knows no ledger yet takes a node for a voter if its ledger says so.
 pub(super) fn snapshots<'a>(durable: &Durable, view: &'a View) -> Snapshots<'a> {
     let mut newer: Vec<(NodeId, &Decided)> = Vec::new();
     let mut refused = BTreeSet::new();

@@ -19,7 +19,7 @@ pub fn is_drift(op: &Op, held: &Desired) -> bool {
 /// Keeps what was known of an object before.
 type Keep = fn(held: &mut Desired, before: &Desired);
 
-/// What keeps being known of each kind that was not looked at. What became of pods, their records tell.
+/// For each kind that was not looked at, how to keep what was known of it. Pods have records of their own.
 const KEPT: [(Kind, Keep); 5] = [
     (Kind::Bridge, bridge::keep),
     (Kind::Routes, route::keep),
@@ -39,15 +39,15 @@ pub struct Passed<'a> {
     pub peers: &'a [PeerBlock],
     /// The changes that failed.
     pub failed: &'a [Op],
-    /// What was in the way.
+    /// The conflicts.
     pub conflicts: &'a BTreeSet<Conflict>,
 }
 
-/// What the kernel is known to hold after a pass, where `before` was known of it: what it should, but
+/// What the kernel is known to hold after a pass, if `before` was known of it: what it should, except
 /// for what was not looked at, failed, or is contested.
 ///
 /// A route to a peer that cannot be reached for the time being is not wanted, and counts as held all
-/// the same: it went with the underlay, and comes back with it.
+/// the same: it was removed with the underlay, and comes back with it.
 #[must_use]
 pub fn held(before: &Desired, passed: Passed<'_>) -> Desired {
     let Passed {

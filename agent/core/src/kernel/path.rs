@@ -1,4 +1,4 @@
-//! By which path the pods of a peer are reached, and why by none.
+//! By which path the pods of a peer are reached, or why by none.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,9 +26,9 @@ pub enum Path {
 /// Why no path leads to a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoPath {
-    /// Nothing was ever heard of its address.
+    /// The peer's address was never heard of.
     AddressUnknown,
-    /// Nobody has looked yet how its address is reached.
+    /// No pass has looked yet how its address is reached.
     NotLooked(IpAddr),
     /// It is behind a router, where packets with pod addresses get lost.
     BehindRouter {
@@ -74,7 +74,7 @@ impl Path {
         Self::None(reason)
     }
 
-    /// Why there is none; `None` where there is one.
+    /// Why there is no path; `None` if there is one.
     #[must_use]
     pub const fn problem(&self) -> Option<&NoPath> {
         match self {
@@ -85,7 +85,7 @@ impl Path {
 }
 
 impl NoPath {
-    /// Whether that is so until something changes; else nobody has looked yet.
+    /// Whether the reason holds until something changes; else no pass has looked yet.
     #[must_use]
     pub const fn is_known(&self) -> bool {
         !matches!(self, Self::AddressUnknown | Self::NotLooked(_))

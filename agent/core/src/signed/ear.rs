@@ -1,4 +1,4 @@
-//! What is heard of what is said: only what the id that it speaks for has signed.
+//! Hearing gossip: only records that the id which they speak for has signed.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
@@ -19,7 +19,7 @@ pub struct Ear<V = Ed25519> {
     pub(super) heard: BTreeMap<(NodeId, SocketAddrV4), Heard>,
 }
 
-/// What was said, and what of it counts.
+/// The records that count, and those that do not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hearing {
     /// The entries whose node has signed at least what it says of itself, with the records that it has
@@ -30,7 +30,7 @@ pub struct Hearing {
     pub unheard: Vec<(NodeId, SocketAddrV4, Key)>,
 }
 
-/// What was heard of an entry.
+/// What is known of an entry.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
     /// As it was said last under each id, whether it counts or not.

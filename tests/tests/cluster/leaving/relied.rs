@@ -42,7 +42,7 @@ fn a_chain_that_others_rely_on_by_now_stays_and_is_named() {
     found(&lab);
     node.shell("iptables -N OTHERS; iptables -A OTHERS -j PODNET-FORWARD");
     let told = leave(node);
-    let what = "PODNET-FORWARD in iptables-nft: rules of others jump to it";
+    let what = "PODNET-FORWARD in iptables-nft: rules of another program jump to it";
     assert!(
         told.contains("left: chain") && told.contains(what),
         "{told:?}"

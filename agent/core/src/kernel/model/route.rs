@@ -39,7 +39,7 @@ impl Hop {
 /// addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// The routing protocol number: whose it is.
+    /// The routing protocol number, which shows whose route it is.
     pub(super) protocol: u8,
     pub(super) hop: Hop,
     pub(super) source: Option<IpAddr>,
@@ -67,7 +67,7 @@ impl Kernel {
                     .iter()
                     .any(|whole| *whole == destination || is_inside(destination, *whole))
         };
-        // Those in the table come last: they stood there first.
+        // The routes in the table come last: they stood there first.
         let connected = self
             .table()
             .skip(self.routes.len())
@@ -178,7 +178,7 @@ impl Kernel {
             .any(|(key, entry)| entry.hop == Hop::Link(device) && key.destination.contains(address))
     }
 
-    /// What stands at this key, the first that counts.
+    /// The route at this key; of several, the one that counts.
     pub(super) fn standing(&self, key: &RouteKey) -> Option<Entry> {
         self.routes.get(key).cloned().or_else(|| {
             self.connected()
@@ -210,7 +210,7 @@ impl Kernel {
             .retain(|_, entry| entry.hop.device() != Some(device));
     }
 
-    /// Removes the routes whose source address is no address of the host any more.
+    /// Removes the routes whose source address is no longer an address of the host.
     pub(super) fn drop_routes_without_source(&mut self) {
         let lost: Vec<_> = self
             .routes

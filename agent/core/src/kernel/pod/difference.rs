@@ -69,7 +69,7 @@ fn looked_at(
                 draft.add(Op::Repair(pod.clone()));
             }
         }
-        // One end of a veth never outlives the other: this interface is none of ours.
+        // One end of a veth never outlives the other: this interface is not podnet's.
         (Place::Absent | Place::Foreign(_), Some(_)) => {
             let object = Contested::Interface {
                 ifname: pod.ifname.clone(),

@@ -23,7 +23,7 @@ pub struct ObservedHostEnd {
     pub blocked: bool,
     /// Whether the kernel gives it a link-local IPv6 address.
     pub link_local: bool,
-    /// What else the bridge does with it.
+    /// How the bridge treats it.
     pub port: ObservedPort,
 }
 
@@ -47,7 +47,7 @@ impl ObservedHostEnd {
         if self.link_local {
             defects.push(format!("{host_ifname} with link-local addresses"));
         }
-        // Where it is no port, there is nothing to hold it by.
+        // What is no port of the bridge cannot be held by the bridge.
         if self.on_bridge {
             defects.extend(self.port.defects(pod));
         }
@@ -91,7 +91,7 @@ pub struct ObservedInterface {
     pub gateways: BTreeSet<IpAddr>,
     /// Its permanent neighbours.
     pub neighbours: BTreeMap<IpAddr, MacAddr>,
-    /// Its kernel parameters; one that this kernel does not have, or not at this MTU, is absent.
+    /// Its kernel parameters; a parameter that this kernel does not have, or not at this MTU, is absent.
     pub parameters: LinkParameters,
 }
 

@@ -1,7 +1,7 @@
 //! Which way the kernel leads what pods send to each other, and what leads it astray.
 //!
 //! A route of podnet's in the main table is not yet a way: rules of policy routing are asked first, narrower
-//! routes count more, and the kernel checks where a packet comes from. So it is asked, packet by packet.
+//! routes count more, and the kernel checks where a packet comes from. So the kernel is asked, packet by packet.
 
 mod policy;
 
@@ -27,7 +27,7 @@ pub struct Packet {
     pub from: IpAddr,
     /// Its destination.
     pub to: IpAddr,
-    /// The device that it comes in by; none for what the host itself sends.
+    /// The device that it comes in by; `None` if the host itself sends it.
     pub by: Option<IfName>,
 }
 
@@ -36,14 +36,14 @@ pub struct Packet {
 pub enum Way {
     /// Out of the host.
     Out {
-        /// The next hop; none where its destination is on the link.
+        /// The next hop; `None` if its destination is on the link.
         via: Option<IpAddr>,
         /// The device that it leaves by.
         device: IfName,
     },
     /// To the host itself.
     Local,
-    /// None: the kernel refuses it, in its words.
+    /// Nowhere: the kernel refuses it, in its words.
     Refused(String),
 }
 
@@ -63,13 +63,13 @@ pub struct Course {
 /// What leads the packets of pods astray, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Astray {
-    /// What is so.
+    /// What happens to the packets, and why.
     pub what: String,
     /// What cures it.
     pub cure: String,
 }
 
-/// The packets that tell whether pods reach those of each peer that has a route: what a pod sends, what comes
+/// The packets that show whether pods reach those of each peer that has a route: what a pod sends, what comes
 /// back to it, and what the node itself sends.
 #[must_use]
 pub fn courses(
@@ -114,7 +114,7 @@ fn first_pod(block: Ipv4Network) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(network::gateway(block)).saturating_add(1))
 }
 
-/// The packets that do not go where they should, by peer. Of one that was not asked about nothing is known.
+/// The packets that do not go where they should, by peer. Of a packet that was not asked about nothing is known.
 #[must_use]
 pub fn strays<'a>(
     courses: &'a [Course],
@@ -134,7 +134,7 @@ pub fn strays<'a>(
     strays
 }
 
-/// Where the routes of the policy are needed for [`explain`].
+/// The destinations whose routes [`explain`] needs in the policy.
 #[must_use]
 pub fn destinations(strays: &BTreeMap<NodeId, Vec<&Course>>) -> BTreeSet<IpAddr> {
     let courses = strays.values().flatten();
