@@ -363,7 +363,7 @@ fn log_state(before: &ClaimState, after: &ClaimState) {
         | ClaimState::Using
         | ClaimState::Leaving
         | ClaimState::Gone => {
-            tracing::info!(%before, %after, "the state of this node's claim has changed")
+            tracing::info!(%before, %after, "the state of this node's claim has changed");
         }
     }
 }

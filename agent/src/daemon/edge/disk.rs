@@ -140,7 +140,7 @@ impl Place {
                 tracing::error!(
                     error = error::chain(e),
                     "the number of a new boot cannot be written"
-                )
+                );
             })
             .ok())
     }
