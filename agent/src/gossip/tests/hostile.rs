@@ -115,7 +115,7 @@ async fn ids_that_are_none_of_ours_are_left_out() {
     let ids = [
         id("nobody", 0, "127.0.0.1:1"),
         id(sound.as_str(), 0, "[::1]:1"),
-        // Two ids of one node at one address count once.
+        // Two ids of one node at one address: signatures show what each of them says.
         id(sound.as_str(), 0, "127.0.0.1:1"),
         id(sound.as_str(), 1, "127.0.0.1:1"),
     ];
@@ -126,7 +126,7 @@ async fn ids_that_are_none_of_ours_are_left_out() {
         (snapshot.skipped == 2).then_some(snapshot)
     })
     .await;
-    assert_eq!(snapshot.entries.len(), 2);
+    assert_eq!(snapshot.entries.len(), 3);
 }
 
 #[tokio::test]
