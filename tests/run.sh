@@ -25,12 +25,12 @@ build() {
 
 # A test program that computes, and waits for nothing: it takes what the others leave of the processors.
 computes() {
-    case $1 in kernel | podnet_agent | podnet_core | sim) ;; *) false ;; esac
+    case $1 in kernel | podnet_core | sim) ;; *) false ;; esac
 }
 
-# What has to be done within a second or five in these is done later with too many neighbours.
+# What has to be done within moments in these is done later with too many neighbours.
 bounded() {
-    case $1 in life | repair) ;; *) false ;; esac
+    case $1 in life | podnet_agent | repair) ;; *) false ;; esac
 }
 
 waits() {
@@ -43,6 +43,7 @@ threads() {
     case $1 in
     cluster | life) echo 4 ;;
     hostile | pods | repair) echo 3 ;;
+    podnet_agent) echo 2 ;;
     *) echo 1 ;;
     esac
 }
