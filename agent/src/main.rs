@@ -49,9 +49,8 @@ fn try_main(command: Command, options: Options) -> Result<(), ApiError> {
     }
     let config = Config::load(options).map_err(|error| config_error(&error))?;
     logging::start(&config)?;
-    // One thread for all that waits: what blocks has a thread of its own, and each hand-over from one thread to
-    // another costs as much as what is done by it.
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| {

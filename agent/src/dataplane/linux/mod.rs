@@ -32,7 +32,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use podnet_core::kernel::{Change, Kinds, Made, ObserveError, Observed, Op, OpError};
-use tokio::runtime;
 use tokio::sync::mpsc;
 
 use self::batch::Batch;
@@ -41,7 +40,7 @@ use self::firewall::Firewall;
 use self::holding::Held;
 use self::netns::Netns;
 use self::pod::Removals;
-use self::socket::Socket;
+use self::socket::{Driver, Socket};
 use super::Dataplane;
 
 /// The kernel of this host, in the network namespace of the thread that opened it.
@@ -52,8 +51,7 @@ pub struct Linux {
 
 /// What all work on the host shares.
 struct Host {
-    /// What drives the sockets.
-    driver: runtime::Handle,
+    driver: Driver,
     socket: Socket,
     /// The number of the host's own network namespace.
     netns_inode: u64,
@@ -63,15 +61,15 @@ struct Host {
 }
 
 impl Linux {
-    /// Opens the sockets, in the network namespace of the calling thread. Must be called in a tokio runtime with
-    /// time and I/O, which drives them, and all of whose threads are in the same namespaces.
+    /// Opens the sockets, in the network namespace of the calling thread. What is called later
+    /// needs a runtime with time and I/O, all of whose threads are in the same namespaces.
     ///
     /// # Errors
     /// When the kernel refuses; that it lets anybody look means that changes may still be refused.
     pub fn new() -> Result<Self, ObserveError> {
         let open = || {
-            let driver = runtime::Handle::current();
-            let socket = Socket::route(&driver)?;
+            let driver = Driver::start()?;
+            let socket = Socket::route(driver.runtime())?;
             let netns_inode = Netns::own_inode()?;
             let (firewall, held, removals) = Default::default();
             Ok(Host {
@@ -139,7 +137,7 @@ impl Host {
             Batch::Firewall(ops) => self.firewall.apply(&ops).await,
             Batch::Forwarding(ops) => forwarding::apply(&ops).await,
             Batch::Route(ops) => route::apply(socket, &ops).await,
-            Batch::Connections(ops) => connections::apply(&self.driver, &ops).await,
+            Batch::Connections(ops) => connections::apply(self.driver.runtime(), &ops).await,
         }
     }
 }

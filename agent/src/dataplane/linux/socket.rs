@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io;
+use std::thread;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -22,7 +23,7 @@ use netlink_sys::{AsyncSocket, SocketAddr};
 use nix::sys::socket::{setsockopt, sockopt};
 use rtnetlink::proto::{ConnectionHandle, new_connection};
 use tokio::runtime;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 use tokio::time::timeout;
 
 use super::errno::{Errno, KernelError};
@@ -45,6 +46,39 @@ const NLMSGERR_ATTR_MSG: u16 = 1;
 
 /// The length of `struct nlmsghdr`, which a refusal repeats before its attributes.
 const HEADER_LEN: usize = 16;
+
+/// The thread that drives the sockets. It ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Driver {
+    runtime: runtime::Handle,
+    _alive: oneshot::Sender<()>,
+}
+
+impl Driver {
+    /// Starts the thread, in the namespaces of the calling one.
+    pub(super) fn start() -> io::Result<Self> {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let handle = runtime.handle().clone();
+        let (alive, ended) = oneshot::channel::<()>();
+        thread::Builder::new()
+            .name("netlink".to_owned())
+            .spawn(move || {
+                // Nothing is ever sent: this waits for the sender's end.
+                let _ = runtime.block_on(ended);
+            })?;
+        Ok(Self {
+            runtime: handle,
+            _alive: alive,
+        })
+    }
+
+    /// Where sockets are opened.
+    pub(super) fn runtime(&self) -> &runtime::Handle {
+        &self.runtime
+    }
+}
 
 /// What a netlink socket speaks.
 pub(super) trait Message:

@@ -54,7 +54,7 @@ const LOOPBACK: u32 = 1;
 
 /// Begins to listen.
 pub(super) async fn watch(host: Arc<Host>) -> Result<mpsc::Receiver<Change>, ObserveError> {
-    let runtime = &host.driver;
+    let runtime = host.driver.runtime();
     let network = Socket::open(runtime, NETLINK_ROUTE, &GROUPS)
         .map_err(|error| KernelError::from(error).looking_at("network events"))?;
     let sysctls = Socket::open(runtime, NETLINK_ROUTE, &[netconf::GROUP])

@@ -69,7 +69,7 @@ fn foreign(pod: &PodLink, found: &str) -> OpError {
 
 /// Opens the pod's namespace; `None` where there is none.
 async fn open(host: &Host, pod: &PodLink) -> Result<Option<Inside>, OpError> {
-    let entered = netns::enter(&pod.netns.path, &host.driver).await;
+    let entered = netns::enter(&pod.netns.path, host.driver.runtime()).await;
     let entered = entered.map_err(|error| error.at(namespace(pod)))?;
     entered.map(|found| expected(host, pod, found)).transpose()
 }
@@ -81,7 +81,7 @@ async fn open_or_make(host: &Host, pod: &PodLink) -> Result<(Inside, bool), OpEr
         let found = open(host, pod).await?.ok_or_else(|| missing(pod))?;
         return Ok((found, false));
     }
-    match netns::enter_or_make(&pod.netns.path, &host.driver).await {
+    match netns::enter_or_make(&pod.netns.path, host.driver.runtime()).await {
         Ok(Entered::Made(made)) => Ok((made, true)),
         Ok(Entered::Found(found)) => {
             let found = expected(host, pod, found)?;

@@ -102,7 +102,7 @@ async fn look_inside(host: &Host, pods: &BTreeSet<PodView>, observed: &mut Obser
 async fn inside_of(host: &Host, pod: &PodView) -> Result<Option<Inside>, KernelError> {
     let ifname = pod.ifname.clone();
     let read = move || sysctl::of_pod_interface(&ifname);
-    let entered = netns::enter_and(&pod.netns, &host.driver, read).await?;
+    let entered = netns::enter_and(&pod.netns, host.driver.runtime(), read).await?;
     let Some((entered, parameters)) = entered else {
         return Ok(None);
     };
