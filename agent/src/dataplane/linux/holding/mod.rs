@@ -91,6 +91,10 @@ pub(super) async fn observe(host: &Host) -> ObservedHolding {
     ObservedHolding::Impossible(why)
 }
 
+/// How many pods are let go of in one transaction at most: its acknowledgements must fit the receive buffer, and one
+/// that is made again element by element must end within the deadline.
+const TOGETHER: usize = 32;
+
 /// Pods that are held by nftables. Changes are made one after the other.
 #[derive(Debug, Default)]
 pub(super) struct Held {
@@ -179,22 +183,22 @@ impl Held {
         })
     }
 
-    async fn release_all(&self, meanwhile: &mut Meanwhile, leaving: Vec<Leaving>) {
-        if leaving.is_empty() {
-            return;
-        }
-        let mut all = Holding::default();
-        for Leaving { holding, .. } in &leaving {
-            meanwhile.release(holding);
-            all.ports.extend(holding.ports.iter().cloned());
-            all.sources.extend(holding.sources.iter().cloned());
-        }
-        let released = self
-            .on_noted_thread(move |line| elements::remove(line, &all))
-            .await;
-        for Leaving { done, .. } in leaving {
-            // Nobody may wait any more.
-            let _ = done.send(released.clone());
+    async fn release_all(&self, meanwhile: &mut Meanwhile, mut leaving: Vec<Leaving>) {
+        while !leaving.is_empty() {
+            let together = leaving.split_off(leaving.len().saturating_sub(TOGETHER));
+            let mut all = Holding::default();
+            for Leaving { holding, .. } in &together {
+                meanwhile.release(holding);
+                all.ports.extend(holding.ports.iter().cloned());
+                all.sources.extend(holding.sources.iter().cloned());
+            }
+            let released = self
+                .on_noted_thread(move |line| elements::remove(line, &all))
+                .await;
+            for Leaving { done, .. } in together {
+                // Nobody may wait any more.
+                let _ = done.send(released.clone());
+            }
         }
     }
 
@@ -210,8 +214,9 @@ impl Held {
         let threads = Arc::clone(&self.threads);
         let line = Arc::clone(&self.line);
         let changed = on_thread(move || {
+            let mut line = line.lock().unwrap_or_else(PoisonError::into_inner);
             threads.note(gettid());
-            change(&mut line.lock().unwrap_or_else(PoisonError::into_inner))
+            change(&mut line)
         });
         let changed = changed.await.flatten();
         changed
