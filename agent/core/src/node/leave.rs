@@ -218,7 +218,11 @@ impl Node {
         }
         if let Some(membership) = self.life.member_mut() {
             let waiting = std::mem::take(&mut membership.early_leaves);
+            let founding = std::mem::take(&mut membership.awaiting_init);
             self.life = Life::IDLE;
+            for ticket in founding {
+                self.answer(ticket, Err(left_meanwhile()));
+            }
             for (_, ticket) in waiting {
                 self.answer(ticket, Ok(self.status().into()));
             }
@@ -233,6 +237,13 @@ impl Node {
         self.effects.push(Effect::Aim(Targets::default()));
         tracing::info!("this node has left its cluster");
     }
+}
+
+/// The cluster whose foundation was waited for is none of this node's any more.
+fn left_meanwhile() -> ApiError {
+    let message = "init: this node has left its cluster meanwhile";
+    ApiError::new(ErrorCode::NotMember, message)
+        .hint("found another with 'podnetctl init', asked again")
 }
 
 /// Whether nothing is left to give back, or to stop.

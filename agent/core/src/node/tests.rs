@@ -275,3 +275,14 @@ fn what_waits_for_the_disk_is_decided_by_nothing_that_is_heard_meanwhile() {
     let answered = |effect: &&Effect| matches!(effect, Effect::Answer(Ticket(7), Ok(_)));
     assert_eq!(run.node.effects.iter().filter(answered).count(), 1);
 }
+
+#[test]
+fn who_waits_for_a_cluster_to_be_founded_is_answered_when_the_node_leaves_instead() {
+    let mut run = founder();
+    let membership = run.node.life.member_mut().unwrap();
+    // Asked again while the node gives its block back.
+    membership.awaiting_init.push(Ticket(8));
+    let effects = run.event(Event::Ended(Ok(Some(Boot(2)))));
+    let answered = |effect: &&Effect| matches!(effect, Effect::Answer(Ticket(8), Err(_)));
+    assert_eq!(effects.iter().filter(answered).count(), 1);
+}
