@@ -1,6 +1,6 @@
 //! Hearing gossip: only records that the id which they speak for has signed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 
@@ -130,17 +130,18 @@ impl Heard {
             }
         }
         let before = std::mem::replace(&mut self.said, said.clone());
-        let was_said = |key: &Key, text: &String| before.iter().any(|b| b.get(key) == Some(text));
+        let before: BTreeSet<(&Key, &String)> =
+            before.iter().flat_map(|said| said.iter()).collect();
         let mut unheard = Vec::new();
         for said in said {
             for (key, text) in said.iter() {
                 // Without the node's key nothing was checked before.
-                if (knew && was_said(key, text)) || self.stands(*key, text) {
+                if (knew && before.contains(&(key, text))) || self.stands(*key, text) {
                     continue;
                 }
                 match self.check(self.key.as_ref(), speaker, *key, text, verify) {
                     Some((stamp, record)) => self.take(*key, stamp, record),
-                    None if !was_said(key, text) && said.contains_key(&Key::Node) => {
+                    None if !before.contains(&(key, text)) && said.contains_key(&Key::Node) => {
                         unheard.push(*key);
                     }
                     None => {}
