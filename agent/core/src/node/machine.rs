@@ -22,6 +22,7 @@ use super::request::{Answer, Request, Response, Ticket};
 use super::suspicion::Suspicion;
 use crate::advertise::Range;
 use crate::kernel::Change;
+use crate::signed::Verify;
 use crate::time::{Moment, Now};
 
 /// How long to collect what gossip hears before acting on it.
@@ -88,6 +89,8 @@ pub struct Setup {
     pub listen: Duration,
     /// What its choices among equals are drawn from.
     pub seed: u64,
+    /// How the signatures of what gossip hears are checked.
+    pub verify: &'static (dyn Verify + Sync),
 }
 
 /// What is on disk when a node starts.

@@ -13,6 +13,7 @@ use crate::advertise::Range;
 use crate::claim::Nudge;
 use crate::kernel::model::Kernel;
 use crate::kernel::{IfName, Mtu};
+use crate::signed::Ed25519;
 use crate::time::{Moment, Now};
 
 const PORT: u16 = 7846;
@@ -101,6 +102,7 @@ fn founder() -> Run {
         resync: Duration::from_secs(60),
         listen: Duration::ZERO,
         seed: 1,
+        verify: &Ed25519,
     };
     let mut run = Run {
         node: Node::new(setup, Kept::default()),
@@ -224,4 +226,15 @@ fn what_waits_for_the_disk_is_decided_by_nothing_that_is_heard_meanwhile() {
     assert!(run.node.may_leave());
     let answered = |effect: &&Effect| matches!(effect, Effect::Answer(Ticket(7), Ok(_)));
     assert_eq!(run.node.effects.iter().filter(answered).count(), 1);
+}
+
+#[test]
+fn who_waits_for_a_cluster_to_be_founded_is_answered_when_the_node_leaves_instead() {
+    let mut run = founder();
+    let membership = run.node.life.member_mut().unwrap();
+    // Asked again while the node gives its block back.
+    membership.awaiting_init.push(Ticket(8));
+    let effects = run.event(Event::Ended(Ok(Some(Boot(2)))));
+    let answered = |effect: &&Effect| matches!(effect, Effect::Answer(Ticket(8), Err(_)));
+    assert_eq!(effects.iter().filter(answered).count(), 1);
 }
