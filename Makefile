@@ -48,7 +48,7 @@ EPOCH = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),$
 
 help:
 	@echo 'make demo     three nodes on this machine, pods on each, pings between all'
-	@echo 'make test     every test (root)'
+	@echo 'make test     every test (root) [ONLY="repair rules::"]'
 	@echo 'make vm-test  three virtual machines, from the package [ONLY=power::]'
 	@echo 'make chaos    random failures of five nodes [SECONDS=600 SEED=1]'
 	@echo 'make sim      random schedules of the claim machine, and of whole clusters [SECONDS=60 for each]'
@@ -93,9 +93,9 @@ programs: deps
 demo: build
 	target/debug/podnet-lab demo
 
-# All programs in one build: with other features they would be built twice.
+# ONLY="repair": one suite; ONLY="repair rules::": those of its tests; see tests/run.sh.
 test: deps
-	PODNET_BIN_DIR=$(CURDIR)/target/debug $(CARGO) test --workspace --locked --features $(FAULTS)
+	CARGO='$(CARGO)' FAULTS='$(FAULTS)' tests/run.sh $(ONLY)
 
 chaos: build
 	PODNET_BIN_DIR=$(CURDIR)/target/debug PODNET_CHAOS_SECONDS=$(SECONDS) PODNET_CHAOS_SEED=$(SEED) \

@@ -35,9 +35,9 @@ pub struct Cli {
     /// What to do; `run` where nothing is given.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// The settings.
+    /// Its options.
     #[command(flatten)]
-    pub settings: Settings,
+    pub options: Options,
 }
 
 /// What the program does.
@@ -121,11 +121,11 @@ impl TryFrom<String> for MetricsAddress {
     }
 }
 
-/// The settings that were given, by flags and environment or by the file: the same names in all
+/// The options that were given, by flags and environment or by the file: the same names in all
 /// three.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Settings {
+pub struct Options {
     /// Configuration file, TOML; may be absent [default: /etc/podnet/podnetd.toml]
     #[arg(long, global = true, env = "PODNET_CONFIG", value_name = "FILE")]
     #[serde(skip)]
@@ -264,14 +264,14 @@ impl Config {
     /// # Errors
     /// When the file cannot be read or holds what is no setting, or a value asks for what this
     /// version cannot do.
-    pub fn load(given: Settings) -> Result<Self, ConfigError> {
+    pub fn load(given: Options) -> Result<Self, ConfigError> {
         let from_file = match &given.config {
             Some(path) => file::read(path)?,
             None => match file::read(Path::new(DEFAULT_FILE)) {
                 Err(ConfigError::Unreadable { source, .. })
                     if source.kind() == io::ErrorKind::NotFound =>
                 {
-                    Settings::default()
+                    Options::default()
                 }
                 read => read?,
             },
@@ -279,7 +279,7 @@ impl Config {
         Self::merge(given, from_file)
     }
 
-    fn merge(given: Settings, file: Settings) -> Result<Self, ConfigError> {
+    fn merge(given: Options, file: Options) -> Result<Self, ConfigError> {
         match given.firewall.or(file.firewall) {
             None | Some(FirewallChoice::Auto | FirewallChoice::Iptables) => {}
             Some(FirewallChoice::Nftables) => {

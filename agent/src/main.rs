@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use podnet_agent::config::{Cli, Command, Config, ConfigError, Settings};
+use podnet_agent::config::{Cli, Command, Config, ConfigError, Options};
 use podnet_agent::daemon::{self, Cleaned};
 use podnet_agent::{journal, logging, manual};
 use podnet_proto::{ApiError, ErrorCode};
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     };
     let command = cli.command.unwrap_or(Command::Run);
     let runs = matches!(command, Command::Run);
-    match try_main(command, cli.settings) {
+    match try_main(command, cli.options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);
@@ -41,13 +41,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn try_main(command: Command, settings: Settings) -> Result<(), ApiError> {
+fn try_main(command: Command, options: Options) -> Result<(), ApiError> {
     if let Command::Man { dir } = command {
         return manual::write(&dir).map_err(|error| {
             ApiError::new(ErrorCode::Internal, format!("{}: {error}", dir.display()))
         });
     }
-    let config = Config::load(settings).map_err(|error| config_error(&error))?;
+    let config = Config::load(options).map_err(|error| config_error(&error))?;
     logging::start(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

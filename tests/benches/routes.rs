@@ -6,11 +6,10 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
-use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
 use podnet_agent::dataplane::Dataplane;
 use podnet_agent::dataplane::linux::Linux;
-use podnet_core::kernel::{IfIndex, Mtu, NextHop, Op, Route, RouteKey, route};
+use podnet_core::kernel::{Mtu, NextHop, Op, Route, RouteKey, route};
 use tokio::runtime::Builder;
 
 use crate::row::{Row, median, milliseconds};
@@ -66,7 +65,7 @@ fn routes() -> impl Iterator<Item = Route> {
         destination: format!("10.244.{block}.0/24").parse().unwrap(),
         next_hop: NextHop::Gateway {
             via: "192.0.2.10".parse().unwrap(),
-            device: IfIndex(if_nametoindex("eth0").unwrap()),
+            device: "eth0".parse().unwrap(),
             source: "10.244.255.1".parse().unwrap(),
             mtu: Mtu(1500),
         },

@@ -72,7 +72,7 @@ impl Node<'_> {
                     log: self.log_tail(),
                 }));
             }
-            answers(&self.socket()).map(Ok)
+            ask_status(&self.socket()).map(|_| Ok(()))
         })?
     }
 
@@ -204,8 +204,11 @@ pub(crate) fn started(printed: &str, what: &str) -> Result<ProcessId, LabError> 
     ProcessId::of(pid)
 }
 
-/// Asks for the agent's status: that it answers is all that is wanted.
-fn answers(socket: &Path) -> Result<(), String> {
+/// Asks for the agent's status, without a process for that: what waits for something asks often.
+///
+/// # Errors
+/// What came instead of a document.
+pub(crate) fn ask_status(socket: &Path) -> Result<String, String> {
     let ask = || {
         let mut stream = UnixStream::connect(socket)?;
         stream.set_read_timeout(Some(ANSWER_LIMIT))?;
@@ -216,11 +219,9 @@ fn answers(socket: &Path) -> Result<(), String> {
         stream.read_to_string(&mut answer).map(|_| answer)
     };
     let answer = ask().map_err(|e: std::io::Error| format!("{}: {e}", socket.display()))?;
-    let line = answer.lines().next().unwrap_or_default();
-    if line.starts_with("HTTP/1.1 200") {
-        Ok(())
-    } else {
-        Err(format!("GET /v1/status: {line}"))
+    match answer.split_once("\r\n\r\n") {
+        Some((head, body)) if head.starts_with("HTTP/1.1 200") => Ok(body.to_owned()),
+        Some(_) | None => Err(format!("GET /v1/status: {answer}")),
     }
 }
 

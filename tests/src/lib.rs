@@ -20,9 +20,11 @@ pub mod mtu;
 pub mod name;
 pub mod node;
 pub mod place;
+pub mod prelude;
 pub mod process;
 pub mod programs;
 pub mod record;
+pub mod scenario;
 pub mod underlay;
 pub mod wait;
 

@@ -7,9 +7,12 @@ use std::time::{Duration, Instant};
 use crate::error::LabError;
 use crate::interrupt;
 
-/// How often a condition is looked at: often enough for a lab to feel prompt, seldom enough that
-/// forty waiting tests leave the processor to what they wait for.
+/// How soon a condition is looked at again: often enough for a lab to feel prompt.
 const POLL: Duration = Duration::from_millis(10);
+
+/// How often at least: a look is often a process of its own, and what waits longer has to leave the
+/// processor to what it waits for.
+const SLOW_POLL: Duration = Duration::from_millis(40);
 
 /// How often at least, if each look costs time of what is waited for.
 const PATIENT_POLL: Duration = Duration::from_millis(300);
@@ -24,7 +27,7 @@ pub fn eventually<T, E: fmt::Display>(
     what: &str,
     condition: impl FnMut() -> Result<T, E>,
 ) -> Result<T, LabError> {
-    look(limit, what, POLL, condition)
+    look(limit, what, SLOW_POLL, condition)
 }
 
 /// The same, but each look is twice as long after the one before, up to a third of a second: for

@@ -1,10 +1,5 @@
 //! The testbed with real agents: `podnetd` and `podnetctl` have to be built. Needs root.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "clippy's exception for tests does not reach the functions that they share"
-)]
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -16,33 +11,14 @@ use nix::sys::signal::Signal;
 use podnet_lab::command::{Guard, run};
 use podnet_lab::dir::LabDir;
 use podnet_lab::lines::Lines;
+use podnet_lab::prelude::*;
 use podnet_lab::process::ProcessId;
-use podnet_lab::{Lab, LabError, Node, eventually};
-
-const LIMIT: Duration = Duration::from_secs(60);
-
-fn status(node: Node<'_>) -> serde_json::Value {
-    let output = node.ctl(["-o", "json", "status"]).unwrap();
-    output.success("status").unwrap().json().unwrap()
-}
-
-fn wait_for_phase(node: Node<'_>, phase: &str) -> serde_json::Value {
-    eventually(LIMIT, phase, || {
-        let status = status(node);
-        if status["phase"] == phase {
-            Ok(status)
-        } else {
-            Err(status["phase"].to_string())
-        }
-    })
-    .unwrap()
-}
 
 #[test]
 fn an_agent_is_killed_stopped_and_started_again_on_the_same_state() {
     let lab = Lab::builder().nodes(1).up().unwrap();
     let node = lab.node("node1").unwrap();
-    let id = status(node)["node"]["id"].clone();
+    let id = node.status().node.id;
     UnixStream::connect(node.socket()).unwrap();
     assert!(fs::read_dir(node.state_dir()).unwrap().next().is_some());
 
@@ -54,16 +30,16 @@ fn an_agent_is_killed_stopped_and_started_again_on_the_same_state() {
     assert!(matches!(node.stop(), Err(LabError::AgentDown { .. })));
     node.kill().unwrap();
     node.start().unwrap();
-    assert_eq!(status(node)["node"]["id"], id, "after a crash");
+    assert_eq!(node.status().node.id, id, "after a crash");
     node.term().unwrap();
     node.start().unwrap();
-    assert_eq!(status(node)["node"]["id"], id, "after a stop");
+    assert_eq!(node.status().node.id, id, "after a stop");
 
     node.stop().unwrap();
     let hung = node.ctl(["--timeout", "200ms", "status"]).unwrap();
     assert_ne!(hung.code, 0, "a suspended agent answers nobody");
     node.cont().unwrap();
-    status(node);
+    node.tell(&["status"]);
     assert_eq!(node.log().matches("podnetd is ready").count(), 3);
     // A suspended agent is no obstacle.
     node.stop().unwrap();
@@ -78,43 +54,33 @@ fn a_cluster_is_made_and_the_token_is_written_nowhere() {
         .up()
         .unwrap();
     let invitation = lab.init_join_all().unwrap();
-    let nodes = lab
-        .node("node3")
-        .unwrap()
-        .ctl(["-o", "json", "nodes"])
-        .unwrap();
-    assert_eq!(
-        nodes.json().unwrap().as_array().unwrap().len(),
-        3,
-        "{nodes}"
-    );
+    let members = lab.node("node3").unwrap().members();
+    assert_eq!(members.len(), 3, "{members:?}");
     for node in lab.nodes() {
         assert!(!node.log().contains(&invitation.token), "{}", node.name());
     }
-    let node1 = lab.node("node1").unwrap();
-    let again = node1.init(Some("wireguard")).unwrap_err();
-    assert_eq!(again.report().code.as_str(), "unsupported", "{again}");
+    let again = first(&lab).init(Some("wireguard")).unwrap_err();
+    assert_eq!(again.report().code, ErrorCode::Unsupported, "{again}");
 }
 
 #[test]
 fn a_rebooted_node_is_itself_in_another_boot() {
     let lab = Lab::builder().nodes(2).join(true).up().unwrap();
-    let [node1, node2] = ["node1", "node2"].map(|name| lab.node(name).unwrap());
-    let added = node2.ctl(["pod", "add", "red"]).unwrap();
-    assert!(added.ok(), "{added}");
-    let before = wait_for_phase(node2, "ready");
+    let [node1, node2] = nodes(&lab);
+    node2.add_pod("red");
+    let before = node2.status_where("ready", |status| status.phase == Phase::Ready);
     let agent = node2.agent().unwrap();
 
     node2.reboot().unwrap();
 
     assert_ne!(node2.agent().unwrap(), agent);
-    let after = wait_for_phase(node2, "ready");
-    for key in ["/node/id", "/blocks", "/cluster/id"] {
-        assert_eq!(after.pointer(key), before.pointer(key), "{key}");
-    }
-    assert_ne!(after["node"]["boot"], before["node"]["boot"]);
-    let pods = node2.ctl(["-o", "json", "pod", "list"]).unwrap();
-    assert_eq!(pods.stdout.trim(), "[]", "pods die with the boot");
+    let after = node2.status_where("ready", |status| status.phase == Phase::Ready);
+    assert_eq!(after.node.id, before.node.id);
+    assert_eq!(after.blocks, before.blocks);
+    let [was, is] = [before.cluster, after.cluster].map(Option::unwrap);
+    assert_eq!(is.id, was.id);
+    assert_ne!(after.node.boot, before.node.boot);
+    assert_eq!(node2.pods(), [], "pods die with the boot");
     node2.place().ping(node1.address()).unwrap();
 }
 
@@ -125,14 +91,14 @@ fn a_rolled_back_agent_knows_what_was_saved() {
     let agent = node.agent().unwrap();
     node.save().unwrap();
     assert_eq!(node.agent().unwrap(), agent);
-    let id = status(node)["node"]["id"].clone();
+    let id = node.status().node.id;
     node.init(None).unwrap();
-    wait_for_phase(node, "ready");
+    node.status_where("ready", |status| status.phase == Phase::Ready);
     node.rollback().unwrap();
     assert_ne!(node.agent().unwrap(), agent);
-    let after = status(node);
-    assert_eq!(after["phase"], "idle", "{after}");
-    assert_eq!(after["node"]["id"], id);
+    let after = node.status();
+    assert_eq!(after.phase, Phase::Idle);
+    assert_eq!(after.node.id, id);
     // Who was suspended stays so.
     node.stop().unwrap();
     node.save().unwrap();
@@ -161,7 +127,7 @@ fn a_clones_agent_may_refuse_and_the_node_stays() {
     // A clone that nobody can tell from its original.
     fs::copy(node.machine_id_file(), twin.machine_id_file()).unwrap();
     twin.start().unwrap();
-    assert_eq!(status(twin)["node"]["id"], status(node)["node"]["id"]);
+    assert_eq!(twin.status().node.id, node.status().node.id);
 }
 
 /// With the same names, addresses and pod network in both, and neither knows of the other.
@@ -170,15 +136,15 @@ fn clusters_of_two_labs_live_side_by_side() {
     let labs = [(), ()].map(|()| Lab::builder().nodes(2).join(true).up().unwrap());
     for lab in &labs {
         for node in lab.nodes() {
-            let added = node.ctl(["pod", "add", "red"]).unwrap();
-            added.success("podnetctl pod add").unwrap();
-            assert_eq!(status(node)["cluster"]["nodes"], 2, "{}", node.name());
+            node.add_pod("red");
+            let cluster = node.status().cluster.unwrap();
+            assert_eq!(cluster.nodes, 2, "{}", node.name());
         }
-        let from = lab.nodes()[0].pod("red");
+        let from = first(lab).pod("red");
         from.ping("10.244.1.2".parse().unwrap()).unwrap();
     }
     let [one, other] = labs.map(|lab| {
-        let cluster = status(lab.nodes()[0])["cluster"]["id"].clone();
+        let cluster = first(&lab).status().cluster.unwrap().id;
         (cluster, lab.down())
     });
     assert_ne!(one.0, other.0);
@@ -200,41 +166,13 @@ fn sixty_four_agents_are_one_cluster() {
     }
     let mut blocks = BTreeSet::new();
     for node in &nodes {
-        let ready = eventually(LIMIT, "ready, and in touch with all", || {
-            let status = status(*node);
-            let peers = status["peers"].as_array().cloned().unwrap_or_default();
-            let reached = peers
-                .iter()
-                .filter(|peer| peer["path"] == "ok" && peer["live"] == true);
-            if status["phase"] == "ready" && reached.count() == usize::from(NODES) - 1 {
-                Ok(status)
-            } else {
-                Err(status)
-            }
-        });
-        blocks.insert(ready.unwrap()["blocks"][0].to_string());
+        node.ready(usize::from(NODES) - 1);
+        blocks.insert(node.block());
     }
     assert_eq!(blocks.len(), usize::from(NODES), "{blocks:?}");
-    for (node, pod) in [(&nodes[0], "red"), (&nodes[63], "blue")] {
-        node.ctl(["pod", "add", pod])
-            .unwrap()
-            .success("podnetctl pod add")
-            .unwrap();
-    }
-    let shown = nodes[63]
-        .ctl(["-o", "json", "pod", "show", "blue"])
-        .unwrap()
-        .json()
-        .unwrap();
-    let address = shown["addresses"][0]
-        .as_str()
-        .unwrap()
-        .split_once('/')
-        .unwrap()
-        .0
-        .parse()
-        .unwrap();
-    nodes[0].pod("red").ping(address).unwrap();
+    nodes[0].add_pod("red");
+    let blue = nodes[63].add_pod("blue").address();
+    nodes[0].pod("red").ping(blue).unwrap();
 }
 
 fn demo() -> Command {

@@ -9,7 +9,7 @@ use podnet_proto::network::overlaps;
 
 use crate::kernel::{HostAddress, HostRoute, IfName, Mtu, UnderlayPath};
 
-/// Something of the host's that shares addresses with a pod network.
+/// A route or address of the host that shares addresses with a pod network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Overlap {
     /// A route.
@@ -100,7 +100,7 @@ pub fn candidates(addresses: &[HostAddress]) -> Vec<(Ipv4Addr, IfName)> {
 }
 
 /// Whether an interface is one that a container engine has made for containers of this host: other hosts
-/// never reach it, unless somebody has connected it to the outside.
+/// never reach it, unless the administrator has connected it to the outside.
 fn is_containers_only(found: &HostAddress) -> bool {
     const NAMES: [&str; 8] = [
         "docker", "virbr", "cni", "podman", "lxcbr", "lxdbr", "incusbr", "flannel",
@@ -110,15 +110,15 @@ fn is_containers_only(found: &HostAddress) -> bool {
     made && !found.uplink
 }
 
-/// Docker names the bridge of a network by the beginning of the network's id. What an administrator calls
-/// `br-lan` or `br-ex` is none.
+/// Docker names the bridge of a network by the beginning of the network's id. A bridge that an
+/// administrator has named `br-lan` or `br-ex` is none of Docker's.
 fn is_network_of_docker(name: &str) -> bool {
     let id = name.strip_prefix("br-").unwrap_or_default();
     id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// How large packets of pods may be, so that they pass on all ways to the peers, and on the interface that has
-/// the address which peers are told; `None` where there is neither. An address that only this host can use,
+/// the address which peers are told; `None` if there is neither. An address that only this host can use,
 /// as on loopback, says nothing of what carries its packets.
 #[must_use]
 pub fn mtu(
@@ -270,7 +270,6 @@ mod tests {
         let ways = |mtus: &[u32]| -> BTreeMap<IpAddr, UnderlayPath> {
             let peers = (2_u8..).map(|last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)));
             let ways = mtus.iter().map(|mtu| UnderlayPath::OnLink {
-                device: IfIndex(2),
                 ifname: "eth0".parse().unwrap(),
                 mtu: Mtu(*mtu),
                 source: told,

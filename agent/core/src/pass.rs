@@ -13,7 +13,7 @@ use crate::kernel::{
     Observed, ObservedHolding, Op, OpError, PeerBlock, PodLink, UnderlayPath, found, is_drift,
 };
 
-/// What the data path of a node that uses a block is made from.
+/// What the data path of a node that uses a block is computed from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// The cluster's pod networks.
@@ -37,20 +37,20 @@ pub struct Underlay {
     pub address: Ipv4Addr,
     /// Where the peers are.
     pub peers: BTreeSet<IpAddr>,
-    /// The MTU that was found last, as long as nothing tells another.
+    /// The MTU that was found last, for as long as no other can be found.
     pub mtu: Option<Mtu>,
 }
 
 /// What a pass is to do.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// What the kernel should hold is made from this; nothing of podnet's where it is `None`.
+    /// What the kernel should hold is computed from this; if it is `None`, nothing of podnet's.
     pub target: Option<Target>,
-    /// What carries it.
+    /// The underlay, which carries the data path.
     pub underlay: Underlay,
     /// What to look at.
     pub kinds: Kinds,
-    /// What the kernel was last known to hold, but for pods.
+    /// What the kernel was last known to hold, except for pods.
     pub held: Desired,
 }
 
@@ -67,24 +67,24 @@ pub struct Report {
     pub addresses: Vec<HostAddress>,
     /// What was found, and how the change went that puts it right.
     pub applied: Vec<(Finding, Result<(), OpError>)>,
-    /// What was found of pods and of their neighbour entries: for the owner of the pods to put right,
-    /// who knows what has become of them since the pass began.
+    /// What was found to be wrong with pods and their neighbour entries: the node puts it right, since it
+    /// knows what has become of the pods since the pass began.
     pub pods: Vec<Finding>,
     /// What the kernel is known to hold now.
     pub held: Desired,
-    /// Whether the bridge is up, or was brought up; `None` where there is to be none, or nobody looked.
+    /// Whether the bridge is up, or was brought up; `None` if there is to be none, or the pass did not look.
     pub bridge_up: Option<bool>,
-    /// What is in the way.
+    /// The conflicts.
     pub conflicts: BTreeSet<Conflict>,
-    /// What leads packets astray between pods of this node and of these; `None` where nobody looked.
+    /// What leads packets astray between pods of this node and pods of these; `None` if the pass did not look.
     pub astray: Option<BTreeMap<NodeId, Astray>>,
     /// Why the ways of packets could not be looked at; the rest was.
     pub unseen_ways: Option<ObserveError>,
     /// How long it took to look at the ways of packets.
     pub ways_took: Duration,
-    /// What others have beside podnet's rules; `None` where nobody looked.
+    /// What other programs have beside podnet's rules; `None` if the pass did not look.
     pub bystanders: Option<BTreeSet<Bystander>>,
-    /// Whether nftables holds pods, and how; `None` where nobody looked.
+    /// Whether nftables holds pods, and how; `None` if the pass did not look.
     pub holding: Option<ObservedHolding>,
     /// How long it took to look at the firewall.
     pub firewall_took: Duration,
@@ -92,13 +92,13 @@ pub struct Report {
     pub gone: BTreeSet<IfName>,
     /// Why some pods (by host end) could not be looked into.
     pub hidden: BTreeMap<IfName, OpError>,
-    /// Why the kernel could not be looked at; then nothing was done.
+    /// Why the kernel could not be looked at; then nothing more was done.
     pub error: Option<ObserveError>,
     /// Why the firewall could not be looked at; the rest was.
     pub unread_firewall: Option<ObserveError>,
-    /// How long it took.
+    /// How long the pass took.
     pub took: Duration,
-    /// When it ended.
+    /// When the pass ended.
     pub ended_at: Timestamp,
 }
 
@@ -123,14 +123,14 @@ pub struct Finding {
     pub op: Op,
     /// What was found, in words.
     pub found: String,
-    /// Whether it was right before: others have changed it.
+    /// Whether it was right before: then another program has changed it.
     pub drift: bool,
 }
 
 /// How findings are judged in a pass.
 #[derive(Debug)]
 pub struct Findings {
-    /// What the kernel held before; `None` where podnet itself takes everything away.
+    /// What the kernel held before; `None` if podnet itself removes everything.
     held: Option<Desired>,
 }
 
@@ -141,7 +141,7 @@ impl Findings {
         let held = job.target.as_ref().map(|target| {
             let pods = target.pods.iter();
             Desired {
-                // One that is attached is right, whether a pass has looked at it since or not.
+                // A pod that is attached was right, whether a pass has looked at it since or not.
                 pods: pods
                     .map(|pod| (pod.host_ifname.clone(), pod.clone()))
                     .collect(),

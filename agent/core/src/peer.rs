@@ -1,7 +1,7 @@
 //! Where a member is: which of the entries that bear its id is believed.
 //!
-//! Whoever holds the token can publish under any id. A member stays where it is known to be for as
-//! long as it is heard of from there; nobody moves its traffic elsewhere by a newer record.
+//! A host with the token can publish under any id. A member stays where it is known to be for as
+//! long as it is heard of from there; no newer record moves its traffic elsewhere before.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::time::Moment;
 use crate::view::Entry;
 
 /// How long nothing may have been heard of a member from where it is, for it to be believed to have
-/// moved. An instance that has moved is not heard of from there any more; a liar cannot silence one
-/// that is.
+/// moved. An instance that has moved is no longer heard of from its old address; a liar cannot silence
+/// one that is still there.
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// The most starts that a record may be ahead of what is known of its node: an agent that starts
@@ -61,14 +61,14 @@ pub fn believed<'a>(
             entry.first_seen,
         )
     })?;
-    // What a third one remembers may be older than what is known; what a living instance says of
-    // itself is not, though its counter may be: its disk may have been rolled back.
+    // What a third node remembers may be older than what is known. What a live instance says of itself
+    // is not older, though its counter may be lower: its disk may have been rolled back.
     let newer = known.is_none_or(|known| known.counter <= record.counter);
     (newer || (entry.live && is_member(entry))).then_some(record)
 }
 
-/// The latest start of this node that is remembered of an address where it is not any more, if that
-/// is later than this one: its disk was rolled back, and peers take that record for the newer one.
+/// The latest start of this node that is remembered of an address where it is no longer, if that is
+/// later than this one: its disk was rolled back, and peers take that record for the newer one.
 #[must_use]
 pub fn later_start(entries: &[Entry], own: u64) -> Option<u64> {
     let gone = entries.iter().filter(|entry| !entry.present);

@@ -17,8 +17,8 @@ pub struct BlockFull {
 
 /// The addresses of a block, and which pods hold them. Never gives out the network address, the
 /// gateway or the broadcast address. An address that a pod gave back rests as long as possible:
-/// first the lowest that was never used, then the one that was freed longest ago. Those that are kept
-/// for pods which may come back are given to others only when there is nothing else.
+/// first the lowest that was never used, then the one that was freed longest ago. Addresses that are
+/// kept for pods which may come back are given to other pods only if there is no other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pool {
     block: Ipv4Network,
@@ -33,9 +33,9 @@ pub struct Pool {
 pub struct Taken {
     /// The address.
     pub address: Ipv4Addr,
-    /// Whether another pod had it before: then its old connections must be forgotten.
+    /// Whether another pod had it before: then the old connections must be removed.
     pub reused: bool,
-    /// Its place among those freed.
+    /// Its place among the freed addresses.
     place: usize,
 }
 
@@ -81,7 +81,7 @@ impl Pool {
         self.freed.iter().copied()
     }
 
-    /// Takes an address for a pod; one of those `kept` for others only when there is nothing else.
+    /// Takes an address for a pod; one that is `kept` for another pod only if there is no other.
     ///
     /// # Errors
     /// When none is free.
@@ -104,7 +104,7 @@ impl Pool {
         Ok(taken)
     }
 
-    /// Takes the address that a pod had before; `None` where somebody else has it by now.
+    /// Takes the address that a pod had before; `None` if another pod has it by now.
     pub fn take_again(&mut self, address: Ipv4Addr) -> Option<Taken> {
         let place = self.freed.iter().position(|freed| *freed == address)?;
         let taken = self.take_freed(place)?;
@@ -120,14 +120,14 @@ impl Pool {
         })
     }
 
-    /// Gives an address back. One that was not taken changes nothing.
+    /// Gives an address back. If it was not taken, nothing changes.
     pub fn free(&mut self, address: Ipv4Addr) {
         if self.used.remove(&address) {
             self.freed.push_back(address);
         }
     }
 
-    /// Takes back what was taken last for a pod that did not come to be: as if it had not been taken.
+    /// Undoes the last taking of an address, for a pod that could not be attached: as if it had not been taken.
     pub fn undo(&mut self, taken: Taken) {
         if !self.used.remove(&taken.address) {
             return;
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(last(pool.take(&BTreeSet::new()).unwrap().address), 3);
     }
 
-    /// Whoever comes back gets the address that he had, as long as nobody else needs it.
+    /// A pod that comes back gets the address that it had, as long as no other pod needs it.
     #[test]
     fn what_is_kept_is_given_to_others_last() {
         let mut pool = pool("10.244.0.0/29");

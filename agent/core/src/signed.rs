@@ -1,7 +1,7 @@
-//! Who says what: records are signed by the key that their node's id is the hash of.
+//! Signed records: each is signed by the key whose hash is its node's id.
 //!
-//! Whoever holds the token can write into gossip under any id. What the id's key has not signed is
-//! not heard: it is as if it had not been written.
+//! A host with the token can write into gossip under any id. A record that the id's key has not
+//! signed is not heard: it is as if it had not been written.
 
 mod ear;
 mod voice;
@@ -23,7 +23,7 @@ use crate::time::Moment;
 /// The length of an ed25519 public key, in bytes.
 pub(crate) const KEY_LEN: usize = 32;
 
-/// One entry of the gossip state, as it travels: a node at an address, or somebody who says so.
+/// One entry of the gossip state, as it travels: a node at an address, or a host that claims to be it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedEntry {
     /// The node.
@@ -34,7 +34,7 @@ pub struct SignedEntry {
     pub live: bool,
     /// [`RawEntry::last_seen`](crate::view::RawEntry::last_seen).
     pub last_seen: Option<Moment>,
-    /// Its values, each a signed record. The same allocation again says that none has changed.
+    /// Its values, each a signed record. If it is the same allocation again, none has changed.
     pub values: Arc<BTreeMap<Key, String>>,
 }
 

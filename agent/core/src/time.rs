@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 /// A point in time: how long after the agent's start, on a clock that never goes back. The core has
-/// no clock of its own; whoever calls it says what time it is.
+/// no clock of its own: its callers pass the time in.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Moment(Duration);
 
@@ -15,7 +15,7 @@ impl Moment {
     /// The agent's start.
     pub const START: Self = Self(Duration::ZERO);
 
-    /// The point in time so long after the agent's start.
+    /// The point in time this long after the agent's start.
     #[must_use]
     pub const fn after_start(elapsed: Duration) -> Self {
         Self(elapsed)
@@ -31,9 +31,9 @@ impl Moment {
 /// What time it is, by both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Now {
-    /// How long after the agent's start it is: what decisions go by.
+    /// The time since the agent's start: decisions are based on this.
     pub moment: Moment,
-    /// The date, which people are shown; it may be set back.
+    /// The date, which is shown to people; it may be set back.
     pub date: Timestamp,
 }
 

@@ -1,4 +1,4 @@
-//! What gossip tells, read.
+//! The gossip state, read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
@@ -12,8 +12,8 @@ use podnet_proto::{Boot, NodeId};
 
 use crate::time::Moment;
 
-/// How long after it is first heard of an entry may be alive without looking so: its heartbeat has
-/// to be seen to rise.
+/// How long after it was first heard of an entry may be alive without looking alive: its heartbeat
+/// has to be seen to rise.
 pub const NEWCOMER: Duration = Duration::from_secs(3);
 
 /// The boot with which each member may use its block, as the ledger registers it.
@@ -32,7 +32,7 @@ pub struct RawEntry {
     pub live: bool,
     /// When its heartbeat rose last, as far as this agent saw.
     pub last_seen: Option<Moment>,
-    /// Its records, as it has signed them. The same allocation again says that none has changed.
+    /// Its records, as it has signed them. If it is the same allocation again, none has changed.
     pub values: Arc<BTreeMap<Key, String>>,
 }
 
@@ -47,11 +47,11 @@ pub struct Entry {
     pub address: SocketAddrV4,
     /// [`RawEntry::live`].
     pub live: bool,
-    /// Whether it is live, or so new that it cannot look so yet.
+    /// Whether it is live, or so new that it cannot look alive yet.
     pub present: bool,
     /// [`RawEntry::last_seen`].
     pub last_seen: Option<Moment>,
-    /// When this agent first saw the entry; again, when gossip had forgotten it in between.
+    /// When this agent first saw the entry; if gossip had forgotten it in between, since it came back.
     pub first_seen: Moment,
     /// What it says of itself.
     pub record: Option<Arc<NodeRecord>>,
@@ -69,13 +69,13 @@ pub struct Entry {
     pub snap: Option<Arc<SnapRecord>>,
 }
 
-/// All that gossip tells at one moment.
+/// All that gossip shows at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct View {
     entries: Vec<Entry>,
     /// How many values cannot be read, and count as absent.
     pub malformed: usize,
-    /// The nodes of which a value changed since the last read, oneself among them.
+    /// The nodes of which a value changed since the last read, this node among them.
     pub news: BTreeSet<NodeId>,
     /// Whether anything changed since the last read but the time: a value, an entry, a life.
     pub changed: bool,
@@ -96,9 +96,9 @@ impl View {
         &self.entries[start..start + len]
     }
 
-    /// The entry of a node to hear and to show: before all one that looks alive with the registered
-    /// boot, since another may be a clone's; then that with the newest record, a live one before a
-    /// dead one, the one seen last.
+    /// The entry of a node to hear and to show: first an entry that looks alive with the registered boot,
+    /// since another may be a clone's; then the one with the newest record, a live one before a dead one,
+    /// the one seen last.
     #[must_use]
     pub fn best(&self, node: NodeId, registered: &Registered) -> Option<&Entry> {
         best_of(self.of(node), registered)
@@ -224,7 +224,7 @@ impl Cached {
     }
 }
 
-/// A value as text, and what it says.
+/// A value as text, and as what it was read.
 #[derive(Debug)]
 struct Value<T> {
     text: String,

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use super::{ConfigError, Settings};
+use super::{ConfigError, Options};
 
 /// The longest message of the parser that is passed on, in bytes.
 const MAX_TOLD: usize = 300;
@@ -12,11 +12,11 @@ const MAX_TOLD: usize = 300;
 /// The longest configuration file, in bytes: far more than there is to say.
 const MAX_FILE: u64 = 1024 * 1024;
 
-/// The settings in a file.
+/// The options in a file.
 ///
 /// # Errors
 /// If the file cannot be read, or holds what is no setting.
-pub(super) fn read(path: &Path) -> Result<Settings, ConfigError> {
+pub(super) fn read(path: &Path) -> Result<Options, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable {
         path: path.to_owned(),
         source,
@@ -33,20 +33,20 @@ pub(super) fn read(path: &Path) -> Result<Settings, ConfigError> {
     parse(path, &text)
 }
 
-/// The settings in a file's text.
+/// The options in a file's text.
 ///
 /// # Errors
 /// If it holds what is no setting.
-pub(super) fn parse(path: &Path, text: &str) -> Result<Settings, ConfigError> {
+pub(super) fn parse(path: &Path, text: &str) -> Result<Options, ConfigError> {
     let malformed = |reason: String| ConfigError::Malformed {
         path: path.to_owned(),
         reason,
     };
-    let settings: Settings = toml::from_str(text).map_err(|error| malformed(told(text, &error)))?;
-    if let Some(timing) = settings.timing {
+    let options: Options = toml::from_str(text).map_err(|error| malformed(told(text, &error)))?;
+    if let Some(timing) = options.timing {
         timing.check().map_err(malformed)?;
     }
-    Ok(settings)
+    Ok(options)
 }
 
 /// What the parser has to say, in one line.

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use super::*;
 
-fn parsed(text: &str) -> Result<Settings, ConfigError> {
+fn parsed(text: &str) -> Result<Options, ConfigError> {
     file::parse(Path::new("podnetd.toml"), text)
 }
 
-fn given(arguments: &[&str]) -> Settings {
+fn given(arguments: &[&str]) -> Options {
     Cli::try_parse_from([&["podnetd"], arguments].concat())
         .unwrap()
-        .settings
+        .options
 }
 
 #[test]
@@ -31,17 +31,17 @@ fn a_flag_beats_the_file_which_beats_the_default() {
 
 #[test]
 fn the_socket_follows_the_run_directory() {
-    let config = Config::merge(given(&["--run-dir", "/x"]), Settings::default()).unwrap();
+    let config = Config::merge(given(&["--run-dir", "/x"]), Options::default()).unwrap();
     assert_eq!(config.socket, Path::new("/x/podnet.sock"));
 }
 
 #[test]
 fn paths_are_absolute_and_not_empty() {
-    let config = Config::merge(given(&["--run-dir", "x"]), Settings::default()).unwrap();
+    let config = Config::merge(given(&["--run-dir", "x"]), Options::default()).unwrap();
     assert!(config.run_dir.is_absolute() && config.run_dir.ends_with("x"));
     for key in ["state_dir", "run_dir", "socket", "netns_dir"] {
         let file = parsed(&format!("{key} = ''")).unwrap();
-        let error = Config::merge(Settings::default(), file).unwrap_err();
+        let error = Config::merge(Options::default(), file).unwrap_err();
         assert_eq!(error.to_string(), format!("{key}: a value is required"));
     }
 }
@@ -70,7 +70,7 @@ fn wrong_files_are_named() {
 
 #[test]
 fn what_is_not_built_yet_is_unsupported() {
-    let error = Config::merge(given(&["--firewall", "nftables"]), Settings::default());
+    let error = Config::merge(given(&["--firewall", "nftables"]), Options::default());
     assert!(matches!(error, Err(ConfigError::Unsupported { .. })));
 }
 
@@ -105,23 +105,23 @@ fn keys<T: serde::de::DeserializeOwned>() -> Vec<String> {
 
 #[test]
 fn the_example_changes_nothing_as_it_is() {
-    let config = Config::merge(Settings::default(), parsed(EXAMPLE).unwrap()).unwrap();
-    let default = Config::merge(Settings::default(), Settings::default()).unwrap();
+    let config = Config::merge(Options::default(), parsed(EXAMPLE).unwrap()).unwrap();
+    let default = Config::merge(Options::default(), Options::default()).unwrap();
     assert_eq!(config, default);
 }
 
 #[test]
 fn each_line_of_the_example_shows_a_default() {
-    let default = Config::merge(Settings::default(), Settings::default()).unwrap();
+    let default = Config::merge(Options::default(), Options::default()).unwrap();
     let mut shown = Vec::new();
     for (key, line) in example_lines() {
-        let config = Config::merge(Settings::default(), parsed(&line).unwrap()).unwrap();
+        let config = Config::merge(Options::default(), parsed(&line).unwrap()).unwrap();
         assert_eq!(config, default, "{line}");
         // A line that no setting reads is an error of the parser; this is one that is not read.
         assert!(!shown.contains(&key), "{key} stands there twice");
         shown.push(key);
     }
-    for key in keys::<Settings>().into_iter().chain(keys::<Timing>()) {
+    for key in keys::<Options>().into_iter().chain(keys::<Timing>()) {
         // Aliases, and the section of the timing keys.
         if !key.contains('-') && key != "timing" {
             assert!(shown.contains(&key), "{key} is missing in the example");

@@ -41,9 +41,9 @@ pub(super) enum Wake {
     Path(PathReport),
     /// Gossip has heard something.
     Heard,
-    /// Gossip has died.
+    /// Gossip has ended, though the node did not end it.
     GossipEnded,
-    /// Something is due.
+    /// The node's or the supervisor's deadline has come.
     Time,
 }
 
@@ -58,7 +58,7 @@ pub(super) struct Parts {
     pub(super) news: mpsc::Sender<News>,
 }
 
-/// The agent: a node, and what it reaches the world by.
+/// The agent: a node, and the edge that carries its effects out.
 pub(super) struct Agent {
     pub(super) node: Node,
     pub(super) edge: Edge,
@@ -67,7 +67,7 @@ pub(super) struct Agent {
 }
 
 impl Agent {
-    /// An agent whose node goes on with what is kept.
+    /// An agent whose node goes on with what is on disk.
     pub(super) fn new(parts: Parts, kept: Kept) -> Self {
         let Parts {
             config,
@@ -104,10 +104,10 @@ impl Agent {
         }
     }
 
-    /// Turns until it is known what the node goes on with.
+    /// Lets the loop turn until it is known what the node goes on with.
     ///
     /// # Errors
-    /// When it cannot go on with the membership that it has.
+    /// When the node cannot go on with the membership that is on disk.
     pub(super) async fn resume(&mut self, news: &mut mpsc::Receiver<News>) -> Result<(), ApiError> {
         self.turn(Wake::Time).await;
         while self.node.is_resuming() {
@@ -119,7 +119,7 @@ impl Agent {
         self.node.take_failure().map_or(Ok(()), Err)
     }
 
-    /// Turns until the process ends.
+    /// Lets the loop turn until the process ends.
     pub(super) async fn run(&mut self, mut inputs: Inputs) {
         self.supervisor.ready();
         loop {
@@ -139,7 +139,7 @@ impl Agent {
         }
     }
 
-    /// Waits until something is due.
+    /// Waits until the node or the supervisor wants to be woken up.
     pub(super) fn due(&self) -> Sleep {
         let supervisor = self.supervisor.next_deadline();
         let node = self.node.deadline();
@@ -147,7 +147,7 @@ impl Agent {
         sleep_until((self.start + due.since(Moment::START)).into())
     }
 
-    /// Turns once: until nothing more comes at once of what is done.
+    /// Lets the loop turn once: what comes of an effect at once is handled too.
     pub(super) async fn turn(&mut self, wake: Wake) {
         let abandoned = self.edge.waiters.abandoned().into_iter();
         let mut inputs: VecDeque<Input> = abandoned.map(Input::Abandoned).collect();
@@ -183,12 +183,12 @@ impl Agent {
         }
     }
 
-    /// How long after the agent's start it is.
+    /// The present moment, counted from the agent's start.
     fn now(&self) -> Moment {
         Moment::after_start(self.start.elapsed())
     }
 
-    /// Ends in order. The data path stays as it is. Whoever waits for an answer is told at once that
+    /// Ends in order. The data path stays as it is. Clients that wait for an answer learn at once that
     /// none will come.
     pub(super) async fn stop(self) {
         self.supervisor.stopping();

@@ -16,9 +16,9 @@ use crate::store::{Identity, RunDir, StateDir, StoreError, reset_identity};
 /// What [`cleanup`] or [`reset`] did, for the user.
 #[derive(Debug, Default)]
 pub struct Cleaned {
-    /// What it removed.
+    /// What was removed.
     pub removed: Vec<String>,
-    /// What it left, and why.
+    /// What was left, and why.
     pub left: Vec<String>,
 }
 
@@ -27,7 +27,7 @@ impl Cleaned {
     fn reset_identity(&mut self, config: &Config) -> Result<(), ApiError> {
         let paths = reset_identity(&config.state_dir, &config.run_dir).map_err(|store_error| {
             let mut api_error = error::store(&store_error);
-            // The hint would be to do this.
+            // The hint would name the very command that is at work.
             if api_error.code == ErrorCode::StateCorrupt {
                 api_error.hint = None;
             }
@@ -64,7 +64,7 @@ pub async fn cleanup(config: &Config, purge: bool) -> Result<Cleaned, ApiError> 
     if purge {
         cleaned.reset_identity(config)?;
     } else if let Some(node) = node {
-        // What of a membership was cut short means nothing any more.
+        // Loading removes what is left of a membership that was not written as a whole.
         StateDir::new(config.state_dir.clone(), node)
             .load()
             .map_err(|e| error::store(&e))?;
@@ -72,9 +72,8 @@ pub async fn cleanup(config: &Config, purge: bool) -> Result<Cleaned, ApiError> 
     Ok(cleaned)
 }
 
-/// Takes back from the kernel what this node has put there. Which namespaces it made only its run
-/// directory tells. What fails hinders nothing else;
-/// returns why.
+/// Removes from the kernel what this node has put there. Which namespaces it made is known only
+/// from its run directory. A failure keeps nothing else from being removed. Returns the failures.
 async fn clear_kernel(
     dataplane: &dyn Dataplane,
     run_dir: Option<&RunDir>,
@@ -97,7 +96,7 @@ async fn clear_kernel(
     failed
 }
 
-/// Makes the kernel hold nothing of podnet's, as far as that is possible. Returns why it is not.
+/// Makes the kernel hold nothing of podnet's, as far as that is possible. Returns the failures.
 async fn remove_all(dataplane: &dyn Dataplane, cleaned: &mut Cleaned) -> Vec<ApiError> {
     let mut failed = Vec::new();
     let mut kinds = Kinds::from([
@@ -144,14 +143,14 @@ async fn remove_all(dataplane: &dyn Dataplane, cleaned: &mut Cleaned) -> Vec<Api
 /// Throws away identity and membership, and what they have put into the kernel: the next start
 /// makes this node another one.
 ///
-/// It is the cure of damaged files too: what those alone can tell is left in the kernel, and named,
-/// and so is what the kernel does not give back.
+/// It is the cure of damaged files too: what only those would show is left in the kernel, and named,
+/// and so is what the kernel does not let go.
 ///
 /// # Errors
 /// When an agent runs on the state directory, or the file system refuses.
 pub async fn reset(config: &Config) -> Result<Cleaned, ApiError> {
     let mut cleaned = Cleaned::default();
-    // What leads to nothing is none; what can lead to nothing, locking refuses.
+    // If nothing is at the path, there is no state; a path that cannot be looked at is refused by `lock`.
     if matches!(config.state_dir.try_exists(), Ok(false)) {
         return Ok(cleaned);
     }
@@ -170,7 +169,7 @@ pub async fn reset(config: &Config) -> Result<Cleaned, ApiError> {
     Ok(cleaned)
 }
 
-/// The run directory of this node, if it is one and all that is in there can be read.
+/// The run directory of this node, if this host has an identity and all records in there can be read.
 fn readable_run_dir(config: &Config) -> Result<Option<RunDir>, StoreError> {
     let machine_file = config.machine_id_file.as_deref();
     let Some(identity) = Identity::load(&config.state_dir, machine_file)? else {

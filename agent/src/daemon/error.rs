@@ -8,7 +8,7 @@ pub(super) use podnet_core::node::error::{chain, observe, op};
 use podnet_proto::{ApiError, ErrorCode};
 
 use crate::control::ListenError;
-use crate::gossip::{BindError, GossipError, ProbeError};
+use crate::gossip::{AskError, BindError, GossipError};
 use crate::store::{Kind, StoreError};
 
 pub(super) fn store(error: &StoreError) -> ApiError {
@@ -45,7 +45,7 @@ const fn cure_of_damage(kind: Kind) -> &'static str {
             "restore the file from a backup; or make this a new node with \
              'podnetd reset --new-identity', then join again"
         }
-        Kind::Peers => "remove the file: gossip tells again what was in it",
+        Kind::Peers => "remove the file: gossip brings its content again",
         Kind::Boot => {
             "reboot this host; or remove the file, and podnet takes the host for rebooted and \
              forgets its pods"
@@ -102,14 +102,12 @@ pub(super) fn bind(error: &BindError, text: String) -> ApiError {
     }
 }
 
-/// Why no member has answered that was asked before joining.
-pub(super) fn unanswered(targets: &[SocketAddrV4], probe_error: &ProbeError) -> ApiError {
-    let text = chain(probe_error);
-    match probe_error {
-        ProbeError::Bind(bind) => self::bind(bind, format!("join: {text}")),
-        ProbeError::Silent { .. }
-        | ProbeError::Forbidden { .. }
-        | ProbeError::Unreachable { .. } => {
+/// Why no member has answered the question before the join.
+pub(super) fn unanswered(targets: &[SocketAddrV4], ask_error: &AskError) -> ApiError {
+    let text = chain(ask_error);
+    match ask_error {
+        AskError::Bind(bind) => self::bind(bind, format!("join: {text}")),
+        AskError::Silent { .. } | AskError::Forbidden { .. } | AskError::Unreachable { .. } => {
             let port = targets.first().map_or(0, SocketAddrV4::port);
             let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
             ApiError::new(
@@ -126,7 +124,7 @@ pub(super) fn unanswered(targets: &[SocketAddrV4], probe_error: &ProbeError) -> 
                  'podnetctl status' there, and let the port pass both hosts' firewalls",
             )
         }
-        ProbeError::Seal(_) | ProbeError::Socket(_) => {
+        AskError::Seal(_) | AskError::Socket(_) => {
             ApiError::new(ErrorCode::Internal, format!("join: {text}"))
         }
     }

@@ -21,9 +21,9 @@ impl OpenedDevices for RunDir {
     }
 }
 
-/// Closes the devices that podnet has opened, unless somebody has declared this host a router since:
-/// then they stay as they are. To be done while the rules are there that keep strangers out; where the
-/// record is lost, these say what was opened. Returns what stays, in words.
+/// Closes the devices that podnet has opened, unless the owner of this host has declared it a router since:
+/// then they stay as they are. To be done while the rules are there that keep strangers out: if the record
+/// is lost, these rules show what was opened. Returns what stays, in words.
 pub(super) async fn close_devices(
     dataplane: &dyn Dataplane,
     run_dir: Option<&RunDir>,
@@ -31,7 +31,7 @@ pub(super) async fn close_devices(
     let left = try_close(dataplane, run_dir).await;
     let left = left.unwrap_or_else(|why| vec![format!("kernel parameters: {why}")]);
     for what in &left {
-        tracing::warn!(what, "left as it is");
+        tracing::warn!(what, "podnet leaves something on this host as it is");
     }
     left
 }
@@ -61,7 +61,7 @@ async fn try_close(
     let results = dataplane.apply(&diff(&desired, &observed).ops).await;
     let errors = results.into_iter().filter_map(Result::err);
     Ok(errors
-        // A device that is gone has taken its parameters along.
+        // The parameters of a device that is gone are gone too.
         .filter(|op_error| op_error.kind != OpErrorKind::NotFound)
         .map(|op_error| op_error.to_string())
         .collect())
@@ -77,12 +77,12 @@ async fn guarded(dataplane: &dyn Dataplane) -> BTreeSet<IfName> {
                 .cloned()
                 .collect()
         }
-        // Who removes the rules says so.
+        // The failure is reported when the rules are to be removed.
         Err(_) => BTreeSet::new(),
     }
 }
 
-/// What stays on a host that somebody has declared a router, in words.
+/// What stays on a host that its owner has declared a router, in words.
 fn staying(forwarding: &Forwarding, opened: &BTreeSet<IfName>, switched: bool) -> Vec<String> {
     let switch = switched.then(|| {
         let value = &forwarding.switch;
@@ -103,12 +103,12 @@ pub(super) async fn close(dataplane: &dyn Dataplane, run_dir: &RunDir) -> Vec<St
     left
 }
 
-/// The chains that stay: without rules, since others rely on them; or as they are, since iptables cannot
-/// show them; in words.
+/// The chains that stay, in words: without rules, since rules of other programs jump to them; or as they
+/// are, since iptables cannot show them.
 async fn kept_chains(dataplane: &dyn Dataplane) -> Vec<String> {
     let backends = match dataplane.observe(&Kinds::from([Kind::Firewall])).await {
         Ok(observed) => observed.firewall.unwrap_or_default(),
-        // The data path is gone, and so is the firewall as far as that was possible.
+        // The data path is removed, and so are the rules as far as that was possible.
         Err(_) => Vec::new(),
     };
     let kept: Vec<String> = backends
@@ -116,7 +116,7 @@ async fn kept_chains(dataplane: &dyn Dataplane) -> Vec<String> {
         .flat_map(|backend| backend.relied_on().chain(backend.out_of_reach()))
         .collect();
     for what in &kept {
-        tracing::warn!(what, "left as it is");
+        tracing::warn!(what, "podnet leaves a chain on this host as it is");
     }
     kept
 }

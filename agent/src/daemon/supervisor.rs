@@ -1,4 +1,4 @@
-//! What systemd is told: that the agent is ready, that its loop turns, and where the node stands.
+//! What is reported to systemd: that the agent is ready, that its loop turns, and where the node stands.
 
 use std::env;
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use podnet_core::time::Moment;
 use sd_notify::NotifyState;
 
-/// How often to tell that the loop turns.
+/// How often to report that the loop turns.
 const WATCHDOG: Duration = Duration::from_secs(5);
 
-/// How long after one look at where the node stands the next one comes at the earliest.
+/// The shortest time between two looks at where the node stands.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The supervisor; there may be none.
@@ -41,14 +41,14 @@ impl Supervisor {
         notify(NotifyState::Stopping);
     }
 
-    /// When it wants to be told next.
+    /// When the next report is due.
     pub(super) fn next_deadline(&self) -> Moment {
         self.look_due
             .map_or(self.watchdog_due, |due| due.min(self.watchdog_due))
     }
 
-    /// Whether to look now where the node stands. If it was looked at a moment ago, the next deadline
-    /// is when to ask again; without a supervisor nobody looks.
+    /// Whether to look now where the node stands. If the last look was a moment ago, this is to be
+    /// asked again at the next deadline; without a supervisor the answer is always no.
     pub(super) fn wants_summary(&mut self, now: Moment) -> bool {
         if !self.listens {
             return false;
@@ -66,7 +66,7 @@ impl Supervisor {
         }
     }
 
-    /// Tells where the node stands, if that is new.
+    /// Reports where the node stands, if that is new.
     pub(super) fn tell(&mut self, summary: String) {
         if summary != self.told {
             notify(NotifyState::Status(&summary));
@@ -74,7 +74,7 @@ impl Supervisor {
         }
     }
 
-    /// Tells that the loop turns, when that is due.
+    /// Reports that the loop turns, when that is due.
     pub(super) fn turns(&mut self, now: Moment) {
         if now >= self.watchdog_due {
             self.watchdog_due = now + WATCHDOG;
@@ -83,8 +83,8 @@ impl Supervisor {
     }
 }
 
-/// Where the notification socket is not set this does nothing; whether somebody listens there is
-/// not the agent's business.
+/// Without a notification socket this does nothing; whether a supervisor listens there is not the
+/// agent's business.
 fn notify(state: NotifyState<'_>) {
     let _ = sd_notify::notify(&[state]);
 }

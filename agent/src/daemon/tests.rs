@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::agent::{Agent, Parts, Wake};
 use super::edge::News;
-use crate::config::{Config, Settings};
+use crate::config::{Config, Options};
 use crate::control::Asked;
 use crate::dataplane::fake::Fake;
 use crate::probe::Prober;
@@ -52,7 +52,7 @@ async fn founder(dir: &TempDir, port: u16) -> Loop {
         state_dir: dir.path().to_owned(),
         run_dir: dir.path().to_owned(),
         gossip_port: port,
-        ..Config::load(Settings::default()).unwrap()
+        ..Config::load(Options::default()).unwrap()
     };
     let identity = Identity::load_or_create(dir.path(), None).unwrap();
     let run_dir = RunDir::open(dir.path().to_owned(), identity.node()).unwrap();
@@ -100,7 +100,7 @@ fn epoch_file(dir: &TempDir) -> Vec<u8> {
     std::fs::read(dir.path().join("epoch")).unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_port_that_is_taken_is_named_until_it_is_free() {
     let dir = tempfile::tempdir().unwrap();
     let port = free_port();
@@ -125,7 +125,7 @@ async fn a_port_that_is_taken_is_named_until_it_is_free() {
     assert_eq!(epoch_file(&dir), tried, "the number that was drawn is used");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn another_reason_than_the_port_is_named_as_what_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let mut founder = founder(&dir, free_port()).await;

@@ -1,11 +1,11 @@
-//! Who waits for an answer.
+//! The clients that wait for an answer.
 
 use std::collections::BTreeMap;
 
 use podnet_core::node::{Answer, Ticket};
 use tokio::sync::oneshot;
 
-/// Who waits for an answer, by the ticket of the request.
+/// The clients that wait for an answer, by the ticket of their request.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     next: u64,
@@ -13,7 +13,7 @@ pub(super) struct Waiters {
 }
 
 impl Waiters {
-    /// Gives a ticket to whoever waits.
+    /// Gives a ticket to a client that waits.
     pub(super) fn admit(&mut self, answer: oneshot::Sender<Answer>) -> Ticket {
         let ticket = Ticket(self.next);
         self.next += 1;
@@ -21,14 +21,14 @@ impl Waiters {
         ticket
     }
 
-    /// Sends an answer. One that nobody waits for any more is dropped.
+    /// Sends an answer. If its client has gone, the answer is dropped.
     pub(super) fn answer(&mut self, ticket: Ticket, answer: Answer) {
         if let Some(waiting) = self.waiting.remove(&ticket) {
             drop(waiting.send(answer));
         }
     }
 
-    /// The requests for whose answer nobody waits any more.
+    /// The requests whose clients have gone.
     pub(super) fn abandoned(&mut self) -> Vec<Ticket> {
         let abandoned = self
             .waiting

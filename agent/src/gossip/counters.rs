@@ -5,21 +5,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Why a received datagram, or the message that it belongs to, went no further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dropped {
-    /// It does not begin as our datagrams do.
+    /// It does not begin as podnet's datagrams do.
     Magic,
-    /// Of another version of the transport.
+    /// It is of another version of the transport.
     Version,
-    /// Sealed with a key that is not on the ring.
+    /// It is sealed with a key that is not on the ring.
     UnknownKey,
-    /// Forged or damaged.
+    /// It is forged or damaged.
     Authentication,
-    /// Seen before, or too old to tell.
+    /// It was seen before, or is too old to know that.
     Replay,
-    /// One's own, come back.
+    /// It is the node's own, come back.
     Own,
-    /// Too short, too long, or its content does not read.
+    /// It is too short or too long, or its content cannot be read.
     Malformed,
-    /// A message whose fragments did not all come in time, or that had no room.
+    /// Not all fragments of the message came in time, or there was no room for it.
     Reassembly,
 }
 

@@ -71,7 +71,7 @@ impl Reassembler {
                 bytes: PENDING_COST,
             }
         });
-        // A sender that changes its mind about the count gets nothing through.
+        // A message whose fragments disagree on the count is never completed.
         match pending.parts.get_mut(usize::from(index)) {
             Some(part @ None) => {
                 pending.bytes += chunk.len();
@@ -95,7 +95,7 @@ impl Reassembler {
         }
     }
 
-    /// Gives up what is too old, and what stands in the way of a fragment of `id`.
+    /// Gives up messages that are too old, and those whose room a fragment of `id` needs.
     fn make_room(&mut self, id: MessageId, len: usize, now: Instant) -> usize {
         let mut abandoned = 0;
         while let Some(&(since, oldest)) = self.by_age.first() {

@@ -17,16 +17,16 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use super::bucket::TokenBucket;
+use super::config::{GossipConfig, cluster_name};
 use super::counters::Counters;
 use super::liveness::Liveness;
-use super::settings::{Settings, cluster_name};
 use super::socket::{self, BindError};
 use super::transport::{SealedSocket, SealedTransport};
 
 /// How many of the 64 bits of a version count within one epoch.
 const EPOCH_SHIFT: u32 = 32;
 
-/// How long chitchat keeps the mark of a deleted key. None is ever deleted.
+/// How long chitchat keeps the mark of a deleted key. No key is ever deleted.
 const DELETION_GRACE: Duration = Duration::from_hours(1);
 
 /// How many handshakes may be asked for at once.
@@ -41,7 +41,7 @@ const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(1);
 /// Why gossip does not start, or does not take a value.
 #[derive(Debug, thiserror::Error)]
 pub enum GossipError {
-    /// No socket.
+    /// There is no socket to be had.
     #[error(transparent)]
     Bind(#[from] BindError),
     /// The start counter leaves no room for versions.
@@ -53,7 +53,7 @@ pub enum GossipError {
         /// The start counter.
         epoch: u64,
     },
-    /// A value that gossip would not carry.
+    /// A value is too long for gossip.
     #[error("the value of '{}' has {len} bytes, more than {MAX_VALUE_LEN}", key.as_str())]
     ValueTooLong {
         /// The key.
@@ -61,13 +61,13 @@ pub enum GossipError {
         /// The value's length in bytes.
         len: usize,
     },
-    /// No memory for the transport's buffers.
+    /// There is no memory for the transport's buffers.
     #[error("the gossip transport cannot be set up")]
     Setup(#[source] std::io::Error),
     /// chitchat did not start.
     #[error("gossip does not start: {reason}")]
     Start {
-        /// What it said.
+        /// What chitchat reports.
         reason: String,
     },
 }
@@ -75,13 +75,13 @@ pub enum GossipError {
 /// What gossip knows at one point in time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// All entries: also of the dead, and of the node itself.
+    /// All entries: also of dead nodes, and of the node itself.
     pub entries: Vec<SignedEntry>,
-    /// An epoch under which somebody published values of this node that it did not publish in this
-    /// run: its disk was rolled back, or it was cloned. Its own values may be overwritten; gossip
-    /// must be started again with a higher epoch.
+    /// An epoch under which values of this node were published that this run did not publish: its disk
+    /// was rolled back, or it was cloned, or another member lies. Its own values may be overwritten;
+    /// gossip must be started again with a higher epoch.
     pub own_version_ahead: Option<u64>,
-    /// How many entries were left out, because their id or address is none of ours.
+    /// How many entries were left out, because their id or address is none that podnet makes.
     pub skipped: usize,
 }
 
@@ -94,9 +94,9 @@ pub struct Gossip {
     nudges: Mutex<TokenBucket>,
     news: Arc<Notify>,
     counters: Arc<Counters>,
-    // The transport shuts when this goes.
+    // The transport shuts when this is dropped.
     _gate: watch::Sender<bool>,
-    // Aborted when this goes.
+    // The watchers are aborted when this is dropped.
     _watchers: JoinSet<()>,
 }
 
@@ -110,7 +110,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// The values of a node, shared with the last snapshot where nothing has changed.
+    /// The values of a node, shared with the last snapshot if nothing has changed.
     fn values_of(&mut self, id: &ChitchatId, state: &NodeState) -> Arc<BTreeMap<Key, String>> {
         let version = state.max_version();
         if let Some((known, values)) = self.values.get(id)
@@ -124,7 +124,7 @@ impl Seen {
         values
     }
 
-    /// A version of one's own entry that this run did not make comes from another.
+    /// A version of the node's own entry that this run did not make comes from another process.
     fn note_own_version(&mut self, version: u64) {
         if version > self.own_version {
             self.own_version_ahead = self.own_version_ahead.max(Some(version >> EPOCH_SHIFT));
@@ -138,29 +138,29 @@ impl Gossip {
     /// # Errors
     /// When the socket cannot be had, a value is too long, or the epoch is beyond 32 bits.
     pub async fn spawn(
-        settings: Settings,
+        config: GossipConfig,
         values: BTreeMap<Key, String>,
     ) -> Result<Self, GossipError> {
         check_values(&values)?;
-        let lifted = u32::try_from(settings.epoch)
+        let lifted = u32::try_from(config.epoch)
             .map(|epoch| u64::from(epoch) << EPOCH_SHIFT)
             .map_err(|_| GossipError::EpochTooHigh {
-                epoch: settings.epoch,
+                epoch: config.epoch,
             })?;
-        let udp = socket::bind(settings.listen).await?;
+        let udp = socket::bind(config.listen).await?;
         let (gate, gate_receiver) = watch::channel(false);
         let socket = SealedSocket::new(
             udp,
-            settings.advertise,
+            config.advertise,
             gate_receiver,
-            &settings.keyring,
-            Arc::clone(&settings.welcomer),
-            Arc::clone(&settings.counters),
+            &config.keyring,
+            Arc::clone(&config.welcomer),
+            Arc::clone(&config.counters),
         )
         .map_err(GossipError::Setup)?;
-        let config = chitchat_config(&settings);
-        let own_id = config.chitchat_id.clone();
-        let chitchat = spawn_chitchat(config, Vec::new(), &SealedTransport::new(socket))
+        let chitchat_config = chitchat_config(&config);
+        let own_id = chitchat_config.chitchat_id.clone();
+        let chitchat = spawn_chitchat(chitchat_config, Vec::new(), &SealedTransport::new(socket))
             .await
             .map_err(|error| GossipError::Start {
                 reason: error.to_string(),
@@ -172,17 +172,14 @@ impl Gossip {
             let watchers = watch_news(&chitchat, &own_id, &news);
             (lift(chitchat.self_node_state(), lifted, &values), watchers)
         };
-        let patience = settings
-            .timing
-            .initial_interval
-            .mul_f64(settings.timing.phi);
+        let patience = config.timing.initial_interval.mul_f64(config.timing.phi);
         // A handshake that began before the lift and is sent after it harms nobody: the heartbeat
-        // and the versions that it names are ones that all have outgrown.
+        // and the versions that it names are lower than those that all nodes have seen.
         gate.send_replace(true);
         let gossip = Self {
             chitchat,
             own_id,
-            start: settings.start,
+            start: config.start,
             seen: Mutex::new(Seen {
                 values: BTreeMap::new(),
                 liveness: Liveness::new(patience),
@@ -191,12 +188,12 @@ impl Gossip {
             }),
             nudges: Mutex::new(TokenBucket::new(NUDGE_BURST, NUDGE_REFILL, Instant::now())),
             news,
-            counters: settings.counters,
+            counters: config.counters,
             _gate: gate,
             _watchers: watchers,
         };
         // The first round came to a shut gate; do not wait for the second.
-        gossip.nudge(settings.seeds);
+        gossip.nudge(config.seeds);
         Ok(gossip)
     }
 
@@ -212,7 +209,7 @@ impl Gossip {
         let own = chitchat.self_node_state();
         seen.note_own_version(own.max_version());
         if seen.own_version_ahead.is_some() {
-            // Gossip is about to be started again, with all values; here may be no version left.
+            // Gossip is about to be started again, with all values; this run may have no version left.
             return Ok(());
         }
         for (key, value) in changed {
@@ -229,7 +226,7 @@ impl Gossip {
         let mut seen = self.seen();
         let now = Moment::after_start(self.start.elapsed());
         let detected: BTreeSet<&ChitchatId> = chitchat.live_nodes().collect();
-        let mut entries = BTreeMap::new();
+        let mut entries = Vec::new();
         let mut skipped = 0;
         let mut ids = BTreeSet::new();
         for (id, state) in chitchat.node_states() {
@@ -245,29 +242,20 @@ impl Gossip {
                 seen.liveness
                     .observe(id, heartbeat, detected.contains(id), now)
             };
-            let entry = SignedEntry {
+            entries.push(SignedEntry {
                 node,
                 address,
                 live,
                 last_seen,
                 values: seen.values_of(id, state),
-            };
-            // Of a node's ids at one address that counts under which it was heard of last.
-            let heard = (*id == self.own_id, last_seen, id.generation_id);
-            let place = entries.entry((node, address)).or_insert((heard, None));
-            if place.1.is_none() || place.0 < heard {
-                *place = (heard, Some(entry));
-            }
+            });
             ids.insert(id.clone());
         }
         seen.liveness.retain(&ids);
         seen.values.retain(|id, _| ids.contains(id));
         Snapshot {
             skipped,
-            entries: entries
-                .into_values()
-                .filter_map(|(_, entry)| entry)
-                .collect(),
+            entries,
             own_version_ahead: seen.own_version_ahead,
         }
     }
@@ -279,7 +267,7 @@ impl Gossip {
         self.nudge_beyond(0, addresses);
     }
 
-    /// The same for what can wait: leaves half of the burst for those with whom it matters.
+    /// Begins handshakes that can wait: half of the burst is left for [`Self::nudge`].
     pub fn nudge_idly(&self, addresses: impl IntoIterator<Item = SocketAddrV4>) {
         self.nudge_beyond(NUDGE_BURST / 2, addresses);
     }
@@ -295,8 +283,8 @@ impl Gossip {
         }
     }
 
-    /// Whether the node speaks at all: not while the host does not have the address that the others
-    /// are told.
+    /// Whether the node speaks at all: not while the host does not have the address that peers are
+    /// told.
     #[must_use]
     pub fn speaks(&self) -> bool {
         match self.own_id.gossip_advertise_addr {
@@ -315,8 +303,8 @@ impl Gossip {
     /// about. The daemon then starts it again, with a higher epoch.
     pub async fn terminated(&self) {
         match self.chitchat.termination_watcher().await {
-            Ok(()) => tracing::info!("gossip has ended"),
-            Err(error) => tracing::warn!(%error, "gossip has died"),
+            Ok(()) => tracing::info!("the gossip task has ended"),
+            Err(error) => tracing::warn!(%error, "the gossip task has failed"),
         }
     }
 
@@ -330,7 +318,7 @@ impl Gossip {
     pub async fn shutdown(self) {
         let ended = tokio::time::timeout(SHUTDOWN_PATIENCE, self.chitchat.shutdown()).await;
         if !matches!(ended, Ok(Ok(()))) {
-            tracing::warn!("gossip did not end in order");
+            tracing::warn!("the gossip task did not end in order");
         }
     }
 
@@ -349,20 +337,20 @@ fn check_values(values: &BTreeMap<Key, String>) -> Result<(), GossipError> {
     }
 }
 
-fn chitchat_config(settings: &Settings) -> ChitchatConfig {
-    let timing = &settings.timing;
+fn chitchat_config(config: &GossipConfig) -> ChitchatConfig {
+    let timing = &config.timing;
     ChitchatConfig {
         chitchat_id: ChitchatId::new(
-            settings.node.to_string(),
+            config.node.to_string(),
             // Not a new one for each start, which would make a restarted node another node to
             // chitchat, and the old one would haunt the cluster: starts lift the versions instead.
-            settings.generation,
-            SocketAddr::V4(settings.advertise),
+            config.generation,
+            SocketAddr::V4(config.advertise),
         ),
-        cluster_id: cluster_name(&settings.cluster, &settings.networks),
+        cluster_id: cluster_name(&config.cluster, &config.networks),
         gossip_interval: timing.interval,
-        listen_addr: SocketAddr::V4(settings.listen),
-        seed_nodes: settings.seeds.iter().map(ToString::to_string).collect(),
+        listen_addr: SocketAddr::V4(config.listen),
+        seed_nodes: config.seeds.iter().map(ToString::to_string).collect(),
         failure_detector_config: FailureDetectorConfig::new(
             timing.phi,
             timing.window,
@@ -391,7 +379,7 @@ fn lift(own: &mut NodeState, lifted: u64, values: &BTreeMap<Key, String>) -> u64
     own.max_version()
 }
 
-/// Tells `news` of values at once, and of live nodes in the round that sees them.
+/// Notifies `news` of values at once, and of live nodes in the round that sees them.
 fn watch_news(chitchat: &Chitchat, own_id: &ChitchatId, news: &Arc<Notify>) -> JoinSet<()> {
     let own_id = own_id.clone();
     let on_value = Arc::clone(news);

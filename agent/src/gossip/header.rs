@@ -1,4 +1,4 @@
-//! What every datagram begins with: authenticated, not encrypted.
+//! The header of every datagram: authenticated, not encrypted.
 
 use super::counters::Dropped;
 use super::keyring::KeyId;
@@ -73,7 +73,7 @@ impl Header {
     /// Splits a datagram into its header and the sealed rest.
     ///
     /// # Errors
-    /// Why it is none of ours.
+    /// Why it is none of podnet's.
     pub(super) fn parse(datagram: &[u8]) -> Result<(Self, &[u8]), Dropped> {
         let rest = datagram.strip_prefix(&MAGIC).ok_or(Dropped::Magic)?;
         let (&version, rest) = rest.split_first().ok_or(Dropped::Malformed)?;

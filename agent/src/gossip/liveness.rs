@@ -1,4 +1,4 @@
-//! Which nodes live, told a little earlier and more exactly than by the failure detector alone.
+//! Which nodes are alive, known a little earlier and more exactly than by the failure detector alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -7,8 +7,8 @@ use podnet_core::time::Moment;
 
 /// Follows the heartbeats of nodes `K`.
 ///
-/// A first heartbeat proves nothing: it may be a dead node's, told by a third. One that rises
-/// does. The failure detector needs three heartbeats to call a node alive, and later judges when
+/// A first heartbeat proves nothing: it may be a dead node's, passed on by a third. A heartbeat that
+/// rises does. The failure detector needs three heartbeats to call a node alive, and later judges when
 /// they have stopped; the first rise bridges the time until it knows the node.
 #[derive(Debug)]
 pub(super) struct Liveness<K> {

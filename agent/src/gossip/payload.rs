@@ -1,4 +1,4 @@
-//! What a sealed message says.
+//! The content of a sealed message.
 
 use std::net::SocketAddrV4;
 
@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::header::{MessageId, SenderInstance};
 
 const CHITCHAT: u8 = 1;
-/// 2 and 3 were those of the first version of the protocol, with which there is no talking.
+/// 2 and 3 were those of the first version of the protocol, which this one does not understand.
 const HELLO: u8 = 4;
 const WELCOME: u8 = 5;
 
@@ -17,29 +17,29 @@ const WELCOME: u8 = 5;
 pub enum Payload {
     /// A message of chitchat.
     Chitchat {
-        /// Where the sender is reached. The answer goes there, wherever the datagram came from: who
-        /// sends a datagram again that he has seen gets nothing.
+        /// Where the sender is reached. The answer goes there, wherever the datagram came from: a host
+        /// that repeats a datagram that it has seen gets nothing.
         sender: SocketAddrV4,
         /// The message, in chitchat's encoding.
         message: Vec<u8>,
     },
     /// A question of a node that has no state yet.
     Hello {
-        /// Who is asked. Nobody else answers, so that the question is of no use elsewhere.
+        /// The address that is asked. Only the node there answers, so that the question is of no use elsewhere.
         target: SocketAddrV4,
-        /// What it asks.
+        /// Who asks.
         hello: Hello,
     },
-    /// The answer to it.
+    /// The answer to such a question.
     Welcome {
-        /// The question, so that an old answer that somebody repeats is told from a new one.
+        /// The question, so that an old answer that is repeated does not pass for a new one.
         answers: MessageId,
-        /// What it says.
+        /// What the member answers.
         welcome: Welcome,
     },
 }
 
-/// A message that does not read.
+/// A message cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Malformed;
 
@@ -71,7 +71,7 @@ impl Payload {
         Ok(bytes)
     }
 
-    /// Reads plain bytes. A kind that is not known does not read.
+    /// Reads plain bytes. A kind that is not known is an error.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let (&kind, body) = bytes.split_first().ok_or(Malformed)?;
         match kind {

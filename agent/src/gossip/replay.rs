@@ -4,14 +4,14 @@ use std::collections::HashMap;
 
 use super::header::{MAX_FRAGMENTS, MessageId, SenderInstance};
 
-/// How far back in a sender's messages a datagram is still told from a replay.
+/// How far back in a sender's messages a new datagram is still distinguished from a replay.
 const WINDOW: usize = 128;
 
 /// The most senders that are remembered: four times the largest cluster, about 1 MB.
 const MAX_SENDERS: usize = 1024;
 
-/// Remembers the datagrams of each sender. Only authentic datagrams may be shown to it, so that
-/// nobody without a key can push a sender out.
+/// Remembers the datagrams of each sender. Only authentic datagrams may be given to it, so that no
+/// host without a key can push a sender out.
 ///
 /// A sender that is pushed out, or a receiver that restarts, takes an old datagram for new. That
 /// is harmless: gossip is monotonic, and what comes late or twice is only a delayed message.

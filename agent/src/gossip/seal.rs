@@ -1,8 +1,8 @@
 //! Messages sealed into datagrams, and opened again.
 //!
 //! A message is compressed, cut into chunks, and each chunk is encrypted with XChaCha20-Poly1305
-//! under a header that is authenticated with it. Nothing is said to whoever sends a datagram that
-//! does not open: no oracle, no amplification.
+//! under a header that is authenticated with it. A datagram that cannot be opened gets no answer:
+//! no oracle, no amplification.
 
 use std::io;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ const COMPRESSION_LEVEL: i32 = 1;
 /// Why a message cannot be sealed.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
-    /// Longer than [`MAX_MESSAGE`], or than 64 fragments hold.
+    /// It is longer than [`MAX_MESSAGE`], or than 64 fragments hold.
     #[error("a message of {len} bytes is too long to send")]
     TooLong {
         /// Its length in bytes.
@@ -144,7 +144,7 @@ fn seal_chunk(key: &GossipKey, header: &Header, chunk: &[u8]) -> Result<Vec<u8>,
     Ok(datagram)
 }
 
-/// A message that came whole and authentic.
+/// A message that has arrived, whole and authentic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// The message.
@@ -166,8 +166,8 @@ pub struct Opener {
 }
 
 impl Opener {
-    /// An opener that knows no sender yet. It drops what `own` sent: a datagram that somebody
-    /// sends back, or that the node sent to itself.
+    /// An opener that knows no sender yet. It drops datagrams of `own`: sent back by another host, or
+    /// sent by the node to itself.
     ///
     /// # Errors
     /// When there is no memory for the decompressor.
@@ -209,7 +209,7 @@ impl Opener {
             .opening_key(header.key)
             .ok_or(Dropped::UnknownKey)?;
         let chunk = open_chunk(&key, &header, sealed).ok_or(Dropped::Authentication)?;
-        // From here on only what somebody with a key has sent touches any state.
+        // From here on, only a datagram of a sender with a key changes any state.
         if !self.replay.accept(header.message, header.index) {
             return Err(Dropped::Replay);
         }

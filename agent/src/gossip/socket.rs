@@ -39,7 +39,7 @@ pub enum BindError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// Anything else.
+    /// The kernel refuses for another reason.
     #[error("cannot listen at UDP {address}")]
     Other {
         /// The address.
@@ -67,8 +67,8 @@ pub(super) async fn bind(address: SocketAddrV4) -> Result<UdpSocket, BindError> 
     Ok(socket)
 }
 
-/// Sends a datagram that comes from this address of the host: else the kernel would take the first that the
-/// device has, which other hosts' firewalls may not know. Never blocks.
+/// Sends a datagram from this address of the host: else the kernel would take the first address of the
+/// device, which the firewalls of other hosts may not know. Never blocks.
 ///
 /// # Errors
 /// What the kernel says; also while the host does not have the address.

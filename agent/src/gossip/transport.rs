@@ -19,12 +19,12 @@ use super::payload::Payload;
 use super::seal::{Opener, Sealer};
 use super::socket;
 
-/// Says what a member answers to a node that asks; `None` while it is no member. It is called on
-/// the task that receives gossip, so it must not block.
+/// Makes a member's answer to a node that asks before it joins; `None` while this node is no member.
+/// It is called on the task that receives gossip, so it must not block.
 pub type Welcomer = Arc<dyn Fn(&Hello) -> Option<Welcome> + Send + Sync>;
 
-/// Hands chitchat a socket that is bound already, so that whoever bound it saw the reason when that
-/// failed: chitchat would bring it back as text.
+/// Gives chitchat a socket that is bound already: if binding fails, the reason is known, which chitchat
+/// would return only as text.
 pub(super) struct SealedTransport(Mutex<Option<SealedSocket>>);
 
 impl SealedTransport {
@@ -48,7 +48,7 @@ impl Transport for SealedTransport {
 /// does neither.
 pub(super) struct SealedSocket {
     udp: UdpSocket,
-    /// Where the others are told that this node is.
+    /// The address of this node that peers are told.
     advertise: SocketAddrV4,
     gate: watch::Receiver<bool>,
     sealer: Sealer,
@@ -91,7 +91,7 @@ impl SealedSocket {
             Ok(sealed) => sealed,
             Err(error) => {
                 self.counters.count_unsent();
-                tracing::warn!(%to, %error, "a gossip message is not sent");
+                tracing::warn!(%to, %error, "a gossip message cannot be sent");
                 return;
             }
         };
@@ -99,16 +99,16 @@ impl SealedSocket {
             match socket::try_send(&self.udp, datagram, from, to) {
                 Ok(()) => self.counters.count_out(datagram.len()),
                 Err(error) => {
-                    // Without one fragment the others are of no use.
+                    // Without one fragment the rest are of no use.
                     self.counters.count_unsent();
-                    tracing::debug!(%to, %error, "a gossip datagram is not sent");
+                    tracing::debug!(%to, %error, "a gossip datagram cannot be sent");
                     return;
                 }
             }
         }
     }
 
-    /// Answers from the address that was asked: a firewall on the way knows no other.
+    /// Answers from the address that was asked: a firewall on the way lets answers from no other through.
     fn welcome(&mut self, asked: Ipv4Addr, from: SocketAddr, question: MessageId, hello: &Hello) {
         if let Some(welcome) = (self.welcomer)(hello) {
             let answer = Payload::Welcome {
@@ -125,7 +125,7 @@ impl SealedSocket {
         let message = match self.opener.open(&self.buffer[..len], Instant::now()) {
             Ok(message) => message?,
             Err(reason) => {
-                tracing::debug!(%from, reason = reason.as_str(), "a datagram is dropped");
+                tracing::debug!(%from, reason = reason.as_str(), "a gossip datagram is dropped");
                 return None;
             }
         };
@@ -135,7 +135,7 @@ impl SealedSocket {
                     Ok(message) => Some((SocketAddr::V4(sender), message)),
                     Err(error) => {
                         self.counters.count_dropped(Dropped::Malformed, 1);
-                        tracing::debug!(%from, %error, "a gossip message does not read");
+                        tracing::debug!(%from, %error, "a gossip message cannot be read");
                         None
                     }
                 }
@@ -146,7 +146,7 @@ impl SealedSocket {
                 }
                 None
             }
-            // An answer to a probe that is over.
+            // An answer to a question that nobody waits for any more.
             Payload::Welcome { .. } => None,
         }
     }
@@ -154,9 +154,9 @@ impl SealedSocket {
 
 #[async_trait]
 impl Socket for SealedSocket {
-    /// What is sent comes from the address that the others are told. A clone speaks under its original's address until
-    /// it has noticed that it has another: that would make others take the original's own word for an older one. Nor
-    /// would answers reach it.
+    /// What is sent comes from the address that peers are told. A clone speaks under its original's address until it
+    /// has noticed that it has another: peers would then take the records of the original for older ones. Nor would
+    /// answers reach the clone.
     async fn send(&mut self, to: SocketAddr, message: ChitchatMessage) -> anyhow::Result<()> {
         if *self.gate.borrow() && socket::is_local(*self.advertise.ip()) {
             let payload = Payload::Chitchat {
@@ -168,7 +168,7 @@ impl Socket for SealedSocket {
         Ok(())
     }
 
-    /// An error ends gossip; so there is one only where the socket itself is broken.
+    /// An error ends gossip; so there is one only if the socket itself is broken.
     async fn recv(&mut self) -> anyhow::Result<(SocketAddr, ChitchatMessage)> {
         self.gate.wait_for(|open| *open).await?;
         loop {

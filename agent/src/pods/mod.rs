@@ -14,8 +14,8 @@ use crate::dataplane::Dataplane;
 
 /// Attaches a pod, whole or not at all. Returns the inode number of its namespace.
 ///
-/// `reused` tells whether another pod had one of its addresses: then the connections of that pod
-/// are forgotten first. `taken` are the inode numbers of the namespaces that other pods have.
+/// `reused` says whether another pod had one of its addresses: then the connections of that pod
+/// are removed first. `taken` are the inode numbers of the namespaces that other pods have.
 ///
 /// # Errors
 /// When the path leads to no namespace, to the host's own, or is taken; or the kernel refuses.
@@ -25,7 +25,7 @@ pub async fn attach(
     reused: bool,
     taken: &[u64],
 ) -> Result<u64, AttachError> {
-    // One that is to be made is looked at where it is made.
+    // A namespace that podnet is to make is checked when it is made.
     if !link.netns.made {
         look(dataplane, &link.netns.path)
             .await
@@ -67,7 +67,7 @@ async fn all(dataplane: &dyn Dataplane, ops: &[Op]) -> Result<Vec<Made>, OpError
 pub async fn detach(dataplane: &dyn Dataplane, link: &PodLink) -> Result<(), OpError> {
     let netns = &link.netns;
     let own = match look(dataplane, &netns.path).await? {
-        // Somebody may have made another namespace at the path since.
+        // Another program may have made another namespace at the path since.
         NetnsState::Netns { inode } => netns.inode.is_none_or(|own| own == inode),
         NetnsState::Host => false,
         NetnsState::Missing | NetnsState::NotANetns => true,

@@ -11,8 +11,8 @@ use podnet_core::kernel::{
 use crate::dataplane::Dataplane;
 use podnet_core::pass::{Finding, Job, Report};
 
-/// The record of the devices that podnet has opened, which it closes when it goes. It has to outlive
-/// the agent, and no boot.
+/// The record of the devices that podnet has opened, and closes when the node leaves. The record has
+/// to outlive the agent, but no boot.
 pub trait OpenedDevices: Send + Sync {
     /// The devices on record.
     ///
@@ -30,14 +30,14 @@ pub trait OpenedDevices: Send + Sync {
 /// What is known of the host's devices in a pass.
 #[derive(Default)]
 pub(super) struct Devices {
-    /// Those that podnet has opened.
+    /// The devices that podnet has opened.
     pub(super) opened: BTreeSet<IfName>,
     /// What is forwarded.
     pub(super) forwarding: Forwarding,
 }
 
-/// Reads what is on record. Whoever has removed the record has closed no device: what podnet's rules keep
-/// strangers out of, it has opened.
+/// Reads which devices are on record. If the record was removed, the devices are open all the same: podnet has
+/// opened those that its rules keep strangers out of.
 pub(super) fn on_record(
     record: &dyn OpenedDevices,
     job: &Job,
@@ -59,12 +59,12 @@ fn update(record: &dyn OpenedDevices, recorded: &BTreeSet<IfName>, opened: &BTre
     if recorded != opened
         && let Err(error) = record.write(opened)
     {
-        tracing::warn!(%error, "the record of opened devices is out of date");
+        tracing::warn!(%error, "the record of opened devices cannot be written");
     }
 }
 
 impl Devices {
-    /// Takes from the rules that an earlier agent has left which devices podnet has opened; returns whether
+    /// Learns from the rules that an earlier agent has left which devices podnet has opened. Returns whether
     /// that is more than was known.
     pub(super) async fn learn(
         &mut self,
@@ -87,8 +87,8 @@ impl Devices {
         Ok(true)
     }
 
-    /// Opens devices, after all else was done: only with the rules in place that keep strangers out,
-    /// unless the host is a router anyway; and none that is not on record.
+    /// Opens devices, after all else was done: only if the rules are in place that keep strangers out,
+    /// or the host is a router anyway; and only devices that are on record.
     pub(super) async fn open(
         &self,
         dataplane: &dyn Dataplane,
@@ -112,7 +112,7 @@ impl Devices {
         report.applied.extend(openings.into_iter().zip(results));
     }
 
-    /// Why strangers could pass by a device that was opened now.
+    /// Why strangers could pass a device if it were opened now.
     fn unguarded(&self, report: &Report) -> Option<OpError> {
         let failed = |(finding, result): &(Finding, Result<(), OpError>)| {
             matches!(finding.op, Op::Firewall(firewall::Op::Set(_))) && result.is_err()
@@ -130,7 +130,7 @@ impl Devices {
         })
     }
 
-    /// What podnet will have opened then. A device that is gone has taken its parameters along.
+    /// The devices that podnet will have opened then. The parameters of a device that is gone are gone too.
     fn with(&self, openings: &[Finding]) -> BTreeSet<IfName> {
         let there = |device: &&IfName| self.forwarding.devices.contains_key(*device);
         let opened = self.opened.iter().filter(there).cloned();
@@ -139,7 +139,7 @@ impl Devices {
             .collect()
     }
 
-    /// Takes from the record what was closed.
+    /// Removes from the record the devices that were closed.
     pub(super) fn forget_closed(&self, record: &dyn OpenedDevices, report: &Report) {
         let applied = report.applied.iter().filter(|(_, result)| result.is_ok());
         let closed: BTreeSet<_> = applied
@@ -149,7 +149,7 @@ impl Devices {
             return;
         }
         let rest = self.opened.difference(&closed).cloned().collect();
-        // What stays on record is closed once more.
+        // If this cannot be written, a device that stays on record is closed once more.
         update(record, &self.opened, &rest);
     }
 }

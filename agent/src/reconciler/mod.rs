@@ -18,7 +18,7 @@ use self::devices::{Devices, apply, forwarding_of, on_record};
 use crate::dataplane::Dataplane;
 use podnet_core::pass::{Findings, Job, Report, Underlay};
 
-/// The MTU of an underlay that nothing is known of: Ethernet's (RFC 894).
+/// The MTU of an underlay of which nothing is known: Ethernet's (RFC 894).
 const DEFAULT_MTU: Mtu = Mtu(1500);
 
 /// Makes one pass.
@@ -48,7 +48,7 @@ async fn try_pass(
     report.desired = wanted(job, &devices, report);
 
     let mut looked_at = job.kinds.aimed(&report.desired);
-    // Who opens a device needs the rules that keep strangers out.
+    // A device is opened only with the rules that keep strangers out.
     if looks_at_devices
         && (devices.forwarding.opens_under_guard() || report.desired.firewall != job.held.firewall)
     {
@@ -157,8 +157,8 @@ fn wanted(job: &Job, devices: &Devices, report: &Report) -> Desired {
     })
 }
 
-/// Looks at what is named; where the firewall cannot be looked at, at the rest: routes and pods
-/// do not have to wait for iptables.
+/// Looks at these kinds; if the firewall cannot be looked at, at the others: routes and pods do not
+/// have to wait for iptables.
 async fn observe(
     dataplane: &dyn Dataplane,
     kinds: &mut Kinds,
@@ -194,7 +194,7 @@ fn known(job: &Job, report: &Report, looked_at: &Kinds) -> Desired {
     held(&job.held, passed)
 }
 
-/// Looks at what carries the data path; also at what is forwarded, where the pass is about that or
+/// Looks at what carries the data path; also at what is forwarded, if the pass is about that or
 /// about the rules that go with it.
 async fn look_at_underlay(
     dataplane: &dyn Dataplane,
@@ -222,7 +222,7 @@ async fn look_at_underlay(
     Ok(found.map(|(opened, forwarding)| Devices { opened, forwarding }))
 }
 
-/// The MTU of what carries the data path; `None` where nothing tells.
+/// The MTU of what carries the data path; `None` if nothing shows it.
 async fn mtu(
     dataplane: &dyn Dataplane,
     underlay: &Underlay,

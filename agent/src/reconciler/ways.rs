@@ -23,7 +23,7 @@ pub(super) async fn look(
     judge(dataplane, target, &settled(target, report)).await
 }
 
-/// The packets whose routes are there: what keeps a route away is named by itself.
+/// The packets whose routes are in place: what keeps a route away is a problem of its own.
 fn settled(target: &Target, report: &Report) -> Vec<Course> {
     let failed = report.applied.iter().filter(|(_, result)| result.is_err());
     let failed: Vec<_> = failed
@@ -60,11 +60,11 @@ async fn judge(
         .into_iter()
         .map(Kind::Policy)
         .collect();
-    // What goes astray is a fault, whether or not it can be explained.
+    // A packet that goes astray is a problem, whether or not the cause is found.
     let policy = match dataplane.observe(&policy).await {
         Ok(observed) => observed.policy.unwrap_or_default(),
         Err(error) => {
-            tracing::debug!(%error, "what leads packets astray cannot be looked for");
+            tracing::debug!(%error, "podnet cannot look for what leads packets astray");
             Policy::default()
         }
     };

@@ -18,12 +18,12 @@ const MAX_KERNEL_ID: u64 = 256;
 #[derive(Serialize, Deserialize)]
 pub(super) struct Content {
     pub(super) boot: Boot,
-    /// The kernel's own number of the boot, in case the run directory outlives one.
+    /// The kernel's own number of the boot, in case the run directory outlives a boot.
     pub(super) kernel: String,
 }
 
-/// Reads the number of this boot from the run directory, or draws it where there is none yet. When
-/// the kernel has booted since, whatever else the run directory holds is of another boot, and is
+/// Reads the number of this boot from the run directory, or draws it if there is none yet. If the
+/// kernel has booted since, whatever else the run directory holds is of another boot, and is
 /// removed.
 ///
 /// # Errors
@@ -33,7 +33,7 @@ pub fn read_boot(run_dir: &Path, kernel_boot_id: &Path, node: NodeId) -> Result<
     let path = run_dir.join(KIND.as_str());
     match file::read::<Content>(&path, KIND, Some(node)) {
         Ok(Some(content)) if content.kernel == kernel => return Ok(content.boot),
-        // Of another boot: the run directory is a leftover.
+        // The file is of another boot: the run directory is a leftover.
         Ok(_) => {}
         Err(error) => return Err(error),
     }

@@ -1,5 +1,5 @@
-//! What state files hold that tell of the cluster: types of their own, so that neither gossip nor the
-//! claim protocol changes them unseen.
+//! The content of the state files about the cluster: types of their own, so that no change of gossip
+//! or of the claim protocol changes a file unseen.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
@@ -19,7 +19,7 @@ pub(super) struct DurableContent {
     cluster: ClusterId,
     checkpoint: CheckpointContent,
     epoch: u64,
-    /// As it was decided.
+    /// The ledger, as it was decided.
     ledger: Option<Decided>,
     acceptor: AcceptorContent,
     departing: bool,
@@ -91,7 +91,7 @@ impl AcceptorContent {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct AcceptedContent {
     ballot: BallotContent,
-    /// As it was proposed.
+    /// The batch, as it was proposed.
     batch: Batch,
 }
 

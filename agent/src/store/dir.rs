@@ -9,17 +9,17 @@ use super::file::StoreError;
 use super::kind::Kind;
 use super::lock;
 
-/// What the root of a file system of its own has in it from the start.
+/// A folder that the root of a file system has in it from the start.
 const LOST_AND_FOUND: &str = "lost+found";
 
-/// The mode of a directory that everybody may enter and list.
+/// The mode of a directory that every user may enter and list.
 const OPEN: u32 = 0o755;
 
-/// The bits of a mode that let others than the owner make and remove files.
+/// The bits of a mode that let users other than the owner make and remove files.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
-/// Makes the state directory, that only its owner can enter, and its parents. One that is there
-/// must be podnet's, or empty: the mode of another's directory is not podnet's to change.
+/// Makes the state directory, which only its owner can enter, and its parents. A directory that is
+/// there already must be podnet's, or empty: the mode of another program's is not podnet's to change.
 ///
 /// # Errors
 /// When something else is there, or the file system refuses.
@@ -41,15 +41,15 @@ pub fn make_state_dir(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Makes the run directory, that everybody can enter since the control socket is in it, and its
-/// parents. In one that is there and podnet's, nobody but its owner can make files from then on.
+/// Makes the run directory, which every user can enter since the control socket is in it, and its
+/// parents. If it is there and podnet's, only its owner can make files in it from then on.
 ///
 /// # Errors
 /// When something else is there, or the file system refuses.
 pub fn make_run_dir(path: &Path) -> Result<(), StoreError> {
     make_parent(path)?;
     let mode = match DirBuilder::new().mode(OPEN).create(path) {
-        // Less what the umask keeps away.
+        // The umask may take bits away.
         Ok(()) => OPEN,
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             require_dir(path)?;
@@ -65,7 +65,7 @@ pub fn make_run_dir(path: &Path) -> Result<(), StoreError> {
         .map_err(StoreError::io("set the mode of", path))
 }
 
-/// Refuses a path that leads to something else than a directory, and cannot become one.
+/// Refuses a path that leads to something other than a directory, and cannot become one.
 ///
 /// # Errors
 /// [`StoreError::NotADirectory`] with what is in the way.

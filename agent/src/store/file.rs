@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::kind::Kind;
 use crate::fault;
 
-/// What every state file begins with.
+/// The beginning of every state file.
 const MAGIC: &str = "podnet-state";
 
 /// The longest state file, in bytes: some 20 times what 256 nodes need.
@@ -64,7 +64,7 @@ pub enum StoreError {
         path: PathBuf,
         /// What it holds.
         kind: Kind,
-        /// Whose it is.
+        /// Which node, or which machine, it belongs to.
         owner: String,
     },
     /// What is to be a directory is none.
@@ -73,7 +73,7 @@ pub enum StoreError {
         /// What is in its place.
         path: PathBuf,
     },
-    /// The directory holds something else than podnet's state.
+    /// The directory holds something other than podnet's state.
     #[error("{} holds other files than podnet's", path.display())]
     Occupied {
         /// The directory.
@@ -109,7 +109,7 @@ impl StoreError {
     }
 }
 
-/// Reads a state file; `None` where there is none.
+/// Reads a state file; `None` if there is none.
 pub(super) fn read<T: DeserializeOwned>(
     path: &Path,
     kind: Kind,
@@ -159,7 +159,7 @@ pub(super) fn write<T: Serialize>(
     sync_parent(path)
 }
 
-/// As [`write`], for what dies with the boot: it survives the agent, and need not reach the disk.
+/// As [`write`], for a file that dies with the boot: it survives the agent, and need not reach the disk.
 pub(super) fn write_until_reboot<T: Serialize>(
     path: &Path,
     kind: Kind,
@@ -202,8 +202,8 @@ fn replace<T: Serialize>(
     Ok(())
 }
 
-/// Removes a state file. When this returns, it is gone from the disk. One that is not there is no
-/// error.
+/// Removes a state file. When this returns, it is gone from the disk. A file that is not there is
+/// no error.
 ///
 /// # Errors
 /// When the file system refuses.
@@ -295,7 +295,7 @@ pub(super) fn decode<T: DeserializeOwned>(
         .parse()
         .map_err(|_| corrupt("its version is not a number"))?;
     let path = || path.to_owned();
-    // What is of another kind, and what is damaged, is found below.
+    // A file of another kind, or a damaged one, is found below.
     match version.cmp(&kind.version()) {
         _ if found_kind != kind.as_str() => {}
         Ordering::Greater => {

@@ -22,14 +22,14 @@ const KIND: Kind = Kind::Identity;
 /// clone, and an administrator does not change it in passing.
 const PRODUCT_UUID: &str = "/sys/class/dmi/id/product_uuid";
 
-/// Where it shows the serial number of a board whose firmware has a device tree instead.
+/// Where the kernel shows the serial number of a board whose firmware has a device tree instead.
 const SERIAL_NUMBER: &str = "/sys/firmware/devicetree/base/serial-number";
 
 /// The longest identity of a machine that is read, in bytes; the firmware's has 37.
 const MAX_MACHINE_ID: u64 = 256;
 
-/// What means nothing without the identity; `cluster` comes first, since without it the others mean
-/// nothing either.
+/// The files that mean nothing without the identity; `cluster` comes first, since without it the
+/// rest means nothing either.
 const OF_IDENTITY: [Kind; 4] = [Kind::Cluster, Kind::Ledger, Kind::Peers, Kind::Epoch];
 
 /// Who this node is: an ed25519 key, made once, whose hash is the node id.
@@ -43,7 +43,7 @@ pub struct Identity {
 pub(super) struct Content {
     /// The secret key, in base64.
     key: String,
-    /// The machine that it was made on, where that is known.
+    /// The machine that it was made on, if that is known.
     machine: Option<String>,
 }
 
@@ -63,11 +63,11 @@ impl Drop for Content {
 }
 
 impl Identity {
-    /// Reads the node's identity; `None` where there is none yet, or just one that was made on another machine and
+    /// Reads the node's identity; `None` if there is none yet, or only one that was made on another machine and
     /// was never a member's.
     ///
-    /// `machine_file` is the file that tells the machine's identity; the firmware's where it is
-    /// `None`.
+    /// `machine_file` is the file with the machine's identity; if it is `None`, the firmware's
+    /// identity counts.
     ///
     /// # Errors
     /// When the file is damaged or alone missing, or was made on another machine: the disk is a
@@ -79,11 +79,11 @@ impl Identity {
             let here = machine(machine_file);
             identity.on_known_machine = content.machine.is_some();
             return match &content.machine {
-                // No cluster has ever known it: it came with the image of a disk.
+                // No cluster has ever known this identity: it came with the image of a disk.
                 Some(made_on) if here.as_ref() != Some(made_on) && is_blank(state_dir) => {
                     tracing::info!(
                         made_on,
-                        "the identity of another machine, never a member's, is dropped"
+                        "an identity that was made on another machine, and was never a member's, is dropped"
                     );
                     Ok(None)
                 }
@@ -98,7 +98,7 @@ impl Identity {
                 Some(_) | None => Ok(Some(identity)),
             };
         }
-        // What is there without it was this node's: another identity would be of no use to it.
+        // State without an identity was this node's: another identity would be of no use to it.
         if OF_IDENTITY
             .iter()
             .any(|kind| state_dir.join(kind.as_str()).exists())
@@ -111,7 +111,7 @@ impl Identity {
     /// Reads the node's identity, or makes it if there is none yet.
     ///
     /// # Errors
-    /// Those of [`Identity::load`], or when the file system refuses.
+    /// The errors of [`Identity::load`], or when the file system refuses.
     pub fn load_or_create(
         state_dir: &Path,
         machine_file: Option<&Path>,
@@ -189,7 +189,7 @@ impl fmt::Debug for Identity {
 /// # Errors
 /// When the file system refuses.
 pub fn reset_identity(state_dir: &Path, run_dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    // Of a run directory without the identity nobody could say whose it is.
+    // First: without the identity it would not be known which node the run directory is of.
     let of_boot = super::run::forget_boot(run_dir)?;
     file::sweep(state_dir)?;
     let of_identity = OF_IDENTITY.iter().chain([&KIND]);
@@ -201,13 +201,13 @@ pub fn reset_identity(state_dir: &Path, run_dir: &Path) -> Result<Vec<PathBuf>, 
     Ok(present.into_iter().chain(of_boot).collect())
 }
 
-/// Whether nothing is there that an identity is needed for, nor ever was: gossip has never started.
+/// Whether there is no state that needs the identity, and never was: gossip has never started.
 fn is_blank(state_dir: &Path) -> bool {
     let mut needing = OF_IDENTITY.iter();
     !needing.any(|kind| state_dir.join(kind.as_str()).exists())
 }
 
-/// The machine's identity: what the file says, or else the firmware.
+/// The machine's identity: from the file, or else from the firmware.
 fn machine(file: Option<&Path>) -> Option<String> {
     match file {
         Some(file) => machine_in(file),
@@ -223,7 +223,7 @@ fn machine_in(file: &Path) -> Option<String> {
     file.take(MAX_MACHINE_ID).read_to_string(&mut text).ok()?;
     // A text of the device tree ends with a zero byte.
     let text = text.trim_end_matches('\0').trim().to_ascii_lowercase();
-    // Firmware that was never given an identity says so with a constant.
+    // Firmware that was never given an identity has a constant in its place.
     let meaningless = text.is_empty() || text.bytes().all(|b| matches!(b, b'0' | b'f' | b'-'));
     (!meaningless).then_some(text)
 }

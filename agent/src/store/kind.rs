@@ -37,7 +37,7 @@ impl Kind {
         Self::Sysctls,
     ];
 
-    /// The version of its files: this program writes and reads no other.
+    /// The version of such files: this program writes and reads no other.
     #[must_use]
     pub const fn version(self) -> u32 {
         match self {
@@ -49,7 +49,7 @@ impl Kind {
         }
     }
 
-    /// Its name in a file's first line; but for pods, also the file's.
+    /// Its name in a file's first line; except for pods, also the name of the file.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -12,8 +12,8 @@ use super::file::StoreError;
 /// The name of the file that is locked.
 pub(super) const NAME: &str = "lock";
 
-/// The lock on a directory of state files: a record lock (fcntl(2)), for which the kernel tells who holds
-/// it. It lets go when the process ends, however it ends, and nothing is written.
+/// The lock on a directory of state files: a record lock (fcntl(2)), of which the kernel reports the process
+/// that holds it. It ends with the process, however that ends, and nothing is written.
 #[derive(Debug)]
 pub struct StateLock {
     _file: File,
@@ -55,7 +55,7 @@ fn whole_file() -> libc::flock {
     }
 }
 
-/// The process that holds the lock, if it can be told.
+/// The process that holds the lock, if the kernel reports it.
 fn holder(file: &File) -> Option<i32> {
     let mut lock = whole_file();
     fcntl(file, FcntlArg::F_GETLK(&mut lock)).ok()?;

@@ -77,8 +77,8 @@ impl StateDir {
         Self { dir, node }
     }
 
-    /// Reads the node's membership; `None` if it has none. Removes what an `init`, `join` or
-    /// `leave` left behind that was cut short.
+    /// Reads the node's membership; `None` if it has none. Removes what an interrupted `init`, `join`
+    /// or `leave` has left behind.
     ///
     /// # Errors
     /// When a file is damaged, of a newer version or of another node.
@@ -108,7 +108,7 @@ impl StateDir {
         file::remove(&self.path(PEERS))?;
         self.save_durable(durable)?;
         self.save_member(member).inspect_err(|_| {
-            // It may be there already, and not yet safe. The next start removes what is left.
+            // `cluster` may be written already, but not safe on disk. The next start removes what is left.
             let _ = self.forget();
         })
     }
@@ -116,7 +116,7 @@ impl StateDir {
     /// Writes the membership.
     ///
     /// # Errors
-    /// When the file system refuses; then the old one stands.
+    /// When the file system refuses; then the old membership stays.
     pub fn save_member(&self, member: &Member) -> Result<(), StoreError> {
         let content = MemberContent::of(member);
         file::write(&self.path(CLUSTER), CLUSTER, self.node, &content)
@@ -125,7 +125,7 @@ impl StateDir {
     /// Writes the state of the claim protocol.
     ///
     /// # Errors
-    /// When the file system refuses; then nobody may be told of it.
+    /// When the file system refuses; then nothing of it may be published.
     pub fn save_durable(&self, durable: &Durable) -> Result<(), StoreError> {
         let content = DurableContent::of(durable);
         file::write(&self.path(LEDGER), LEDGER, self.node, &content)
@@ -140,8 +140,8 @@ impl StateDir {
         file::write(&self.path(PEERS), PEERS, self.node, &content)
     }
 
-    /// Counts a start of gossip, and returns the new number: higher than every one before, also of
-    /// earlier memberships, since peers remember those.
+    /// Counts a start of gossip, and returns the new number: higher than that of every start before, also
+    /// of earlier memberships, since peers remember those.
     ///
     /// # Errors
     /// When the file system refuses; then gossip must not start.

@@ -9,9 +9,9 @@
 //! /run/podnet      boot, pods/NAME, freed, sysctls               dies with the boot
 //! ```
 //!
-//! Each file is replaced as a whole: written beside, fsynced, renamed, its folder fsynced. One that
-//! is damaged, of a newer version, or of another node is an error; there is never a silent fresh
-//! start.
+//! Each file is replaced as a whole: written beside, fsynced, renamed, its folder fsynced. A file
+//! that is damaged, of another version, or of another node is an error; there is never a silent
+//! fresh start.
 
 mod boot;
 mod content;

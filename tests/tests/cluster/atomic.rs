@@ -9,13 +9,8 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use podnet_lab::{Fate, Invitation, Lab, Node, eventually};
-use serde_json::Value;
-
-use crate::scene::{
-    LIMIT, add_pod, ask, block, builder, gateway, list, nodes, ready, status, status_where, text,
-};
-use crate::snapshot::Snapshot;
+use podnet_lab::prelude::*;
+use podnet_lab::{Fate, Lab, Node};
 
 /// No look at what others may have changed counts among the steps.
 pub(crate) const RESYNC: Duration = Duration::from_secs(3600);
@@ -36,7 +31,7 @@ const JOIN_VOTER_STEPS: u32 = 8;
 const LEAVE_VOTER_STEPS: u32 = 6;
 
 fn lab(nodes: u8) -> Lab {
-    let builder = builder(nodes).timing("resync", RESYNC).faults();
+    let builder = agents(nodes).timing("resync", RESYNC).faults();
     builder.up().unwrap()
 }
 
@@ -90,15 +85,16 @@ fn killed(
 /// Waits until a node is a whole member or none. Returns whether it is one.
 #[track_caller]
 pub(crate) fn settled(node: Node<'_>, peers: usize) -> bool {
-    let status = status_where(node, "idle or ready", |status| {
-        let ok = list(&status["peers"])
+    let status = node.status_where("idle or ready", |status| {
+        let ok = status
+            .peers
             .iter()
-            .filter(|peer| peer["path"] == "ok")
+            .filter(|peer| peer.path == Some(PathState::Ok))
             .count();
-        let passes = status["reconcile"]["passes"].as_u64();
-        status["phase"] == "idle" || (status["phase"] == "ready" && passes > Some(0) && ok >= peers)
+        let passes = status.reconcile.passes;
+        status.phase == Phase::Idle || (status.phase == Phase::Ready && passes > 0 && ok >= peers)
     });
-    status["phase"] == "ready"
+    status.phase == Phase::Ready
 }
 
 /// Waits until a node looks like this.
@@ -130,9 +126,9 @@ fn founders() {
 /// A node that founds a cluster and leaves it, again and again, until both get through.
 fn one_founder(node: Node<'_>, points: impl Iterator<Item = u32>) {
     let before = Snapshot::kernel(node);
-    ask(node, &INIT);
+    node.tell(&INIT);
     let member = Snapshot::kernel(node).plain();
-    ask(node, &["--yes", "leave"]);
+    node.leave();
     assert_nothing(node, &before, "before");
     let assert_member = |when: &str| {
         assert_becomes(&member, || Snapshot::kernel(node).plain(), when);
@@ -152,19 +148,19 @@ fn one_founder(node: Node<'_>, points: impl Iterator<Item = u32>) {
                 assert_nothing(node, &before, &when);
             }
         }
-        ask(node, &INIT);
-        let pod = add_pod(node, "red");
+        node.tell(&INIT);
+        let pod = node.add_pod("red").address();
         node.place().ping(pod).unwrap();
         if leaving {
             leaving = killed(node, point, &["leave"], &[], LEAVE_FOUNDER_STEPS);
             if settled(node, 0) {
                 // It had not begun.
                 node.place().ping(pod).unwrap();
-                ask(node, &["pod", "rm", "red"]);
+                node.remove_pod("red");
                 assert_member(&format!("leave, step {point}"));
             }
         }
-        ask(node, &["--yes", "leave"]);
+        node.leave();
         assert_nothing(node, &before, &format!("leave again, step {point}"));
     }
 }
@@ -177,8 +173,8 @@ fn members() {
     share(&members, |node, points| {
         one_member(node, founder, &invitation, points);
     });
-    assert_eq!(status(founder)["phase"], "ready");
-    assert_eq!(status(founder)["cluster"]["nodes"], 1);
+    assert_eq!(founder.status().phase, Phase::Ready);
+    assert_eq!(founder.status().cluster.unwrap().nodes, 1);
 }
 
 #[test]
@@ -191,9 +187,9 @@ fn cleanups() {
 fn one_cleanup(node: Node<'_>, points: impl Iterator<Item = u32>) {
     const CLEANUP: [&str; 3] = ["podnetd", "cleanup", "--yes"];
     let before = Snapshot::kernel(node);
-    ask(node, &INIT);
+    node.tell(&INIT);
     for point in points {
-        let pod = add_pod(node, "red");
+        let pod = node.add_pod("red").address();
         node.place().ping(pod).unwrap();
         node.kill().unwrap();
         let killed = match node.exec_until(point, CLEANUP).unwrap() {
@@ -230,11 +226,11 @@ fn one_member(
     let token = [("PODNET_TOKEN", invitation.token.as_str())];
     let look = || {
         let now = Snapshot::kernel(node).plain();
-        now.of_member(&block(node), founder.address())
+        now.of_member(node.block(), founder.address())
     };
     node.join(invitation, founder).unwrap();
     let member = look();
-    ask(node, &["--yes", "leave"]);
+    node.leave();
     let (mut joining, mut leaving) = (true, true);
     for point in points {
         if !(joining || leaving) {
@@ -251,20 +247,20 @@ fn one_member(
         }
         node.join(invitation, founder).unwrap();
         assert_only_owner(node, founder);
-        let pod = add_pod(node, "red");
+        let pod = node.add_pod("red").address();
         founder.place().ping(pod).unwrap();
-        node.pod("red").ping(gateway(founder)).unwrap();
+        node.pod("red").ping(founder.gateway()).unwrap();
 
         if leaving {
             leaving = killed(node, point, &["leave"], &[], LEAVE_STEPS);
             if settled(node, 1) {
                 assert_only_owner(node, founder);
                 founder.place().ping(pod).unwrap();
-                ask(node, &["pod", "rm", "red"]);
+                node.remove_pod("red");
                 assert_becomes(&member, look, &format!("leave, step {point}"));
             }
         }
-        ask(node, &["--yes", "leave"]);
+        node.leave();
         assert_nothing(node, &before, &format!("leave again, step {point}"));
         assert_forgotten(node, founder);
     }
@@ -297,15 +293,15 @@ fn one_voter(founder: Node<'_>, member: Node<'_>, points: impl Iterator<Item = u
         joining = joining && killed_meanwhile(founder, point, "join", join, JOIN_VOTER_STEPS);
         join();
         assert_only_owner(member, founder);
-        let pod = add_pod(member, "red");
+        let pod = member.add_pod("red").address();
         founder.place().ping(pod).unwrap();
 
-        let leave = || drop(ask(member, &["--yes", "--timeout", "60s", "leave"]));
+        let leave = || member.tell(&["--yes", "--timeout", "60s", "leave"]);
         leaving = leaving && killed_meanwhile(founder, point, "leave", leave, LEAVE_VOTER_STEPS);
         leave();
         assert_nothing(member, &before, &format!("leave, step {point}"));
         assert_forgotten(member, founder);
-        ready(founder, 0);
+        founder.ready(0);
     }
 }
 
@@ -338,23 +334,21 @@ fn killed_meanwhile(
 /// Asserts that the founder gives each block to one node, and this node the block that it uses.
 #[track_caller]
 pub(crate) fn assert_only_owner(node: Node<'_>, founder: Node<'_>) {
-    let (name, own) = (node.name(), block(node));
+    let (name, own) = (node.name(), node.block());
     let seen = || {
-        let all = ask(founder, &["nodes"]);
-        let blocks: Vec<(&Value, &Value)> = list(&all)
-            .iter()
-            .flat_map(|node| {
-                list(&node["blocks"])
-                    .iter()
-                    .map(|block| (block, &node["name"]))
-            })
-            .collect();
-        let distinct: BTreeSet<&str> = blocks.iter().map(|(block, _)| text(block)).collect();
-        assert_eq!(distinct.len(), blocks.len(), "{all}");
-        let owned = blocks
-            .iter()
-            .any(|(block, owner)| **block == own && **owner == name);
-        if owned { Ok(()) } else { Err(all.to_string()) }
+        let all = founder.members();
+        let blocks: Vec<_> = all.iter().flat_map(|node| &node.blocks).collect();
+        let distinct: BTreeSet<_> = blocks.iter().collect();
+        assert_eq!(distinct.len(), blocks.len(), "{all:?}");
+        let owned = all.iter().any(|node| {
+            let named = node.name.as_ref().is_some_and(|n| n.as_str() == name);
+            named && node.blocks.contains(&own)
+        });
+        if owned {
+            Ok(())
+        } else {
+            Err(format!("{all:?}"))
+        }
     };
     eventually(LIMIT, "the block in the eyes of the founder", seen).unwrap();
 }
@@ -363,9 +357,16 @@ pub(crate) fn assert_only_owner(node: Node<'_>, founder: Node<'_>) {
 #[track_caller]
 fn assert_forgotten(node: Node<'_>, founder: Node<'_>) {
     let gone = || {
-        let all = ask(founder, &["nodes"]);
-        let known = list(&all).iter().any(|found| found["name"] == node.name());
-        if known { Err(all.to_string()) } else { Ok(()) }
+        let all = founder.members();
+        let known = all.iter().any(|found| {
+            let name = found.name.as_ref();
+            name.is_some_and(|name| name.as_str() == node.name())
+        });
+        if known {
+            Err(format!("{all:?}"))
+        } else {
+            Ok(())
+        }
     };
     eventually(LIMIT, "the founder forgets the node", gone).unwrap();
 }

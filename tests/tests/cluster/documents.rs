@@ -1,196 +1,12 @@
 //! The documents that scripts read: on the control socket, and by `podnetctl -o json`.
 
-use std::net::{IpAddr, SocketAddr};
+mod forms;
 
+use podnet_lab::prelude::*;
 use serde_json::{Value, json};
 
-use crate::scene::{
-    add_pod, ask, cluster, ctl, http, idle, list, nodes, ready, refusal, refused, status,
-    status_where, text,
-};
+use self::forms::{ERROR, INIT, JOIN, NODES, POD, PODS, PROBLEM, ROUTES, STATUS, TOKEN, VERSION};
 use crate::schema::{Form, mismatches};
-
-const NODE_ADDRESS: Form = Form::Reads(|text| text.parse::<SocketAddr>().is_ok());
-const ADDRESS: Form = Form::Reads(|text| text.parse::<IpAddr>().is_ok());
-const CIDR: Form = Form::Reads(|text| {
-    text.split_once('/').is_some_and(|(address, prefix)| {
-        address.parse::<IpAddr>().is_ok() && prefix.parse::<u8>().is_ok()
-    })
-});
-/// RFC 3339 in UTC: `2026-01-31T12:00:00.5Z`.
-const TIME: Form = Form::Reads(|text| {
-    text.len() >= "2026-01-31T12:00:00Z".len()
-        && text.ends_with('Z')
-        && text
-            .bytes()
-            .zip(b"0000-00-00T00:00:00".iter())
-            .all(|(byte, form)| match form {
-                b'0' => byte.is_ascii_digit(),
-                mark => byte == *mark,
-            })
-});
-const MAC: Form = Form::Reads(|text| {
-    text.split(':').count() == 6
-        && text
-            .split(':')
-            .all(|byte| u8::from_str_radix(byte, 16).is_ok())
-});
-
-const SELF: Form = Form::Object(&[
-    ("id", Form::Text),
-    ("name", Form::Text),
-    ("addresses", Form::List(&NODE_ADDRESS)),
-    ("version", Form::Text),
-    ("boot", Form::Text),
-    ("instance", Form::Text),
-]);
-const CLUSTER: Form = Form::Object(&[
-    ("id", Form::Text),
-    ("pod_cidrs", Form::List(&CIDR)),
-    ("block_prefixes", Form::List(&Form::Count)),
-    (
-        "encapsulation",
-        Form::Word(&["auto", "direct", "wireguard"]),
-    ),
-    ("nodes", Form::Count),
-    ("live_nodes", Form::Count),
-]);
-const NODE: Form = Form::Object(&[
-    ("id", Form::Text),
-    ("name", Form::Nullable(&Form::Text)),
-    ("self", Form::Flag),
-    ("addresses", Form::List(&NODE_ADDRESS)),
-    ("blocks", Form::List(&CIDR)),
-    ("live", Form::Flag),
-    ("last_seen_seconds", Form::Nullable(&Form::Seconds)),
-    ("boot", Form::Nullable(&Form::Text)),
-    (
-        "encapsulation",
-        Form::Nullable(&Form::Word(&["direct", "wireguard"])),
-    ),
-    (
-        "path",
-        Form::Nullable(&Form::Word(&["ok", "pending", "failed"])),
-    ),
-    ("path_reason", Form::Nullable(&Form::Text)),
-]);
-const NODES: Form = Form::List(&NODE);
-const STATUS: Form = Form::Object(&[
-    ("api", Form::Count),
-    (
-        "phase",
-        Form::Word(&[
-            "idle",
-            "joining",
-            "ready",
-            "no-quorum",
-            "full",
-            "fenced",
-            "leaving",
-        ]),
-    ),
-    ("node", SELF),
-    ("cluster", Form::Nullable(&CLUSTER)),
-    ("blocks", Form::List(&CIDR)),
-    ("gateways", Form::List(&ADDRESS)),
-    ("mtu", Form::Nullable(&Form::Count)),
-    (
-        "quorum",
-        Form::Object(&[
-            ("voters", Form::Count),
-            ("reachable", Form::Count),
-            ("ok", Form::Flag),
-        ]),
-    ),
-    ("pods", Form::Count),
-    (
-        "held_by",
-        Form::Nullable(&Form::Word(&["nftables", "bridge"])),
-    ),
-    ("held_reason", Form::Nullable(&Form::Text)),
-    ("peers", Form::List(&NODE)),
-    (
-        "reconcile",
-        Form::Object(&[
-            ("passes", Form::Count),
-            ("operations_total", Form::Count),
-            ("failed_total", Form::Count),
-            ("drift_total", Form::Count),
-            ("last_at", Form::Nullable(&TIME)),
-            ("last_duration_seconds", Form::Nullable(&Form::Seconds)),
-        ]),
-    ),
-    (
-        "problems",
-        Form::List(&Form::Object(&[
-            ("code", Form::Text),
-            ("severity", Form::Word(&["error", "warning"])),
-            ("message", Form::Text),
-            ("hint", Form::Nullable(&Form::Text)),
-        ])),
-    ),
-]);
-const ROUTES: Form = Form::List(&Form::Object(&[
-    ("destination", CIDR),
-    ("via", Form::Nullable(&ADDRESS)),
-    ("device", Form::Nullable(&Form::Text)),
-    ("node", Form::Nullable(&Form::Text)),
-    ("protocol", Form::Count),
-    (
-        "state",
-        Form::Word(&["ok", "missing", "foreign", "unreachable"]),
-    ),
-]));
-const POD: Form = Form::Object(&[
-    ("name", Form::Text),
-    ("node", Form::Text),
-    ("state", Form::Word(&["ready", "gone", "fenced"])),
-    ("addresses", Form::List(&CIDR)),
-    ("gateways", Form::List(&ADDRESS)),
-    ("mac", MAC),
-    ("mtu", Form::Count),
-    ("netns", Form::Text),
-    ("ifname", Form::Text),
-    ("host_ifname", Form::Text),
-    ("created_at", TIME),
-    ("labels", Form::Labels),
-    ("trusted", Form::Flag),
-]);
-const PODS: Form = Form::List(&POD);
-const INIT: Form = Form::Object(&[
-    ("node", SELF),
-    ("cluster", CLUSTER),
-    ("blocks", Form::List(&CIDR)),
-    ("token", Form::Text),
-    ("join_command", Form::Text),
-]);
-const JOIN: Form = Form::Object(&[
-    ("node", SELF),
-    ("cluster", CLUSTER),
-    ("blocks", Form::List(&CIDR)),
-]);
-const TOKEN: Form = Form::Object(&[("token", Form::Text), ("join_command", Form::Text)]);
-const VERSION: Form = Form::Object(&[
-    ("podnetctl", Form::Text),
-    ("podnetd", Form::Nullable(&Form::Text)),
-]);
-const ERROR: Form = Form::Object(&[(
-    "error",
-    Form::Object(&[
-        ("code", Form::Text),
-        ("message", Form::Text),
-        ("hint", Form::Nullable(&Form::Text)),
-    ]),
-)]);
-/// RFC 9457.
-const PROBLEM: Form = Form::Object(&[
-    ("type", Form::Text),
-    ("title", Form::Text),
-    ("status", Form::Count),
-    ("detail", Form::Text),
-    ("code", Form::Text),
-    ("hint", Form::Nullable(&Form::Text)),
-]);
 
 #[track_caller]
 fn assert_form(form: &Form, document: &Value, what: &str) {
@@ -222,22 +38,28 @@ fn without_time(mut document: Value) -> Value {
     document
 }
 
+/// What `podnetctl` prints, as it stands.
+fn document(node: Node<'_>, words: &[&str]) -> Value {
+    node.ask(words)
+}
+
 #[test]
 fn documents_have_the_keys_that_scripts_know_on_the_socket_as_on_the_command_line() {
     let lab = idle(3);
     let [node1, node2, node3] = nodes(&lab);
-    assert_form(&STATUS, &status(node1), "idle status");
-    assert_form(&VERSION, &ask(node1, &["version"]), "version");
-    let founded = ask(node1, &["init", "--pod-cidr", "10.244.0.0/16"]);
+    assert_form(&STATUS, &document(node1, &["status"]), "idle status");
+    assert_form(&VERSION, &document(node1, &["version"]), "version");
+    let founded = document(node1, &["init", "--pod-cidr", "10.244.0.0/16"]);
     assert_form(&INIT, &founded, "init");
-    let token = text(&founded["token"]);
+    let token = founded["token"].as_str().unwrap();
     for node in [node2, node3] {
-        let joined = ctl(node, &["join", "192.168.56.11"], token).unwrap();
+        let joined = node.ctl_json(&["join", "192.168.56.11"], token).unwrap();
         assert_form(&JOIN, &joined.json().unwrap(), "join");
     }
-    add_pod(node1, "red");
-    assert_form(&POD, &ask(node1, &["pod", "add", "blue"]), "pod add");
-    ready(node1, 2);
+    node1.add_pod("red");
+    let blue = document(node1, &["pod", "add", "blue"]);
+    assert_form(&POD, &blue, "pod add");
+    node1.ready(2);
 
     for (words, path, form) in [
         (&["status"][..], "/v1/status", &STATUS),
@@ -247,9 +69,9 @@ fn documents_have_the_keys_that_scripts_know_on_the_socket_as_on_the_command_lin
         (&["pod", "show", "red"], "/v1/pods/red", &POD),
         (&["token", "show"], "/v1/token", &TOKEN),
     ] {
-        let document = ask(node1, words);
+        let document = document(node1, words);
         assert_form(form, &document, path);
-        let response = http(node1, "GET", path, "");
+        let response = node1.http("GET", path, "");
         assert_eq!(response.status, 200, "{path}: {response:?}");
         assert_eq!(response.content_type, "application/json", "{path}");
         assert_eq!(
@@ -258,7 +80,7 @@ fn documents_have_the_keys_that_scripts_know_on_the_socket_as_on_the_command_lin
             "{path}"
         );
     }
-    assert_eq!(ask(node1, &["token", "show"])["token"], founded["token"]);
+    assert_eq!(node1.token().token, token);
     let command = format!("podnetctl join 192.168.56.11 --token {token}");
     assert_eq!(founded["join_command"], command.as_str());
 }
@@ -267,38 +89,34 @@ fn documents_have_the_keys_that_scripts_know_on_the_socket_as_on_the_command_lin
 fn by_the_socket_alone_a_node_joins_has_pods_and_leaves() {
     let lab = idle(2);
     let [node1, node2] = nodes(&lab);
-    let founded = http(
-        node1,
-        "POST",
-        "/v1/init",
-        r#"{"pod_cidrs":["10.244.0.0/16"]}"#,
-    );
+    let founded = node1.http("POST", "/v1/init", r#"{"pod_cidrs":["10.244.0.0/16"]}"#);
     assert_eq!(founded.status, 200, "{founded:?}");
     assert_form(&INIT, &founded.body, "init");
     let join = json!({"addresses": ["192.168.56.11"], "token": founded.body["token"]});
-    let joined = http(node2, "POST", "/v1/join", &join.to_string());
+    let joined = node2.http("POST", "/v1/join", &join.to_string());
     assert_eq!(joined.status, 202, "{joined:?}");
     assert_form(&STATUS, &joined.body, "join");
-    ready(node2, 1);
+    node2.ready(1);
 
-    let added = http(node2, "POST", "/v1/pods", r#"{"name":"blue"}"#);
+    let added = node2.http("POST", "/v1/pods", r#"{"name":"blue"}"#);
     assert_eq!(added.status, 200, "{added:?}");
     assert_form(&POD, &added.body, "pod");
-    assert_eq!(http(node2, "DELETE", "/v1/pods/blue", "").status, 204);
-    assert_eq!(http(node2, "GET", "/v1/pods", "").body, json!([]));
+    assert_eq!(node2.http("DELETE", "/v1/pods/blue", "").status, 204);
+    assert_eq!(node2.http("GET", "/v1/pods", "").body, json!([]));
 
-    let left = http(node2, "POST", "/v1/leave", "{}");
+    let left = node2.http("POST", "/v1/leave", "{}");
     assert_eq!(left.status, 202, "{left:?}");
     assert_form(&STATUS, &left.body, "leave");
-    status_where(node2, "idle", |status| status["phase"] == "idle");
+    node2.status_where("idle", |status| status.phase == Phase::Idle);
 }
 
 #[test]
 fn documents_tell_what_is() {
-    let (lab, _) = cluster(2);
+    let lab = Cluster::of(2);
     let [node1, node2] = nodes(&lab);
-    ready(node2, 1);
-    let status = ready(node1, 1);
+    node2.ready(1);
+    node1.ready(1);
+    let status = document(node1, &["status"]);
     assert_eq!(status["api"], 1);
     assert_eq!(status["node"]["name"], "node1");
     assert_eq!(status["node"]["addresses"], json!(["192.168.56.11:7846"]));
@@ -316,9 +134,9 @@ fn documents_tell_what_is() {
     );
     assert_eq!(status["problems"], json!([]));
 
-    let all = ask(node1, &["nodes"]);
-    let names: Vec<_> = list(&all).iter().map(|node| text(&node["name"])).collect();
-    assert_eq!(names, ["node1", "node2"]);
+    let all = document(node1, &["nodes"]);
+    let names = all.as_array().unwrap().iter().map(|node| &node["name"]);
+    assert_eq!(names.collect::<Vec<_>>(), ["node1", "node2"]);
     assert_eq!(
         (&all[0]["self"], &all[0]["path"]),
         (&json!(true), &json!(null))
@@ -329,14 +147,14 @@ fn documents_tell_what_is() {
     );
     assert_eq!(all[1]["encapsulation"], "direct");
     assert_eq!(all[1]["blocks"], json!(["10.244.1.0/24"]));
-    assert_eq!(all[1]["id"], crate::scene::status(node2)["node"]["id"]);
+    assert_eq!(all[1]["id"], json!(node2.status().node.id));
     assert_eq!(
         without_time(status["peers"].clone()),
         without_time(json!([all[1]]))
     );
 
     assert_eq!(
-        ask(node1, &["routes"]),
+        document(node1, &["routes"]),
         json!([
             {"destination": "10.244.0.0/16", "via": null, "device": null, "node": null,
              "protocol": 112, "state": "unreachable"},
@@ -348,36 +166,29 @@ fn documents_tell_what_is() {
 
 #[test]
 fn errors_have_one_form_on_the_command_line_and_one_on_the_socket() {
-    let (lab, _) = cluster(1);
+    let lab = Cluster::of(1);
     let [node] = nodes(&lab);
-    add_pod(node, "red");
-    for (words, code, exit) in [
-        (&["pod", "show", "blue"][..], "not_found", 4),
-        (&["pod", "rm", "red", "blue"], "not_found", 4),
-        (&["pod", "add", "Red"], "bad_name", 2),
+    node.add_pod("red");
+    for (words, code) in [
+        (&["pod", "show", "blue"][..], ErrorCode::NotFound),
+        (&["pod", "rm", "red", "blue"], ErrorCode::NotFound),
+        (&["pod", "add", "Red"], ErrorCode::BadName),
         (
             &["pod", "add", "red", "--netns", "/run/netns/other"],
-            "exists",
-            5,
+            ErrorCode::Exists,
         ),
-        (&["status", "--no-such-flag"], "usage", 2),
-        (&["no-such-command"], "usage", 2),
+        (&["status", "--no-such-flag"], ErrorCode::Usage),
+        (&["no-such-command"], ErrorCode::Usage),
         (
             &["--socket", "/run/podnet/other.sock", "status"],
-            "agent_unreachable",
-            3,
+            ErrorCode::AgentUnreachable,
         ),
     ] {
-        refused(node, words, (code, exit));
-        let output = ctl(node, words, "").unwrap();
+        refused(node, words, code);
+        let output = node.ctl_json(words, "").unwrap();
         assert_form(&ERROR, &output.json().unwrap(), &words.join(" "));
-        assert_eq!(refusal(&output).code, code);
     }
-    assert_eq!(
-        ask(node, &["pod", "list"])[0]["name"],
-        "red",
-        "rm removed nothing"
-    );
+    assert_eq!(node.pods().len(), 1, "rm removed nothing");
 
     for (method, path, body, status, code) in [
         ("GET", "/v1/pods/blue", "", 404, "not_found"),
@@ -409,7 +220,7 @@ fn errors_have_one_form_on_the_command_line_and_one_on_the_socket() {
         ),
         ("POST", "/v1/leave", "{}", 409, "exists"),
     ] {
-        let response = http(node, method, path, body);
+        let response = node.http(method, path, body);
         let what = format!("{method} {path} {body}");
         assert_eq!(response.status, status, "{what}: {response:?}");
         assert_eq!(response.content_type, "application/problem+json", "{what}");
@@ -418,6 +229,6 @@ fn errors_have_one_form_on_the_command_line_and_one_on_the_socket() {
         assert_eq!(response.body["status"], status, "{what}");
     }
     // Nothing was done by any of them.
-    let gone = http(node, "DELETE", "/v1/pods/red", "");
+    let gone = node.http("DELETE", "/v1/pods/red", "");
     assert_eq!((gone.status, gone.body), (204, Value::Null));
 }

@@ -3,20 +3,16 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use podnet_lab::{Lab, Node, eventually};
-use serde_json::Value;
-
-use crate::scene::{
-    LIMIT, add_pod, ask, builder, cluster, idle, list, nodes, ready, refused, shell, status,
-    status_where, text,
-};
-use crate::snapshot::Snapshot;
+use podnet_lab::prelude::*;
 
 /// Pods of two nodes reach each other and the internet.
 #[track_caller]
 fn assert_reachable(lab: &Lab) {
     let [node1, node2] = nodes(lab);
-    let (red, blue) = (add_pod(node1, "red"), add_pod(node2, "blue"));
+    let (red, blue) = (
+        node1.add_pod("red").address(),
+        node2.add_pod("blue").address(),
+    );
     node1.pod("red").ping(blue).unwrap();
     node2.pod("blue").ping(red).unwrap();
     node1.place().ping(blue).unwrap();
@@ -29,8 +25,7 @@ fn assert_reachable(lab: &Lab) {
 fn a_host_may_check_where_packets_come_from() {
     let lab = idle(2);
     for node in lab.nodes() {
-        shell(
-            node,
+        node.shell(
             "sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.default.rp_filter=1; \
              sysctl -qw net.ipv4.conf.eth0.rp_filter=1",
         );
@@ -38,7 +33,7 @@ fn a_host_may_check_where_packets_come_from() {
     lab.init_join_all().unwrap();
     assert_reachable(&lab);
     for node in lab.nodes() {
-        let strict = shell(node, "sysctl -n net.ipv4.conf.all.rp_filter");
+        let strict = node.shell("sysctl -n net.ipv4.conf.all.rp_filter");
         assert_eq!(strict.trim(), "1", "a stricter value stays");
     }
 }
@@ -47,14 +42,13 @@ fn a_host_may_check_where_packets_come_from() {
 fn a_host_may_have_no_ipv6() {
     let lab = idle(2);
     for node in lab.nodes() {
-        shell(
-            node,
+        node.shell(
             "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1",
         );
     }
     lab.init_join_all().unwrap();
     assert_reachable(&lab);
-    assert_eq!(list(&status(lab.nodes()[0])["problems"]).len(), 0);
+    assert_eq!(lab.nodes()[0].problems(), []);
 }
 
 /// As on a router of an exchange. None of them is podnet's to look at twice, let alone to touch.
@@ -76,7 +70,7 @@ fn a_host_may_have_many_routes() {
         .exec_with(["ip", "-batch", "-"], &batch, LIMIT)
         .unwrap();
     added.success("ip -batch").unwrap();
-    let foreign = || shell(node1, "ip route show proto bird");
+    let foreign = || node1.shell("ip route show proto bird");
     let before = foreign();
     assert_eq!(before.lines().count(), 1500);
     lab.init_join_all().unwrap();
@@ -84,40 +78,37 @@ fn a_host_may_have_many_routes() {
 
     node1.kill().unwrap();
     node1.start().unwrap();
-    let settled = ready(node1, 1);
-    assert_eq!(settled["reconcile"]["drift_total"], 0, "{settled}");
-    assert_eq!(list(&ask(node1, &["routes"])).len(), 2);
+    let settled = node1.ready(1);
+    assert_eq!(settled.reconcile.drift_total, 0, "{settled:?}");
+    assert_eq!(node1.routes().len(), 2);
     assert_eq!(foreign(), before);
 }
 
 /// Asserts that a node whose packets pass hears nothing of its peer, and names the port.
 #[track_caller]
 fn assert_port_named(node: Node<'_>, peer: Node<'_>) {
-    let of_peer = |problem: &&Value| text(&problem["message"]).contains(&peer.name());
-    let silent = status_where(node, "a silent peer is a problem", |status| {
-        list(&status["problems"]).iter().any(|p| of_peer(&p))
+    let of_peer = |problem: &&api::ProblemEntry| problem.message.contains(&peer.name());
+    let silent = node.status_where("a silent peer is a problem", |status| {
+        status.problems.iter().any(|p| of_peer(&p))
     });
-    let problem = list(&silent["problems"]).iter().find(of_peer).unwrap();
-    assert_eq!(problem["severity"], "warning", "{problem}");
-    assert!(
-        text(&problem["hint"]).contains("UDP port 7846"),
-        "{problem}"
-    );
-    assert_eq!(silent["peers"][0]["path"], "ok", "packets pass: {silent}");
+    let problem = silent.problems.iter().find(of_peer).unwrap();
+    assert_eq!(problem.severity, Severity::Warning, "{problem:?}");
+    let hint = problem.hint.as_deref().unwrap_or_default();
+    assert!(hint.contains("UDP port 7846"), "{problem:?}");
+    let path = silent.peers[0].path;
+    assert_eq!(path, Some(PathState::Ok), "packets pass: {silent:?}");
 }
 
 /// Members whose hosts drop gossip see each other's packets, and no word of each other. Where it is
 /// dropped one way, the one that is deaf tells.
 #[test]
 fn a_firewall_that_drops_gossip_is_told_by_the_port() {
-    let (lab, _) = cluster(2);
+    let lab = Cluster::of(2);
     let [node1, node2] = nodes(&lab);
     let heard = || {
         for node in [node1, node2] {
-            ready(node, 1);
-            status_where(node, "no problem", |status| {
-                list(&status["problems"]).is_empty()
-            });
+            node.ready(1);
+            node.until_no_problem();
         }
     };
     for (chains, deaf) in [
@@ -132,7 +123,7 @@ fn a_firewall_that_drops_gossip_is_told_by_the_port() {
         let change = |how| {
             for chain in chains {
                 let rule = format!("{chain} -p udp --dport 7846 -j DROP");
-                shell(node2, &format!("iptables {how} {rule}"));
+                node2.shell(&format!("iptables {how} {rule}"));
             }
         };
         change("-I");
@@ -146,38 +137,29 @@ fn a_firewall_that_drops_gossip_is_told_by_the_port() {
 
 #[test]
 fn two_hundred_pods_of_a_node_are_all_reached() {
-    let (lab, _) = cluster(2);
+    let lab = Cluster::of(2);
     let [node1, node2] = nodes(&lab);
-    shell(node1, "seq 200 | xargs -P8 -I{} podnetctl -q pod add pod{}");
-    let pods = ask(node1, &["pod", "list"]);
-    assert_eq!(list(&pods).len(), 200);
-    let addresses: Vec<&str> = list(&pods)
-        .iter()
-        .map(|pod| text(&pod["addresses"][0]).split('/').next().unwrap())
-        .collect();
+    node1.shell("seq 200 | xargs -P8 -I{} podnetctl -q pod add pod{}");
+    let pods = node1.pods();
+    assert_eq!(pods.len(), 200);
+    let addresses: Vec<String> = pods.iter().map(|pod| pod.address().to_string()).collect();
     let all_answer = |node: Node<'_>| {
         let targets = addresses.join(" ");
         let script = format!(
             "printf '%s\\n' {targets} | xargs -P16 -I{{}} ping -qnc1 -W5 {{}} | grep -c ' 0% packet loss'"
         );
-        shell(node, &script).trim().to_owned()
+        node.shell(&script).trim().to_owned()
     };
     assert_eq!(all_answer(node2), "200");
     assert_eq!(all_answer(node1), "200");
-    let permanent = shell(node1, "ip neighbour show dev podnet0 nud permanent | wc -l");
+    let permanent = node1.shell("ip neighbour show dev podnet0 nud permanent | wc -l");
     assert_eq!(permanent.trim(), "200");
-    let others = shell(
-        node1,
-        "ip neighbour show dev podnet0 | grep -v PERMANENT | wc -l",
-    );
+    let others = node1.shell("ip neighbour show dev podnet0 | grep -v PERMANENT | wc -l");
     assert_eq!(others.trim(), "0", "nothing is left to be found out");
 
-    shell(node1, "seq 200 | sed s/^/pod/ | xargs podnetctl -q pod rm");
+    node1.shell("seq 200 | sed s/^/pod/ | xargs podnetctl -q pod rm");
     let nothing = || {
-        let left = shell(
-            node1,
-            "ls /sys/class/net /run/netns; ip neighbour show dev podnet0",
-        );
+        let left = node1.shell("ls /sys/class/net /run/netns; ip neighbour show dev podnet0");
         if left.contains("pod1") || left.contains("lladdr") || left.contains("\npn") {
             Err(left)
         } else {
@@ -192,32 +174,26 @@ const PROGRAMS: &str = "/etc/podnet/bin";
 
 /// Gives the agent of a node every program of the host, changed by a script that runs among them.
 fn programs(node: Node<'_>, change: &str) {
-    shell(
-        node,
-        &format!(
-            "mkdir {PROGRAMS}; \
+    node.shell(&format!(
+        "mkdir {PROGRAMS}; \
              for dir in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do \
              find $dir/ -maxdepth 1 -name '?*' \\( -type f -o -type l \\) \
              -exec ln -sf -t {PROGRAMS} {{}} +; done; cd {PROGRAMS}; {change}"
-        ),
-    );
+    ));
 }
 
 /// Hides all of IPv6 from a node, and gives its agent every program but those for IPv6.
 fn without_ipv6(node: Node<'_>) {
-    shell(node, "mount -t tmpfs -o ro tmpfs /proc/sys/net/ipv6");
+    node.shell("mount -t tmpfs -o ro tmpfs /proc/sys/net/ipv6");
     programs(node, "rm ip6*");
-    let found = shell(
-        node,
-        "cd /etc/podnet/bin; ls iptables ip6tables 2>&1 || true",
-    );
+    let found = node.shell("cd /etc/podnet/bin; ls iptables ip6tables 2>&1 || true");
     assert!(found.contains("\niptables"), "{found}");
     assert!(found.contains("'ip6tables'"), "{found}");
 }
 
 #[test]
 fn a_host_may_know_nothing_of_ipv6() {
-    let lab = builder(2).env("PATH", PROGRAMS).up().unwrap();
+    let lab = agents(2).env("PATH", PROGRAMS).up().unwrap();
     let [node1, node2] = nodes(&lab);
     for node in [node1, node2] {
         without_ipv6(node);
@@ -225,14 +201,17 @@ fn a_host_may_know_nothing_of_ipv6() {
     let before = Snapshot::whole(node1);
     for cidrs in ["10.244.0.0/16,fd00:10::/56", "fd00:10::/56"] {
         let words = ["init", "--pod-cidr", cidrs];
-        let refusal = refused(node1, &words, ("unsupported", 2));
+        let refusal = refused(node1, &words, ErrorCode::Unsupported);
         assert!(refusal.message.contains("IPv6"), "{refusal:?}");
     }
     before.assert_same(&Snapshot::whole(node1), "init with IPv6");
 
     lab.init_join_all().unwrap();
-    let (red, blue) = (add_pod(node1, "red"), add_pod(node2, "blue"));
-    let green = add_pod(node1, "green");
+    let (red, blue) = (
+        node1.add_pod("red").address(),
+        node2.add_pod("blue").address(),
+    );
+    let green = node1.add_pod("green").address();
     let pings = || {
         node1.pod("red").ping(blue).unwrap();
         node2.pod("blue").ping(red).unwrap();
@@ -242,24 +221,24 @@ fn a_host_may_know_nothing_of_ipv6() {
     };
     pings();
     for node in [node1, node2] {
-        let first = ready(node, 1);
-        assert_eq!(list(&first["problems"]).len(), 0, "{first}");
+        let first = node.ready(1);
+        assert_eq!(first.problems, []);
         node.term().unwrap();
         node.start().unwrap();
-        let again = ready(node, 1);
-        assert_eq!(list(&again["problems"]).len(), 0, "{again}");
-        assert_eq!(again["reconcile"]["drift_total"], 0, "{again}");
-        assert_eq!(again["reconcile"]["failed_total"], 0, "{again}");
+        let again = node.ready(1);
+        assert_eq!(again.problems, []);
+        assert_eq!(again.reconcile.drift_total, 0, "{again:?}");
+        assert_eq!(again.reconcile.failed_total, 0, "{again:?}");
     }
     pings();
-    ask(node2, &["--yes", "leave"]);
-    assert_eq!(status(node2)["phase"], "idle");
+    node2.leave();
+    assert_eq!(node2.status().phase, Phase::Idle);
 }
 
 /// As with a hundred thousand rules. The agent answers long before the data path stands.
 #[test]
 fn a_pod_waits_for_the_bridge_of_a_host_that_takes_its_time() {
-    let lab = builder(1).env("PATH", PROGRAMS).up().unwrap();
+    let lab = agents(1).env("PATH", PROGRAMS).up().unwrap();
     let [node] = nodes(&lab);
     programs(
         node,
@@ -267,13 +246,13 @@ fn a_pod_waits_for_the_bridge_of_a_host_that_takes_its_time() {
          printf '#!/bin/sh\\nsleep 1\\nexec %s \"$@\"\\n' $real > iptables-save; \
          chmod +x iptables-save",
     );
-    ask(node, &["init", "--pod-cidr", "10.244.0.0/16"]);
+    node.tell(&["init", "--pod-cidr", "10.244.0.0/16"]);
     lab.reboot(&[node]).unwrap();
     // Once it has listened, and before its bridge is there.
-    status_where(node, "ready", |status| status["phase"] == "ready");
-    let red = add_pod(node, "red");
+    node.status_where("ready", |status| status.phase == Phase::Ready);
+    let red = node.add_pod("red").address();
     node.place().ping(red).unwrap();
-    assert_eq!(list(&status(node)["problems"]).len(), 0);
+    assert_eq!(node.problems(), []);
 }
 
 /// Makes the legacy variant the host's choice.
@@ -286,15 +265,17 @@ const LEGACY: &str = "legacy=$(readlink -f $(command -v iptables-legacy)); \
 #[track_caller]
 fn assert_legacy_rules(change: &str) {
     let resync = Duration::from_millis(500);
-    let builder = builder(2).timing("resync", resync);
-    let lab = builder.env("PATH", PROGRAMS).up().unwrap();
+    let lab = agents(2)
+        .timing("resync", resync)
+        .env("PATH", PROGRAMS)
+        .up()
+        .unwrap();
     let [node1, node2] = nodes(&lab);
     for node in [node1, node2] {
         programs(node, &format!("{LEGACY}; {change}"));
-        shell(
-            node,
-            "iptables-legacy -P FORWARD DROP; iptables-legacy -A FORWARD -s 172.31.0.0/24 -j ACCEPT",
-        );
+        node.shell(
+"iptables-legacy -P FORWARD DROP; iptables-legacy -A FORWARD -s 172.31.0.0/24 -j ACCEPT",
+);
     }
     let before = Snapshot::kernel(node2);
     lab.init_join_all().unwrap();
@@ -309,15 +290,15 @@ fn assert_legacy_rules(change: &str) {
     };
     assert_masqueraded();
 
-    let rules = || shell(node2, "iptables-legacy -t nat -S; iptables-legacy -S");
+    let rules = || node2.shell("iptables-legacy -t nat -S; iptables-legacy -S");
     let held = rules();
     for chain in ["PODNET-POSTROUTING", "PODNET-FORWARD"] {
         assert!(held.contains(&format!("-j {chain}")), "{held}");
     }
-    let others = shell(node2, "nft list ruleset");
+    let others = node2.shell("nft list ruleset");
     assert!(!others.contains("PODNET-POSTROUTING"), "{others}");
     for (table, chain) in [("nat", "PODNET-POSTROUTING"), ("filter", "PODNET-FORWARD")] {
-        shell(node2, &format!("iptables-legacy -t {table} -F {chain}"));
+        node2.shell(&format!("iptables-legacy -t {table} -F {chain}"));
         let back = || match rules() {
             now if now == held => Ok(()),
             now => Err(now),
@@ -325,9 +306,9 @@ fn assert_legacy_rules(change: &str) {
         eventually(LIMIT, chain, back).unwrap();
     }
     assert_masqueraded();
-    assert_eq!(list(&status(node2)["problems"]).len(), 0);
+    assert_eq!(node2.problems(), []);
 
-    ask(node2, &["--yes", "leave"]);
+    node2.leave();
     before.assert_same(&Snapshot::kernel(node2), "leave");
 }
 

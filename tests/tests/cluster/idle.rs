@@ -1,16 +1,14 @@
 //! An agent that is no member, and an agent that cannot start.
 
 use std::fs;
+use std::net::IpAddr;
 use std::os::unix::net::UnixDatagram;
 
 use nix::sys::signal::Signal;
 use podnet_lab::command::Output;
+use podnet_lab::prelude::*;
 use podnet_lab::process::ProcessId;
-use podnet_lab::{Node, eventually};
-use serde_json::json;
-
-use crate::scene::{LIMIT, add_pod, ask, builder, ctl, idle, nodes, refused, shell, status, text};
-use crate::snapshot::Snapshot;
+use serde_json::Value;
 
 pub(crate) fn podnetd(node: Node<'_>, words: &[&str]) -> Output {
     let words = [&["podnetd"], words].concat();
@@ -22,21 +20,23 @@ fn an_idle_agent_shows_that_there_is_nothing() {
     let lab = idle(1);
     let [node] = nodes(&lab);
     let before = Snapshot::whole(node);
-    let status = status(node);
-    assert_eq!(status["phase"], "idle");
-    assert_eq!(status["cluster"], json!(null));
-    assert_eq!(status["mtu"], json!(null));
-    for empty in ["blocks", "gateways", "peers", "problems"] {
-        assert_eq!(status[empty], json!([]), "{empty}");
-    }
+    let status = node.status();
+    assert_eq!(status.phase, Phase::Idle);
+    assert_eq!(status.cluster, None);
+    assert_eq!(status.mtu, None);
+    assert_eq!(status.blocks, []);
+    assert_eq!(status.gateways, [] as [IpAddr; 0]);
+    assert_eq!(status.peers, []);
+    assert_eq!(status.problems, []);
     for words in [&["nodes"][..], &["routes"], &["pod", "list"]] {
-        assert_eq!(ask(node, words), json!([]), "{words:?}");
+        let list: Vec<Value> = node.ask(words);
+        assert!(list.is_empty(), "{words:?}: {list:?}");
     }
-    refused(node, &["pod", "add", "red"], ("not_member", 5));
-    refused(node, &["token", "show"], ("not_member", 5));
-    refused(node, &["pod", "show", "red"], ("not_found", 4));
-    refused(node, &["pod", "rm", "red"], ("not_found", 4));
-    assert_eq!(ask(node, &["--yes", "leave"])["phase"], "idle");
+    refused(node, &["pod", "add", "red"], ErrorCode::NotMember);
+    refused(node, &["token", "show"], ErrorCode::NotMember);
+    refused(node, &["pod", "show", "red"], ErrorCode::NotFound);
+    refused(node, &["pod", "rm", "red"], ErrorCode::NotFound);
+    assert_eq!(node.leave().phase, Phase::Idle);
     before.assert_same(&Snapshot::whole(node), "questions to an idle agent");
 }
 
@@ -54,9 +54,10 @@ fn without_an_agent_there_is_no_answer() {
         &["--yes", "leave"],
         &["init", "--pod-cidr", "10.244.0.0/16"],
     ] {
-        refused(node, words, ("agent_unreachable", 3));
+        refused(node, words, ErrorCode::AgentUnreachable);
     }
-    assert_eq!(ask(node, &["version"])["podnetd"], json!(null));
+    let version: api::Version = node.ask(&["version"]);
+    assert_eq!(version.podnetd, None);
 }
 
 #[test]
@@ -136,7 +137,7 @@ fn an_agent_that_is_told_nonsense_does_not_start() {
 fn an_agent_that_is_told_to_stop_ends_well() {
     let lab = idle(1);
     let [node] = nodes(&lab);
-    ask(node, &["init", "--pod-cidr", "10.244.0.0/16"]);
+    node.tell(&["init", "--pod-cidr", "10.244.0.0/16"]);
     node.term().unwrap();
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut agent = node.spawn(["podnetd"]).unwrap();
@@ -145,7 +146,7 @@ fn an_agent_that_is_told_to_stop_ends_well() {
         let process = ProcessId::of(agent.pid()).unwrap();
         process.signal(signal).unwrap();
         assert_eq!(agent.wait(LIMIT).unwrap(), 0, "{signal}");
-        let bridge = shell(node, "ip -o address show podnet0");
+        let bridge = node.shell("ip -o address show podnet0");
         assert!(
             bridge.contains("10.244.0.1/24"),
             "the data path stays: {bridge}"
@@ -158,9 +159,9 @@ fn a_reset_makes_another_node_and_leaves_nothing_of_the_first() {
     let lab = idle(1);
     let [node] = nodes(&lab);
     let before = Snapshot::kernel(node);
-    ask(node, &["init", "--pod-cidr", "10.244.0.0/16"]);
-    add_pod(node, "red");
-    let first = status(node);
+    node.tell(&["init", "--pod-cidr", "10.244.0.0/16"]);
+    node.add_pod("red");
+    let first = node.status();
     node.term().unwrap();
     let reset = podnetd(node, &["reset", "--new-identity"]);
     assert!(reset.ok(), "{reset}");
@@ -170,11 +171,11 @@ fn a_reset_makes_another_node_and_leaves_nothing_of_the_first() {
     }
     before.assert_same(&Snapshot::kernel(node), "a reset");
     let again = podnetd(node, &["reset", "--new-identity"]);
-    assert!(again.ok() && again.stdout.is_empty(), "{again}");
+    assert!(again.ok() && again.stdout.is_empty(), "{again:?}");
     node.start().unwrap();
-    let second = status(node);
-    assert_eq!(second["phase"], "idle");
-    assert_ne!(second["node"]["id"], first["node"]["id"]);
+    let second = node.status();
+    assert_eq!(second.phase, Phase::Idle);
+    assert_ne!(second.node.id, first.node.id);
 }
 
 #[test]
@@ -182,8 +183,8 @@ fn a_reset_names_what_only_damaged_files_could_tell() {
     let lab = idle(1);
     let [node] = nodes(&lab);
     let before = Snapshot::kernel(node);
-    ask(node, &["init", "--pod-cidr", "10.244.0.0/16"]);
-    add_pod(node, "red");
+    node.tell(&["init", "--pod-cidr", "10.244.0.0/16"]);
+    node.add_pod("red");
     node.term().unwrap();
     fs::write(node.run_dir().join("sysctls"), "").unwrap();
     let reset = podnetd(node, &["reset", "--new-identity"]);
@@ -197,7 +198,7 @@ fn a_reset_names_what_only_damaged_files_could_tell() {
     for what in ["namespaces", "/run/podnet/sysctls"] {
         assert!(left[0].contains(what), "{what}: {reset}");
     }
-    shell(node, "ip netns del red");
+    node.shell("ip netns del red");
     before.assert_same(&Snapshot::kernel(node), "a reset over a damaged file");
 }
 
@@ -206,21 +207,17 @@ fn a_reset_names_what_only_damaged_files_could_tell() {
 fn a_reset_gets_through_and_names_what_stays() {
     let lab = idle(1);
     let [node] = nodes(&lab);
-    ask(node, &["init", "--pod-cidr", "10.244.0.0/16"]);
+    node.tell(&["init", "--pod-cidr", "10.244.0.0/16"]);
     for pod in ["pink", "red"] {
-        add_pod(node, pod);
+        node.add_pod(pod);
     }
-    let id = status(node)["node"]["id"].clone();
+    let id = node.status().node.id;
     node.term().unwrap();
-    shell(
-        node,
+    node.shell(
         "ip netns del pink; touch /run/netns/pink; mkdir /etc/podnet/bin; \
          ln -s /bin/false /etc/podnet/bin/iptables-save",
     );
-    let reset = shell(
-        node,
-        "PATH=/etc/podnet/bin:$PATH; podnetd reset --new-identity",
-    );
+    let reset = node.shell("PATH=/etc/podnet/bin:$PATH; podnetd reset --new-identity");
     for what in [
         "left: ",
         "/run/netns/pink",
@@ -230,15 +227,15 @@ fn a_reset_gets_through_and_names_what_stays() {
         assert!(reset.contains(what), "{what}: {reset}");
     }
     assert_eq!(
-        shell(node, "ls /run/netns; ls -d /sys/class/net/podnet0 || true"),
+        node.shell("ls /run/netns; ls -d /sys/class/net/podnet0 || true"),
         "pink\n"
     );
 
     assert!(podnetd(node, &["cleanup", "--yes"]).ok());
-    let rules = shell(node, "iptables-save | grep PODNET || true");
+    let rules = node.shell("iptables-save | grep PODNET || true");
     assert_eq!(rules, "", "they go once iptables works");
     node.start().unwrap();
-    assert_ne!(status(node)["node"]["id"], id);
+    assert_ne!(node.status().node.id, id);
 }
 
 #[test]
@@ -257,7 +254,7 @@ fn an_agent_tells_systemd_when_it_is_ready_and_when_it_stops() {
             }
         }
     };
-    let lab = builder(1)
+    let lab = agents(1)
         .env("NOTIFY_SOCKET", path.to_str().unwrap())
         .up()
         .unwrap();
@@ -265,14 +262,14 @@ fn an_agent_tells_systemd_when_it_is_ready_and_when_it_stops() {
     // That the loop turns is told again and again.
     told("WATCHDOG=1");
     let [node] = nodes(&lab);
-    assert_eq!(status(node)["phase"], "idle");
+    assert_eq!(node.status().phase, Phase::Idle);
     told("STATUS=idle: not a member of a cluster");
-    let founded = ask(node, &["init", "--pod-cidr", "10.244.0.0/16"]);
-    let cluster = text(&founded["cluster"]["id"]);
+    let founded: api::InitResponse = node.ask(&["init", "--pod-cidr", "10.244.0.0/16"]);
+    let cluster = founded.cluster.id;
     told(&format!(
         "STATUS=member of cluster {cluster}: block 10.244.0.0/24, 0 of 0 peers live"
     ));
-    ask(node, &["--yes", "leave"]);
+    node.leave();
     told("STATUS=idle: not a member of a cluster");
     node.term().unwrap();
     told("STOPPING=1");
@@ -310,7 +307,7 @@ fn the_journal_is_told_priorities_and_no_times() {
     let (ready, all) = lines("podnetd is ready");
     assert!(
         ready.starts_with("<6> INFO podnet_agent::daemon: podnetd is ready"),
-        "{ready}"
+        "{ready:?}"
     );
     let known = |line: &String| ["<3>", "<4>", "<6>", "<7>"].contains(&&line[..3]);
     assert!(all.iter().all(known), "{all:?}");
@@ -324,7 +321,9 @@ fn the_journal_is_told_priorities_and_no_times() {
         assert!(all.iter().all(|line| line.starts_with("<3>")), "{all:?}");
     }
     fs::write(node.config_dir().join("fault"), "panic").unwrap();
-    let _ended_with_it = ctl(node, &["init", "--pod-cidr", "10.244.0.0/16"], "").unwrap();
+    let _ended_with_it = node
+        .ctl_json(&["init", "--pod-cidr", "10.244.0.0/16"], "")
+        .unwrap();
     let (panic, _) = lines("told to panic");
     assert!(panic.starts_with("<3>ERROR"), "{panic}");
     agent.wait(LIMIT).unwrap();
@@ -342,11 +341,11 @@ fn the_journal_is_told_priorities_and_no_times() {
 /// Whoever starts the agent decides nothing about who may put files beside its own.
 #[test]
 fn directories_have_modes_of_their_own() {
-    let lab = builder(1).agents(false).up().unwrap();
+    let lab = agents(1).agents(false).up().unwrap();
     let [node] = nodes(&lab);
     let modes = |umask: &str| {
         let shown = format!("cd /run/{umask}; stat -c %a a a/run state");
-        shell(node, &shown)
+        node.shell(&shown)
     };
     for (umask, made) in [("000", "755\n755\n700\n"), ("077", "700\n755\n700\n")] {
         let dirs = format!("--state-dir /run/{umask}/state --run-dir /run/{umask}/a/run");
@@ -364,12 +363,12 @@ fn directories_have_modes_of_their_own() {
         for (before, after) in [("777", "755"), ("750", "750")] {
             let again =
                 format!("chmod {before} /run/{umask}/a/run; podnetd reset --new-identity {dirs}");
-            shell(node, &again);
-            let found = shell(node, &format!("stat -c %a /run/{umask}/a/run"));
+            node.shell(&again);
+            let found = node.shell(&format!("stat -c %a /run/{umask}/a/run"));
             assert_eq!(found.trim(), after, "{umask}");
         }
     }
-    shell(node, "mkdir -m 777 /run/mine; touch /run/mine/file");
+    node.shell("mkdir -m 777 /run/mine; touch /run/mine/file");
     let others = podnetd(
         node,
         &[
@@ -382,5 +381,5 @@ fn directories_have_modes_of_their_own() {
         ],
     );
     assert!(others.ok(), "{others}");
-    assert_eq!(shell(node, "stat -c %a /run/mine"), "777\n");
+    assert_eq!(node.shell("stat -c %a /run/mine"), "777\n");
 }

@@ -1,18 +1,14 @@
 //! Becoming a member.
 
+mod refused;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::thread;
 
-use podnet_lab::{Invitation, Lab, Node};
-use serde_json::Value;
+use podnet_lab::prelude::*;
 
-use crate::pcap::{MAX_DATAGRAM, Recording};
-use crate::scene::{
-    add_pod, ask, block, cluster, ctl, http, idle, list, nodes, ready, refusal, refused,
-    refused_with, shell, status, status_where, text,
-};
-use crate::snapshot::Snapshot;
+use podnet_lab::scenario::pcap::{MAX_DATAGRAM, Recording};
 
 /// An address of the underlay that nobody has.
 const NOBODY: &str = "192.168.56.99";
@@ -36,14 +32,12 @@ fn sixteen_nodes_join_at_once_by_different_members() {
         }
     });
 
-    let blocks: BTreeSet<String> = all.iter().map(|node| block(*node)).collect();
+    let blocks: BTreeSet<_> = all.iter().map(|node| node.block()).collect();
     assert_eq!(blocks.len(), all.len(), "{blocks:?}");
     for node in &all {
-        let status = ready(*node, all.len() - 1);
-        let shown = list(&status["peers"])
-            .iter()
-            .map(|peer| text(&peer["blocks"][0]));
-        let shown: BTreeSet<String> = shown.map(str::to_owned).chain([block(*node)]).collect();
+        let status = node.ready(all.len() - 1);
+        let shown = status.peers.iter().map(|peer| peer.blocks[0]);
+        let shown: BTreeSet<_> = shown.chain([node.block()]).collect();
         assert_eq!(shown, blocks, "as {} sees it", node.name());
     }
     let packets = recording.stop();
@@ -60,15 +54,14 @@ fn a_join_returns_when_the_node_has_a_block_and_a_path_to_every_peer() {
     let lab = idle(3);
     let [node1, node2, node3] = nodes(&lab);
     let invitation = node1.init(None).unwrap();
-    let pod = add_pod(node1, "red");
+    let pod = node1.add_pod("red").address();
     for (node, member) in [(node2, node1), (node3, node2)] {
         let document = joined(node, &invitation, member, &[]);
-        let status = status(node);
-        assert_eq!(status["phase"], "ready", "{status}");
-        assert_eq!(status["blocks"], document["blocks"]);
-        let pending = list(&status["peers"])
-            .iter()
-            .find(|peer| peer["path"] != "ok");
+        let status = node.status();
+        assert_eq!(status.phase, Phase::Ready, "{status:?}");
+        assert_eq!(status.blocks, document.blocks);
+        let mut peers = status.peers.iter();
+        let pending = peers.find(|peer| peer.path != Some(PathState::Ok));
         assert_eq!(pending, None, "by way of {}", member.name());
         node.place().ping(pod).unwrap();
     }
@@ -80,8 +73,7 @@ fn firewalls_that_drop_echoes_hold_up_no_join() {
     let lab = idle(3);
     let [node1, node2, node3] = nodes(&lab);
     for node in lab.nodes() {
-        shell(
-            node,
+        node.shell(
             "iptables -P INPUT DROP; iptables -A INPUT -i lo -j ACCEPT
              iptables -A INPUT -p udp --dport 7846 -j ACCEPT",
         );
@@ -90,92 +82,45 @@ fn firewalls_that_drop_echoes_hold_up_no_join() {
     for node in [node2, node3] {
         joined(node, &invitation, node1, &[]);
     }
-    let (red, blue) = (add_pod(node1, "red"), add_pod(node2, "blue"));
+    let (red, blue) = (
+        node1.add_pod("red").address(),
+        node2.add_pod("blue").address(),
+    );
     node1.pod("red").ping(blue).unwrap();
     node2.pod("blue").ping(red).unwrap();
-    let unproved = |peer: &Value| {
-        let reason = peer["path_reason"].as_str().unwrap_or_default();
-        peer["path"] == "pending" && reason.starts_with("unproved: no echo")
+    let unproved = |peer: &api::Node| {
+        let reason = peer.path_reason.as_deref().unwrap_or_default();
+        peer.path == Some(PathState::Pending) && reason.starts_with("unproved: no echo")
     };
-    let seen = status_where(node2, "unproved paths", |status| {
-        list(&status["peers"]).iter().all(unproved)
-    });
-    for problem in list(&seen["problems"]) {
-        assert!(
-            text(&problem["message"]).starts_with("path to node node"),
-            "{seen}"
-        );
-        assert!(text(&problem["hint"]).contains("ICMP echo"), "{seen}");
+    let seen = node2.status_where("unproved paths", |status| status.peers.iter().all(unproved));
+    assert_eq!(seen.problems.len(), 2, "{seen:?}");
+    for problem in seen.problems {
+        let about = problem.message.starts_with("path to node node");
+        assert!(about, "{problem:?}");
+        let hint = problem.hint.unwrap_or_default();
+        assert!(hint.contains("ICMP echo"), "{hint}");
     }
-    assert_eq!(list(&seen["problems"]).len(), 2, "{seen}");
 
     for node in lab.nodes() {
-        shell(node, "iptables -A INPUT -p icmp -j ACCEPT");
+        node.shell("iptables -A INPUT -p icmp -j ACCEPT");
     }
-    let seen = ready(node2, 2);
-    assert_eq!(list(&seen["problems"]).len(), 0, "{seen}");
+    let seen = node2.ready(2);
+    assert_eq!(seen.problems, []);
 }
 
 /// Joins with more arguments.
 #[track_caller]
-fn joined(node: Node<'_>, invitation: &Invitation, member: Node<'_>, more: &[&str]) -> Value {
+fn joined(
+    node: Node<'_>,
+    invitation: &Invitation,
+    member: Node<'_>,
+    more: &[&str],
+) -> api::JoinResponse {
     let address = member.address().to_string();
     let words = [&["join", &address], more].concat();
-    let output = ctl(node, &words, &invitation.token).unwrap();
+    let output = node.ctl_json(&words, &invitation.token).unwrap();
     assert!(output.ok(), "{}: {words:?}: {output}", node.name());
-    output.json().unwrap()
-}
-
-/// Refusals of `join` that come before anybody is asked.
-#[test]
-fn a_join_that_cannot_be_meant_changes_nothing() {
-    let lab = idle(2);
-    let [node1, node2] = nodes(&lab);
-    let token = node1.init(None).unwrap().token;
-    let mut changed = token.clone();
-    changed.pop();
-    changed.push(if token.ends_with('A') { 'B' } else { 'A' });
-    let middle = token.len() / 2;
-    let typo = format!("{}{}", &token[..middle], &token[middle + 1..]);
-    let before = Snapshot::whole(node2);
-    let idle = status(node2);
-
-    for (words, token, code) in [
-        (&["join", "192.168.56.11"][..], "banana", "bad_token"),
-        (&["join", "192.168.56.11"], "podnet1.", "bad_token"),
-        (&["join", "192.168.56.11"], &typo, "bad_token"),
-        (&["join", "192.168.56.11"], &changed, "bad_token"),
-        (&["join", "192.168.56.11"], "", "usage"),
-        (&["join", "banana"], &token, "bad_address"),
-        (&["join", "192.168.56.256"], &token, "bad_address"),
-        (&["join", "192.168.56.11:0"], &token, "bad_address"),
-        (&["join", "0.0.0.0"], &token, "bad_address"),
-        (
-            &["join", "192.168.56.11", "--advertise", "192.168.56.99"],
-            &token,
-            "bad_address",
-        ),
-        (
-            &["join", "192.168.56.11", "--node-name", "Node_2"],
-            &token,
-            "bad_name",
-        ),
-        (
-            &["join", "192.168.56.11", "--no-such-flag"],
-            &token,
-            "usage",
-        ),
-        (&["join"], &token, "usage"),
-    ] {
-        let refusal = refused_with(node2, words, token, (code, 2));
-        let told = format!("{} {}", refusal.message, refusal.hint);
-        assert!(
-            token.is_empty() || !told.contains(token),
-            "a token is a secret: {told}"
-        );
-    }
-    before.assert_same(&Snapshot::whole(node2), "join");
-    assert_eq!(status(node2)["phase"], idle["phase"]);
+    serde_json::from_str(&output.stdout).unwrap()
 }
 
 #[test]
@@ -187,12 +132,12 @@ fn a_join_that_nobody_answers_leaves_the_agent_idle_and_nothing_on_disk() {
     let before = Snapshot::whole(node3);
     let attempt = |address: &str, token: &str, what: &str| {
         let words = ["--timeout", "2s", "join", address];
-        let refusal = refused_with(node3, &words, token, ("unreachable", 1));
+        let refusal = refused_with(node3, &words, token, ErrorCode::Unreachable);
         let told = format!("{} {}", refusal.message, refusal.hint);
         for cause in ["token", "address", "firewall", "7846"] {
             assert!(told.contains(cause), "{what}: no word of {cause}: {told}");
         }
-        assert_eq!(status(node3)["phase"], "idle", "{what}");
+        assert_eq!(node3.status().phase, Phase::Idle, "{what}");
     };
 
     let member = node1.address().to_string();
@@ -204,21 +149,21 @@ fn a_join_that_nobody_answers_leaves_the_agent_idle_and_nothing_on_disk() {
 
     for (node, chain) in [(node3, "INPUT"), (node3, "OUTPUT"), (node1, "INPUT")] {
         let rule = format!("{chain} -p udp --dport 7846 -j DROP");
-        shell(node, &format!("iptables -A {rule}"));
+        node.shell(&format!("iptables -A {rule}"));
         attempt(
             &member,
             &invitation.token,
             &format!("{}: {rule}", node.name()),
         );
-        shell(node, &format!("iptables -D {rule}"));
+        node.shell(&format!("iptables -D {rule}"));
     }
     before.assert_same(&Snapshot::whole(node3), "join behind a firewall");
 
     let unnamed = format!("{NOBODY}:7846");
     let words = ["join", &unnamed, &member];
-    let joined = ctl(node3, &words, &invitation.token).unwrap();
+    let joined = node3.ctl_json(&words, &invitation.token).unwrap();
     assert!(joined.ok(), "one address of several is enough: {joined}");
-    ready(node3, 1);
+    node3.ready(1);
 }
 
 #[test]
@@ -228,161 +173,37 @@ fn a_node_makes_one_attempt_to_join_at_a_time_and_leave_ends_it() {
     let token = node1.init(None).unwrap().token;
     let before = Snapshot::whole(node2);
     thread::scope(|scope| {
-        let first = scope.spawn(|| ctl(node2, &["join", NOBODY], &token).unwrap());
-        status_where(node2, "joining", |status| status["phase"] == "joining");
-        refused_with(node2, &["join", "192.168.56.11"], &token, ("exists", 5));
+        let first = scope.spawn(|| node2.ctl_json(&["join", NOBODY], &token).unwrap());
+        node2.status_where("joining", |status| status.phase == Phase::Joining);
+        refused_with(node2, &["join", "192.168.56.11"], &token, ErrorCode::Exists);
         refused(
             node2,
             &["init", "--pod-cidr", "10.244.0.0/16"],
-            ("exists", 5),
+            ErrorCode::Exists,
         );
-        assert_eq!(ask(node2, &["--yes", "leave"])["phase"], "idle");
+        assert_eq!(node2.leave().phase, Phase::Idle);
         let told = refusal(&first.join().unwrap());
-        assert_eq!(
-            (told.code.as_str(), told.exit),
-            ("unreachable", 1),
-            "{told:?}"
-        );
+        assert_eq!(told.code, ErrorCode::Unreachable, "{told:?}");
     });
     before.assert_same(&Snapshot::whole(node2), "an attempt that was given up");
-    let joined = ctl(node2, &["join", "192.168.56.11"], &token).unwrap();
+    let joined = node2.ctl_json(&["join", "192.168.56.11"], &token).unwrap();
     assert!(joined.ok(), "{joined}");
-}
-
-#[test]
-fn a_pod_network_that_overlaps_a_route_or_address_of_the_host_is_refused() {
-    let lab = idle(2);
-    let [node1, node2] = nodes(&lab);
-    let token = node1.init(None).unwrap().token;
-    shell(
-        node2,
-        "ip link add other0 type bridge && ip link set other0 up",
-    );
-    for (add, remove, named) in [
-        (
-            "route add 10.244.7.0/24 dev other0",
-            "route del 10.244.7.0/24",
-            "10.244.7.0/24",
-        ),
-        (
-            "route add 10.244.0.0/16 dev other0",
-            "route del 10.244.0.0/16",
-            "10.244.0.0/16",
-        ),
-        (
-            "route add 10.0.0.0/8 dev other0",
-            "route del 10.0.0.0/8",
-            "10.0.0.0/8",
-        ),
-        (
-            "address add 10.244.9.9/32 dev other0",
-            "address del 10.244.9.9/32 dev other0",
-            "10.244.9.9",
-        ),
-    ] {
-        shell(node2, &format!("ip {add}"));
-        let before = Snapshot::whole(node2);
-        let join = ["join", "192.168.56.11"];
-        let refusal = refused_with(node2, &join, &token, ("overlap", 2));
-        assert!(refusal.message.contains(named), "{add}: {refusal:?}");
-        let refusal = refused(
-            node2,
-            &["init", "--pod-cidr", "10.244.0.0/16"],
-            ("overlap", 2),
-        );
-        assert!(refusal.message.contains(named), "{add}: {refusal:?}");
-        assert!(refusal.hint.contains("--allow-overlap"), "{refusal:?}");
-        before.assert_same(&Snapshot::whole(node2), add);
-        shell(node2, &format!("ip {remove}"));
-    }
-
-    shell(node2, "ip route add 10.244.7.0/24 dev other0");
-    let joined = ctl(node2, &["join", "192.168.56.11", "--allow-overlap"], &token).unwrap();
-    assert!(joined.ok(), "{joined}");
-    let route = shell(node2, "ip route show 10.244.7.0/24");
-    assert!(
-        route.contains("dev other0"),
-        "the host's route stays: {route}"
-    );
-}
-
-#[test]
-fn a_member_refuses_to_join_with_anything_else() {
-    let lab = idle(3);
-    let [node1, node2, node3] = nodes(&lab);
-    let invitation = node1.init(None).unwrap();
-    let other = node3.init(None).unwrap();
-    node2.join(&invitation, node1).unwrap();
-    let before = Snapshot::whole(node2);
-    let first = status(node2);
-
-    let again = joined(node2, &invitation, node1, &[]);
-    assert_eq!(again["blocks"], first["blocks"], "the same call again");
-    let named = ["--node-name", "node2", "--advertise", "192.168.56.12"];
-    joined(node2, &invitation, node1, &named);
-
-    for (more, token, code) in [
-        (
-            &["--node-name", "another"][..],
-            &invitation.token,
-            "already_member",
-        ),
-        (
-            &["--advertise", "192.168.56.12:7000"],
-            &invitation.token,
-            "already_member",
-        ),
-        (&[], &other.token, "wrong_cluster"),
-    ] {
-        let words = [&["join", "192.168.56.11"], more].concat();
-        refused_with(node2, &words, token, (code, 5));
-    }
-    let init = [
-        "init",
-        "--pod-cidr",
-        "10.244.0.0/16",
-        "--node-name",
-        "another",
-    ];
-    refused(node2, &init, ("already_member", 5));
-    refused(
-        node2,
-        &["init", "--pod-cidr", "10.99.0.0/16"],
-        ("already_member", 5),
-    );
-    before.assert_same(&Snapshot::whole(node2), "refusals of a member");
-    assert_eq!(status(node2)["node"], first["node"]);
-}
-
-#[test]
-fn the_name_of_another_member_is_refused() {
-    let (lab, invitation) = cluster(2);
-    let [node1, node2] = nodes(&lab);
-    ask(node2, &["--yes", "leave"]);
-    let before = Snapshot::whole(node2);
-    let taken = ["join", "192.168.56.11", "--node-name", "node1"];
-    refused_with(node2, &taken, &invitation.token, ("exists", 5));
-    before.assert_same(&Snapshot::whole(node2), "join");
-    assert_eq!(status(node2)["phase"], "idle");
-    joined(node2, &invitation, node1, &["--node-name", "blue"]);
-    status_where(node1, "the name of the new peer", |status| {
-        status["peers"][0]["name"] == "blue"
-    });
 }
 
 #[test]
 fn an_explicit_address_is_the_one_that_peers_are_told() {
     let lab = idle(2);
     let [node1, node2] = nodes(&lab);
-    shell(node2, "ip address add 192.168.56.212/24 dev eth0");
+    node2.shell("ip address add 192.168.56.212/24 dev eth0");
     let invitation = node1.init(None).unwrap();
     let second = ["--advertise", "192.168.56.212"];
     joined(node2, &invitation, node1, &second);
-    let told = ready(node1, 1)["peers"][0]["addresses"].clone();
-    assert_eq!(told, serde_json::json!(["192.168.56.212:7846"]));
-    let via: Vec<IpAddr> = list(&ask(node1, &["routes"]))
+    let told = &node1.ready(1).peers[0].addresses;
+    assert_eq!(told, &[gossips_at([192, 168, 56, 212])]);
+    let via: Vec<IpAddr> = node1
+        .routes()
         .iter()
-        .filter_map(|route| route["via"].as_str()?.parse().ok())
+        .filter_map(|route| route.via)
         .collect();
     assert_eq!(via, [Ipv4Addr::new(192, 168, 56, 212)]);
 }
@@ -391,24 +212,24 @@ fn an_explicit_address_is_the_one_that_peers_are_told() {
 fn a_full_pod_network_says_so_and_gives_the_next_free_block() {
     let lab = idle(3);
     let [node1, node2, node3] = nodes(&lab);
-    let founded = ask(node1, &["init", "--pod-cidr", "10.244.0.0/23"]);
-    let token = text(&founded["token"]);
+    let founded: api::InitResponse = node1.ask(&["init", "--pod-cidr", "10.244.0.0/23"]);
+    let token = &founded.token;
     let seed = node1.address().to_string();
-    let joined = ctl(node2, &["join", &seed], token).unwrap();
+    let joined = node2.ctl_json(&["join", &seed], token).unwrap();
     assert!(joined.ok(), "{joined}");
 
-    let refusal = refused_with(node3, &["join", &seed], token, ("full", 1));
+    let refusal = refused_with(node3, &["join", &seed], token, ErrorCode::Full);
     assert!(
         refusal.hint.contains("let a node that is not needed leave"),
         "{refusal:?}"
     );
-    assert_eq!(status(node3)["phase"], "full");
-    let pod = http(node3, "POST", "/v1/pods", r#"{"name":"red"}"#);
+    assert_eq!(node3.status().phase, Phase::Full);
+    let pod = node3.http("POST", "/v1/pods", r#"{"name":"red"}"#);
     assert!(pod.status >= 400, "{pod:?}");
-    let freed = block(node2);
-    ask(node2, &["--yes", "leave"]);
-    let status = ready(node3, 1);
-    assert_eq!(text(&status["blocks"][0]), freed, "given again by itself");
+    let freed = node2.block();
+    node2.leave();
+    let status = node3.ready(1);
+    assert_eq!(status.blocks, [freed], "given again by itself");
 }
 
 /// Each asks while nobody bears the name yet.
@@ -418,24 +239,24 @@ fn two_nodes_that_get_one_name_at_once_both_show_it() {
     let [one, two, three] = nodes(&lab);
     let invitation = one.init(None).unwrap();
     let founder = one.agent().unwrap().unwrap().pid;
-    shell(one, &format!("kill -STOP {founder}"));
+    one.shell(&format!("kill -STOP {founder}"));
     let words = ["join", "192.168.56.11", "--node-name", "twin"];
     let token = invitation.token.as_str();
     thread::scope(|scope| {
-        let joins = [two, three].map(|node| scope.spawn(move || ctl(node, &words, token)));
+        let joins = [two, three].map(|node| scope.spawn(move || node.ctl_json(&words, token)));
         for node in [two, three] {
-            status_where(node, "asking", |status| status["phase"] == "joining");
+            node.status_where("asking", |status| status.phase == Phase::Joining);
         }
-        shell(one, &format!("kill -CONT {founder}"));
+        one.shell(&format!("kill -CONT {founder}"));
         for join in joins {
             let joined = join.join().unwrap().unwrap();
             assert!(joined.ok(), "{joined}");
         }
     });
     for node in [two, three] {
-        status_where(node, "its namesake", |status| {
-            list(&status["problems"]).iter().any(|problem| {
-                problem["code"] == "exists" && text(&problem["message"]).contains("name twin")
+        node.status_where("its namesake", |status| {
+            status.problems.iter().any(|problem| {
+                problem.code == ErrorCode::Exists && problem.message.contains("name twin")
             })
         });
     }

@@ -3,30 +3,21 @@
 mod relied;
 mod waiting;
 
-use podnet_lab::{Invitation, Lab, Node, eventually};
+use podnet_lab::prelude::*;
 use serde_json::Value;
-
-use crate::scene::{
-    LIMIT, add_pod, ask, block, ctl, http, idle, list, nodes, ready, refused, shell, status,
-    status_where, text,
-};
-use crate::snapshot::Snapshot;
 
 /// A pod network of four blocks: what is given back is soon given again.
 const INIT: [&str; 3] = ["init", "--pod-cidr", "10.244.0.0/22"];
 
 /// Founds the cluster on the first node.
 fn found(lab: &Lab) -> Invitation {
-    let founded = ask(lab.node("node1").unwrap(), &INIT);
-    Invitation {
-        token: text(&founded["token"]).to_owned(),
-    }
+    first(lab).ask(&INIT)
 }
 
 /// What `status` tells, but for what counts since the agent's start, and for the boot: a boot that
 /// has given its block back is not used again.
 fn standing(node: Node<'_>) -> Value {
-    let mut status = status(node);
+    let mut status: Value = node.ask(&["status"]);
     status["reconcile"].take();
     status["node"]["boot"].take();
     status
@@ -45,17 +36,17 @@ fn a_node_leaves_while_pods_are_added() {
             for number in 0..8 {
                 scope.spawn(move || {
                     let pod = format!("pod{number}");
-                    let added = ctl(node2, &["pod", "add", &pod], "").unwrap();
+                    let added = node2.ctl_json(&["pod", "add", &pod], "").unwrap();
                     assert!(matches!(added.code, 0 | 5), "round {round}: {added}");
-                    let refused = || ctl(node2, &["pod", "add", "late"], "").unwrap();
+                    let refused = || node2.ctl_json(&["pod", "add", "late"], "").unwrap();
                     if added.code == 5 {
                         assert_eq!(refused().code, 5, "round {round}");
                     }
                 });
             }
-            ask(node2, &["--yes", "leave"]);
+            node2.leave();
         });
-        assert_eq!(status(node2)["phase"], "idle", "round {round}");
+        assert_eq!(node2.status().phase, Phase::Idle, "round {round}");
         before.assert_same(&Snapshot::kernel(node2), "a node that has left");
     }
 }
@@ -67,8 +58,7 @@ fn a_node_that_leaves_is_as_before_it_joined() {
     let invitation = found(&lab);
     node2.join(&invitation, node1).unwrap();
     // What others have there too, which is none of podnet's business.
-    shell(
-        node3,
+    node3.shell(
         "iptables -N OTHERS; iptables -A FORWARD -s 198.51.100.0/24 -j OTHERS; \
          iptables -t nat -A POSTROUTING -s 198.51.100.0/24 -j MASQUERADE; \
          iptables-legacy -A FORWARD -s 198.51.100.0/24 -j ACCEPT; \
@@ -76,13 +66,13 @@ fn a_node_that_leaves_is_as_before_it_joined() {
          ip route add 198.51.100.0/24 via 192.168.56.1 proto static",
     );
     let (kernel, idle) = (Snapshot::kernel(node3), standing(node3));
-    let id = idle["node"]["id"].clone();
+    let id = node3.status().node.id;
 
     let mut blocks = Vec::new();
     for round in 0..3 {
         node3.join(&invitation, node1).unwrap();
-        let own = block(node3);
-        ready(node1, 2);
+        let own = node3.block();
+        node1.ready(2);
         let changed = [
             "IPv4 routes",
             "addresses",
@@ -96,43 +86,38 @@ fn a_node_that_leaves_is_as_before_it_joined() {
             changed.iter().all(|section| sections.contains(section)),
             "{sections:?}"
         );
-        let pod = add_pod(node3, "green");
+        let pod = node3.add_pod("green").address();
         node1.place().ping(pod).unwrap();
 
-        ask(node3, &["--yes", "leave"]);
+        node3.leave();
         assert_eq!(standing(node3), idle, "round {round}");
-        assert_eq!(status(node3)["node"]["id"], id);
+        assert_eq!(node3.status().node.id, id);
         kernel.assert_same(&Snapshot::kernel(node3), &format!("leave, round {round}"));
         for name in ["cluster", "ledger", "peers"] {
             assert!(!node3.state_dir().join(name).exists(), "{name}");
         }
         for peer in [node1, node2] {
-            status_where(peer, "one peer", |status| list(&status["peers"]).len() == 1);
+            peer.status_where("one peer", |status| status.peers.len() == 1);
             // The route goes with the pass that follows.
             eventually(
                 LIMIT,
                 &format!("{}: no route to {own}", peer.name()),
                 || {
-                    let routes = ask(peer, &["routes"]);
-                    let routed = |route: &&Value| route["destination"] == own.as_str();
-                    list(&routes)
-                        .iter()
-                        .find(routed)
-                        .map_or(Ok(()), |route| Err(route.clone()))
+                    let routes = peer.routes();
+                    let mut routes = routes.into_iter();
+                    let routed = routes.find(|route| route.destination == own);
+                    routed.map_or(Ok(()), |route| Err(format!("{route:?}")))
                 },
             )
             .unwrap();
-            assert_eq!(shell(peer, &format!("ip route show {own}")), "");
+            assert_eq!(peer.shell(&format!("ip route show {own}")), "");
         }
         blocks.push(own);
     }
     // What was never used comes first, then what was given back longest ago.
+    let blocks: Vec<String> = blocks.iter().map(ToString::to_string).collect();
     assert_eq!(blocks, ["10.244.2.0/24", "10.244.3.0/24", "10.244.2.0/24"]);
-    assert_eq!(
-        ask(node3, &["--yes", "leave"])["phase"],
-        "idle",
-        "nothing to do"
-    );
+    assert_eq!(node3.leave().phase, Phase::Idle, "nothing to do");
 }
 
 #[test]
@@ -140,11 +125,11 @@ fn pods_stand_in_the_way_unless_they_may_be_removed() {
     let lab = idle(2);
     let [node1, node2] = nodes(&lab);
     node2.join(&found(&lab), node1).unwrap();
-    add_pod(node2, "blue");
+    node2.add_pod("blue");
     let before = Snapshot::whole(node2);
 
-    refused(node2, &["leave"], ("usage", 2));
-    let response = http(node2, "POST", "/v1/leave", "{}");
+    refused(node2, &["leave"], ErrorCode::Usage);
+    let response = node2.http("POST", "/v1/leave", "{}");
     assert_eq!(
         (response.status, &response.body["code"]),
         (409, &"exists".into())
@@ -158,15 +143,11 @@ fn pods_stand_in_the_way_unless_they_may_be_removed() {
         assert!(output.stdout.contains(told), "{typed}: {output}");
     }
     before.assert_same(&Snapshot::whole(node2), "leave with a pod");
-    assert_eq!(status(node2)["phase"], "ready");
+    assert_eq!(node2.status().phase, Phase::Ready);
 
-    ask(node2, &["--yes", "leave"]);
-    assert_eq!(
-        shell(node2, "ls /run/netns"),
-        "",
-        "the namespace of the pod"
-    );
-    assert_eq!(ask(node2, &["pod", "list"]), serde_json::json!([]));
+    node2.leave();
+    assert_eq!(node2.shell("ls /run/netns"), "", "the namespace of the pod");
+    assert_eq!(node2.pods(), []);
 }
 
 #[test]
@@ -174,50 +155,48 @@ fn the_founder_leaves_last() {
     let lab = idle(2);
     let [node1, node2] = nodes(&lab);
     // A host that forwards already goes on to.
-    shell(node1, "sysctl -q -w net.ipv4.ip_forward=1");
+    node1.shell("sysctl -q -w net.ipv4.ip_forward=1");
     let (kernel, idle) = (Snapshot::kernel(node1), standing(node1));
     node2.join(&found(&lab), node1).unwrap();
-    ready(node1, 1);
+    node1.ready(1);
     let member = Snapshot::whole(node1);
-    let refusal = refused(node1, &["--yes", "leave"], ("no_quorum", 1));
+    let refusal = refused(node1, &["--yes", "leave"], ErrorCode::NoQuorum);
     assert!(refusal.hint.contains("leave"), "{refusal:?}");
     member.assert_same(&Snapshot::whole(node1), "refused leave");
-    assert_eq!(status(node1)["phase"], "ready");
+    assert_eq!(node1.status().phase, Phase::Ready);
 
-    ask(node2, &["--yes", "leave"]);
-    ready(node1, 0);
-    let left = ask(node1, &["--yes", "leave"]);
-    assert_eq!(left["phase"], "idle");
+    node2.leave();
+    node1.ready(0);
+    assert_eq!(node1.leave().phase, Phase::Idle);
     assert_eq!(standing(node1), idle);
     kernel.assert_same(&Snapshot::kernel(node1), "leave of the founder");
 
     let invitation = found(&lab);
     node2.join(&invitation, node1).unwrap();
-    assert_eq!(block(node1), "10.244.0.0/24", "a new cluster");
+    assert_eq!(node1.block().to_string(), "10.244.0.0/24", "a new cluster");
 }
-
-/// What `leave` says for people.
 
 #[test]
 fn a_node_that_has_left_joins_another_cluster_and_the_first_again() {
     let lab = idle(3);
     let [node1, node2, node3] = nodes(&lab);
     let invitations = [node1, node2].map(|founder| {
-        let founded = ask(founder, &INIT);
-        let token = text(&founded["token"]).to_owned();
-        (founder, Invitation { token })
+        let invitation: Invitation = founder.ask(&INIT);
+        (founder, invitation)
     });
-    let clusters = [node1, node2].map(|node| status(node)["cluster"]["id"].clone());
+    let cluster = |node: Node<'_>| node.status().cluster.unwrap().id;
+    let clusters = [node1, node2].map(cluster);
     assert_ne!(clusters[0], clusters[1]);
     let kernel = Snapshot::kernel(node3);
     for index in [0, 1, 0] {
         let (founder, invitation) = &invitations[index];
         node3.join(invitation, *founder).unwrap();
-        assert_eq!(ready(node3, 1)["cluster"]["id"], clusters[index]);
-        let pod = add_pod(node3, "green");
+        node3.ready(1);
+        assert_eq!(cluster(node3), clusters[index]);
+        let pod = node3.add_pod("green").address();
         founder.place().ping(pod).unwrap();
-        ask(node3, &["--yes", "leave"]);
+        node3.leave();
         kernel.assert_same(&Snapshot::kernel(node3), "leave");
-        ready(*founder, 0);
+        founder.ready(0);
     }
 }

@@ -1,14 +1,12 @@
 //! How large packets of pods may be.
 
-use podnet_lab::{Node, eventually};
-
-use crate::scene::{LIMIT, add_pod, ask, cluster, idle, nodes, ready, refused_with, shell};
+use podnet_lab::prelude::*;
 
 #[track_caller]
 fn bridge_has(node: Node<'_>, mtu: u32) {
     let wanted = format!(" mtu {mtu} ");
     eventually(LIMIT, &wanted, || {
-        let link = shell(node, "ip -o link show podnet0 up");
+        let link = node.shell("ip -o link show podnet0 up");
         if link.contains(&wanted) {
             Ok(())
         } else {
@@ -25,16 +23,12 @@ fn an_address_on_loopback_may_be_what_peers_are_told() {
     let [node1, node2] = nodes(&lab);
     let addresses = ["198.51.100.11", "198.51.100.12"];
     for (node, address) in [node1, node2].into_iter().zip(addresses) {
-        shell(
-            node,
-            &format!("ip address add {address}/32 dev lo; ip link set eth0 mtu 1400"),
-        );
+        node.shell(&format!(
+            "ip address add {address}/32 dev lo; ip link set eth0 mtu 1400"
+        ));
     }
     for (node, far) in [(node1, 1), (node2, 0)] {
-        shell(
-            node,
-            &format!("ip route add {}/32 dev eth0", addresses[far]),
-        );
+        node.shell(&format!("ip route add {}/32 dev eth0", addresses[far]));
     }
     let init = [
         "init",
@@ -43,7 +37,7 @@ fn an_address_on_loopback_may_be_what_peers_are_told() {
         "--advertise",
         addresses[0],
     ];
-    let token = ask(node1, &init)["token"].as_str().unwrap().to_owned();
+    let token = node1.ask::<Invitation>(&init).token;
     bridge_has(node1, 1400);
     let join = [
         "join",
@@ -53,13 +47,13 @@ fn an_address_on_loopback_may_be_what_peers_are_told() {
         "--token",
         &token,
     ];
-    ask(node2, &join);
+    node2.tell(&join);
     for node in [node1, node2] {
-        ready(node, 1);
+        node.ready(1);
         bridge_has(node, 1400);
     }
-    add_pod(node1, "red");
-    let blue = add_pod(node2, "blue");
+    node1.add_pod("red");
+    let blue = node2.add_pod("blue").address();
     node1.pod("red").ping(blue).unwrap();
 }
 
@@ -74,15 +68,15 @@ fn passes(node: Node<'_>, pod: &str, to: &str, size: u32) -> bool {
 /// As where a peer is behind a tunnel of the operator's.
 #[test]
 fn the_mtu_of_the_operators_own_route_to_a_peer_counts() {
-    let (lab, _) = cluster(2);
+    let lab = Cluster::of(2);
     let [node1, node2] = nodes(&lab);
-    add_pod(node1, "red");
-    let blue = add_pod(node2, "blue").to_string();
+    node1.add_pod("red");
+    let blue = node2.add_pod("blue").address().to_string();
     assert!(passes(node1, "red", &blue, 1500));
-    shell(node1, "ip route add 192.168.56.12 dev eth0 mtu 1400");
+    node1.shell("ip route add 192.168.56.12 dev eth0 mtu 1400");
     bridge_has(node1, 1400);
     let route = || {
-        let route = shell(node1, "ip route show 10.244.1.0/24");
+        let route = node1.shell("ip route show 10.244.1.0/24");
         if route.contains("mtu 1400") {
             Ok(())
         } else {
@@ -91,7 +85,7 @@ fn the_mtu_of_the_operators_own_route_to_a_peer_counts() {
     };
     eventually(LIMIT, "the route's MTU", route).unwrap();
     let pod = || {
-        let link = shell(node1, "ip -n red -o link show eth0");
+        let link = node1.shell("ip -n red -o link show eth0");
         if link.contains(" mtu 1400 ") {
             Ok(())
         } else {
@@ -101,7 +95,7 @@ fn the_mtu_of_the_operators_own_route_to_a_peer_counts() {
     eventually(LIMIT, "the pod's MTU", pod).unwrap();
     assert!(passes(node1, "red", &blue, 1400));
     assert!(!passes(node1, "red", &blue, 1401));
-    shell(node1, "ip route del 192.168.56.12 dev eth0");
+    node1.shell("ip route del 192.168.56.12 dev eth0");
     bridge_has(node1, 1500);
     eventually(LIMIT, "large packets", || {
         passes(node1, "red", &blue, 1500)
@@ -119,13 +113,13 @@ fn no_join_succeeds_without_a_bridge() {
     let invitation = node1.init(None).unwrap();
     node3.join(&invitation, node1).unwrap();
     let route = format!("{} dev eth0 mtu 60", node3.address());
-    shell(node2, &format!("ip route add {route}"));
+    node2.shell(&format!("ip route add {route}"));
     let join = ["--timeout", "5s", "join", &node1.address().to_string()];
-    let late = refused_with(node2, &join, &invitation.token, ("timeout", 124));
+    let late = refused_with(node2, &join, &invitation.token, ErrorCode::Timeout);
     assert!(late.message.contains("bridge podnet0"), "{late:?}");
-    shell(node2, &format!("ip route del {route}"));
+    node2.shell(&format!("ip route del {route}"));
     for node in [node1, node2, node3] {
-        ready(node, 2);
+        node.ready(2);
         bridge_has(node, 1500);
     }
 }

@@ -4,11 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use podnet_lab::{Node, Place};
-
-use crate::scene::{
-    LIMIT, add_pod, ask, builder, cluster, gateway, idle, nodes, refused_with, shell, status_where,
-};
+use podnet_lab::prelude::*;
 
 /// What Linux sets in the packets it sends.
 const TTL: u8 = 64;
@@ -24,7 +20,7 @@ struct End<'lab> {
 impl<'lab> End<'lab> {
     fn pod(node: Node<'lab>, name: &str) -> Self {
         Self {
-            address: add_pod(node, name),
+            address: node.add_pod(name).address(),
             place: node.pod(name),
             is_pod: true,
         }
@@ -33,7 +29,7 @@ impl<'lab> End<'lab> {
     /// A node as others in the pod network see it.
     fn gateway(node: Node<'lab>) -> Self {
         Self {
-            address: gateway(node),
+            address: node.gateway(),
             place: node.place(),
             is_pod: false,
         }
@@ -56,7 +52,7 @@ impl<'lab> End<'lab> {
 
 #[test]
 fn pods_and_nodes_reach_all_pods_and_arrive_with_their_own_addresses() {
-    let (lab, _) = cluster(3);
+    let lab = Cluster::of(3);
     let [node1, node2, node3] = nodes(&lab);
     let pods = [
         End::pod(node1, "red"),
@@ -98,7 +94,7 @@ fn pods_and_nodes_reach_all_pods_and_arrive_with_their_own_addresses() {
 
 #[test]
 fn beyond_the_pod_network_pods_have_the_address_of_their_node() {
-    let (lab, _) = cluster(2);
+    let lab = Cluster::of(2);
     let [node1, node2] = nodes(&lab);
     let red = End::pod(node1, "red");
     let _elsewhere = lab.internet().place().respond().unwrap();
@@ -122,25 +118,25 @@ fn pods_are_forwarded_where_the_host_forwards_nothing() {
     let lab = idle(2);
     let [node1, node2] = nodes(&lab);
     for node in [node1, node2] {
-        shell(node, "iptables -P FORWARD DROP");
+        node.shell("iptables -P FORWARD DROP");
     }
     lab.init_join_all().unwrap();
-    let red = add_pod(node1, "red");
-    add_pod(node2, "blue");
+    let red = node1.add_pod("red").address();
+    node2.add_pod("blue");
     node2.pod("blue").ping(red).unwrap();
     node2.pod("blue").ping(lab.internet().address()).unwrap();
     for node in [node1, node2] {
-        let policy = shell(node, "iptables -S FORWARD");
+        let policy = node.shell("iptables -S FORWARD");
         assert!(policy.starts_with("-P FORWARD DROP\n"), "{policy}");
     }
 }
 
 #[test]
 fn pods_fill_the_packets_of_the_underlay() {
-    let (lab, _) = cluster(2);
+    let lab = Cluster::of(2);
     let [node1, node2] = nodes(&lab);
-    add_pod(node1, "red");
-    let blue = add_pod(node2, "blue").to_string();
+    node1.add_pod("red");
+    let blue = node2.add_pod("blue").address().to_string();
     // 1500 bytes less the headers of IPv4 and ICMP, not to be fragmented.
     let words = ["ping", "-n", "-c1", "-W2", "-M", "do", "-s", "1472", &blue];
     let output = node1.pod("red").exec(words).unwrap();
@@ -149,9 +145,9 @@ fn pods_fill_the_packets_of_the_underlay() {
 
 #[test]
 fn addresses_of_unclaimed_blocks_are_unreachable_at_once_and_leak_nowhere() {
-    let (lab, _) = cluster(2);
+    let lab = Cluster::of(2);
     let [node1, node2] = nodes(&lab);
-    add_pod(node1, "red");
+    node1.add_pod("red");
     let free = "10.244.200.5";
     let capture = lab
         .router()
@@ -184,7 +180,7 @@ fn addresses_of_unclaimed_blocks_are_unreachable_at_once_and_leak_nowhere() {
         .filter(|line| line.contains("10.244.200"))
         .collect();
     assert!(leaked.is_empty(), "{leaked:?}");
-    let default = shell(node1, "ip route show default");
+    let default = node1.shell("ip route show default");
     assert!(
         default.contains("via 192.168.56.1"),
         "the leak would have gone there: {default}"
@@ -193,32 +189,27 @@ fn addresses_of_unclaimed_blocks_are_unreachable_at_once_and_leak_nowhere() {
 
 #[test]
 fn a_peer_behind_a_router_is_shown_with_the_reason() {
-    let lab = builder(2).subnets(2).up().unwrap();
+    let lab = agents(2).subnets(2).up().unwrap();
     let [founder, other] = nodes(&lab);
-    let token = ask(founder, &["init", "--pod-cidr", "10.244.0.0/16"])["token"].clone();
+    let Invitation { token } = founder.ask(&["init", "--pod-cidr", "10.244.0.0/16"]);
     let seed = founder.address().to_string();
     let words = ["--timeout", "5s", "join", &seed];
-    let late = refused_with(other, &words, token.as_str().unwrap(), ("timeout", 124));
+    let late = refused_with(other, &words, &token, ErrorCode::Timeout);
     assert!(late.message.contains("node1"), "{late:?}");
     for (node, peer) in [(founder, "node2"), (other, "node1")] {
-        let seen = status_where(node, "the path is judged", |status| {
-            status["peers"][0]["path"] == "failed"
+        let seen = node.status_where("the path is judged", |status| {
+            let peer = peer_of(status, peer);
+            peer.is_some_and(|peer| peer.path == Some(PathState::Failed))
         });
-        assert_eq!(seen["peers"][0]["name"], peer);
-        let reason = seen["peers"][0]["path_reason"].as_str().unwrap();
+        let reason = seen.peers[0].path_reason.as_deref().unwrap();
         assert!(
             reason.contains("not on the link") && reason.contains("router"),
             "{reason}"
         );
         // What has no way is refused, and does not leak to the router.
-        let routes = ask(node, &["routes"]);
-        let states: Vec<_> = routes
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|r| &r["state"])
-            .collect();
-        assert_eq!(states, ["unreachable"]);
+        let routes = node.routes();
+        let states: Vec<_> = routes.iter().map(|route| route.state).collect();
+        assert_eq!(states, [RouteState::Unreachable]);
     }
 }
 
@@ -233,8 +224,8 @@ fn in_excluded_ranges_pods_keep_their_own_address() {
         "--exclude-cidr",
         "203.0.113.0/24",
     ];
-    ask(node, &words);
-    let pod = add_pod(node, "red");
+    node.tell(&words);
+    let pod = node.add_pod("red").address();
     let capture = lab.router().capture("br0", "icmp").unwrap();
     let internet = lab.internet().address();
     // Nobody out there has a way back to a pod's address: it is the packet that counts.

@@ -2,22 +2,20 @@
 
 use std::fs;
 
-use podnet_lab::Node;
-
-use crate::scene::{add_pod, cluster, gateway, nodes, shell};
+use podnet_lab::prelude::*;
 
 /// The lines of `ss` with these flags, but without those of `ss` itself.
 fn sockets(node: Node<'_>, flags: &str) -> Vec<String> {
-    let lines = shell(node, &format!("ss -H -n -a -p {flags}"));
+    let lines = node.shell(&format!("ss -H -n -a -p {flags}"));
     lines.lines().map(str::to_owned).collect()
 }
 
 #[test]
 fn agents_share_no_socket_but_that_of_gossip() {
-    let (lab, _) = cluster(3);
+    let lab = Cluster::of(3);
     let [node1, node2, _] = nodes(&lab);
-    add_pod(node1, "red");
-    add_pod(node2, "blue");
+    node1.add_pod("red");
+    node2.add_pod("blue");
     for node in lab.nodes() {
         let agent = format!("((\"podnetd\",pid={},", node.agent().unwrap().unwrap().pid);
         let internet = sockets(node, "--tcp --udp --sctp --dccp");
@@ -28,7 +26,7 @@ fn agents_share_no_socket_but_that_of_gossip() {
         assert_eq!((fields[0], fields[4]), ("udp", "0.0.0.0:7846"), "{gossip}");
         assert!(gossip.contains(&agent), "{gossip}");
 
-        let gateway = gateway(node);
+        let gateway = node.gateway();
         for raw in sockets(node, "--raw") {
             // The address of a raw socket has its protocol number in the place of a port.
             let own = format!(" {gateway}:1 ");

@@ -4,14 +4,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use podnet_lab::{Fate, Invitation, Lab, Node, eventually};
-use serde_json::Value;
+use podnet_lab::Fate;
+use podnet_lab::prelude::*;
 
 use crate::atomic::{INIT, RESYNC, assert_nothing, assert_only_owner, names, settled, share};
-use crate::scene::{
-    LIMIT, add_pod, ask, block, builder, ctl, gateway, list, nodes, ready, shell, status, text,
-};
-use crate::snapshot::Snapshot;
 
 /// What a member keeps, besides its pods.
 const MEMBER_STATE: [&str; 6] = ["cluster", "epoch", "identity", "ledger", "lock", "peers"];
@@ -19,7 +15,7 @@ const MEMBER_RUN: [&str; 6] = ["boot", "freed", "lock", "podnet.sock", "pods", "
 
 /// A lab whose nodes start no agent of their own accord.
 fn lab(nodes: u8) -> Lab {
-    let builder = builder(nodes).timing("resync", RESYNC).faults();
+    let builder = agents(nodes).timing("resync", RESYNC).faults();
     let lab = builder.agents(false).up().unwrap();
     lab.nodes().iter().for_each(|node| node.start().unwrap());
     lab
@@ -36,16 +32,18 @@ fn identity(node: Node<'_>) -> Option<String> {
 #[track_caller]
 fn killed_at_start(node: Node<'_>, point: u32, what: &str, peers: usize) -> bool {
     let at_rest = || {
-        let status = ctl(node, &["status"], "").map_err(|e| e.to_string())?;
-        let status: Value = status.json().map_err(|e| e.to_string())?;
-        let paths = status["peers"].as_array().cloned().unwrap_or_default();
-        let ok = paths.iter().filter(|peer| peer["path"] == "ok").count();
-        let passes = status["reconcile"]["passes"].as_u64();
-        let member = status["phase"] == "ready" && passes > Some(0) && ok >= peers;
-        if status["phase"] == "idle" || member {
+        let status: Status = node.try_ask(&["status"])?;
+        let ok = status
+            .peers
+            .iter()
+            .filter(|peer| peer.path == Some(PathState::Ok))
+            .count();
+        let passes = status.reconcile.passes;
+        let member = status.phase == Phase::Ready && passes > 0 && ok >= peers;
+        if status.phase == Phase::Idle || member {
             whole_pods(node)
         } else {
-            Err(status.to_string())
+            Err(format!("{status:?}"))
         }
     };
     let fate = node.start_until(point, at_rest).unwrap();
@@ -60,22 +58,17 @@ fn killed_at_start(node: Node<'_>, point: u32, what: &str, peers: usize) -> bool
         Fate::Passed(_) => false,
     };
     if let Some(known) = known {
-        assert_eq!(status(node)["node"]["id"], *known, "{what} {point}");
+        assert_eq!(node.status().node.id.to_string(), known, "{what} {point}");
     }
     killed
 }
 
 /// Says what there is of pods that is no pod, or no whole one.
 fn whole_pods(node: Node<'_>) -> Result<(), String> {
-    let listed = ctl(node, &["pod", "list"], "").map_err(|e| e.to_string())?;
-    let listed = listed.success("pod list").map_err(|e| e.to_string())?;
-    let listed: Value = listed.json().map_err(|e| e.to_string())?;
-    let pods: BTreeSet<String> = list(&listed)
-        .iter()
-        .filter(|pod| pod["state"] == "ready")
-        .map(|pod| text(&pod["name"]).to_owned())
-        .collect();
-    let namespaces = shell(node, "ls /run/netns");
+    let listed: Vec<api::Pod> = node.try_ask(&["pod", "list"])?;
+    let ready = listed.iter().filter(|pod| pod.state == PodState::Ready);
+    let pods: BTreeSet<String> = ready.map(|pod| pod.name.to_string()).collect();
+    let namespaces = node.shell("ls /run/netns");
     for found in [
         names(&node.run_dir().join("pods")),
         namespaces.lines().map(str::to_owned).collect(),
@@ -148,30 +141,30 @@ fn of_a_member_after_a_reboot() {
         node.join(&invitation, founder).unwrap();
     }
     share(&members, |node, points| one_rebooted(node, founder, points));
-    ready(founder, members.len());
+    founder.ready(members.len());
 }
 
 /// A member whose host is rebooted, again and again, until its start gets through.
 fn one_rebooted(node: Node<'_>, founder: Node<'_>, points: impl Iterator<Item = u32>) {
-    let own = block(node);
+    let own = node.block();
     for point in points {
-        let pod = add_pod(node, "red");
+        let pod = node.add_pod("red").address();
         founder.place().ping(pod).unwrap();
         node.kill().unwrap();
         node.reboot().unwrap();
         let killed = killed_at_start(node, point, "start after a reboot", 1);
         let when = format!("reboot, step {point}");
         assert!(settled(node, 1), "{when}");
-        assert_eq!(block(node), own, "{when}");
+        assert_eq!(node.block(), own, "{when}");
         assert_member(node, &when);
-        assert_eq!(list(&ask(node, &["pod", "list"])).len(), 0, "{when}");
+        assert_eq!(node.pods().len(), 0, "{when}");
         assert_only_owner(node, founder);
         if !killed {
             assert!(point > 20, "{point}");
             break;
         }
     }
-    let pod = add_pod(node, "red");
+    let pod = node.add_pod("red").address();
     founder.place().ping(pod).unwrap();
 }
 
@@ -195,7 +188,7 @@ fn of_a_member_that_was_killed_amid_an_add() {
 /// start gets through.
 fn one_amid_add(node: Node<'_>, founder: Node<'_>, invitation: &Invitation, reached: u32) {
     node.join(invitation, founder).unwrap();
-    let (own, green) = (block(node), add_pod(node, "green"));
+    let (own, green) = (node.block(), node.add_pod("green").address());
     for point in 1.. {
         let add = node.ctl_until(reached, ["pod", "add", "red"], &[]).unwrap();
         assert!(matches!(add, Fate::Died(_)), "{add:?}");
@@ -203,13 +196,13 @@ fn one_amid_add(node: Node<'_>, founder: Node<'_>, invitation: &Invitation, reac
         let killed = killed_at_start(node, point, &what, 1);
         let when = format!("{what}, step {point}");
         assert!(settled(node, 1), "{when}");
-        assert_eq!(block(node), own, "{when}");
+        assert_eq!(node.block(), own, "{when}");
         assert_member(node, &when);
         founder.place().ping(green).unwrap();
-        node.pod("green").ping(gateway(founder)).unwrap();
-        let red = add_pod(node, "red");
+        node.pod("green").ping(founder.gateway()).unwrap();
+        let red = node.add_pod("red").address();
         node.pod("green").ping(red).unwrap();
-        ask(node, &["pod", "rm", "red"]);
+        node.remove_pod("red");
         if !killed {
             assert!(point > 8, "{point}");
             break;
@@ -228,7 +221,7 @@ fn one_reset(node: Node<'_>, points: impl Iterator<Item = u32>) {
     const RESET: [&str; 3] = ["podnetd", "reset", "--new-identity"];
     let before = Snapshot::kernel(node);
     for point in points {
-        ask(node, &INIT);
+        node.tell(&INIT);
         let first = identity(node).unwrap();
         node.kill().unwrap();
         let killed = match node.exec_until(point, RESET).unwrap() {
@@ -250,7 +243,7 @@ fn one_reset(node: Node<'_>, points: impl Iterator<Item = u32>) {
         node.start().unwrap();
         let when = format!("reset, step {point}");
         let member = settled(node, 0);
-        let id = text(&status(node)["node"]["id"]).to_owned();
+        let id = node.status().node.id.to_string();
         assert!(known.as_ref().is_none_or(|known| *known == id), "{when}");
         assert!(known.is_some() || (id != first && !member), "{when}");
         assert_member(node, &when);
@@ -258,7 +251,7 @@ fn one_reset(node: Node<'_>, points: impl Iterator<Item = u32>) {
         node.kill().unwrap();
         node.exec(RESET).unwrap().success(&when).unwrap();
         node.start().unwrap();
-        assert_ne!(status(node)["node"]["id"], *first, "{when}");
+        assert_ne!(node.status().node.id.to_string(), first, "{when}");
         assert_nothing(node, &before, &when);
         if !killed {
             assert!(point > 10, "{point}");

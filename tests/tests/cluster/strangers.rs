@@ -1,5 +1,6 @@
 //! Whom a node lets through: pods, and nobody else whom its owner does not.
 
+mod bridges;
 mod opened;
 
 use std::net::Ipv4Addr;
@@ -9,11 +10,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use podnet_lab::command::{Guard, Output};
 use podnet_lab::lines::Lines;
+use podnet_lab::prelude::*;
 use podnet_lab::process::ProcessId;
-use podnet_lab::{Invitation, Lab, Node, eventually, in_time};
-
-use crate::scene::{LIMIT, add_pod, ask, idle, nodes, ready, shell, status, text};
-use crate::snapshot::Snapshot;
 
 /// How long what the kernel tells of may take to be put right.
 const SOON: Duration = Duration::from_secs(1);
@@ -23,16 +21,13 @@ const BEHIND: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
 
 /// Makes a host on a network of its own behind a node, by way of this device.
 fn attach_network(node: Node<'_>, device: &str, netns: &str, network: &str) {
-    shell(
-        node,
-        &format!(
-            "ip netns add {netns}; ip link add {device} type veth peer name eth0 netns {netns}
+    node.shell(&format!(
+        "ip netns add {netns}; ip link add {device} type veth peer name eth0 netns {netns}
              ip link set {device} up; ip -n {netns} link set lo up; ip -n {netns} link set eth0 up
              ip -n {netns} address add {network}.2/24 dev eth0
              ip address add {network}.1/24 dev {device}
              ip -n {netns} route add default via {network}.1"
-        ),
-    );
+    ));
 }
 
 /// A lab of idle nodes: a network is behind the first, and the last is a stranger who has a route
@@ -42,7 +37,7 @@ fn scene() -> Lab {
     let [node1, _, stranger] = nodes(&lab);
     attach_network(node1, "lan0", "behind", "10.99.0");
     let route = format!("ip route add 10.99.0.0/24 via {}", node1.address());
-    shell(stranger, &route);
+    stranger.shell(&route);
     assert!(!passes(stranger), "without podnet");
     lab
 }
@@ -51,8 +46,7 @@ fn scene() -> Lab {
 fn found(node: Node<'_>) -> Invitation {
     let own = node.address().to_string();
     let words = ["init", "--pod-cidr", "10.244.0.0/16", "--advertise", &own];
-    let token = text(&ask(node, &words)["token"]).to_owned();
-    Invitation { token }
+    node.ask(&words)
 }
 
 /// Whether the stranger gets through the first node.
@@ -96,15 +90,12 @@ impl Trial {
 }
 
 fn forwarding(node: Node<'_>, device: &str) -> String {
-    let value = shell(
-        node,
-        &format!("cat /proc/sys/net/ipv4/conf/{device}/forwarding"),
-    );
+    let value = node.shell(&format!("cat /proc/sys/net/ipv4/conf/{device}/forwarding"));
     value.trim().to_owned()
 }
 
 fn set_router(node: Node<'_>, value: u8) {
-    shell(node, &format!("sysctl -qw net.ipv4.ip_forward={value}"));
+    node.shell(&format!("sysctl -qw net.ipv4.ip_forward={value}"));
 }
 
 /// Waits until the stranger gets through, or does not, which a change of the node's owner has led to.
@@ -143,10 +134,7 @@ fn pods_reach_all(lab: &Lab, red: Ipv4Addr, blue: Ipv4Addr) {
 }
 
 fn drop_rules(node: Node<'_>) -> String {
-    shell(
-        node,
-        "iptables -S PODNET-FORWARD | grep -- '-j DROP' || true",
-    )
+    node.shell("iptables -S PODNET-FORWARD | grep -- '-j DROP' || true")
 }
 
 #[test]
@@ -157,18 +145,18 @@ fn a_host_that_is_no_router_is_none_for_strangers_at_any_time() {
     set_router(node1, 1);
     assert!(passes(stranger));
     set_router(node1, 0);
-    shell(
-        node1,
-        "echo 1 > /proc/sys/net/ipv4/conf/all/accept_redirects",
-    );
+    node1.shell("echo 1 > /proc/sys/net/ipv4/conf/all/accept_redirects");
     assert!(!passes(stranger));
     let before = Snapshot::kernel(node1);
 
     let trial = Trial::start(stranger);
     let invitation = found(node1);
     node2.join(&invitation, node1).unwrap();
-    ready(node1, 1);
-    let (red, blue) = (add_pod(node1, "red"), add_pod(node2, "blue"));
+    node1.ready(1);
+    let (red, blue) = (
+        node1.add_pod("red").address(),
+        node2.add_pod("blue").address(),
+    );
     pods_reach_all(&lab, red, blue);
     assert_eq!(forwarding(node1, "all"), "0", "podnet makes no router");
     assert_eq!(drop_rules(node1).lines().count(), 2, "eth0 and lan0");
@@ -176,12 +164,12 @@ fn a_host_that_is_no_router_is_none_for_strangers_at_any_time() {
     // A new agent finds all as it should be.
     node1.kill().unwrap();
     node1.start().unwrap();
-    let status = ready(node1, 1);
-    assert_eq!(status["reconcile"]["operations_total"], 0, "{status}");
+    let status = node1.ready(1);
+    assert_eq!(status.reconcile.operations_total, 0, "{status:?}");
     pods_reach_all(&lab, red, blue);
 
     // Others who close a device, or take the rules, are made up for.
-    shell(node1, "echo 0 > /proc/sys/net/ipv4/conf/eth0/forwarding");
+    node1.shell("echo 0 > /proc/sys/net/ipv4/conf/eth0/forwarding");
     in_time(
         Instant::now(),
         SOON,
@@ -192,9 +180,9 @@ fn a_host_that_is_no_router_is_none_for_strangers_at_any_time() {
         },
     )
     .unwrap();
-    ask(node1, &["pod", "rm", "red"]);
-    ask(node2, &["--yes", "leave"]);
-    ready(node1, 0);
+    node1.remove_pod("red");
+    node2.leave();
+    node1.ready(0);
     let left = node1.ctl(["--yes", "leave"]).unwrap();
     let left = left.success("leave").unwrap().stdout;
     assert!(!left.contains("left:"), "{left}");
@@ -208,15 +196,18 @@ fn whoever_declares_the_host_a_router_decides_who_passes() {
     let [node1, node2, stranger] = nodes(&lab);
     let invitation = found(node1);
     node2.join(&invitation, node1).unwrap();
-    let (red, blue) = (add_pod(node1, "red"), add_pod(node2, "blue"));
+    let (red, blue) = (
+        node1.add_pod("red").address(),
+        node2.add_pod("blue").address(),
+    );
     for _twice in 0..2 {
         set_router(node1, 1);
         soon(stranger, true, "the guard has gone");
         // As Docker does when it makes the host a router.
-        shell(node1, "iptables -P FORWARD DROP");
+        node1.shell("iptables -P FORWARD DROP");
         assert!(!passes(stranger), "the owner's rules");
         pods_reach_all(&lab, red, blue);
-        shell(node1, "iptables -P FORWARD ACCEPT");
+        node1.shell("iptables -P FORWARD ACCEPT");
         assert!(passes(stranger), "the owner's rules");
 
         set_router(node1, 0);
@@ -230,9 +221,9 @@ fn whoever_declares_the_host_a_router_decides_who_passes() {
     // What is open because of the owner stays open, and is named.
     set_router(node1, 1);
     soon(stranger, true, "the guard has gone");
-    ask(node1, &["pod", "rm", "red"]);
-    ask(node2, &["--yes", "leave"]);
-    ready(node1, 0);
+    node1.remove_pod("red");
+    node2.leave();
+    node1.ready(0);
     let left = node1.ctl(["--yes", "leave"]).unwrap();
     let left = left.success("leave").unwrap().stdout;
     for device in ["eth0", "lan0"] {
@@ -240,7 +231,7 @@ fn whoever_declares_the_host_a_router_decides_who_passes() {
             "net.ipv4.conf.{device}.forwarding: it stays 1, since net.ipv4.ip_forward is 1"
         );
         assert!(left.contains(&format!("left: {what}\n")), "{left}");
-        let problems = status(node1)["problems"].to_string();
+        let problems = node1.problems_told();
         assert!(problems.contains(&what), "{problems}");
     }
     assert!(passes(stranger), "as its owner wants it");
@@ -252,25 +243,28 @@ fn a_host_that_is_a_router_already_stays_as_it_is() {
     let lab = scene();
     let [node1, node2, stranger] = nodes(&lab);
     set_router(node1, 1);
-    shell(node1, "iptables -P FORWARD DROP");
+    node1.shell("iptables -P FORWARD DROP");
     let before = Snapshot::kernel(node1);
     let invitation = found(node1);
     node2.join(&invitation, node1).unwrap();
-    let (red, blue) = (add_pod(node1, "red"), add_pod(node2, "blue"));
+    let (red, blue) = (
+        node1.add_pod("red").address(),
+        node2.add_pod("blue").address(),
+    );
     pods_reach_all(&lab, red, blue);
     assert!(!passes(stranger));
     assert_eq!(drop_rules(node1), "");
 
     // Nor does a pod's address let a stranger through to others.
     let arrived = || {
-        let counters = shell(node1, "ip netns exec behind cat /proc/net/snmp");
+        let counters = node1.shell("ip netns exec behind cat /proc/net/snmp");
         counters
             .lines()
             .filter(|line| line.starts_with("Icmp:"))
             .nth(1)
             .map(str::to_owned)
     };
-    shell(stranger, "ip address add 10.244.0.77/32 dev lo");
+    stranger.shell("ip address add 10.244.0.77/32 dev lo");
     let forge = || {
         let target = BEHIND.to_string();
         let words = [
@@ -290,18 +284,18 @@ fn a_host_that_is_a_router_already_stays_as_it_is() {
     let unforged = arrived();
     forge();
     assert_eq!(arrived(), unforged);
-    shell(node1, "iptables -P FORWARD ACCEPT");
+    node1.shell("iptables -P FORWARD ACCEPT");
     forge();
     assert_ne!(
         arrived(),
         unforged,
         "what is looked for is there to be found"
     );
-    shell(node1, "iptables -P FORWARD DROP");
+    node1.shell("iptables -P FORWARD DROP");
 
-    ask(node1, &["pod", "rm", "red"]);
-    ask(node2, &["--yes", "leave"]);
-    ready(node1, 0);
+    node1.remove_pod("red");
+    node2.leave();
+    node1.ready(0);
     let left = node1.ctl(["--yes", "leave"]).unwrap();
     assert!(!left.success("leave").unwrap().stdout.contains("left:"));
     before.assert_same(&Snapshot::kernel(node1), "leave");
@@ -312,14 +306,11 @@ fn a_host_that_is_a_router_already_stays_as_it_is() {
 fn devices_that_come_later_are_opened_to_pods() {
     let lab = scene();
     let [node1, node2, stranger] = nodes(&lab);
-    shell(
-        node1,
-        "for d in eth0 lan0; do echo 1 > /proc/sys/net/ipv4/conf/$d/forwarding; done",
-    );
+    node1.shell("for d in eth0 lan0; do echo 1 > /proc/sys/net/ipv4/conf/$d/forwarding; done");
     assert!(passes(stranger), "the owner has opened both");
     let invitation = found(node1);
     node2.join(&invitation, node1).unwrap();
-    add_pod(node1, "red");
+    node1.add_pod("red");
     assert_eq!(drop_rules(node1), "");
     assert!(passes(stranger), "as its owner wants it");
 
@@ -354,8 +345,7 @@ fn devices_that_come_later_are_opened_to_pods() {
         "by a device that podnet opened"
     );
     // No address tells of this one, only a route.
-    shell(
-        node1,
+    node1.shell(
         "ip link add tun0 type veth peer name tun1; ip link set tun1 up; ip link set tun0 up; \
          ip route add 10.97.0.0/24 dev tun0",
     );
@@ -364,51 +354,12 @@ fn devices_that_come_later_are_opened_to_pods() {
         other => Err(other.to_owned()),
     })
     .unwrap();
-    shell(node1, "ip link del tun0");
+    node1.shell("ip link del tun0");
 
-    ask(node1, &["pod", "rm", "red"]);
-    ask(node2, &["--yes", "leave"]);
-    ready(node1, 0);
-    ask(node1, &["--yes", "leave"]);
+    node1.remove_pod("red");
+    node2.leave();
+    node1.ready(0);
+    node1.leave();
     let devices = ["eth0", "lan0", "vpn0", "all"].map(|device| forwarding(node1, device));
     assert_eq!(devices, ["1", "1", "0", "0"]);
-}
-
-/// What a bridge of others passes on needs no forwarding, and meets the rules all the same where
-/// Docker or Kubernetes have asked for that.
-#[test]
-fn what_bridges_of_others_pass_on_is_none_of_podnets_business() {
-    let lab = idle(1);
-    let [node] = nodes(&lab);
-    shell(
-        node,
-        "echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables
-         ip link add br0 type bridge; ip link set br0 up; ip address add 10.96.0.1/24 dev br0
-         for n in 2 3; do ip netns add vm$n; ip link add port$n type veth peer name eth0 netns vm$n
-         ip link set port$n master br0 up; ip -n vm$n link set eth0 up
-         ip -n vm$n address add 10.96.0.$n/24 dev eth0; done",
-    );
-    let bridged = || {
-        let words = [
-            "ip",
-            "netns",
-            "exec",
-            "vm2",
-            "ping",
-            "-c",
-            "2",
-            "-i",
-            "0.1",
-            "-W",
-            "2",
-            "10.96.0.3",
-        ];
-        node.exec(words).unwrap().ok()
-    };
-    assert!(bridged());
-    found(node);
-    ready(node, 0);
-    assert_eq!(forwarding(node, "br0"), "1");
-    assert!(drop_rules(node).contains("-i br0 "), "{}", drop_rules(node));
-    assert!(bridged());
 }

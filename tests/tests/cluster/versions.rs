@@ -2,13 +2,11 @@
 
 use std::fs;
 
-use podnet_lab::Node;
+use podnet_lab::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
-
-use crate::scene::{add_pod, ctl, idle, list, nodes, ready, status, status_where, text};
 
 /// What the state file of the claim holds, as far as these tests change it.
 #[derive(Deserialize)]
@@ -37,7 +35,7 @@ fn decide(node: Node<'_>, change: impl Fn(&str) -> String) {
     let before = content.ledger.get();
     let ledger: Value = serde_json::from_str(before).unwrap();
     let slot = ledger["slot"].as_u64().unwrap();
-    let previous = text(&ledger["previous"]);
+    let previous = ledger["previous"].as_str().unwrap();
     let number = |slot: u64| format!("\"slot\":{slot}");
     let after = change(before)
         .replacen(&number(slot), &number(slot + 1), 1)
@@ -54,18 +52,17 @@ fn decide(node: Node<'_>, change: impl Fn(&str) -> String) {
 
 /// Waits until a node says that it does not know the setting, and how that is cured.
 fn follows_only(node: Node<'_>, setting: &str) {
-    let status = status_where(node, "it names the setting", |status| {
-        let problems = list(&status["problems"]).iter();
-        problems
-            .filter(|problem| problem["code"] == "unsupported")
-            .any(|problem| text(&problem["message"]).contains(setting))
+    let names = |problem: &&api::ProblemEntry| {
+        problem.code == ErrorCode::Unsupported && problem.message.contains(setting)
+    };
+    let status = node.status_where("it names the setting", |status| {
+        status.problems.iter().any(|problem| names(&problem))
     });
-    let problems = list(&status["problems"]);
-    let named = |problem: &&Value| text(&problem["message"]).contains(setting);
-    let problem = problems.iter().find(named).unwrap();
-    assert_eq!(problem["severity"], "error", "{problem}");
-    assert!(text(&problem["hint"]).contains("install"), "{problem}");
-    assert_eq!(status["phase"], "ready", "{status}");
+    let problem = status.problems.iter().find(names).unwrap();
+    assert_eq!(problem.severity, Severity::Error, "{problem:?}");
+    let cure = problem.hint.as_deref().unwrap_or_default();
+    assert!(cure.contains("install"), "{problem:?}");
+    assert_eq!(status.phase, Phase::Ready, "{status:?}");
 }
 
 #[test]
@@ -78,9 +75,10 @@ fn nodes_that_do_not_know_a_setting_follow_the_ledger_keep_their_pods_and_say_so
         let [node1, node2, node3] = nodes(&lab);
         let invitation = node1.init(None).unwrap();
         node2.join(&invitation, node1).unwrap();
-        ready(node1, 1);
-        ready(node2, 1);
-        let (red, blue) = (add_pod(node1, "red"), add_pod(node2, "blue"));
+        node1.ready(1);
+        node2.ready(1);
+        let red = node1.add_pod("red").address();
+        let blue = node2.add_pod("blue").address();
 
         decide(node1, |ledger| ledger.replacen(before, after, 1));
         follows_only(node1, setting);
@@ -90,30 +88,26 @@ fn nodes_that_do_not_know_a_setting_follow_the_ledger_keep_their_pods_and_say_so
         assert!(stored.contains(after), "{setting} is kept: {stored}");
         node1.pod("red").ping(blue).unwrap();
         node2.pod("blue").ping(red).unwrap();
-        let green = add_pod(node2, "green");
+        let green = node2.add_pod("green").address();
         node1.pod("red").ping(green).unwrap();
 
         // Its agent starts again as what it was.
         node2.kill().unwrap();
         node2.start().unwrap();
         follows_only(node2, setting);
-        ready(node2, 1);
+        node2.ready(1);
         node2.pod("green").ping(red).unwrap();
 
         // Nobody decides anything.
         let joining = ["--timeout", "5s", "join", "192.168.56.11"];
-        let joined = ctl(node3, &joining, &invitation.token).unwrap();
-        assert_eq!(joined.code, 124, "{setting}: {joined}");
-        assert_eq!(status(node1)["cluster"]["nodes"], 2);
+        refused_with(node3, &joining, &invitation.token, ErrorCode::Timeout);
+        assert_eq!(node1.status().cluster.unwrap().nodes, 2, "{setting}");
 
         // Until the setting is one that this version knows.
         decide(node1, |ledger| ledger.replacen(after, before, 1));
         for node in [node1, node2, node3] {
-            let status = ready(node, 2);
-            assert!(
-                !status["problems"].to_string().contains(setting),
-                "{status}"
-            );
+            let problems = told(&node.ready(2).problems);
+            assert!(!problems.contains(setting), "{problems}");
         }
     }
 }
@@ -131,8 +125,8 @@ fn what_a_node_does_not_know_of_the_ledger_is_in_the_ledgers_that_it_decides() {
     });
     node3.join(&invitation, node1).unwrap();
     for node in [node1, node2, node3] {
-        let status = ready(node, 2);
-        assert_eq!(status["problems"].as_array().unwrap().len(), 0, "{status}");
+        let status = node.ready(2);
+        assert_eq!(status.problems, [], "{}", node.name());
         let ledger = fs::read_to_string(node.state_dir().join("ledger")).unwrap();
         assert!(ledger.contains(field), "{}: {ledger}", node.name());
         assert!(ledger.contains("\"slot\":3"), "{}: {ledger}", node.name());

@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use podnet_lab::{Lab, Node};
+use podnet_lab::prelude::*;
 
-use crate::pcap::{GOSSIP_PORT, ICMP, MAX_DATAGRAM, Packet, Recording};
-use crate::scene::{add_pod, ask, gateway, idle, nodes, ready, status, text};
+use podnet_lab::scenario::pcap::{GOSSIP_PORT, ICMP, MAX_DATAGRAM, Packet, Recording};
 
 /// Names of what agents tell each other, in JSON or in any other readable form.
 const FIELDS: &[&str] = &[
@@ -34,10 +33,13 @@ fn recorded() -> (Lab, Vec<Packet>, Ipv4Addr, Ipv4Addr) {
     let recording = Recording::of(&lab);
     lab.init_join_all().unwrap();
     let [node1, node2, node3] = nodes(&lab);
-    let (red, blue) = (add_pod(node1, "red"), add_pod(node2, "blue"));
+    let (red, blue) = (
+        node1.add_pod("red").address(),
+        node2.add_pod("blue").address(),
+    );
     node1.pod("red").ping(blue).unwrap();
-    ask(node3, &["--yes", "leave"]);
-    ready(node1, 1);
+    node3.leave();
+    node1.ready(1);
     let packets = recording.stop();
     (lab, packets, red, blue)
 }
@@ -95,7 +97,7 @@ fn gossip_is_sealed_and_pod_traffic_is_plain() {
         assert!(seen, "{from} to {to}");
     }
     assert_eq!(
-        gateway(lab.node("node1").unwrap()),
+        lab.node("node1").unwrap().gateway(),
         Ipv4Addr::new(10, 244, 0, 1)
     );
 }
@@ -113,19 +115,19 @@ fn is_closed_port(packet: &Packet) -> bool {
 /// What must not be readable, with its name.
 fn secrets(lab: &Lab) -> Vec<(String, Vec<u8>)> {
     let [node1, node2, node3] = nodes(lab);
-    let status1 = status(node1);
-    let cluster = text(&status1["cluster"]["id"]);
-    let token = ask(node1, &["token", "show"]);
-    let (_, token) = text(&token["token"]).split_once('.').unwrap();
+    let status1 = node1.status();
+    let cluster = status1.cluster.unwrap().id.to_string();
+    let token = node1.token().token;
+    let (_, token) = token.split_once('.').unwrap();
     let mut words: Vec<String> = ["node1", "node2", "node3", "10.244.", "192.168.56."]
         .iter()
         .chain(FIELDS)
         .map(|word| (*word).to_owned())
         .collect();
-    words.extend([cluster.to_owned(), token[..16].to_owned()]);
+    words.extend([cluster.clone(), token[..16].to_owned()]);
     words.extend([node1, node2, node3].map(|node| {
-        let status = status(node);
-        text(&status["node"]["id"]).to_owned()
+        let status = node.status();
+        status.node.id.to_string()
     }));
     let pairs = cluster.as_bytes().chunks(2);
     let raw = pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap());

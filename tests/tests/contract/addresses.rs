@@ -44,12 +44,12 @@ pub(crate) async fn an_older_address_of_the_block_goes_alone(world: &dyn World) 
     )
     .await;
     world.add_address(&IfName::bridge(), net("10.244.0.77/24"));
-    let route = to_peer("10.244.1.0/24", "192.0.2.1", eth0);
+    let route = to_peer("10.244.1.0/24", "192.0.2.1", &eth0);
     apply(
         world,
         &[
             add_address("10.244.0.1/24"),
-            Op::Route(route::Op::Add(route)),
+            Op::Route(route::Op::Add(route.clone())),
         ],
     )
     .await;
@@ -60,7 +60,7 @@ pub(crate) async fn an_older_address_of_the_block_goes_alone(world: &dyn World) 
     );
     assert_eq!(
         seen_routes(world, "10.244.1.0/24").await,
-        [as_seen(route)].into()
+        [as_seen(&route)].into()
     );
 }
 
@@ -76,7 +76,7 @@ pub(crate) async fn the_hosts_addresses_are_not_the_bridges(world: &dyn World) {
             .any(|address| address.ifname == IfName::bridge()),
         "{found:?}"
     );
-    let on_eth0 = |address: &&HostAddress| address.index == eth0 && address.address.is_ipv4();
+    let on_eth0 = |address: &&HostAddress| address.ifname == eth0 && address.address.is_ipv4();
     let own: Vec<_> = found.iter().filter(on_eth0).collect();
     let [own] = own[..] else { panic!("{found:?}") };
     assert_eq!(
@@ -94,7 +94,7 @@ pub(crate) async fn the_hosts_addresses_are_not_the_bridges(world: &dyn World) {
     assert!(
         !found
             .iter()
-            .find(|address| address.index == eth0)
+            .find(|address| address.ifname == eth0)
             .unwrap()
             .up
     );

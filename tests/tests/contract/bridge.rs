@@ -205,12 +205,12 @@ pub(crate) async fn a_bridge_goes_with_all_that_is_on_it(world: &dyn World) {
     let eth0 = crate::subject::add_underlay(world);
     add_bridge(world).await;
     let pod = made_pod(0);
-    let route = to_peer("10.244.1.0/24", "192.0.2.1", eth0);
+    let route = to_peer("10.244.1.0/24", "192.0.2.1", &eth0);
     apply(
         world,
         &[
             Op::Pod(pod::Op::Attach(pod.clone())),
-            Op::Route(route::Op::Add(route)),
+            Op::Route(route::Op::Add(route.clone())),
         ],
     )
     .await;

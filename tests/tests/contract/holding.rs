@@ -108,3 +108,17 @@ pub(crate) async fn a_tampered_table_is_seen_and_set_right(world: &dyn World) {
     apply(world, &set).await;
     assert_holds(world, &holding).await;
 }
+
+/// Also if one of them is not held any more, which keeps the rest of its transaction.
+pub(crate) async fn pods_that_go_at_once_are_all_let_go_of(world: &dyn World) {
+    let pods: Vec<PodLink> = (0..200).map(made_pod).collect();
+    let stays = made_pod(200);
+    let held = Holding::of_all(pods[1..].iter().chain([&stays]));
+    apply(world, &[Op::Holding(holding::Op::Set(held))]).await;
+    let ops: Vec<Op> = pods.iter().map(release).collect();
+    let released = ops.chunks(1).map(|op| world.dataplane().apply(op));
+    for results in futures::future::join_all(released).await {
+        assert!(matches!(results[..], [Ok(_)]), "{results:?}");
+    }
+    assert_holds(world, &Holding::of(&stays)).await;
+}

@@ -117,12 +117,12 @@ pub(crate) async fn routes_make_ways(world: &dyn World) {
 pub(crate) async fn what_was_not_asked_for_is_not_told(world: &dyn World) {
     let eth0 = add_underlay(world);
     add_bridge(world).await;
-    let route = to_peer("10.244.1.0/24", "192.0.2.1", eth0);
+    let route = to_peer("10.244.1.0/24", "192.0.2.1", &eth0);
     apply(
         world,
         &[
             Op::Pod(pod::Op::Attach(made_pod(0))),
-            Op::Route(route::Op::Add(route)),
+            Op::Route(route::Op::Add(route.clone())),
         ],
     )
     .await;
@@ -158,13 +158,12 @@ pub(crate) async fn what_was_not_asked_for_is_not_told(world: &dyn World) {
 }
 
 pub(crate) async fn paths_to_peers_are_told(world: &dyn World) {
-    let eth0 = add_underlay(world);
+    add_underlay(world);
     world.set_mtu(&name("eth0"), Mtu(1400));
     let [peer, own, far] = ["192.0.2.1", "192.0.2.9", "198.51.100.1"].map(addr);
     let kinds = Kinds::from([Kind::Path(peer), Kind::Path(own), Kind::Path(far)]);
     let paths = observe(world, &kinds).await.underlay;
     let on_link = UnderlayPath::OnLink {
-        device: eth0,
         ifname: name("eth0"),
         mtu: Mtu(1400),
         source: own,
@@ -201,12 +200,12 @@ pub(crate) async fn the_hosts_routes_are_not_podnets(world: &dyn World) {
     add_bridge(world).await;
     world.add_default_route(addr("192.0.2.254"));
     world.add_route(RouteKey::to(net("198.51.100.0/24")), STATIC, None);
-    let peer = to_peer("10.244.1.0/24", "192.0.2.1", eth0);
+    let peer = to_peer("10.244.1.0/24", "192.0.2.1", &eth0);
     apply(
         world,
         &[
             Op::Route(route::Op::Add(unreachable("10.244.0.0/16"))),
-            Op::Route(route::Op::Add(peer)),
+            Op::Route(route::Op::Add(peer.clone())),
         ],
     )
     .await;

@@ -106,7 +106,8 @@ contract! {
         what_is_held_is_held_as_told
         pods_are_held_from_attaching_to_release
         without_a_table_nothing_is_held
-        a_tampered_table_is_seen_and_set_right;
+        a_tampered_table_is_seen_and_set_right
+        pods_that_go_at_once_are_all_let_go_of;
     host:
         devices_are_opened_one_by_one
         the_switch_sets_all_devices

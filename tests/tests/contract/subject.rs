@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use ipnetwork::IpNetwork;
 use podnet_core::kernel::{
-    Bridge, IfIndex, IfName, Inside, Kind, Kinds, MacAddr, Mtu, Netns, NetnsState, NextHop,
-    Observed, ObservedBridge, ObservedFirewall, ObservedHostEnd, ObservedPort, ObservedRoute, Op,
-    OpError, OpErrorKind, Place, PodLink, PodView, Route, RouteKey, bridge, host_ifname,
+    Bridge, IfName, Inside, Kind, Kinds, MacAddr, Mtu, Netns, NetnsState, NextHop, Observed,
+    ObservedBridge, ObservedFirewall, ObservedHostEnd, ObservedPort, ObservedRoute, Op, OpError,
+    OpErrorKind, Place, PodLink, PodView, Route, RouteKey, bridge, host_ifname,
 };
 
 use crate::world::World;
@@ -78,10 +78,10 @@ pub(crate) fn made_pod(number: u8) -> PodLink {
 }
 
 /// The device to the peers, with the host's address on it.
-pub(crate) fn add_underlay(world: &dyn World) -> IfIndex {
-    let eth0 = world.add_link(&name("eth0"), Mtu(1500));
+pub(crate) fn add_underlay(world: &dyn World) -> IfName {
+    world.add_link(&name("eth0"), Mtu(1500));
     world.add_address(&name("eth0"), net("192.0.2.9/24"));
-    eth0
+    name("eth0")
 }
 
 /// The bridge with its address.
@@ -97,10 +97,10 @@ pub(crate) async fn add_bridge(world: &dyn World) {
 }
 
 /// A route to a peer's block.
-pub(crate) fn to_peer(destination: &str, via: &str, device: IfIndex) -> Route {
+pub(crate) fn to_peer(destination: &str, via: &str, device: &IfName) -> Route {
     let next_hop = NextHop::Gateway {
         via: addr(via),
-        device,
+        device: device.clone(),
         source: addr("10.244.0.1"),
         mtu: Mtu(1500),
     };
@@ -173,11 +173,11 @@ pub(crate) async fn seen_routes(
 }
 
 /// How a route of podnet's is seen.
-pub(crate) fn as_seen(route: Route) -> (RouteKey, ObservedRoute) {
+pub(crate) fn as_seen(route: &Route) -> (RouteKey, ObservedRoute) {
     (
         route.key(),
         ObservedRoute::Ours {
-            next_hop: Some(route.next_hop),
+            next_hop: Some(route.next_hop.clone()),
         },
     )
 }

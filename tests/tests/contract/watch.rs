@@ -36,14 +36,14 @@ pub(crate) async fn changes_by_others_are_told(world: &dyn World) {
     let eth0 = add_underlay(world);
     add_bridge(world).await;
     let pod = made_pod(0);
-    let route = to_peer("10.244.1.0/24", "192.0.2.1", eth0);
+    let route = to_peer("10.244.1.0/24", "192.0.2.1", &eth0);
     let whole = unreachable("10.244.0.0/16");
     apply(
         world,
         &[
             Op::Pod(pod::Op::Attach(pod.clone())),
-            Op::Route(route::Op::Add(route)),
-            Op::Route(route::Op::Add(whole)),
+            Op::Route(route::Op::Add(route.clone())),
+            Op::Route(route::Op::Add(whole.clone())),
         ],
     )
     .await;
@@ -79,12 +79,12 @@ pub(crate) async fn own_changes_are_not_told(world: &dyn World) {
     let eth0 = add_underlay(world);
     add_bridge(world).await;
     let mut changes = world.dataplane().watch().await.unwrap();
-    let route = to_peer("10.244.1.0/24", "192.0.2.1", eth0);
+    let route = to_peer("10.244.1.0/24", "192.0.2.1", &eth0);
     apply(
         world,
         &[
             add_address("10.244.7.1/24"),
-            Op::Route(route::Op::Add(route)),
+            Op::Route(route::Op::Add(route.clone())),
             Op::Route(route::Op::Replace(unreachable("10.244.1.0/24"))),
             Op::Route(route::Op::Delete(route.key())),
             Op::Bridge(bridge::Op::DeleteAddress {

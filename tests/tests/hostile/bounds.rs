@@ -13,15 +13,14 @@ use data_encoding::BASE64;
 use ed25519_dalek::SigningKey;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use podnet_agent::gossip::{Gossip, GossipError};
-use podnet_lab::{Node, eventually};
+use podnet_lab::prelude::*;
+use podnet_lab::scenario::pcap::GOSSIP_PORT;
 use podnet_proto::NodeId;
 use podnet_proto::gossip::{Key, Speaker};
 use podnet_proto::token::JoinToken;
 
 use crate::inside::spawn_in;
-use crate::member::{settings, signed};
-use crate::pcap::GOSSIP_PORT;
-use crate::scene::{LIMIT, add_pod, ask, builder, nodes, ready, shell};
+use crate::liar::{settings, signed};
 
 /// The most memory that is resident, in KiB. A quiet agent of a debug build has some 20 MiB.
 const MEMORY: u64 = 48 * 1024;
@@ -101,7 +100,7 @@ fn bytes_below(dir: &Path) -> u64 {
 /// The packets and bytes that a node has sent and received on the underlay.
 fn traffic(node: Node<'_>) -> (u64, u64) {
     let script = "cd /sys/class/net/eth0/statistics; cat rx_packets tx_packets rx_bytes tx_bytes";
-    let shown = shell(node, script);
+    let shown = node.shell(script);
     let counts: Vec<u64> = shown.lines().map(|line| line.parse().unwrap()).collect();
     (counts[0] + counts[1], counts[2] + counts[3])
 }
@@ -119,7 +118,7 @@ fn gossip(node: Node<'_>) -> f64 {
 
 #[track_caller]
 fn assert_bounded(node: Node<'_>, memory: u64, after: &str) {
-    ready(node, 1);
+    node.ready(1);
     let taken = || match Taken::by_agent_of(node) {
         taken if taken.is_bounded(memory) => Ok(taken),
         taken => Err(format!("{taken:?}")),
@@ -196,10 +195,9 @@ fn fill(node: Node<'_>, pod: &str) {
     }
     let filled = node.exec_with(["ip", "-n", pod, "-batch", "-"], &batch, 4 * LIMIT);
     filled.unwrap().success("ip -batch").unwrap();
-    shell(
-        node,
-        &format!("ip -n {pod} link set eth0 down; ip -n {pod} link set eth0 up"),
-    );
+    node.shell(&format!(
+        "ip -n {pod} link set eth0 down; ip -n {pod} link set eth0 up"
+    ));
 }
 
 #[test]
@@ -207,12 +205,12 @@ fn whatever_came_and_went_an_agent_takes_no_more_of_its_host() {
     // Each connection has a descriptor in this process.
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
-    let lab = builder(3).timing("dead_grace", Duration::from_secs(2));
+    let lab = agents(3).timing("dead_grace", Duration::from_secs(2));
     let lab = lab.up().unwrap();
     let [node, peer, outsider] = nodes(&lab);
     let invitation = node.init(None).unwrap();
     peer.join(&invitation, node).unwrap();
-    let red = add_pod(node, "red");
+    let red = node.add_pod("red").address();
     assert_bounded(node, MEMORY, "nothing");
 
     come_and_go(outsider, node, &invitation.token);
@@ -221,14 +219,14 @@ fn whatever_came_and_went_an_agent_takes_no_more_of_its_host() {
     let held: Vec<UnixStream> = (0..CONNECTIONS)
         .map(|_| eventually(LIMIT, "a connection", || UnixStream::connect(node.socket())).unwrap())
         .collect();
-    ready(node, 1);
+    node.ready(1);
     drop(held);
     assert_bounded(node, MEMORY, "1,000 idle connections");
 
     for _ in 0..PODS / PODS_AT_ONCE {
         for change in ["add", "rm"] {
             let each = format!("xargs -P8 -I{{}} podnetctl -q pod {change} pod{{}}");
-            shell(node, &format!("seq {PODS_AT_ONCE} | {each}"));
+            node.shell(&format!("seq {PODS_AT_ONCE} | {each}"));
         }
     }
     assert_bounded(node, MEMORY, "2,000 pods");
@@ -238,7 +236,7 @@ fn whatever_came_and_went_an_agent_takes_no_more_of_its_host() {
     let reached = || peer.place().ping(red);
     eventually(LIMIT, "the pod answers", reached).unwrap();
     assert_bounded(node, MEMORY, "100,000 routes and neighbours in a pod");
-    ask(node, &["pod", "rm", "red"]);
+    node.remove_pod("red");
 
     for _ in 0..CRASHES {
         node.kill().unwrap();

@@ -6,11 +6,9 @@ use std::thread;
 
 use fastrand::Rng;
 use nix::sched::{CloneFlags, setns};
-use podnet_lab::{Lab, Node, eventually};
-use serde_json::json;
+use podnet_lab::prelude::*;
+use podnet_lab::scenario::pcap::GOSSIP_PORT;
 
-use crate::pcap::{GOSSIP_PORT, Packet, Recording};
-use crate::scene::{LIMIT, add_pod, ask, idle, nodes, ready, shell};
 use crate::unharmed::Unharmed;
 
 /// The most that a UDP datagram over IPv4 carries, in bytes (RFC 791, RFC 768).
@@ -62,7 +60,7 @@ impl<'lab> Sender<'lab> {
 #[track_caller]
 fn read_all(node: Node<'_>) {
     let waiting = || {
-        let sockets = shell(node, "ss -H -u -a -n sport = :7846");
+        let sockets = node.shell("ss -H -u -a -n sport = :7846");
         match sockets.split_whitespace().nth(1) {
             Some("0") => Ok(()),
             _ => Err(sockets),
@@ -144,8 +142,8 @@ fn clusters() -> (Lab, Vec<Vec<u8>>, Vec<Vec<u8>>) {
         let invitation = pair[0].init(None).unwrap();
         pair[1].join(&invitation, pair[0]).unwrap();
         for node in pair {
-            ready(node, 1);
-            add_pod(node, "red");
+            node.ready(1);
+            node.add_pod("red");
         }
     }
     let packets = recording.stop();
@@ -192,9 +190,8 @@ fn datagrams_of_whoever_has_no_key_change_nothing() {
     for unharmed in &unharmed {
         unharmed.assert("datagrams without a key");
     }
-    let token = ask(one, &["token", "show"])["token"].clone();
     let words = ["join", "192.168.56.11"];
-    let joined = crate::scene::ctl(outsider, &words, token.as_str().unwrap()).unwrap();
+    let joined = outsider.ctl_json(&words, &one.token().token).unwrap();
     assert!(joined.ok(), "{joined}");
 }
 
@@ -231,7 +228,7 @@ fn datagrams_that_are_sent_again_change_nothing() {
         node.start().unwrap();
     }
     for node in [one, two] {
-        ready(node, 1);
+        node.ready(1);
     }
     let unharmed = [one, two].map(Unharmed::watch);
     send_again([one, two], outsider, &ours);
@@ -250,7 +247,7 @@ fn whoever_sends_datagrams_again_to_another_member_gets_no_answer() {
     three.join(&invitation, one).unwrap();
     let recording = Recording::of(&lab);
     two.join(&invitation, one).unwrap();
-    ready(two, 2);
+    two.ready(2);
     let said = gossip(&recording.stop());
     assert!(said.len() > 10, "{}", said.len());
     let sender = Sender::on(outsider);
@@ -258,14 +255,14 @@ fn whoever_sends_datagrams_again_to_another_member_gets_no_answer() {
     let assert_silent = |when: &str| {
         sender.send(three, &said);
         // It answers in the order in which it hears.
-        ready(three, 2);
+        three.ready(2);
         let answer = sender.socket.recv(&mut [0; 1500]).map_err(|e| e.kind());
         assert_eq!(answer, Err(std::io::ErrorKind::WouldBlock), "{when}");
     };
     assert_silent("to one that was not meant");
     three.kill().unwrap();
     three.start().unwrap();
-    ready(three, 2);
+    three.ready(2);
     assert_silent("to one that has just started");
 }
 
@@ -278,12 +275,12 @@ fn what_a_node_said_before_it_left_is_not_taken_for_a_wish_to_come_back() {
     let recording = Recording::of(&lab);
     two.join(&invitation, one).unwrap();
     let said = gossip(&recording.stop());
-    ask(two, &["--yes", "leave"]);
+    two.leave();
     assert!(said.len() > 10, "{}", said.len());
     two.term().unwrap();
     one.term().unwrap();
     one.start().unwrap();
-    assert_eq!(ready(one, 0)["cluster"]["nodes"], 1);
+    assert_eq!(one.ready(0).cluster.unwrap().nodes, 1);
     let unharmed = Unharmed::watch(one);
     let sender = Sender::on(two);
     for _ in 0..3 {
@@ -294,6 +291,7 @@ fn what_a_node_said_before_it_left_is_not_taken_for_a_wish_to_come_back() {
     // Where it does come back, nobody has taken its place.
     two.start().unwrap();
     two.join(&invitation, one).unwrap();
-    assert_eq!(ready(one, 1)["cluster"]["nodes"], 2);
-    assert_eq!(ready(two, 1)["blocks"], json!(["10.244.2.0/24"]));
+    assert_eq!(one.ready(1).cluster.unwrap().nodes, 2);
+    two.ready(1);
+    assert_eq!(two.block().to_string(), "10.244.2.0/24");
 }

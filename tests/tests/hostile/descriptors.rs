@@ -4,11 +4,9 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 
+use podnet_lab::prelude::*;
 use podnet_lab::process::ProcessId;
-use podnet_lab::{Node, eventually};
 use serde_json::json;
-
-use crate::scene::{LIMIT, ctl, idle, list, nodes, refusal, shell, status};
 
 /// How many connections more an agent has room for.
 const ROOM: usize = 8;
@@ -35,17 +33,17 @@ fn connections_that_nobody_uses_take_no_descriptor_from_others() {
     let [node] = nodes(&lab);
     let agent = node.agent().unwrap().unwrap();
     let most = descriptors(agent) + ROOM;
-    shell(
-        node,
-        &format!("prlimit --pid {} --nofile={most}:{most}", agent.pid),
-    );
+    node.shell(&format!(
+        "prlimit --pid {} --nofile={most}:{most}",
+        agent.pid
+    ));
     let held: Vec<UnixStream> = (0..HELD).map(|_| connect(node)).collect();
     let output = node
         .ctl(["--timeout", "5s", "-o", "json", "status"])
         .unwrap();
     assert!(output.ok(), "{output}");
     drop(held);
-    assert_eq!(status(node)["phase"], "idle");
+    assert_eq!(node.status().phase, Phase::Idle);
 }
 
 #[test]
@@ -54,24 +52,17 @@ fn whoever_waits_for_an_answer_hears_that_the_agent_stops() {
     let [founder, node] = nodes(&lab);
     let invitation = founder.init(None).unwrap();
     let nobody = "192.168.56.99";
-    let token = invitation.token.as_str();
-    let body = json!({"addresses": [nobody], "token": token}).to_string();
+    let token = invitation.token;
+    let body = json!({"addresses": [nobody], "token": token, "timeout_seconds": 60});
+    let body = body.to_string();
     let mut join = connect(node);
     let length = body.len();
     let head =
         format!("POST /v1/join HTTP/1.1\r\nHost: podnet\r\nContent-Length: {length}\r\n\r\n");
     join.write_all(format!("{head}{body}").as_bytes()).unwrap();
     let mut idle = connect(node);
-    eventually(LIMIT, "a join under way", || {
-        let output = ctl(node, &["join", nobody], token).unwrap();
-        let refusal = refusal(&output);
-        if refusal.code == "exists" {
-            Ok(())
-        } else {
-            Err(output)
-        }
-    })
-    .unwrap();
+    // Another join might come before this one.
+    node.status_where("a join under way", |status| status.phase == Phase::Joining);
     node.term().unwrap();
     let mut answer = String::new();
     join.read_to_string(&mut answer).unwrap();
@@ -79,5 +70,5 @@ fn whoever_waits_for_an_answer_hears_that_the_agent_stops() {
     assert!(answer.contains(r#""code":"agent_unreachable""#), "{answer}");
     assert_eq!(idle.read(&mut [0]).unwrap(), 0);
     node.start().unwrap();
-    assert_eq!(list(&status(node)["problems"]).len(), 0);
+    assert_eq!(node.problems(), []);
 }

@@ -4,12 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use podnet_lab::command::Output;
-use podnet_lab::{Lab, Node, eventually};
-use serde_json::json;
-
-use crate::scene::{LIMIT, add_pod, ask, cluster, ctl, idle, nodes, ready, refused, shell, status};
-use crate::snapshot::Snapshot;
+use podnet_lab::prelude::*;
 
 /// The state files, below the state directory or the run directory as the node sees it.
 const FILES: [&str; 9] = [
@@ -84,13 +79,13 @@ fn run(node: Node<'_>, words: &[&str]) -> Output {
 }
 
 /// A cluster of two whose second node has every state file, and a stopped agent.
-fn stopped() -> Lab {
-    let (lab, _) = cluster(2);
+fn stopped() -> Cluster {
+    let lab = Cluster::of(2);
     {
         let [_, node] = nodes(&lab);
-        add_pod(node, "red");
-        add_pod(node, "blue");
-        ask(node, &["pod", "rm", "blue"]);
+        node.add_pod("red");
+        node.add_pod("blue");
+        node.remove_pod("blue");
         node.term().unwrap();
     }
     lab
@@ -123,21 +118,21 @@ fn a_damaged_file_is_named_and_never_a_fresh_start() {
         assert_refused(node, file, "that is a device");
         fs::remove_file(&path).unwrap();
         fs::write(&path, good).unwrap();
-        shell(node, &format!("chmod 600 {file}"));
+        node.shell(&format!("chmod 600 {file}"));
     }
     before.assert_same(&Snapshot::whole(node), "damaged files");
     // As it was, it works again.
     node.start().unwrap();
-    ready(node, 1);
+    node.ready(1);
 }
 
 #[test]
 fn a_file_that_holds_what_belongs_elsewhere_is_refused() {
     let lab = stopped();
     let [other, node] = nodes(&lab);
-    add_pod(other, "red");
-    add_pod(other, "blue");
-    ask(other, &["pod", "rm", "blue"]);
+    other.add_pod("red");
+    other.add_pod("blue");
+    other.remove_pod("blue");
     let before = Snapshot::whole(node);
     for file in FILES {
         let path = on_host(node, file);
@@ -161,7 +156,7 @@ fn a_file_that_holds_what_belongs_elsewhere_is_refused() {
     fs::remove_file(on_host(node, "/run/podnet/pods/blue")).unwrap();
     before.assert_same(&Snapshot::whole(node), "files that belong elsewhere");
     node.start().unwrap();
-    ready(node, 1);
+    node.ready(1);
 }
 
 #[test]
@@ -176,7 +171,7 @@ fn a_file_without_which_the_others_mean_nothing_must_not_be_missing() {
         assert_refused(node, file, "missing");
         assert!(!path.exists(), "{file}");
         fs::write(&path, good).unwrap();
-        shell(node, &format!("chmod 600 {file}"));
+        node.shell(&format!("chmod 600 {file}"));
     }
     before.assert_same(&Snapshot::whole(node), "missing files");
 }
@@ -200,21 +195,21 @@ fn a_cure_that_is_to_remove_the_file_works() {
         }
         fs::remove_file(&path).unwrap();
         node.start().unwrap();
-        let status = ready(node, 1);
-        assert_eq!(status["blocks"], json!(["10.244.1.0/24"]), "{file}");
+        node.ready(1);
+        assert_eq!(node.block().to_string(), "10.244.1.0/24", "{file}");
         if cure.contains("forgets the pod") || cure.contains("forgets its pods") {
-            assert_eq!(ask(node, &["pod", "list"]), json!([]), "{file}");
+            assert_eq!(node.pods(), [], "{file}");
             eventually(LIMIT, "no host end of a pod", || {
-                match shell(node, "ip -o link show group 113") {
+                match node.shell("ip -o link show group 113") {
                     none if none.is_empty() => Ok(()),
                     some => Err(some),
                 }
             })
             .unwrap();
-            shell(node, "ip netns del red");
-            add_pod(node, "red");
-            add_pod(node, "blue");
-            ask(node, &["pod", "rm", "blue"]);
+            node.shell("ip netns del red");
+            node.add_pod("red");
+            node.add_pod("blue");
+            node.remove_pod("blue");
         }
         node.term().unwrap();
     }
@@ -222,7 +217,7 @@ fn a_cure_that_is_to_remove_the_file_works() {
 
 #[test]
 fn a_cure_that_is_to_become_another_node_works() {
-    let (lab, invitation) = cluster(2);
+    let lab = Cluster::of(2);
     let [first, node] = nodes(&lab);
     for (file, name) in [
         ("/var/lib/podnet/identity", "second"),
@@ -230,7 +225,7 @@ fn a_cure_that_is_to_become_another_node_works() {
         ("/var/lib/podnet/ledger", "fourth"),
         ("/var/lib/podnet/cluster", "fifth"),
     ] {
-        let id = status(node)["node"]["id"].clone();
+        let id = node.status().node.id;
         node.term().unwrap();
         fs::write(on_host(node, file), "").unwrap();
         let cure = assert_refused(node, file, "emptied");
@@ -241,21 +236,21 @@ fn a_cure_that_is_to_become_another_node_works() {
         let reset = run(node, &["reset", "--new-identity"]);
         assert!(reset.ok(), "{file}: {reset}");
         node.start().unwrap();
-        let status = status(node);
-        assert_eq!(status["phase"], "idle", "{file}");
-        assert_ne!(status["node"]["id"], id, "{file}");
+        let status = node.status();
+        assert_eq!(status.phase, Phase::Idle, "{file}");
+        assert_ne!(status.node.id, id, "{file}");
         // The name of the node that it was is still taken.
         let words = ["join", &first.address().to_string(), "--node-name", name];
-        let joined = ctl(node, &words, &invitation.token).unwrap();
+        let joined = node.ctl_json(&words, &lab.invitation.token).unwrap();
         assert!(joined.ok(), "{file}: {joined}");
     }
 }
 
 #[test]
 fn state_of_an_earlier_version_is_refused_and_a_new_cluster_is_the_cure() {
-    let (lab, invitation) = cluster(2);
+    let lab = Cluster::of(2);
     let [first, node] = nodes(&lab);
-    add_pod(node, "red");
+    node.add_pod("red");
     node.term().unwrap();
     let files = [
         "/var/lib/podnet/peers",
@@ -277,9 +272,9 @@ fn state_of_an_earlier_version_is_refused_and_a_new_cluster_is_the_cure() {
     let cleaned = run(node, &["cleanup", "--yes", "--purge"]);
     assert!(cleaned.ok(), "{cleaned}");
     node.start().unwrap();
-    assert_eq!(status(node)["phase"], "idle");
+    assert_eq!(node.status().phase, Phase::Idle);
     let words = ["join", &first.address().to_string(), "--node-name", "anew"];
-    let joined = ctl(node, &words, &invitation.token).unwrap();
+    let joined = node.ctl_json(&words, &lab.invitation.token).unwrap();
     assert!(joined.ok(), "{joined}");
 }
 
@@ -287,21 +282,21 @@ fn state_of_an_earlier_version_is_refused_and_a_new_cluster_is_the_cure() {
 fn a_damaged_file_that_only_a_member_needs_keeps_an_idle_node_idle() {
     let lab = idle(1);
     let [node] = nodes(&lab);
-    ask(node, &["init", "--pod-cidr", "10.244.0.0/16"]);
-    ask(node, &["--yes", "leave"]);
+    node.init(None).unwrap();
+    node.leave();
     let epoch = on_host(node, "/var/lib/podnet/epoch");
     let good = fs::read(&epoch).unwrap();
     fs::write(&epoch, &good[..good.len() / 2]).unwrap();
     let before = Snapshot::whole(node);
     let init = ["init", "--pod-cidr", "10.244.0.0/16"];
-    let refusal = refused(node, &init, ("state_corrupt", 1));
+    let refusal = refused(node, &init, ErrorCode::StateCorrupt);
     assert!(
         refusal.message.contains("/var/lib/podnet/epoch "),
         "{refusal:?}"
     );
     assert!(refusal.hint.contains("reset --new-identity"), "{refusal:?}");
     before.assert_same(&Snapshot::whole(node), "init over a damaged file");
-    assert_eq!(status(node)["phase"], "idle");
+    assert_eq!(node.status().phase, Phase::Idle);
     fs::write(&epoch, good).unwrap();
-    ask(node, &init);
+    node.tell(&init);
 }

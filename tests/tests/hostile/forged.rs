@@ -8,7 +8,7 @@ use podnet_proto::ledger::{Acceptor, Ballot, Batch, Operation};
 use podnet_proto::network::BlockIndex;
 use podnet_proto::{Boot, Instance, NodeId};
 
-use crate::member::{Lie, Truth, at, liar, unmoved};
+use crate::liar::{Lie, Truth, at, liar, unmoved};
 
 /// Records of each kind in the name of a node, none of which is signed by its key.
 fn everything(truth: &Truth, node: NodeId, address: SocketAddrV4) -> BTreeMap<Key, String> {

@@ -8,13 +8,17 @@
 )]
 
 mod bounds;
+mod connections;
 mod datagrams;
 mod descriptors;
+mod directories;
 mod files;
 mod forged;
 mod forms;
 mod http;
 mod inside;
+mod lab_words;
+mod liar;
 mod member;
 mod secrets;
 mod settings;
@@ -22,13 +26,3 @@ mod sockets;
 mod tokens;
 mod unharmed;
 mod words;
-
-#[expect(dead_code, reason = "what the tests of clusters need besides")]
-#[path = "../cluster/pcap.rs"]
-mod pcap;
-#[expect(dead_code, reason = "what the tests of clusters need besides")]
-#[path = "../cluster/scene.rs"]
-mod scene;
-#[expect(dead_code, reason = "what the tests of clusters need besides")]
-#[path = "../cluster/snapshot.rs"]
-mod snapshot;

@@ -8,8 +8,7 @@ use data_encoding::BASE64;
 use podnet_agent::gossip::Keyring;
 use podnet_agent::store::{Identity, make_state_dir};
 use podnet_core::node::Member;
-use podnet_lab::command::Output;
-use podnet_lab::{Lab, Node, eventually};
+use podnet_lab::prelude::*;
 use podnet_proto::api::{InitResponse, JoinRequest, TokenResponse};
 use podnet_proto::ledger::{Ledger, Settings};
 use podnet_proto::token::JoinToken;
@@ -17,7 +16,6 @@ use podnet_proto::{Boot, ClusterId, GossipKey, NodeId, PodNetwork};
 use serde_json::{Value, json};
 
 use crate::forms::Secrets;
-use crate::scene::{LIMIT, add_pod, ask, builder, http, nodes, ready, shell, status};
 
 /// All that was said, with who said it.
 #[derive(Default)]
@@ -72,11 +70,7 @@ fn add_secrets(secrets: &mut Secrets, node: Node<'_>) {
     );
     let gossip = key(&content(node, "cluster")["keys"][0]);
     secrets.key(format!("the gossip key of {name}"), &gossip);
-    let token = ask(node, &["token", "show"]);
-    secrets.token(
-        format!("the token of {name}"),
-        token["token"].as_str().unwrap(),
-    );
+    secrets.token(format!("the token of {name}"), &node.token().token);
 }
 
 /// The log of a node, byte by byte.
@@ -86,7 +80,7 @@ fn log(lab: &Lab, node: Node<'_>) -> Vec<u8> {
 
 /// Everything that a user can do and do wrong, at the most talkative level.
 fn assert_nothing_tells(format: &str) {
-    let lab = builder(3)
+    let lab = agents(3)
         .env("PODNET_LOG_LEVEL", "trace")
         .env("PODNET_LOG_FORMAT", format)
         .up()
@@ -115,7 +109,7 @@ fn assert_nothing_tells(format: &str) {
         json!({"addresses": [token], "token": damaged}),
         json!({"token": [token]}),
     ] {
-        let response = http(node3, "POST", "/v1/join", &body.to_string());
+        let response = node3.http("POST", "/v1/join", &body.to_string());
         told.add("POST /v1/join", response.body.to_string());
     }
     told.ctl(node2, &["--yes", "leave"], "");
@@ -128,9 +122,9 @@ fn assert_nothing_tells(format: &str) {
     );
     told.ctl(node3, &["join", "192.168.56.11"], &token);
     for node in [node1, node2, node3] {
-        ready(node, 2);
+        node.ready(2);
         add_secrets(&mut secrets, node);
-        add_pod(node, "red");
+        node.add_pod("red");
     }
 
     for node in [node1, node2, node3] {
@@ -151,7 +145,7 @@ fn assert_nothing_tells(format: &str) {
             told.ctl(node, words, "");
         }
         for path in ["/v1/status", "/v1/nodes", "/v1/routes", "/v1/pods", "/v1/x"] {
-            let response = http(node, "GET", path, "");
+            let response = node.http("GET", path, "");
             told.add(path, response.body.to_string());
         }
         let agent = node.agent().unwrap().unwrap().pid;
@@ -172,10 +166,10 @@ fn assert_nothing_tells(format: &str) {
         fs::write(&path, &good).unwrap();
     }
     node2.start().unwrap();
-    ready(node2, 2);
+    node2.ready(2);
     node2.term().unwrap();
     node2.start().unwrap();
-    ready(node2, 2);
+    node2.ready(2);
 
     told.ctl(node2, &["--yes", "leave"], "");
     node2.term().unwrap();
@@ -191,7 +185,7 @@ fn assert_nothing_tells(format: &str) {
     node2.start().unwrap();
     let identity = content(node2, "identity");
     secrets.key("the new key of node2", &key(&identity["key"]));
-    status(node2);
+    assert_eq!(node2.status().phase, Phase::Idle);
 
     let search = secrets.search();
     for node in [node1, node2, node3] {
@@ -200,7 +194,7 @@ fn assert_nothing_tells(format: &str) {
         let talkative = String::from_utf8_lossy(&log).matches("TRACE").count();
         assert!(talkative > 100, "{}: {talkative} lines", node.name());
         told.add(format!("the log of {}", node.name()), log);
-        told.add("the run directory", shell(node, "grep -rs '' /run/podnet"));
+        told.add("the run directory", node.shell("grep -rs '' /run/podnet"));
     }
     assert!(told.0.len() > 100, "{}", told.0.len());
     for (what, said) in &told.0 {
@@ -337,14 +331,14 @@ fn assert_private(path: &Path) -> usize {
 
 #[test]
 fn what_is_kept_is_for_its_owner_alone() {
-    let lab = builder(1).up().unwrap();
+    let lab = idle(1);
     let [node] = nodes(&lab);
     node.term().unwrap();
     for dir in [node.state_dir(), node.run_dir()] {
-        shell(node, "rm -rf /run/podnet/* /var/lib/podnet/*");
+        node.shell("rm -rf /run/podnet/* /var/lib/podnet/*");
         assert_eq!(fs::read_dir(dir).unwrap().count(), 0);
     }
-    shell(node, "chmod 777 /var/lib/podnet");
+    node.shell("chmod 777 /var/lib/podnet");
     let agent = node
         .spawn(["sh", "-c", "umask 000; exec podnetd run"])
         .unwrap();
@@ -354,13 +348,13 @@ fn what_is_kept_is_for_its_owner_alone() {
     })
     .unwrap();
     node.init(None).unwrap();
-    add_pod(node, "red");
-    add_pod(node, "blue");
-    ask(node, &["pod", "rm", "blue"]);
+    node.add_pod("red");
+    node.add_pod("blue");
+    node.remove_pod("blue");
     assert!(assert_private(&node.state_dir()) >= 5);
     for file in ["boot", "freed", "sysctls", "pods"] {
         assert!(assert_private(&node.run_dir().join(file)) > 0);
     }
-    ask(node, &["--yes", "leave"]);
+    node.leave();
     drop(agent);
 }

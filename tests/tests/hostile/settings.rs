@@ -3,13 +3,9 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
 
-use podnet_lab::command::Output;
-use podnet_lab::{Lab, Node};
+use podnet_lab::prelude::*;
 
-use crate::scene::{LIMIT, add_pod, idle, nodes, shell, status};
-use crate::snapshot::Snapshot;
 use crate::unharmed::assert_no_panic;
 
 /// A directory of the node in which tests may do what they like.
@@ -139,13 +135,10 @@ fn stopped(lab: &Lab) -> Node<'_> {
     let [node] = nodes(lab);
     node.init(None).unwrap();
     node.term().unwrap();
-    shell(
-        node,
-        &format!(
-            "cd {PLACE} && echo of others > file && chmod 644 file \
+    node.shell(&format!(
+        "cd {PLACE} && echo of others > file && chmod 644 file \
              && mkdir others && cp file others && chmod 755 others"
-        ),
-    );
+    ));
     node
 }
 
@@ -156,7 +149,12 @@ fn long() -> String {
 
 /// Runs an agent that has to refuse, and to say why.
 #[track_caller]
-fn assert_refused<A: AsRef<OsStr>>(node: Node<'_>, words: &[A], exit: i32, what: &str) -> Output {
+pub(crate) fn assert_refused<A: AsRef<OsStr>>(
+    node: Node<'_>,
+    words: &[A],
+    exit: i32,
+    what: &str,
+) -> Output {
     let refused = node.exec_with(words, "", LIMIT).unwrap();
     assert_eq!(refused.code, exit, "{what}: {refused}");
     let told = refused
@@ -175,7 +173,7 @@ fn snapshot(node: Node<'_>) -> (Snapshot, String) {
         "cd {PLACE} && stat -c '%A %U %G' . && find . -mindepth 1 ! -name podnetd.toml -ls && \
          cat podnetd.toml file others/file"
     );
-    (Snapshot::whole(node), shell(node, &place))
+    (Snapshot::whole(node), node.shell(&place))
 }
 
 #[track_caller]
@@ -233,7 +231,7 @@ fn a_setting_that_cannot_be_meant_is_refused_wherever_it_stands() {
     }
     assert_same(node, &before, "settings that cannot be meant");
     node.start().unwrap();
-    assert_eq!(status(node)["phase"], "ready");
+    assert_eq!(node.status().phase, Phase::Ready);
 }
 
 #[test]
@@ -347,87 +345,4 @@ fn words_that_podnetd_refuses_change_nothing() {
         assert_refused(node, &words, 2, line);
     }
     assert_same(node, &before, "words that podnetd refuses");
-}
-
-/// Another state directory makes another node of this host. It must not take from the first what
-/// it finds in the run directory, nor its data path.
-#[test]
-fn an_agent_with_another_state_directory_takes_nothing_from_the_one_that_runs() {
-    let lab = idle(1);
-    let [node] = nodes(&lab);
-    node.init(None).unwrap();
-    add_pod(node, "red");
-    let before = Snapshot::whole(node);
-    let agent = node.agent().unwrap().unwrap();
-    for words in [
-        &["run", "--state-dir", "/etc/podnet/other"][..],
-        &["cleanup", "--yes", "--state-dir", "/etc/podnet/other"],
-        &[
-            "reset",
-            "--new-identity",
-            "--state-dir",
-            "/etc/podnet/other",
-        ],
-    ] {
-        let words = [&["podnetd"], words].concat();
-        // A reset looks only where there is something.
-        shell(node, "mkdir -p /etc/podnet/other");
-        let refused = assert_refused(node, &words, 5, "another state directory");
-        assert!(refused.stderr.contains(&agent.pid.to_string()), "{refused}");
-    }
-    before.assert_same(&Snapshot::whole(node), "another state directory");
-    assert_eq!(node.agent().unwrap(), Some(agent));
-}
-
-/// A run directory may be one that others use too: what is theirs stays.
-#[test]
-fn a_run_directory_of_others_keeps_what_is_theirs() {
-    let lab = idle(1);
-    let [node] = nodes(&lab);
-    node.term().unwrap();
-    shell(
-        node,
-        "mkdir -p /etc/podnet/run/pods/logs && echo 1 > /etc/podnet/run/pods/a.log \
-         && echo 2 > /etc/podnet/run/pods/logs/b && echo 3 > /etc/podnet/run/freed",
-    );
-    let files = || {
-        shell(
-            node,
-            "cd /etc/podnet/run && find . -type f | sort | xargs grep .",
-        )
-    };
-    let before = files();
-    for file in ["freed", "pods/a.log", "pods/logs"] {
-        let words = ["podnetd", "run", "--run-dir", "/etc/podnet/run"];
-        let refused = assert_refused(node, &words, 6, "files of others");
-        assert!(
-            refused.stderr.contains(&format!("/etc/podnet/run/{file} ")),
-            "{file}: {refused}"
-        );
-        let ours = |line: &&str| !line.starts_with("./boot:");
-        let now = files();
-        let now: Vec<&str> = now.lines().filter(ours).collect();
-        let before: Vec<&str> = before
-            .lines()
-            .filter(|line| Path::new(line) != Path::new(""))
-            .collect();
-        assert!(now.iter().all(|line| before.contains(line)), "{now:?}");
-        shell(node, &format!("rm -r /etc/podnet/run/{file}"));
-    }
-}
-
-/// Whoever reads the log may end before the agent does.
-#[test]
-fn an_agent_whose_log_nobody_reads_any_more_goes_on() {
-    let lab = idle(1);
-    let [node] = nodes(&lab);
-    node.term().unwrap();
-    let script = "PODNET_LOG_LEVEL=trace podnetd run 2>&1 >/dev/null | true";
-    let mut guard = node.spawn(["sh", "-c", script]).unwrap();
-    let founded = podnet_lab::eventually(LIMIT, "an answer", || node.init(None).map(drop));
-    founded.unwrap();
-    add_pod(node, "red");
-    assert_eq!(status(node)["phase"], "ready");
-    let ended = guard.wait(std::time::Duration::from_millis(100));
-    assert!(ended.is_err(), "it has ended");
 }

@@ -3,10 +3,9 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 
-use podnet_lab::Node;
-use podnet_lab::command::{Output, run};
+use podnet_lab::command::run;
+use podnet_lab::prelude::*;
 
-use crate::scene::{LIMIT, Refusal, idle, nodes, refusal, shell};
 use crate::unharmed::Unharmed;
 
 /// Asks for the status over a socket that the environment names, or a flag.
@@ -25,11 +24,10 @@ fn over(node: Node<'_>, socket: &OsStr, flag: bool) -> Output {
 }
 
 #[track_caller]
-fn refused(output: &Output, code: &str, exit: i32) -> Refusal {
+fn assert_refused(output: &Output, code: ErrorCode, exit: i32) -> Refusal {
     assert!(!output.stderr.contains("panicked"), "{output}");
     let refusal = refusal(output);
-    let codes = (refusal.code.as_str(), refusal.exit);
-    assert_eq!(codes, (code, exit), "{output}");
+    assert_eq!((refusal.code, refusal.exit), (code, exit), "{output}");
     refusal
 }
 
@@ -37,11 +35,11 @@ fn refused(output: &Output, code: &str, exit: i32) -> Refusal {
 fn a_socket_that_cannot_be_the_agents_is_named_with_a_cure() {
     let lab = idle(1);
     let [node] = nodes(&lab);
-    shell(node, "echo of others > /run/file; mkdir /run/others");
+    node.shell("echo of others > /run/file; mkdir /run/others");
     let unharmed = Unharmed::watch(node);
     let long = format!("/run/{}", "x".repeat(195));
     for flag in [false, true] {
-        let empty = refused(&over(node, OsStr::new(""), flag), "usage", 2);
+        let empty = assert_refused(&over(node, OsStr::new(""), flag), ErrorCode::Usage, 2);
         assert!(empty.message.contains("--socket"), "{empty:?}");
         assert!(!empty.hint.is_empty(), "{empty:?}");
         for (socket, named) in [
@@ -53,11 +51,11 @@ fn a_socket_that_cannot_be_the_agents_is_named_with_a_cure() {
             (b"podnet.sock", "podnet.sock"),
         ] {
             let output = over(node, OsStr::from_bytes(socket), flag);
-            let refusal = refused(&output, "agent_unreachable", 3);
+            let refusal = assert_refused(&output, ErrorCode::AgentUnreachable, 3);
             assert!(refusal.message.contains(named), "{output}");
             assert!(refusal.hint.contains("name its socket"), "{output}");
         }
     }
-    assert_eq!(shell(node, "cat /run/file; ls /run/others"), "of others\n");
+    assert_eq!(node.shell("cat /run/file; ls /run/others"), "of others\n");
     unharmed.assert("sockets that are not the agent's");
 }

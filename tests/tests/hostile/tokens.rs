@@ -6,10 +6,9 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use data_encoding::BASE64URL_NOPAD;
 use podnet_lab::command::run;
-use podnet_lab::{Lab, Node};
+use podnet_lab::prelude::*;
 use sha2::{Digest as _, Sha256};
 
-use crate::scene::{LIMIT, ctl, http, idle, nodes, refusal, refused_with, shell};
 use crate::unharmed::Unharmed;
 
 /// How far into an error a token may be told: its version.
@@ -132,15 +131,15 @@ fn a_damaged_token_is_refused_wherever_it_comes_from_and_not_told() {
         // A member refuses as a newcomer does.
         let node = if number % 5 == 0 { member } else { newcomer };
         let refusal = if node.name() == newcomer.name() {
-            refused_with(newcomer, &from_file, "", ("bad_token", 2))
+            refused_with(newcomer, &from_file, "", ErrorCode::BadToken)
         } else {
-            refused_with(member, &join, &bad, ("bad_token", 2))
+            refused_with(member, &join, &bad, ErrorCode::BadToken)
         };
         let told = format!("{} {}", refusal.message, refusal.hint);
         assert!(!tells(&told, &bad), "{bad}: {told}");
 
         let body = serde_json::json!({"addresses": ["192.168.56.11"], "token": bad}).to_string();
-        let response = http(node, "POST", "/v1/join", &body);
+        let response = node.http("POST", "/v1/join", &body);
         assert_eq!(
             (response.status, &response.body["code"]),
             (400, &"bad_token".into()),
@@ -162,20 +161,20 @@ fn a_token_from_where_none_can_be_is_refused() {
     fs::write(newcomer.config_dir().join("nul"), format!("{token}\0")).unwrap();
     fs::write(newcomer.config_dir().join("empty"), "").unwrap();
     fs::write(newcomer.config_dir().join("long"), "A".repeat(4 << 20)).unwrap();
-    shell(newcomer, "mkfifo /etc/podnet/fifo");
+    newcomer.shell("mkfifo /etc/podnet/fifo");
     let unharmed = [member, newcomer].map(Unharmed::watch);
-    for (file, code, exit) in [
-        ("/etc/podnet", "usage", 2),
-        ("/etc/podnet/missing", "usage", 2),
-        ("/etc/podnet/token/below", "usage", 2),
-        ("/proc/self/mem", "usage", 2),
-        ("/run/podnet/podnet.sock", "usage", 2),
-        ("/etc/podnet/empty", "bad_token", 2),
-        ("/etc/podnet/latin", "bad_token", 2),
-        ("/etc/podnet/nul", "bad_token", 2),
-        ("/etc/podnet/long", "bad_token", 2),
-        ("/dev/zero", "bad_token", 2),
-        ("/etc/podnet/fifo", "timeout", 124),
+    for (file, code) in [
+        ("/etc/podnet", ErrorCode::Usage),
+        ("/etc/podnet/missing", ErrorCode::Usage),
+        ("/etc/podnet/token/below", ErrorCode::Usage),
+        ("/proc/self/mem", ErrorCode::Usage),
+        ("/run/podnet/podnet.sock", ErrorCode::Usage),
+        ("/etc/podnet/empty", ErrorCode::BadToken),
+        ("/etc/podnet/latin", ErrorCode::BadToken),
+        ("/etc/podnet/nul", ErrorCode::BadToken),
+        ("/etc/podnet/long", ErrorCode::BadToken),
+        ("/dev/zero", ErrorCode::BadToken),
+        ("/etc/podnet/fifo", ErrorCode::Timeout),
     ] {
         let words = [
             "--timeout",
@@ -185,28 +184,28 @@ fn a_token_from_where_none_can_be_is_refused() {
             "--token-file",
             file,
         ];
-        let refusal = refused_with(newcomer, &words, "", (code, exit));
-        if code != "bad_token" {
+        let refusal = refused_with(newcomer, &words, "", code);
+        if code != ErrorCode::BadToken {
             assert!(refusal.message.contains(file), "{refusal:?}");
         }
     }
     let words = ["join", "192.168.56.11", "--token-file="];
-    refused_with(newcomer, &words, "", ("usage", 2));
+    refused_with(newcomer, &words, "", ErrorCode::Usage);
     // A flag beats the environment also where only the environment's token is right.
     let words = ["join", "192.168.56.11", "--token", "podnet1.x"];
-    refused_with(newcomer, &words, &token, ("bad_token", 2));
+    refused_with(newcomer, &words, &token, ErrorCode::BadToken);
     let words = ["join", "192.168.56.11", "--token-file", "/etc/podnet/empty"];
-    refused_with(newcomer, &words, &token, ("bad_token", 2));
+    refused_with(newcomer, &words, &token, ErrorCode::BadToken);
     let words = ["join", "192.168.56.11"];
-    refused_with(newcomer, &words, "", ("usage", 2));
-    assert_eq!(of_any_bytes(newcomer), ("bad_token".to_owned(), 2));
+    refused_with(newcomer, &words, "", ErrorCode::Usage);
+    assert_eq!(of_any_bytes(newcomer), (ErrorCode::BadToken, 2));
     for unharmed in &unharmed {
         unharmed.assert("tokens from where none can be");
     }
 }
 
 /// How `join` refuses a token in the environment that is not UTF-8.
-fn of_any_bytes(node: Node<'_>) -> (String, i32) {
+fn of_any_bytes(node: Node<'_>) -> (ErrorCode, i32) {
     let variable = OsStr::from_bytes(b"PODNET_TOKEN=podnet1.caf\xe9");
     let words = ["podnetctl", "-o", "json", "join", "192.168.56.11"].map(OsString::from);
     let all = ["env".into(), variable.to_owned()].into_iter().chain(words);
@@ -221,47 +220,50 @@ fn a_token_in_the_wrong_place_is_not_told() {
     let [member, newcomer] = nodes(&lab);
     let unharmed = [member, newcomer].map(Unharmed::watch);
     for (line, code) in [
-        ("join TOKEN", "bad_address"),
-        ("join TOKEN --token TOKEN", "bad_address"),
-        ("join 192.168.56.11 TOKEN", "bad_address"),
-        ("join 192.168.56.11 --advertise TOKEN", "bad_address"),
-        ("join 192.168.56.11 --node-name TOKEN", "bad_name"),
-        ("join 192.168.56.11 --replace TOKEN", "bad_name"),
-        ("join 192.168.56.11 --token-file TOKEN", "usage"),
-        ("join 192.168.56.11 --timeout TOKEN", "usage"),
-        ("init --pod-cidr TOKEN", "bad_cidr"),
+        ("join TOKEN", ErrorCode::BadAddress),
+        ("join TOKEN --token TOKEN", ErrorCode::BadAddress),
+        ("join 192.168.56.11 TOKEN", ErrorCode::BadAddress),
+        (
+            "join 192.168.56.11 --advertise TOKEN",
+            ErrorCode::BadAddress,
+        ),
+        ("join 192.168.56.11 --node-name TOKEN", ErrorCode::BadName),
+        ("join 192.168.56.11 --replace TOKEN", ErrorCode::BadName),
+        ("join 192.168.56.11 --token-file TOKEN", ErrorCode::Usage),
+        ("join 192.168.56.11 --timeout TOKEN", ErrorCode::Usage),
+        ("init --pod-cidr TOKEN", ErrorCode::BadCidr),
         (
             "init --pod-cidr 10.244.0.0/16 --node-name TOKEN",
-            "bad_name",
+            ErrorCode::BadName,
         ),
         (
             "init --pod-cidr 10.244.0.0/16 --advertise TOKEN",
-            "bad_address",
+            ErrorCode::BadAddress,
         ),
         (
             "init --pod-cidr 10.244.0.0/16 --exclude-cidr TOKEN",
-            "bad_cidr",
+            ErrorCode::BadCidr,
         ),
         (
             "init --pod-cidr 10.244.0.0/16 --block-prefix TOKEN",
-            "bad_cidr",
+            ErrorCode::BadCidr,
         ),
         (
             "init --pod-cidr 10.244.0.0/16 --encapsulation TOKEN",
-            "usage",
+            ErrorCode::Usage,
         ),
-        ("pod add TOKEN", "bad_name"),
-        ("pod show TOKEN", "bad_name"),
-        ("token TOKEN", "usage"),
-        ("token show TOKEN", "usage"),
-        ("TOKEN", "usage"),
+        ("pod add TOKEN", ErrorCode::BadName),
+        ("pod show TOKEN", ErrorCode::BadName),
+        ("token TOKEN", ErrorCode::Usage),
+        ("token show TOKEN", ErrorCode::Usage),
+        ("TOKEN", ErrorCode::Usage),
     ] {
         let line = line.replace("TOKEN", &token);
         let words: Vec<&str> = line.split_whitespace().collect();
         for node in [member, newcomer] {
-            let output = ctl(node, &words, &token).unwrap();
+            let output = node.ctl_json(&words, &token).unwrap();
             let refusal = refusal(&output);
-            assert_eq!((refusal.code.as_str(), refusal.exit), (code, 2), "{output}");
+            assert_eq!((refusal.code, refusal.exit), (code, 2), "{output}");
             let told = format!("{}{}", output.stdout, output.stderr);
             assert!(!tells(&told, &token), "{}: {told}", words[0]);
         }
@@ -277,12 +279,12 @@ fn a_token_in_the_wrong_place_is_not_told() {
         serde_json::json!({"addresses": ["192.168.56.11"], "token": token, "timeout_seconds": token}),
         serde_json::json!({"addresses": ["192.168.56.11"], "token": token, &token: 1}),
     ] {
-        let response = http(newcomer, "POST", "/v1/join", &body.to_string());
+        let response = newcomer.http("POST", "/v1/join", &body.to_string());
         assert_eq!(response.status, 400, "{response:?}");
         assert!(!tells(&response.body.to_string(), &token), "{response:?}");
     }
     let path = format!("/v1/pods/{token}");
-    let response = http(newcomer, "GET", &path, "");
+    let response = newcomer.http("GET", &path, "");
     assert_eq!(response.status, 400, "{response:?}");
     assert!(!tells(&response.body.to_string(), &token), "{response:?}");
     for unharmed in &unharmed {

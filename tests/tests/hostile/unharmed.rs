@@ -2,12 +2,8 @@
 
 use std::fs;
 
-use podnet_lab::Node;
+use podnet_lab::prelude::*;
 use podnet_lab::process::ProcessId;
-use serde_json::{Value, json};
-
-use crate::scene::status;
-use crate::snapshot::Snapshot;
 
 /// The most memory that an agent may ever have had resident, in KiB. A quiet one of a debug build
 /// has some 20 MiB; what clients and peers can make it hold is bounded by a few times 8 MiB.
@@ -21,7 +17,7 @@ const PANIC: &str = "panicked at";
 pub(crate) struct Unharmed<'lab> {
     node: Node<'lab>,
     agent: ProcessId,
-    standing: Value,
+    standing: Status,
     before: Snapshot,
 }
 
@@ -66,16 +62,15 @@ pub(crate) fn assert_no_panic(node: Node<'_>, after: &str) {
 
 /// The part of the status that bad input must not change: without times and counts of passes.
 #[track_caller]
-fn standing(node: Node<'_>) -> Value {
-    let mut status = status(node);
-    let peers = status["peers"].as_array_mut().unwrap();
-    for peer in peers {
-        peer["last_seen_seconds"] = Value::Null;
+fn standing(node: Node<'_>) -> Status {
+    let mut status = node.status();
+    for peer in &mut status.peers {
+        peer.last_seen_seconds = None;
     }
-    status["reconcile"] = json!({
-        "failed_total": status["reconcile"]["failed_total"],
-        "drift_total": status["reconcile"]["drift_total"],
-    });
+    status.reconcile.passes = 0;
+    status.reconcile.operations_total = 0;
+    status.reconcile.last_at = None;
+    status.reconcile.last_duration_seconds = None;
     status
 }
 

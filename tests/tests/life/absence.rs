@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use podnet_lab::{Invitation, eventually};
+use podnet_lab::prelude::*;
 
-use crate::scene::{LIMIT, add_pod, ask, block, idle, nodes, ready, shell, text};
-use crate::underlay::{kernel_routes, within};
+use crate::underlay::kernel_routes;
 
 #[test]
 fn an_agent_that_was_down_while_blocks_changed_hands_has_the_routes_of_today() {
@@ -19,36 +18,33 @@ fn an_agent_that_was_down_while_blocks_changed_hands_has_the_routes_of_today() {
         "--block-prefix",
         "26",
     ];
-    let token = text(&ask(node1, &words)["token"]).to_owned();
-    let invitation = Invitation { token };
+    let invitation: Invitation = node1.ask(&words);
     for node in [node2, node3, node4] {
         node.join(&invitation, node1).unwrap();
     }
     for node in [node1, node2, node3, node4] {
-        ready(node, 3);
+        node.ready(3);
     }
-    let [given, other] = [node3, node4].map(block);
-    let red = add_pod(node1, "red");
-    add_pod(node2, "blue");
+    let [given, other] = [node3, node4].map(|node| node.block());
+    let red = node1.add_pod("red").address();
+    node2.add_pod("blue");
 
     node2.kill().unwrap();
-    ask(node3, &["--yes", "leave"]);
-    ask(node4, &["--yes", "leave"]);
+    node3.leave();
+    node4.leave();
     node5.join(&invitation, node1).unwrap();
     node4.join(&invitation, node1).unwrap();
-    assert_eq!([node5, node4].map(block), [given, other]);
-    let green = add_pod(node5, "green");
+    assert_eq!([node5, node4].map(|node| node.block()), [given, other]);
+    let green = node5.add_pod("green").address();
 
     node2.start().unwrap();
     let peers = [node1, node4, node5];
-    let via = peers.map(|node| format!("{} {} eth0", block(node), node.address()));
+    let via = peers.map(|node| format!("{} {} eth0", node.block(), node.address()));
     let mut today = BTreeSet::from(via);
     today.insert("10.244.0.0/24 - -".to_owned());
-    within(LIMIT, "the routes of today", &today, || {
-        kernel_routes(node2)
-    });
+    until("the routes of today", &today, || kernel_routes(node2));
     for node in [node1, node2, node4, node5] {
-        ready(node, 3);
+        node.ready(3);
     }
     for pod in [red, green] {
         node2.pod("blue").ping(pod).unwrap();
@@ -62,67 +58,56 @@ fn a_node_that_reboots_without_the_founder_says_what_it_waits_for() {
     let lab = idle(3);
     let [founder, node2, node3] = nodes(&lab);
     lab.init_join_all().unwrap();
-    ready(node2, 2);
-    let old_block = block(node2);
-    let red = add_pod(node3, "red");
+    node2.ready(2);
+    let old_block = node2.block();
+    let red = node3.add_pod("red").address();
     founder.kill().unwrap();
     lab.reboot(&[node2]).unwrap();
 
     let who = format!("node1 ({})", founder.address());
-    let problem = |node, phase: &str| {
-        let what = format!("a problem while {phase}");
-        eventually(LIMIT, &what, || {
-            let status = ask(node, &["status"]);
-            let problems = status["problems"].as_array().unwrap();
-            let found = problems
-                .iter()
-                .find(|problem| problem["code"] == "no_quorum");
-            match found.filter(|_| status["phase"] == phase) {
-                Some(problem) => Ok(problem.clone()),
-                None => Err(status),
-            }
-        })
-        .unwrap()
+    let problem = |node: Node<'_>, phase: Phase| {
+        let status = node.status_where(&format!("a problem while {phase}"), |status| {
+            status.phase == phase && has_problem(status, ErrorCode::NoQuorum)
+        });
+        let mut problems = status.problems.into_iter();
+        let found = problems.find(|problem| problem.code == ErrorCode::NoQuorum);
+        found.unwrap()
     };
-    let waiting = problem(node2, "no-quorum");
+    let waiting = problem(node2, Phase::NoQuorum);
     let message = format!("this node's block cannot be confirmed until {who} is reachable");
-    assert!(text(&waiting["message"]).starts_with(&message), "{waiting}");
+    assert!(waiting.message.starts_with(&message), "{waiting:?}");
     assert!(
-        text(&waiting["message"]).contains("its pods have no network"),
-        "{waiting}"
+        waiting.message.contains("its pods have no network"),
+        "{waiting:?}"
     );
-    let hint = text(&waiting["hint"]);
+    let hint = waiting.hint.unwrap();
     assert!(
         hint.starts_with(&format!("start podnetd on {who};")),
         "{hint}"
     );
     assert!(hint.contains("if its disk is lost"), "{hint}");
-    assert_eq!(waiting["severity"], "error");
+    assert_eq!(waiting.severity, Severity::Error);
     assert_eq!(
-        shell(node2, "ip route show proto 112"),
+        node2.shell("ip route show proto 112"),
         "",
         "what it says is so"
     );
 
     // For the one that did not reboot all goes on.
-    let running = problem(node3, "ready");
-    assert_eq!(running["severity"], "warning");
+    let running = problem(node3, Phase::Ready);
+    assert_eq!(running.severity, Severity::Warning);
+    let hint = running.hint.unwrap();
     for part in [
         &format!("start podnetd on {who}"),
         "what runs goes on",
         "a node that reboots",
     ] {
-        assert!(text(&running["hint"]).contains(part), "{running}");
+        assert!(hint.contains(part), "{hint}");
     }
     founder.start().unwrap();
-    ready(node2, 2);
-    assert_eq!(block(node2), old_block);
-    add_pod(node2, "blue");
+    node2.ready(2);
+    assert_eq!(node2.block(), old_block);
+    node2.add_pod("blue");
     node2.pod("blue").ping(red).unwrap();
-    let over = |status: &serde_json::Value| status["problems"] == serde_json::json!([]);
-    eventually(LIMIT, "no problem", || {
-        let status = ask(node2, &["status"]);
-        if over(&status) { Ok(()) } else { Err(status) }
-    })
-    .unwrap();
+    node2.until_no_problem();
 }

@@ -3,22 +3,12 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use podnet_lab::Node;
-use serde_json::Value;
-
-use crate::scene::{add_pod, ask, block, ctl, idle, list, nodes, ready, status_where};
-
-/// Whether a status has a problem with this code.
-fn has_problem(status: &Value, code: &str) -> bool {
-    list(&status["problems"])
-        .iter()
-        .any(|problem| problem["code"] == code)
-}
+use podnet_lab::prelude::*;
 
 #[track_caller]
 fn assert_distinct(nodes: &[Node<'_>]) {
-    let blocks: Vec<String> = nodes.iter().map(|node| block(*node)).collect();
-    let distinct: BTreeSet<&String> = blocks.iter().collect();
+    let blocks: Vec<_> = nodes.iter().map(|node| node.block()).collect();
+    let distinct: BTreeSet<_> = blocks.iter().collect();
     assert_eq!(distinct.len(), nodes.len(), "{blocks:?}");
 }
 
@@ -39,10 +29,8 @@ fn a_founder_that_was_rolled_back_gives_no_block_away_twice() {
     five.join(&invitation, one).unwrap();
     let all = [one, two, three, four, five];
     for node in all {
-        ready(node, 4);
-        status_where(node, "no problem", |status| {
-            list(&status["problems"]).is_empty()
-        });
+        node.ready(4);
+        node.until_no_problem();
     }
     assert_distinct(&all);
 }
@@ -56,24 +44,24 @@ fn a_founder_that_was_rolled_back_says_so_until_it_has_caught_up() {
     one.save().unwrap();
     three.join(&invitation, one).unwrap();
     for node in [one, two, three] {
-        ready(node, 2);
+        node.ready(2);
     }
     // The only one that it knows is off; what that one said last, another remembers.
     two.kill().unwrap();
     one.rollback().unwrap();
-    status_where(one, "that it is behind", |status| {
-        has_problem(status, "state_corrupt")
+    one.status_where("that it is behind", |status| {
+        has_problem(status, ErrorCode::StateCorrupt)
     });
     let token = invitation.token.as_str();
-    let refused = ctl(four, &["--timeout", "5s", "join", "192.168.56.11"], token).unwrap();
+    let refused = four
+        .ctl_json(&["--timeout", "5s", "join", "192.168.56.11"], token)
+        .unwrap();
     assert!(!refused.ok(), "{refused}");
     two.start().unwrap();
     four.join(&invitation, one).unwrap();
-    ready(one, 3);
-    status_where(one, "no problem", |status| {
-        list(&status["problems"]).is_empty()
-    });
-    ready(four, 3);
+    one.ready(3);
+    one.until_no_problem();
+    four.ready(3);
     assert_distinct(&[one, two, three, four]);
 }
 
@@ -87,23 +75,23 @@ fn a_clone_of_a_machine_that_has_no_id_of_its_own_disturbs_nobody() {
         node.join(&invitation, one).unwrap();
     }
     let members = [one, two, three];
-    let pods = members.map(|node| add_pod(node, "pod"));
+    let pods = members.map(|node| node.add_pod("pod").address());
     for original in [one, two] {
         for node in members {
-            ready(node, 2);
+            node.ready(2);
         }
-        let blocks = members.map(block);
+        let blocks = members.map(|node| node.block());
         let clone = original.duplicate().unwrap();
         fs::copy(original.machine_id_file(), clone.machine_id_file()).unwrap();
         clone.start().unwrap();
-        let status = status_where(clone, "that it is a clone", |status| {
-            status["phase"] == "fenced" && has_problem(status, "fenced")
+        let status = clone.status_where("that it is a clone", |status| {
+            status.phase == Phase::Fenced && has_problem(status, ErrorCode::Fenced)
         });
-        assert!(list(&status["blocks"]).is_empty(), "{status}");
+        assert_eq!(status.blocks, []);
         for node in members {
-            ready(node, 2);
+            node.ready(2);
         }
-        assert_eq!(members.map(block), blocks);
+        assert_eq!(members.map(|node| node.block()), blocks);
         for pod in pods {
             three.pod("pod").ping(pod).unwrap();
         }
@@ -124,11 +112,11 @@ fn a_member_on_a_machine_without_an_id_is_warned() {
     }
     one.start().unwrap();
     one.init(None).unwrap();
-    status_where(one, "a warning", |status| {
-        let problems = list(&status["problems"]);
-        let warns =
-            |problem: &Value| problem["severity"] == "warning" && problem["code"] == "unsupported";
-        status["phase"] == "ready" && problems.iter().any(warns)
+    one.status_where("a warning", |status| {
+        let warns = |problem: &api::ProblemEntry| {
+            problem.severity == Severity::Warning && problem.code == ErrorCode::Unsupported
+        };
+        status.phase == Phase::Ready && status.problems.iter().any(warns)
     });
 }
 
@@ -139,7 +127,7 @@ fn machines_that_are_made_from_an_image_are_nodes_of_their_own() {
     let [founder, image] = nodes(&lab);
     let twin = image.duplicate().unwrap();
     twin.start().unwrap();
-    let id = |node| ask(node, &["status"])["node"]["id"].clone();
+    let id = |node: Node<'_>| node.status().node.id;
     assert_ne!(id(image), id(twin));
     let own = id(twin);
     twin.term().unwrap();

@@ -6,11 +6,9 @@ use std::process::Stdio;
 use nix::sys::signal::Signal;
 use podnet_lab::command::Guard;
 use podnet_lab::lines::Lines;
+use podnet_lab::prelude::*;
 use podnet_lab::process::ProcessId;
-use podnet_lab::{Place, eventually};
 use serde_json::Value;
-
-use crate::scene::LIMIT;
 
 /// Starts a program at a place, and collects what it prints.
 fn start(place: &Place<'_>, words: &[&str]) -> (Guard, Lines) {

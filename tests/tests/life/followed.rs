@@ -3,10 +3,9 @@
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use podnet_lab::{Lab, Node, in_time};
+use podnet_lab::prelude::*;
 
-use crate::scene::{LIMIT, add_pod, block, list, nodes, ready, status_where};
-use crate::underlay::{FOLLOWED, kernel_routes, problems, told, within};
+use crate::underlay::{FOLLOWED, kernel_routes};
 
 /// A node with a pod.
 #[derive(Clone, Copy)]
@@ -25,10 +24,10 @@ impl Host<'_> {
 pub(crate) fn hosts<'lab, const N: usize>(lab: &'lab Lab) -> [Host<'lab>; N] {
     let hosts = nodes(lab).map(|node| Host {
         node,
-        pod: add_pod(node, "pod"),
+        pod: node.add_pod("pod").address(),
     });
     for host in hosts {
-        ready(host.node, N - 1);
+        host.node.ready(N - 1);
     }
     hosts
 }
@@ -56,7 +55,7 @@ pub(crate) fn assert_reached(
     peers: &[Host<'_>],
 ) {
     let what = format!("{} at {address}", moved.node.name());
-    let route = format!("{} {address} eth0", block(moved.node));
+    let route = format!("{} {address} eth0", moved.node.block());
     in_time(since, FOLLOWED, &what, || {
         for peer in peers {
             let routes = kernel_routes(peer.node);
@@ -74,20 +73,20 @@ pub(crate) fn assert_reached(
 /// Asserts that a node and its peers tell that it has this address.
 #[track_caller]
 pub(crate) fn assert_told(moved: Node<'_>, address: Ipv4Addr, peers: &[Host<'_>]) {
-    let endpoint = format!("{address}:7846");
+    let endpoint = gossips_at(address);
     let name = moved.name();
-    within(LIMIT, &name, &endpoint, || told(moved));
-    within(LIMIT, &name, &Vec::new(), || problems(moved));
+    until(&name, &endpoint, || moved.endpoint());
+    moved.until_no_problem();
     for peer in peers {
-        let seen = status_where(peer.node, &format!("{name} at {endpoint}"), |status| {
-            let moved = list(&status["peers"]).iter().find(|p| p["name"] == *name);
-            moved.is_some_and(|moved| {
-                moved["addresses"] == serde_json::json!([endpoint])
-                    && moved["live"] == true
-                    && moved["path"] == "ok"
-            })
-        });
-        let nodes = list(&seen["peers"]).len() + 1;
-        assert_eq!(seen["cluster"]["nodes"], nodes, "nobody is there twice");
+        let seen = peer
+            .node
+            .status_where(&format!("{name} at {endpoint}"), |status| {
+                peer_of(status, &name).is_some_and(|moved| {
+                    moved.addresses == [endpoint] && moved.live && moved.path == Some(PathState::Ok)
+                })
+            });
+        let nodes = seen.peers.len() + 1;
+        let cluster = seen.cluster.unwrap();
+        assert_eq!(cluster.nodes, nodes, "nobody is there twice");
     }
 }

@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use podnet_lab::eventually;
+use podnet_lab::prelude::*;
 
 use crate::flow::{Ping, Stream};
 use crate::monitor::Monitor;
-use crate::scene::{LIMIT, add_pod, ask, block, list, nodes, ready, status_where};
-use crate::underlay::{kernel_routes, users_lab, within};
+use crate::underlay::{kernel_routes, users_lab};
 
 /// How long it stands still: many times as long as it takes to be given up.
 const FROZEN: Duration = Duration::from_secs(60);
@@ -21,10 +20,10 @@ fn a_frozen_agent_disturbs_nobody_and_catches_up() {
     for node in [node2, node3] {
         node.join(&invitation, node1).unwrap();
     }
-    let red = add_pod(node1, "red");
-    let blue = add_pod(node2, "blue");
+    let red = node1.add_pod("red").address();
+    let blue = node2.add_pod("blue").address();
     for node in [node1, node2, node3] {
-        ready(node, 2);
+        node.ready(2);
     }
     let pings = [
         Ping::start(&node1.pod("red"), blue),
@@ -36,20 +35,19 @@ fn a_frozen_agent_disturbs_nobody_and_catches_up() {
     let since = Instant::now();
     let monitors = [node1, node3].map(|node| (node.name(), Monitor::start(node)));
     for node in [node1, node3] {
-        status_where(node, "node2 is given up", |status| {
-            let peers = list(&status["peers"]);
-            let node2 = peers.iter().find(|peer| peer["name"] == "node2").unwrap();
+        node.status_where("node2 is given up", |status| {
+            let node2 = peer_of(status, "node2").unwrap();
             // Packets still come and go.
-            node2["live"] == false && node2["path"] == "ok"
+            !node2.live && node2.path == Some(PathState::Ok)
         });
     }
     for (name, monitor) in monitors {
         monitor.assert_silent(&format!("{name}, from the start of the freeze on"));
     }
     // The others go on without it.
-    ask(node3, &["--yes", "leave"]);
+    node3.leave();
     node4.join(&invitation, node1).unwrap();
-    let green = add_pod(node4, "green");
+    let green = node4.add_pod("green").address();
     node1.pod("red").ping(green).unwrap();
     let monitors = [node1, node4].map(|node| (node.name(), Monitor::start(node)));
     eventually(2 * FROZEN, "a minute", || {
@@ -63,14 +61,12 @@ fn a_frozen_agent_disturbs_nobody_and_catches_up() {
     .unwrap();
 
     node2.cont().unwrap();
-    let via = [node1, node4].map(|node| format!("{} {} eth0", block(node), node.address()));
+    let via = [node1, node4].map(|node| format!("{} {} eth0", node.block(), node.address()));
     let mut today = BTreeSet::from(via);
     today.insert("10.244.0.0/16 - -".to_owned());
-    within(LIMIT, "the routes of today", &today, || {
-        kernel_routes(node2)
-    });
+    until("the routes of today", &today, || kernel_routes(node2));
     for node in [node1, node2, node4] {
-        ready(node, 2);
+        node.ready(2);
     }
     node2.pod("blue").ping(green).unwrap();
     for (name, monitor) in monitors {

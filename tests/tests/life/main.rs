@@ -16,11 +16,5 @@ mod moves;
 mod nics;
 mod reboot;
 mod restart;
-#[path = "../cluster/scene.rs"]
-#[expect(dead_code, reason = "the suite `cluster` uses all of it")]
-mod scene;
-#[path = "../cluster/snapshot.rs"]
-#[expect(dead_code, reason = "the suite `cluster` uses all of it")]
-mod snapshot;
 mod underlay;
 mod unseen;

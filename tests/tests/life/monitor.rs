@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use podnet_lab::command::Guard;
 use podnet_lab::lines::Lines;
-use podnet_lab::{LabError, Node, eventually};
-
-use crate::scene::{LIMIT, shell};
-use crate::snapshot::settle;
+use podnet_lab::prelude::*;
 
 /// How long an agent that has come back is watched.
 const QUIET: Duration = Duration::from_secs(5);
@@ -36,10 +33,9 @@ impl<'lab> Monitor<'lab> {
     /// everything before that.
     fn mark(&self, name: &str) {
         eventually(LIMIT, "the monitor", || {
-            shell(
-                self.node,
-                &format!("ip link add {name} type bridge && ip link del {name}"),
-            );
+            self.node.shell(&format!(
+                "ip link add {name} type bridge && ip link del {name}"
+            ));
             let told = |line: &str| line.contains("Deleted") && line.contains(name);
             self.lines.wait_for(TOLD, "a link", told)
         })

@@ -2,13 +2,12 @@
 
 use std::time::Instant;
 
-use podnet_lab::in_time;
+use podnet_lab::prelude::*;
 
 use crate::flow::Ping;
 use crate::followed::{Host, assert_followed, assert_reached, assert_told, hosts};
-use crate::scene::{LIMIT, add_pod, ask, block, nodes, ready, shell, status, text};
 use crate::underlay::{
-    FOLLOWED, kernel_routes, plug, readdress, underlay, users_cluster, users_lab, within,
+    FOLLOWED, kernel_routes, plug, readdress, underlay, users_cluster, users_lab,
 };
 
 #[test]
@@ -21,10 +20,10 @@ fn another_address_is_followed_at_once_and_for_good() {
     }
     let [one, two, three] = [node1, node2, node3].map(|node| Host {
         node,
-        pod: add_pod(node, "pod"),
+        pod: node.add_pod("pod").address(),
     });
     for node in [node1, node2, node3] {
-        ready(node, 2);
+        node.ready(2);
     }
 
     // The new one first, then the old one goes.
@@ -33,7 +32,7 @@ fn another_address_is_followed_at_once_and_for_good() {
         ip address del 192.168.56.12/24 dev eth0
         ip route replace default via 192.168.56.1";
     let since = Instant::now();
-    shell(node2, script);
+    node2.shell(script);
     assert_followed(since, two, underlay(22), &[one, three]);
     // The old one goes, then the new one comes.
     let since = Instant::now();
@@ -56,19 +55,18 @@ fn another_address_is_followed_at_once_and_for_good() {
         node.start().unwrap();
     }
     for node in [node1, node2, node3] {
-        ready(node, 2);
+        node.ready(2);
     }
     assert_eq!([node1, node2, node3].map(kernel_routes), before);
     assert_told(node1, underlay(21), &[two, three]);
 
-    let shown = ask(node1, &["token", "show"]);
-    let command = text(&shown["join_command"]);
+    let command = node1.token().join_command;
     assert!(command.contains(" join 192.168.56.21 "), "{command}");
     let join = ["--timeout", "20s", "join", "192.168.56.21"];
     let token = [("PODNET_TOKEN", invitation.token.as_str())];
     let joined = node4.ctl_with(join, &token, LIMIT).unwrap();
     assert!(joined.ok(), "{joined}");
-    ready(node4, 3);
+    node4.ready(3);
 }
 
 #[test]
@@ -83,16 +81,19 @@ fn an_address_that_moves_to_another_interface_is_followed() {
         ip address add 192.168.56.12/24 dev br0
         ip route replace default via 192.168.56.1";
     let since = Instant::now();
-    shell(two.node, script);
+    two.node.shell(script);
     assert_followed(since, two, underlay(12), &[one, three]);
-    let own = format!("{} 192.168.56.11 br0", block(one.node));
+    let own = format!("{} 192.168.56.11 br0", one.node.block());
     assert!(kernel_routes(two.node).contains(&own));
     // Packets are as large as the interface lets out.
-    let device = |place: &str| shell(two.node, &format!("{place} cat /sys/class/net/eth0/mtu"));
-    within(LIMIT, "the pod's MTU", &"1400\n".to_owned(), || {
+    let device = |place: &str| {
+        two.node
+            .shell(&format!("{place} cat /sys/class/net/eth0/mtu"))
+    };
+    until("the pod's MTU", &"1400\n".to_owned(), || {
         device("ip netns exec pod")
     });
-    assert_eq!(status(two.node)["mtu"], 1400);
+    assert_eq!(two.node.status().mtu, Some(1400));
     assert_eq!(device(""), "1500\n");
 
     // And back.
@@ -100,10 +101,10 @@ fn an_address_that_moves_to_another_interface_is_followed() {
         ip address add 192.168.56.12/24 dev eth0
         ip route replace default via 192.168.56.1";
     let since = Instant::now();
-    shell(two.node, script);
+    two.node.shell(script);
     assert_followed(since, two, underlay(12), &[one, three]);
     assert!(kernel_routes(two.node).contains(&own.replace("br0", "eth0")));
-    within(LIMIT, "the pod's MTU", &"1500\n".to_owned(), || {
+    until("the pod's MTU", &"1500\n".to_owned(), || {
         device("ip netns exec pod")
     });
 }
@@ -118,10 +119,10 @@ fn an_address_that_moves_to_another_network_card_is_followed() {
     for (to, from) in [("eth1", "eth0"), ("eth0", "eth1"), ("eth1", "eth0")] {
         let script = format!("ip address flush dev {from} scope global; ip link set {from} down");
         let since = Instant::now();
-        shell(two.node, &script);
+        two.node.shell(&script);
         readdress(two.node, to, underlay(12));
         assert_followed(since, two, underlay(12), &[one, three]);
-        let own = format!("{} 192.168.56.11 {to}", block(one.node));
+        let own = format!("{} 192.168.56.11 {to}", one.node.block());
         assert!(kernel_routes(two.node).contains(&own));
         flow.goes_on();
     }
@@ -134,18 +135,16 @@ fn another_interface_with_another_address_is_followed() {
     plug(&lab, two.node, "eth1");
     // The old one keeps its address, but nothing goes that way any more.
     let since = Instant::now();
-    shell(two.node, "ip link set eth0 down");
+    two.node.shell("ip link set eth0 down");
     readdress(two.node, "eth1", underlay(42));
     assert_followed(since, two, underlay(42), &[one, three]);
-    let own = format!("{} 192.168.56.11 eth1", block(one.node));
+    let own = format!("{} 192.168.56.11 eth1", one.node.block());
     assert!(kernel_routes(two.node).contains(&own));
 
     // The old one is back; it has the address that it had, and the new one goes.
     let since = Instant::now();
-    shell(
-        two.node,
-        "ip link set eth0 up; ip link del eth1; ip route replace default via 192.168.56.1",
-    );
+    two.node
+        .shell("ip link set eth0 up; ip link del eth1; ip route replace default via 192.168.56.1");
     assert_followed(since, two, underlay(12), &[one, three]);
 }
 
@@ -155,7 +154,7 @@ fn two_nodes_that_swap_their_addresses_are_followed() {
     let [one, two, three] = hosts(&lab);
     let since = Instant::now();
     for (node, address) in [(two.node, 13), (three.node, 12)] {
-        shell(node, "ip address flush dev eth0 scope global");
+        node.shell("ip address flush dev eth0 scope global");
         readdress(node, "eth0", underlay(address));
     }
     assert_reached(since, two, underlay(13), &[one, three]);
@@ -171,7 +170,7 @@ fn the_only_two_nodes_that_swap_their_addresses_find_each_other() {
     let [one, two] = hosts(&lab);
     let since = Instant::now();
     for (node, address) in [(one.node, 12), (two.node, 11)] {
-        shell(node, "ip address flush dev eth0 scope global");
+        node.shell("ip address flush dev eth0 scope global");
         readdress(node, "eth0", underlay(address));
     }
     in_time(since, FOLLOWED, "packets", || one.ping(&two)).unwrap();

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use podnet_lab::Node;
+use podnet_lab::prelude::*;
 
-use crate::scene::{LIMIT, add_pod, nodes, ready, refused, shell, status};
-use crate::snapshot::Snapshot;
-use crate::underlay::{plug, told, users_lab, within};
+use crate::underlay::{plug, underlay, users_lab};
 
 const INIT: [&str; 3] = ["init", "--pod-cidr", "10.244.0.0/16"];
 
@@ -20,7 +18,7 @@ fn give_another(node: Node<'_>) {
     let script = "ip link set eth1 up
         ip address add 198.51.100.7/24 dev eth1
         ip route replace default via 198.51.100.1";
-    shell(node, script);
+    node.shell(script);
 }
 
 #[test]
@@ -35,9 +33,9 @@ fn a_node_tells_the_address_from_which_it_reaches_the_member_that_answered() {
         .ctl_with(words, &[("PODNET_TOKEN", &token)], LIMIT)
         .unwrap();
     assert!(joined.ok(), "{joined}");
-    assert_eq!(told(node2), "192.168.56.12:7846");
+    assert_eq!(node2.endpoint(), gossips_at(underlay(12)));
     for node in [node1, node2] {
-        ready(node, 1);
+        node.ready(1);
     }
 }
 
@@ -50,7 +48,7 @@ fn two_nodes_with_two_links_between_them_stay_where_they_are() {
     for (node, last) in [(node1, 6), (node2, 7)] {
         plug(&lab, node, "eth1");
         let address = format!("ip address add 198.51.100.{last}/24 dev eth1");
-        shell(node, &format!("ip link set eth1 up; {address}"));
+        node.shell(&format!("ip link set eth1 up; {address}"));
     }
     let words = ["join", "198.51.100.6"];
     let joined = node2
@@ -58,23 +56,23 @@ fn two_nodes_with_two_links_between_them_stay_where_they_are() {
         .unwrap();
     assert!(joined.ok(), "{joined}");
     for node in [node1, node2] {
-        ready(node, 1);
+        node.ready(1);
     }
-    let green = add_pod(node1, "green");
-    add_pod(node2, "blue");
+    let green = node1.add_pod("green").address();
+    node2.add_pod("blue");
     node2.pod("blue").ping(green).unwrap();
     for node in [node1, node2] {
-        let looks = || status(node)["reconcile"]["passes"].as_u64().unwrap();
+        let looks = || node.status().reconcile.passes;
         let before = looks();
-        within(LIMIT, "looks at the addresses", &true, || {
+        until("looks at the addresses", &true, || {
             looks() >= before + LOOKS
         });
     }
-    assert_eq!(told(node1), "192.168.56.11:7846");
-    assert_eq!(told(node2), "198.51.100.7:7846");
+    assert_eq!(node1.endpoint(), gossips_at(underlay(11)));
+    assert_eq!(node2.endpoint(), gossips_at([198, 51, 100, 7]));
     for node in [node1, node2] {
         assert!(!node.log().contains("peers are told the new one"));
-        ready(node, 1);
+        node.ready(1);
     }
 }
 
@@ -85,14 +83,14 @@ fn a_founder_with_several_interfaces_is_asked_which_one_peers_reach() {
     plug(&lab, node, "eth1");
     give_another(node);
     let before = Snapshot::whole(node);
-    let refusal = refused(node, &INIT, ("bad_address", 2));
+    let refusal = refused(node, &INIT, ErrorCode::BadAddress);
     let told_so = format!("{} {}", refusal.message, refusal.hint);
     for word in ["192.168.56.11 (eth0)", "198.51.100.7 (eth1)", "--advertise"] {
         assert!(told_so.contains(word), "no word of {word}: {told_so}");
     }
     before.assert_same(&Snapshot::whole(node), "init");
     // One that is down is no choice.
-    shell(node, "ip link set eth1 down");
+    node.shell("ip link set eth1 down");
     node.init(None).unwrap();
-    assert_eq!(told(node), "192.168.56.11:7846");
+    assert_eq!(node.endpoint(), gossips_at(underlay(11)));
 }

@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use podnet_lab::{Lab, Mtu, Node, eventually, in_time};
-use serde_json::{Value, json};
+use podnet_lab::Mtu;
+use podnet_lab::prelude::*;
 
 use crate::flow::Ping;
-use crate::scene::{LIMIT, add_pod, ask, block, nodes, shell, status, status_where};
 use crate::underlay::users_cluster;
 
 /// How long a node may take from the moment its power is gone.
@@ -22,23 +21,20 @@ const DATA_PATH: &str = "cat /sys/class/net/podnet0/address /sys/class/net/podne
 
 /// What is there once a node is back, or why it is not.
 fn held(node: Node<'_>, peers: usize) -> Result<String, String> {
-    let status = status(node);
-    let ok = |peer: &&Value| peer["path"] == "ok" && peer["live"] == true;
-    let paths = status["peers"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(ok)
-        .count();
-    if status["phase"] != "ready" || paths != peers || status["problems"] != json!([]) {
-        return Err(status.to_string());
+    let status = node.status();
+    let ok = |peer: &&api::Node| peer.path == Some(PathState::Ok) && peer.live;
+    let paths = status.peers.iter().filter(ok).count();
+    if status.phase != Phase::Ready || paths != peers || !status.problems.is_empty() {
+        return Err(format!("{status:?}"));
     }
-    Ok(shell(node, DATA_PATH))
+    Ok(node.shell(DATA_PATH))
 }
 
 /// The addresses of two new pods.
 fn two_pods(node: Node<'_>) -> BTreeSet<std::net::Ipv4Addr> {
-    ["red", "pink"].map(|name| add_pod(node, name)).into()
+    ["red", "pink"]
+        .map(|name| node.add_pod(name).address())
+        .into()
 }
 
 /// Reboots nodes at once and asserts that they have back within the limit what they had.
@@ -50,7 +46,7 @@ fn assert_back(lab: &Lab, rebooted: &[Node<'_>]) {
     };
     let before: Vec<_> = rebooted
         .iter()
-        .map(|node| (two_pods(*node), block(*node), settled(node)))
+        .map(|node| (two_pods(*node), node.block(), settled(node)))
         .collect();
     let powered_off = Instant::now();
     lab.reboot(rebooted).unwrap();
@@ -58,15 +54,14 @@ fn assert_back(lab: &Lab, rebooted: &[Node<'_>]) {
     let now = in_time(powered_off, BACK, "all are back", back).unwrap();
     for ((node, now), (pods, old_block, data_path)) in rebooted.iter().zip(now).zip(before) {
         assert_eq!(now, data_path, "{}", node.name());
-        assert_eq!(block(*node), old_block);
-        assert_eq!(ask(*node, &["pod", "list"]), json!([]));
+        assert_eq!(node.block(), old_block);
+        assert_eq!(node.pods(), []);
         assert_eq!(two_pods(*node), pods, "the addresses are free again");
     }
     let all = lab.nodes();
     for (from, to) in all.iter().zip(all.iter().cycle().skip(1)) {
-        let address = ask(*to, &["pod", "show", "red"])["addresses"][0].clone();
-        let (address, _) = address.as_str().unwrap().split_once('/').unwrap();
-        from.pod("red").ping(address.parse().unwrap()).unwrap();
+        let address = to.show_pod("red").address();
+        from.pod("red").ping(address).unwrap();
     }
 }
 
@@ -74,12 +69,12 @@ fn assert_back(lab: &Lab, rebooted: &[Node<'_>]) {
 fn a_host_that_reboots_has_its_block_routes_and_rules_back() {
     let lab = users_cluster(3);
     let [node1, node2, node3] = nodes(&lab);
-    let green = add_pod(node3, "red");
-    add_pod(node1, "green");
+    let green = node3.add_pod("red").address();
+    node1.add_pod("green");
     let flow = Ping::start(&node1.pod("green"), green);
-    let rules = shell(node2, "iptables-save | grep -c PODNET");
+    let rules = node2.shell("iptables-save | grep -c PODNET");
     assert!(rules.trim().parse::<u32>().unwrap() > 5, "{rules}");
-    add_pod(node1, "red");
+    node1.add_pod("red");
     assert_back(&lab, &[node2]);
     flow.assert_lossless();
 }
@@ -90,7 +85,7 @@ fn the_founder_that_reboots_has_everything_back() {
     let lab = users_cluster(3);
     let [node1, node2, node3] = nodes(&lab);
     for node in [node2, node3] {
-        add_pod(node, "red");
+        node.add_pod("red");
     }
     assert_back(&lab, &[node1]);
 }
@@ -100,26 +95,26 @@ fn the_founder_that_reboots_has_everything_back() {
 fn a_pod_that_is_added_at_once_is_whole() {
     let lab = users_cluster(2);
     let [founder, node2] = nodes(&lab);
-    let blue = add_pod(node2, "blue");
+    let blue = node2.add_pod("blue").address();
     founder.set_mtu(Mtu::new(1400).unwrap()).unwrap();
     for round in ["after a reboot", "after a restart"] {
         match round {
             "after a reboot" => lab.reboot(&[founder]).unwrap(),
             _ => {
-                ask(founder, &["pod", "rm", "red"]);
+                founder.remove_pod("red");
                 founder.kill().unwrap();
                 founder.start().unwrap();
             }
         }
         // After a reboot it listens first whether another host runs with its identity.
         if round == "after a reboot" {
-            status_where(founder, round, |status| status["phase"] == "ready");
+            founder.status_where(round, |status| status.phase == Phase::Ready);
         }
-        assert_eq!(status(founder)["phase"], "ready", "{round}");
-        add_pod(founder, "red");
+        assert_eq!(founder.status().phase, Phase::Ready, "{round}");
+        founder.add_pod("red");
         let pod = founder.pod("red");
         pod.ping(blue).unwrap();
-        let mtu = shell(founder, "ip netns exec red cat /sys/class/net/eth0/mtu");
+        let mtu = founder.shell("ip netns exec red cat /sys/class/net/eth0/mtu");
         assert_eq!(mtu.trim(), "1400", "{round}");
     }
 }

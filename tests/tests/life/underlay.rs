@@ -4,10 +4,8 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use podnet_lab::{Lab, LabBuilder, Node, eventually};
+use podnet_lab::prelude::*;
 use serde_json::Value;
-
-use crate::scene::{ask, list, shell, status, text};
 
 /// How long peers may take to follow a node to another address.
 pub(crate) const FOLLOWED: Duration = Duration::from_secs(5);
@@ -18,10 +16,8 @@ pub(crate) fn users_lab(nodes: u8) -> LabBuilder {
 }
 
 /// The same as one cluster.
-pub(crate) fn users_cluster(nodes: u8) -> Lab {
-    let lab = users_lab(nodes).up().unwrap();
-    lab.init_join_all().unwrap();
-    lab
+pub(crate) fn users_cluster(nodes: u8) -> Cluster {
+    Cluster::made_of(users_lab(nodes))
 }
 
 /// An address of the nodes' network.
@@ -37,7 +33,7 @@ pub(crate) fn plug(lab: &Lab, node: Node<'_>, ifname: &str) {
         "ip link add {port} type veth peer name {ifname} netns {pid}
          ip link set {port} master br0 up"
     );
-    shell(lab.router(), &script);
+    lab.router().shell(&script);
 }
 
 /// Has an interface have this address and no other, at once. The way out goes with an interface's
@@ -49,50 +45,19 @@ pub(crate) fn readdress(node: Node<'_>, ifname: &str, address: Ipv4Addr) {
          ip address add {address}/24 dev {ifname}
          ip route replace default via 192.168.56.1"
     );
-    shell(node, &script);
-}
-
-/// The address that a node tells its peers, as it says itself.
-pub(crate) fn told(node: Node<'_>) -> String {
-    text(&status(node)["node"]["addresses"][0]).to_owned()
+    node.shell(&script);
 }
 
 /// The routes of podnet's that a node's kernel has: destination, next hop and device.
 pub(crate) fn kernel_routes(node: Node<'_>) -> BTreeSet<String> {
-    let routes: Value = serde_json::from_str(&shell(node, "ip -j route show proto 112")).unwrap();
+    let routes = node.json("ip -j route show proto 112");
     let word = |route: &Value, key: &str| route[key].as_str().unwrap_or("-").to_owned();
-    list(&routes)
-        .iter()
+    let routes = routes.as_array().unwrap().iter();
+    routes
         .map(|route| {
             ["dst", "gateway", "dev"]
                 .map(|key| word(route, key))
                 .join(" ")
         })
         .collect()
-}
-
-/// The codes of the problems that a node reports.
-pub(crate) fn problems(node: Node<'_>) -> Vec<Value> {
-    list(&ask(node, &["status"])["problems"]).to_vec()
-}
-
-/// Waits until something is as it should be.
-#[track_caller]
-pub(crate) fn within<T: PartialEq + std::fmt::Debug>(
-    limit: Duration,
-    what: &str,
-    wanted: &T,
-    mut look: impl FnMut() -> T,
-) {
-    let found = eventually(limit, what, || {
-        let found = look();
-        if found == *wanted {
-            Ok(())
-        } else {
-            Err(format!("{found:?} instead of {wanted:?}"))
-        }
-    });
-    if let Err(error) = found {
-        panic!("{error}");
-    }
 }

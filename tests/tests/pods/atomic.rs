@@ -4,13 +4,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use podnet_lab::{Fate, Lab, Node};
+use podnet_lab::Fate;
+use podnet_lab::prelude::*;
 
 use super::crash::{form, whole};
-use super::stage::{
-    add, address, ask, attempt, container, everything, first, found_small, refusal, shell, show,
-    until_again,
-};
+use crate::stage::{everything, found_small, until_again};
 
 /// Five addresses for pods: some that leak are soon missed.
 const BLOCK_PREFIX: u8 = 29;
@@ -24,7 +22,7 @@ fn stage() -> Lab {
     let lab = builder.faults().up().unwrap();
     let node = first(&lab);
     found_small(node, BLOCK_PREFIX);
-    add(node, "green");
+    node.add_pod("green");
     lab
 }
 
@@ -65,7 +63,7 @@ impl Before {
     fn of(node: Node<'_>) -> Self {
         Self {
             node: everything(node),
-            green: form(node, &show(node, "green")),
+            green: form(node, &node.show_pod("green")),
         }
     }
 
@@ -75,7 +73,7 @@ impl Before {
         assert!(there.contains_key("green"), "{there:?}");
         let red = there.get("red");
         match red {
-            Some(_) => drop(node.pod("red").ping(address(&there["green"])).unwrap()),
+            Some(_) => drop(node.pod("red").ping(there["green"].address()).unwrap()),
             None => until_again(node, &self.node),
         }
         red.is_some()
@@ -93,9 +91,9 @@ fn a_pod_that_is_being_added() {
         || {},
         |point| {
             before.assert_whole_or_nothing(node);
-            add(node, "red");
+            node.add_pod("red");
             assert!(before.assert_whole_or_nothing(node), "{point}");
-            ask(node, &["pod", "rm", "red"]);
+            node.remove_pod("red");
             assert!(!before.assert_whole_or_nothing(node), "{point}");
         },
     );
@@ -109,7 +107,7 @@ fn a_pod_that_is_being_added_to_a_namespace_that_exists() {
     let pause = container(node);
     let netns = format!("/proc/{}/ns/net", pause.pid());
     let command = ["pod", "add", "red", "--netns", &netns];
-    let links = || shell(node, &format!("nsenter --net={netns} ip -o link"));
+    let links = || node.shell(&format!("nsenter --net={netns} ip -o link"));
     let (before, alone) = (Before::of(node), links());
     let steps = killed_at_each_step(
         node,
@@ -117,9 +115,9 @@ fn a_pod_that_is_being_added_to_a_namespace_that_exists() {
         || {},
         |point| {
             before.assert_whole_or_nothing(node);
-            ask(node, &command);
+            node.tell(&command);
             assert!(before.assert_whole_or_nothing(node), "{point}");
-            ask(node, &["pod", "rm", "red"]);
+            node.remove_pod("red");
             assert!(!before.assert_whole_or_nothing(node), "{point}");
             assert_eq!(links().lines().count(), alone.lines().count(), "{point}");
         },
@@ -135,13 +133,13 @@ fn a_pod_that_is_being_removed() {
     let steps = killed_at_each_step(
         node,
         &["pod", "rm", "red"],
-        || drop(add(node, "red")),
+        || drop(node.add_pod("red")),
         |point| {
             if before.assert_whole_or_nothing(node) {
-                ask(node, &["pod", "rm", "red"]);
+                node.remove_pod("red");
                 assert!(!before.assert_whole_or_nothing(node), "{point}");
             }
-            assert_eq!(refusal(node, &["pod", "show", "red"]).0, 4, "{point}");
+            refused(node, &["pod", "show", "red"], ErrorCode::NotFound);
         },
     );
     assert!(steps > 10, "{steps}");
@@ -156,12 +154,12 @@ fn pods_that_are_being_removed_together() {
     let steps = killed_at_each_step(
         node,
         &["pod", "rm", "red", "blue"],
-        || names.iter().for_each(|name| drop(add(node, name))),
+        || names.iter().for_each(|name| drop(node.add_pod(name))),
         |_| {
             let there = whole(node, &before.green);
             for name in names.iter().filter(|name| there.contains_key(**name)) {
-                node.pod(name).ping(address(&there["green"])).unwrap();
-                ask(node, &["pod", "rm", name]);
+                node.pod(name).ping(there["green"].address()).unwrap();
+                node.remove_pod(name);
             }
             until_again(node, &before.node);
         },
@@ -179,14 +177,14 @@ fn a_pod_that_is_being_removed_from_a_namespace_that_exists() {
     let steps = killed_at_each_step(
         node,
         &["pod", "rm", "red"],
-        || drop(ask(node, &["pod", "add", "red", "--netns", &netns])),
+        || drop(node.add_pod_with("red", &["--netns", &netns])),
         |point| {
             if before.assert_whole_or_nothing(node) {
-                ask(node, &["pod", "rm", "red"]);
+                node.remove_pod("red");
                 assert!(!before.assert_whole_or_nothing(node), "{point}");
             }
             let eth0 = format!("nsenter --net={netns} ip link show eth0");
-            assert!(!attempt(node, &eth0).ok(), "{point}");
+            assert!(!node.attempt(&eth0).ok(), "{point}");
         },
     );
     assert!(steps > 8, "{steps}");

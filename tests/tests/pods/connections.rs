@@ -2,28 +2,22 @@
 
 use std::net::Ipv4Addr;
 
-use podnet_lab::{Lab, Node};
+use podnet_lab::prelude::*;
 
-use super::stage::{LIMIT, add, address, ask, first, idle, shell, text, until};
+use crate::stage::found_small;
 
 /// A cluster whose founder has room for five pods, and a node beside it.
 fn two_nodes() -> Lab {
-    let lab = idle(2).up().unwrap();
-    let [node, far] = ["node1", "node2"].map(|name| lab.node(name).unwrap());
-    let made = ask(
-        node,
-        &["init", "--pod-cidr", "10.9.0.0/24", "--block-prefix", "29"],
-    );
-    let token = [("PODNET_TOKEN", text(&made["token"]))];
-    let joined = far
-        .ctl_with(["join", "192.168.56.11"], &token, LIMIT)
-        .unwrap();
-    assert!(joined.ok(), "{joined}");
+    let lab = looking_every(OFTEN, 2).up().unwrap();
+    let [node, far] = nodes(&lab);
+    found_small(node, 29);
+    let invitation: Invitation = node.ask(&["token", "show"]);
+    far.join(&invitation, node).unwrap();
     lab
 }
 
 fn connections(node: Node<'_>, address: Ipv4Addr) -> String {
-    let all = shell(node, "conntrack -L 2> /dev/null");
+    let all = node.shell("conntrack -L 2> /dev/null");
     let of_address = |line: &&str| {
         line.split_whitespace()
             .any(|word| word == format!("src={address}") || word == format!("dst={address}"))
@@ -44,22 +38,22 @@ fn send(node: Node<'_>, pod: &str, to: Ipv4Addr) {
 #[test]
 fn an_address_that_is_given_out_again_has_no_old_connections() {
     let lab = two_nodes();
-    let [node, far] = ["node1", "node2"].map(|name| lab.node(name).unwrap());
-    let red = address(&add(node, "red"));
-    let green = address(&add(node, "green"));
-    let blue = address(&add(far, "blue"));
+    let [node, far] = nodes(&lab);
+    let red = node.add_pod("red").address();
+    let green = node.add_pod("green").address();
+    let blue = far.add_pod("blue").address();
     send(node, "red", lab.internet().address());
     send(node, "red", blue);
     send(far, "blue", red);
     send(node, "green", lab.internet().address());
     let before = connections(node, red);
     assert_eq!(before.lines().count(), 3, "{before}");
-    ask(node, &["pod", "rm", "red"]);
+    node.remove_pod("red");
     for name in ["c", "d", "e"] {
-        add(node, name);
+        node.add_pod(name);
     }
-    let again = add(node, "f");
-    assert_eq!(address(&again), red, "the block was full but for this");
+    let again = node.add_pod("f");
+    assert_eq!(again.address(), red, "the block was full but for this");
     assert_eq!(connections(node, red), "");
     assert_ne!(connections(node, green), "", "others keep theirs");
     node.pod("f").ping(lab.internet().address()).unwrap();
@@ -69,13 +63,13 @@ fn an_address_that_is_given_out_again_has_no_old_connections() {
 fn a_gone_pod_leaves_no_connections_to_the_next() {
     let lab = two_nodes();
     let node = first(&lab);
-    let red = address(&add(node, "red"));
+    let red = node.add_pod("red").address();
     for name in ["b", "c", "d", "e"] {
-        add(node, name);
+        node.add_pod(name);
     }
     send(node, "red", lab.internet().address());
     assert_ne!(connections(node, red), "");
-    shell(node, "ip netns del red");
+    node.shell("ip netns del red");
     until("a free address", &true, || {
         node.ctl(["pod", "add", "f"]).unwrap().ok()
     });

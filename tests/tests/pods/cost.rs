@@ -8,9 +8,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use podnet_lab::command::Guard;
 use podnet_lab::lines::Lines;
-use podnet_lab::{Lab, Node};
+use podnet_lab::prelude::*;
 
-use crate::stage::{LIMIT, add, cluster, first, shell};
+use crate::stage::cluster;
 
 /// System calls by which the agent looks at files and the kernel, or changes them. What it waits
 /// by, and wakes its threads by (`write`), depends on who happens to be awake.
@@ -35,7 +35,7 @@ fn calls(node: Node<'_>, names: impl Iterator<Item = String>) -> BTreeMap<String
     let attached = |line: &str| line.contains("attached");
     lines.wait_for(LIMIT, "strace", attached).unwrap();
     for name in names {
-        add(node, &name);
+        node.add_pod(&name);
     }
     kill(Pid::from_raw(strace.pid()), Signal::SIGINT).unwrap();
     let lines = lines.complete(LIMIT).unwrap();
@@ -56,10 +56,10 @@ fn the_work_for_a_pod_does_not_grow_with_the_pods() {
     let node = first(&lab);
     lab.init_join_all().unwrap();
     // What is done once is done with the first.
-    add(node, "first");
+    node.add_pod("first");
     let name = |number: usize| format!("pod-{number}");
     let few = calls(node, (0..COUNTED).map(name));
-    (COUNTED..200).for_each(|number| drop(add(node, &name(number))));
+    (COUNTED..200).for_each(|number| drop(node.add_pod(&name(number))));
     let many = calls(node, (200..200 + COUNTED).map(name));
     println!("few: {few:?}\nmany: {many:?}");
     for call in ["openat", "sendto", "mount", "unshare"] {
@@ -82,13 +82,13 @@ fn the_work_for_a_pod_does_not_grow_with_the_pods() {
 fn a_new_pod_sends_nothing_to_the_others() {
     let lab = cluster(1);
     let node = first(&lab);
-    add(node, "red");
+    node.add_pod("red");
     let received = || -> u32 {
         let script = "ip netns exec red cat /sys/class/net/eth0/statistics/rx_packets";
-        shell(node, script).trim().parse().unwrap()
+        node.shell(script).trim().parse().unwrap()
     };
     let before = received();
-    (0..20).for_each(|number| drop(add(node, &format!("pod-{number}"))));
+    (0..20).for_each(|number| drop(node.add_pod(&format!("pod-{number}"))));
     // The bridge itself, which is new, says a few words.
     let heard = received() - before;
     assert!(heard < 10, "{heard} packets");

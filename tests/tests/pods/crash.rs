@@ -6,13 +6,9 @@ use std::hint;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use podnet_lab::{Node, eventually};
-use serde_json::Value;
+use podnet_lab::prelude::*;
 
-use super::stage::{
-    LIMIT, add, address, ask, at_once, cluster, container, first, json, passes, pods, shell, show,
-    text, until,
-};
+use crate::stage::cluster;
 
 /// Another one is tried with the variable `PODNET_TEST_SEED`.
 const SEED: u64 = 20_261_121;
@@ -60,7 +56,7 @@ fn kill_at(node: Node<'_>, delay: Duration, reached: impl Fn() -> bool) {
 /// of host ends.
 fn held(node: Node<'_>) -> (BTreeSet<String>, BTreeSet<String>, usize) {
     let list = |path: &str| {
-        shell(node, &format!("ls {path}"))
+        node.shell(&format!("ls {path}"))
             .lines()
             .map(str::to_owned)
             .collect()
@@ -73,17 +69,17 @@ fn held(node: Node<'_>) -> (BTreeSet<String>, BTreeSet<String>, usize) {
 }
 
 /// Whether podnet made the pod's namespace.
-fn is_made(pod: &Value) -> bool {
-    text(&pod["netns"]).starts_with("/run/netns/")
+fn is_made(pod: &api::Pod) -> bool {
+    pod.netns.starts_with("/run/netns/")
 }
 
 /// All that makes a pod, inside and on the host, in other words than those that are its own. From
 /// inside it must reach what is outside of the pod network.
-pub(crate) fn form(node: Node<'_>, pod: &Value) -> BTreeSet<String> {
-    let own = address(pod).to_string();
-    let [a, b, c, d] = address(pod).octets();
+pub(crate) fn form(node: Node<'_>, pod: &api::Pod) -> BTreeSet<String> {
+    let own = pod.address().to_string();
+    let [a, b, c, d] = pod.address().octets();
     let in_hex = format!(":{a:02x}:{b:02x}:{c:02x}:{d:02x}");
-    let host_ifname = text(&pod["host_ifname"]);
+    let host_ifname = pod.host_ifname.as_str();
     let link = "ip -o link show dev";
     let plain = "sed -E 's/^[0-9]+: //; s/@if[0-9]+:/:/; s/ link-netns.*//'";
     // With the address of the router of the underlay.
@@ -97,7 +93,7 @@ pub(crate) fn form(node: Node<'_>, pod: &Value) -> BTreeSet<String> {
         "router=$(ip -4 route show default | cut -d' ' -f3)
         nsenter --net={netns} sh -ec \"$0\" $router; {link} {host_ifname} | {plain} | cut -d'\\' -f1
         ip neighbour show {own} dev podnet0",
-        netns = text(&pod["netns"]),
+        netns = pod.netns,
     );
     let output = node.exec(["sh", "-ec", &script, &inside]).unwrap();
     let found = output.success(&script).unwrap().stdout;
@@ -116,28 +112,27 @@ pub(crate) fn form(node: Node<'_>, pod: &Value) -> BTreeSet<String> {
 
 /// The form of a pod that was added in peace.
 fn unbroken(node: Node<'_>) -> BTreeSet<String> {
-    let form = form(node, &add(node, "unbroken"));
-    ask(node, &["pod", "rm", "unbroken"]);
+    let form = form(node, &node.add_pod("unbroken"));
+    node.remove_pod("unbroken");
     form
 }
 
 /// Waits until each pod is whole, as an unbroken one is, or not there at all, and returns those that
 /// are.
-pub(crate) fn whole(node: Node<'_>, unbroken: &BTreeSet<String>) -> BTreeMap<String, Value> {
-    let listed = || -> BTreeMap<String, Value> {
-        let pods = pods(node).into_iter();
-        pods.map(|pod| (text(&pod["name"]).to_owned(), pod))
-            .collect()
+pub(crate) fn whole(node: Node<'_>, unbroken: &BTreeSet<String>) -> BTreeMap<String, api::Pod> {
+    let listed = || -> BTreeMap<String, api::Pod> {
+        let pods = node.pods().into_iter();
+        pods.map(|pod| (pod.name.to_string(), pod)).collect()
     };
     let halves = || {
         let listed = listed();
-        let states: Vec<&Value> = listed.values().map(|pod| &pod["state"]).collect();
+        let states: Vec<PodState> = listed.values().map(|pod| pod.state).collect();
         let names: BTreeSet<String> = listed.keys().cloned().collect();
         let made = listed.iter().filter(|(_, pod)| is_made(pod));
         let made = made.map(|(name, _)| name.clone()).collect();
         let wanted = (made, names.clone(), names.len());
         let held = held(node);
-        if states.iter().all(|state| *state == "ready") && held == wanted {
+        if states.iter().all(|state| *state == PodState::Ready) && held == wanted {
             Ok(())
         } else {
             Err(format!("{held:?} instead of {wanted:?}, {states:?}"))
@@ -149,13 +144,13 @@ pub(crate) fn whole(node: Node<'_>, unbroken: &BTreeSet<String>) -> BTreeMap<Str
     let listed = listed();
     for pod in listed.values() {
         // On a busy host the kernel takes a moment to open a new port of the bridge.
-        let ping = || node.place().ping(address(pod));
+        let ping = || node.place().ping(pod.address());
         if let Err(error) = eventually(LIMIT, "an answer", ping) {
-            panic!("{error}: {pod}\n{}", node.log());
+            panic!("{error}: {pod:?}\n{}", node.log());
         }
-        assert_eq!(&form(node, pod), unbroken, "{pod}\n{}", node.log());
+        assert_eq!(&form(node, pod), unbroken, "{pod:?}\n{}", node.log());
     }
-    let addresses: BTreeSet<_> = listed.values().map(address).collect();
+    let addresses: BTreeSet<_> = listed.values().map(Address::address).collect();
     assert_eq!(addresses.len(), listed.len());
     listed
 }
@@ -182,14 +177,14 @@ fn a_crash_amid_many_adds_leaves_each_pod_whole_or_not_there() {
         node.start().unwrap();
         let there = whole(node, &unbroken);
         for answer in answers.iter().filter(|answer| answer.ok()) {
-            let pod = answer.json().unwrap();
-            assert_eq!(there[text(&pod["name"])], pod, "what was promised is kept");
+            let pod: api::Pod = serde_json::from_str(&answer.stdout).unwrap();
+            assert_eq!(there[pod.name.as_str()], pod, "what was promised is kept");
         }
         for name in names() {
-            add(node, &name);
+            node.add_pod(&name);
         }
         assert_eq!(whole(node, &unbroken).len(), PODS);
-        at_once(names(), |name| ask(node, &["pod", "rm", &name]));
+        at_once(names(), |name| node.remove_pod(&name));
         assert_eq!(whole(node, &unbroken).len(), 0);
     }
 }
@@ -201,7 +196,7 @@ fn a_crash_amid_many_removals_leaves_each_pod_whole_or_not_there() {
     let unbroken = unbroken(node);
     let mut rng = rng();
     for round in 0..ROUNDS / 2 {
-        at_once(names(), |name| add(node, &name));
+        at_once(names(), |name| node.add_pod(&name));
         let moment = rng.usize(0..PODS);
         let delay = Duration::from_micros(rng.u64(0..3000));
         println!("round {round}: killed {delay:?} after {moment} host ends were left");
@@ -223,7 +218,7 @@ fn a_crash_amid_many_removals_leaves_each_pod_whole_or_not_there() {
             );
         }
         for name in there.keys() {
-            ask(node, &["pod", "rm", name]);
+            node.remove_pod(name);
         }
         assert_eq!(whole(node, &unbroken).len(), 0);
     }
@@ -232,34 +227,29 @@ fn a_crash_amid_many_removals_leaves_each_pod_whole_or_not_there() {
 #[test]
 fn pods_outlive_their_agent_with_their_addresses() {
     let lab = cluster(2);
-    let [node, far] = ["node1", "node2"].map(|name| lab.node(name).unwrap());
+    let [node, far] = nodes(&lab);
     let pause = container(node);
-    ask(
-        node,
-        &["pod", "add", "attached", "--pid", &pause.pid().to_string()],
-    );
-    add(node, "made");
-    let before = pods(node);
-    let links = || -> Value {
-        // With the indexes of the links: the same ones, not others like them.
-        json(node, "ip -j link show master podnet0")
-    };
+    node.add_pod_with("attached", &["--pid", &pause.pid().to_string()]);
+    node.add_pod("made");
+    let before = node.pods();
+    // With the indexes of the links: the same ones, not others like them.
+    let links = || node.json("ip -j link show master podnet0");
     let links_before = links();
-    add(far, "blue");
+    far.add_pod("blue");
     for end in [Node::term, Node::kill] {
         end(&node).unwrap();
         for pod in &before {
-            far.pod("blue").ping(address(pod)).unwrap();
+            far.pod("blue").ping(pod.address()).unwrap();
         }
         node.start().unwrap();
-        until("the pods as before", &before, || pods(node));
+        until("the pods as before", &before, || node.pods());
         assert_eq!(links(), links_before);
     }
-    passes(node, 2);
-    let reconcile = &ask(node, &["status"])["reconcile"];
-    assert_eq!(reconcile["operations_total"], 0, "what is there is adopted");
-    assert_eq!(reconcile["drift_total"], 0);
+    node.passes(2);
+    let reconcile = node.status().reconcile;
+    assert_eq!(reconcile.operations_total, 0, "what is there is adopted");
+    assert_eq!(reconcile.drift_total, 0);
     assert_eq!(links(), links_before);
-    assert_eq!(pods(node), before);
-    assert_eq!(show(node, "made"), before[1]);
+    assert_eq!(node.pods(), before);
+    assert_eq!(node.show_pod("made"), before[1]);
 }

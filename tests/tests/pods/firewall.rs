@@ -1,13 +1,17 @@
 //! Pods on hosts whose firewall is strict.
 
-use podnet_lab::{Invitation, Lab, Node, eventually};
+use podnet_lab::prelude::*;
 
-use super::stage::{LIMIT, add, address, ask, attempt, cluster, first, passes, shell, show, text};
+use crate::stage::cluster;
 
 /// Pods of one node, of two nodes, and the internet reach each other, under the right addresses.
 fn assert_reachable(lab: &Lab) {
-    let [node, far] = ["node1", "node2"].map(|name| lab.node(name).unwrap());
-    let [red, green, blue] = [add(node, "red"), add(node, "green"), add(far, "blue")];
+    let [node, far] = nodes(lab);
+    let [red, green, blue] = [
+        node.add_pod("red"),
+        node.add_pod("green"),
+        far.add_pod("blue"),
+    ];
     let internet = lab.internet();
     let places = [
         node.pod("red"),
@@ -22,8 +26,8 @@ fn assert_reachable(lab: &Lab) {
         (far.pod("blue"), &blue),
     ] {
         for other in [&red, &green, &blue] {
-            let seen = place.seen_as(address(other)).unwrap();
-            assert_eq!(seen, address(pod), "{place} to {other}");
+            let seen = place.seen_as(other.address()).unwrap();
+            assert_eq!(seen, pod.address(), "{place} to {other:?}");
         }
         place.ping(internet.address()).unwrap();
         assert_eq!(
@@ -35,15 +39,14 @@ fn assert_reachable(lab: &Lab) {
 }
 
 fn restrict(node: Node<'_>, variant: &str) {
-    shell(
-        node,
-        &format!("{variant} -P FORWARD DROP; {variant} -A FORWARD -s 172.31.0.0/24 -j ACCEPT"),
-    );
+    node.shell(&format!(
+        "{variant} -P FORWARD DROP; {variant} -A FORWARD -s 172.31.0.0/24 -j ACCEPT"
+    ));
 }
 
 #[test]
 fn pods_pass_where_forwarding_is_dropped_from_the_start() {
-    let lab = super::stage::idle(2).up().unwrap();
+    let lab = looking_every(OFTEN, 2).up().unwrap();
     for node in lab.nodes() {
         restrict(node, "iptables-nft");
         restrict(node, "iptables-legacy");
@@ -60,7 +63,7 @@ fn pods_pass_where_forwarding_is_dropped_later() {
         for node in lab.nodes() {
             restrict(node, variant);
             let rules = || {
-                let rules = shell(node, &format!("{variant} -S FORWARD"));
+                let rules = node.shell(&format!("{variant} -S FORWARD"));
                 if rules.contains("-j PODNET-FORWARD") {
                     Ok(())
                 } else {
@@ -75,7 +78,7 @@ fn pods_pass_where_forwarding_is_dropped_later() {
 
 /// How many packets podnet's rules have let through to or from pods.
 fn accepted(node: Node<'_>) -> u64 {
-    let rules = shell(node, "iptables-nft -nvxL PODNET-FORWARD | grep -w ACCEPT");
+    let rules = node.shell("iptables-nft -nvxL PODNET-FORWARD | grep -w ACCEPT");
     let packets = rules.lines().map(|rule| {
         let count = rule.split_whitespace().next().unwrap();
         count.parse::<u64>().unwrap()
@@ -89,34 +92,34 @@ fn bridged_frames_that_meet_the_ip_rules_stay_as_they_are() {
     let lab = cluster(2);
     let parameter = "/proc/sys/net/bridge/bridge-nf-call-iptables";
     for node in lab.nodes() {
-        let set = attempt(node, &format!("echo 1 > {parameter}"));
+        let set = node.attempt(&format!("echo 1 > {parameter}"));
         assert!(set.ok(), "the kernel's module br_netfilter: {set}");
         restrict(node, "iptables-nft");
         restrict(node, "iptables-legacy");
-        passes(node, 2);
+        node.passes(2);
     }
     assert_reachable(&lab);
     for node in lab.nodes() {
-        assert_eq!(shell(node, &format!("cat {parameter}")), "1\n");
+        assert_eq!(node.shell(&format!("cat {parameter}")), "1\n");
     }
     // What goes between pods of one node meets the rules, and does so for no other reason.
     let node = first(&lab);
-    let red = address(&show(node, "red"));
+    let red = node.show_pod("red").address();
     let met = || {
         let before = accepted(node);
         node.pod("green").ping(red).unwrap();
         accepted(node) > before
     };
     assert!(met());
-    shell(node, &format!("echo 0 > {parameter}"));
+    node.shell(&format!("echo 0 > {parameter}"));
     assert!(!met());
 }
 
 /// Recipes for VPNs have such rules. What pods send to pods, and to excluded ranges, is translated by nobody.
 #[test]
 fn an_operators_masquerade_leaves_pods_their_addresses() {
-    let lab = super::stage::idle(2).up().unwrap();
-    let [node, far] = ["node1", "node2"].map(|name| lab.node(name).unwrap());
+    let lab = looking_every(OFTEN, 2).up().unwrap();
+    let [node, far] = nodes(&lab);
     let underlay = "192.168.56.0/24";
     let words = [
         "init",
@@ -125,12 +128,11 @@ fn an_operators_masquerade_leaves_pods_their_addresses() {
         "--exclude-cidr",
         underlay,
     ];
-    let token = text(&ask(node, &words)["token"]).to_owned();
-    far.join(&Invitation { token }, node).unwrap();
-    let [red, blue] = [add(node, "red"), add(far, "blue")].map(|pod| address(&pod));
+    let invitation: Invitation = node.ask(&words);
+    far.join(&invitation, node).unwrap();
+    let [red, blue] = [node.add_pod("red"), far.add_pod("blue")].map(|pod| pod.address());
     for node in lab.nodes() {
-        shell(
-            node,
+        node.shell(
             "iptables -t nat -A POSTROUTING -o eth0 -j MASQUERADE; \
              iptables -t nat -A POSTROUTING -j MASQUERADE",
         );
@@ -159,9 +161,8 @@ fn an_operators_masquerade_leaves_pods_their_addresses() {
 fn broadcasts_between_pods_are_answered_where_bridged_frames_meet_the_ip_rules() {
     let lab = cluster(1);
     let node = first(&lab);
-    let [_, green] = [add(node, "red"), add(node, "green")].map(|pod| address(&pod));
-    shell(
-        node,
+    let [_, green] = [node.add_pod("red"), node.add_pod("green")].map(|pod| pod.address());
+    node.shell(
         "echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables; \
          ip netns exec green sysctl -qw net.ipv4.icmp_echo_ignore_broadcasts=0",
     );

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use podnet_lab::Node;
+use podnet_lab::prelude::*;
 
 /// The kind of frames of IPv4 (RFC 894).
 pub(crate) const IPV4: u16 = 0x0800;

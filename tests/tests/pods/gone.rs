@@ -2,68 +2,61 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use podnet_lab::prelude::*;
 
-use super::stage::{
-    add, address, ask, assert_full, attempt, cluster, code, container, first, found_small,
-    json as look, looking_every, passes, pods, refusal, shell, show, small_block, text, until,
-};
-use podnet_lab::Node;
+use crate::stage::{assert_full, cluster, found_small, small_block};
 
 fn until_gone(node: Node<'_>, name: &str) {
-    until(&format!("{name} to be gone"), &json!("gone"), || {
-        show(node, name)["state"].clone()
+    until(&format!("{name} to be gone"), &PodState::Gone, || {
+        node.show_pod(name).state
     });
 }
 
 /// The one problem that a node has.
-fn only_problem(node: Node<'_>) -> Value {
-    let status = ask(node, &["status"]);
-    let problems = status["problems"].as_array().unwrap();
-    assert_eq!(problems.len(), 1, "{status}");
-    problems[0].clone()
+fn only_problem(node: Node<'_>) -> api::ProblemEntry {
+    let problems = node.problems();
+    let [problem] = problems.as_slice() else {
+        panic!("not one problem: {problems:?}");
+    };
+    problem.clone()
 }
 
 fn host_ends(node: Node<'_>) -> usize {
-    shell(node, "ip -o link show master podnet0")
-        .lines()
-        .count()
+    node.shell("ip -o link show master podnet0").lines().count()
 }
 
 #[test]
 fn a_pod_whose_namespace_is_deleted_is_gone_and_its_address_free() {
     let lab = small_block(29);
     let node = first(&lab);
-    let red = add(node, "red");
+    let red = node.add_pod("red");
     for name in ["b", "c", "d", "e"] {
-        add(node, name);
+        node.add_pod(name);
     }
     assert_full(node, "f");
-    shell(node, "ip netns del red");
+    node.shell("ip netns del red");
     until_gone(node, "red");
-    let gone = show(node, "red");
-    assert_eq!(gone["addresses"], json!([]));
-    assert_eq!(pods(node).len(), 5, "it is listed still");
-    assert_eq!(refusal(node, &["pod", "exec", "red", "--", "true"]).0, 125);
+    let gone = node.show_pod("red");
+    assert_eq!(gone.addresses, []);
+    assert_eq!(node.pods().len(), 5, "it is listed still");
+    let words = ["pod", "exec", "red", "--", "true"];
+    assert_eq!(node.ctl(words).unwrap().code, 125);
     until("the neighbour to go", &String::new(), || {
-        shell(
-            node,
-            &format!("ip neighbour show dev podnet0 {}", address(&red)),
-        )
+        node.shell(&format!("ip neighbour show dev podnet0 {}", red.address()))
     });
-    let reused = add(node, "f");
-    assert_eq!(address(&reused), address(&red));
+    let reused = node.add_pod("f");
+    assert_eq!(reused.address(), red.address());
     assert_eq!(host_ends(node), 5);
 
     // On a refusal nothing changes.
     assert_full(node, "red");
-    assert_eq!(show(node, "red"), gone);
-    ask(node, &["pod", "rm", "red"]);
-    assert_eq!(refusal(node, &["pod", "show", "red"]), code(4, "not_found"));
-    ask(node, &["pod", "rm", "f"]);
-    let again = add(node, "red");
-    assert_eq!(address(&again), address(&red));
-    node.pod("b").ping(address(&again)).unwrap();
+    assert_eq!(node.show_pod("red"), gone);
+    node.remove_pod("red");
+    refused(node, &["pod", "show", "red"], ErrorCode::NotFound);
+    node.remove_pod("f");
+    let again = node.add_pod("red");
+    assert_eq!(again.address(), red.address());
+    node.pod("b").ping(again.address()).unwrap();
 }
 
 /// The agent hardly ever looks of its own accord: the kernel tells that the host end went.
@@ -72,17 +65,17 @@ fn a_pod_whose_namespace_is_deleted_is_noticed_at_once() {
     let lab = looking_every(Duration::from_secs(3600), 1).up().unwrap();
     let node = first(&lab);
     found_small(node, 30);
-    let red = add(node, "red");
+    let red = node.add_pod("red");
     assert_full(node, "green");
-    shell(node, "ip netns del red");
+    node.shell("ip netns del red");
     until_gone(node, "red");
-    assert_eq!(show(node, "red")["addresses"], json!([]));
+    assert_eq!(node.show_pod("red").addresses, []);
     assert_eq!(host_ends(node), 0);
-    let green = add(node, "green");
-    assert_eq!(address(&green), address(&red));
-    node.place().ping(address(&green)).unwrap();
+    let green = node.add_pod("green");
+    assert_eq!(green.address(), red.address());
+    node.place().ping(green.address()).unwrap();
     // And so is the next one, without a look in between.
-    shell(node, "ip netns del green");
+    node.shell("ip netns del green");
     until_gone(node, "green");
 }
 
@@ -90,30 +83,30 @@ fn a_pod_whose_namespace_is_deleted_is_noticed_at_once() {
 fn a_gone_pod_is_made_anew_by_adding_it() {
     let lab = cluster(1);
     let node = first(&lab);
-    let before = add(node, "red");
-    shell(node, "ip netns del red");
+    let before = node.add_pod("red");
+    node.shell("ip netns del red");
     until_gone(node, "red");
-    let again = add(node, "red");
-    assert_eq!(again["state"], "ready");
-    assert_eq!(address(&again), address(&before));
-    node.place().ping(address(&again)).unwrap();
-    passes(node, 2);
-    assert_eq!(show(node, "red"), again);
+    let again = node.add_pod("red");
+    assert_eq!(again.state, PodState::Ready);
+    assert_eq!(again.address(), before.address());
+    node.place().ping(again.address()).unwrap();
+    node.passes(2);
+    assert_eq!(node.show_pod("red"), again);
 }
 
 #[test]
 fn a_pod_whose_namespace_was_deleted_a_moment_ago_is_made_anew() {
     let lab = cluster(1);
     let node = first(&lab);
-    add(node, "red");
+    node.add_pod("red");
     for _ in 0..10 {
-        shell(node, "ip netns del red; podnetctl pod add red");
-        let red = show(node, "red");
-        assert_eq!(red["state"], "ready");
-        node.place().ping(address(&red)).unwrap();
+        node.shell("ip netns del red; podnetctl pod add red");
+        let red = node.show_pod("red");
+        assert_eq!(red.state, PodState::Ready);
+        node.place().ping(red.address()).unwrap();
     }
-    passes(node, 2);
-    assert_eq!(pods(node).len(), 1);
+    node.passes(2);
+    assert_eq!(node.pods().len(), 1);
     assert_eq!(host_ends(node), 1);
 }
 
@@ -122,86 +115,83 @@ fn a_pod_is_gone_with_the_last_process_of_its_namespace() {
     let lab = cluster(1);
     let node = first(&lab);
     let pause = container(node);
-    let red = ask(
-        node,
-        &["pod", "add", "red", "--pid", &pause.pid().to_string()],
-    );
-    node.place().ping(address(&red)).unwrap();
+    let red = node.add_pod_with("red", &["--pid", &pause.pid().to_string()]);
+    node.place().ping(red.address()).unwrap();
     drop(pause);
     until_gone(node, "red");
-    assert_eq!(show(node, "red")["addresses"], json!([]));
+    assert_eq!(node.show_pod("red").addresses, []);
     assert_eq!(host_ends(node), 0);
-    ask(node, &["pod", "rm", "red"]);
-    assert_eq!(pods(node), Vec::<Value>::new());
+    node.remove_pod("red");
+    assert_eq!(node.pods(), []);
 }
 
 #[test]
 fn what_vanishes_while_no_agent_looks_is_gone_when_it_starts() {
     let lab = cluster(1);
     let node = first(&lab);
-    add(node, "red");
-    let green = add(node, "green");
+    node.add_pod("red");
+    let green = node.add_pod("green");
     let pause = container(node);
-    ask(
-        node,
-        &["pod", "add", "blue", "--pid", &pause.pid().to_string()],
-    );
+    node.add_pod_with("blue", &["--pid", &pause.pid().to_string()]);
     node.kill().unwrap();
-    shell(node, "ip netns del red");
+    node.shell("ip netns del red");
     drop(pause);
     node.start().unwrap();
     until_gone(node, "red");
     until_gone(node, "blue");
-    assert_eq!(show(node, "green"), green);
-    node.place().ping(address(&green)).unwrap();
+    assert_eq!(node.show_pod("green"), green);
+    node.place().ping(green.address()).unwrap();
     assert_eq!(host_ends(node), 1);
 }
 
-/// A new namespace often gets the number of one that has just gone.
 #[test]
 fn a_namespace_that_took_the_place_of_a_pods_is_not_podnets() {
     let lab = cluster(1);
     let node = first(&lab);
-    let swap = "ip netns del red; ip netns add red; ip -n red link add mine type bridge";
-    add(node, "red");
-    let red = add(node, "red");
-    shell(node, swap);
+    // Made before the other goes: a new namespace may get the inode number of one that has just gone, and is the
+    // same to podnet then.
+    let swap = "ip netns del other || true; ip netns add other && ip netns del red && touch /run/netns/red && \
+                mount --bind /run/netns/other /run/netns/red && ip -n red link add mine type bridge";
+    node.add_pod("red");
+    let red = node.add_pod("red");
+    node.shell(swap);
     until_gone(node, "red");
-    let foreign = || shell(node, "ip -n red -o link");
+    let foreign = || node.shell("ip -n red -o link");
     let before = foreign();
     // On a refusal nothing changes.
-    assert_eq!(
-        refusal(node, &["pod", "add", "red"]),
-        code(5, "foreign_object")
-    );
-    assert_eq!(show(node, "red")["state"], "gone");
-    passes(node, 2);
+    refused(node, &["pod", "add", "red"], ErrorCode::ForeignObject);
+    assert_eq!(node.show_pod("red").state, PodState::Gone);
+    node.passes(2);
     assert_eq!(foreign(), before);
     assert_eq!(host_ends(node), 0);
-    ask(node, &["pod", "rm", "red"]);
+    node.remove_pod("red");
     assert_eq!(foreign(), before, "rm removes what podnet made");
 
     // While no agent looks.
-    shell(node, "ip netns del red");
-    add(node, "red");
+    node.shell("ip netns del red");
+    node.add_pod("red");
     node.kill().unwrap();
-    shell(node, swap);
+    node.shell(swap);
     node.start().unwrap();
     until_gone(node, "red");
     assert!(!foreign().contains("eth0"), "{}", foreign());
-    ask(node, &["pod", "rm", "red"]);
+    node.remove_pod("red");
     assert!(foreign().contains("mine"));
-    assert!(!attempt(node, &format!("ping -c1 -W1 {}", address(&red))).ok());
+    assert!(
+        !node
+            .attempt(&format!("ping -c1 -W1 {}", red.address()))
+            .ok()
+    );
 }
 
 /// A container that restarts has another process and another namespace, and is the same pod.
 #[test]
 fn a_pod_whose_container_restarts_keeps_its_address() {
     let lab = cluster(2);
-    let [node, far] = ["node1", "node2"].map(|name| lab.node(name).unwrap());
-    let blue = address(&add(far, "blue"));
+    let [node, far] = nodes(&lab);
+    let blue = far.add_pod("blue").address();
     let mut pause = container(node);
-    let attach = |pid: i32| ask(node, &["pod", "add", "web", "--pid", &pid.to_string()]);
+    let attach = |pid: i32| node.add_pod_with("web", &["--pid", &pid.to_string()]);
     let web = attach(pause.pid());
     for noticed in [true, false, true] {
         drop(pause);
@@ -210,21 +200,21 @@ fn a_pod_whose_container_restarts_keeps_its_address() {
             // Also by an agent that starts anew, and with other pods that come meanwhile.
             node.kill().unwrap();
             node.start().unwrap();
-            assert_ne!(address(&add(node, "other")), address(&web));
-            ask(node, &["pod", "rm", "other"]);
+            assert_ne!(node.add_pod("other").address(), web.address());
+            node.remove_pod("other");
         }
         pause = container(node);
         let again = attach(pause.pid());
-        assert_eq!(again["state"], "ready");
+        assert_eq!(again.state, PodState::Ready);
         assert_eq!(
-            [&again["addresses"], &again["mac"]],
-            [&web["addresses"], &web["mac"]]
+            (again.addresses, again.mac),
+            (web.addresses.clone(), web.mac.clone())
         );
-        far.pod("blue").ping(address(&web)).unwrap();
+        far.pod("blue").ping(web.address()).unwrap();
         let ping = format!("nsenter -t {} -n ping -c1 -W2 {blue}", pause.pid());
-        assert!(attempt(node, &ping).ok());
+        assert!(node.attempt(&ping).ok());
     }
-    assert_eq!(ask(node, &["status"])["problems"], json!([]));
+    assert_eq!(node.problems(), []);
 }
 
 /// What a gone pod had is its to have again, as long as there is anything else for others.
@@ -233,22 +223,22 @@ fn the_address_of_a_gone_pod_is_given_to_others_last() {
     let lab = small_block(29);
     let node = first(&lab);
     let names = ["a", "b", "c", "d", "e"];
-    let pods = names.map(|name| add(node, name));
-    shell(node, "ip netns del a");
+    let pods = names.map(|name| node.add_pod(name));
+    node.shell("ip netns del a");
     until_gone(node, "a");
-    ask(node, &["pod", "rm", "b"]);
-    assert_eq!(address(&add(node, "new")), address(&pods[1]));
-    assert_eq!(address(&add(node, "a")), address(&pods[0]));
-    shell(node, "ip netns del a");
+    node.remove_pod("b");
+    assert_eq!(node.add_pod("new").address(), pods[1].address());
+    assert_eq!(node.add_pod("a").address(), pods[0].address());
+    node.shell("ip netns del a");
     until_gone(node, "a");
     assert_eq!(
-        address(&add(node, "more")),
-        address(&pods[0]),
+        node.add_pod("more").address(),
+        pods[0].address(),
         "there is no other"
     );
     assert_full(node, "a");
-    ask(node, &["pod", "rm", "c"]);
-    assert_eq!(address(&add(node, "a")), address(&pods[2]));
+    node.remove_pod("c");
+    assert_eq!(node.add_pod("a").address(), pods[2].address());
 }
 
 #[test]
@@ -257,37 +247,35 @@ fn gone_pods_are_named_with_their_cure() {
     let node = first(&lab);
     let names: Vec<String> = (0..7).map(|number| format!("pod{number}")).collect();
     for name in &names {
-        add(node, name);
+        node.add_pod(name);
     }
     for (name, told) in [("pod0", "pod0"), ("pod3", "pod0, pod3")] {
-        shell(node, &format!("ip netns del {name}"));
+        node.shell(&format!("ip netns del {name}"));
         until_gone(node, name);
         let problem = only_problem(node);
         assert_eq!(
-            [&problem["code"], &problem["severity"]],
-            ["not_found", "warning"]
+            (problem.code, problem.severity),
+            (ErrorCode::NotFound, Severity::Warning)
         );
-        assert!(text(&problem["message"]).ends_with(told), "{problem}");
+        assert!(problem.message.ends_with(told), "{problem:?}");
+        let hint = problem.hint.unwrap_or_default();
         for cure in ["podnetctl pod add pod0 --pid", "podnetctl pod rm pod0"] {
-            assert!(text(&problem["hint"]).contains(cure), "{problem}");
+            assert!(hint.contains(cure), "{hint}");
         }
     }
     for name in names
         .iter()
         .filter(|name| !matches!(name.as_str(), "pod0" | "pod3"))
     {
-        shell(node, &format!("ip netns del {name}"));
+        node.shell(&format!("ip netns del {name}"));
         until_gone(node, name);
     }
     let problem = only_problem(node);
-    assert!(
-        text(&problem["message"]).ends_with("pod4 and 2 more"),
-        "{problem}"
-    );
+    assert!(problem.message.ends_with("pod4 and 2 more"), "{problem:?}");
     for name in &names {
-        ask(node, &["pod", "rm", name]);
+        node.remove_pod(name);
     }
-    assert_eq!(ask(node, &["status"])["problems"], json!([]));
+    assert_eq!(node.problems(), []);
 }
 
 /// What its owner turns into a namespace without our interface is made a pod again, not given up.
@@ -297,16 +285,19 @@ fn an_interface_that_is_deleted_inside_is_made_anew() {
     let node = first(&lab);
     let pause = container(node);
     let pid = pause.pid().to_string();
-    let red = ask(node, &["pod", "add", "red", "--pid", &pid]);
-    shell(node, &format!("nsenter -t {pid} -n ip link del eth0"));
-    until("an interface", &red["mac"], || {
+    let red = node.add_pod_with("red", &["--pid", &pid]);
+    node.shell(&format!("nsenter -t {pid} -n ip link del eth0"));
+    until("an interface", &red.mac, || {
         let script = format!("nsenter -t {pid} -n ip -j link show dev eth0 || echo '[{{}}]'");
-        look(node, &script)[0]["address"].clone()
+        node.json(&script)[0]["address"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     });
     until("an answer", &true, || {
-        node.place().ping(address(&red)).is_ok()
+        node.place().ping(red.address()).is_ok()
     });
-    assert_eq!(show(node, "red"), red);
+    assert_eq!(node.show_pod("red"), red);
 }
 
 /// What became of one pod is nothing to the rest of the data path.
@@ -315,33 +306,31 @@ fn a_pod_whose_path_leads_nowhere_is_gone_and_all_else_is_looked_after() {
     let lab = cluster(2);
     let node = first(&lab);
     let far = lab.node("node2").unwrap();
-    let blue = address(&add(far, "blue"));
-    let red = add(node, "red");
-    let to_peer = || attempt(node, "ip route show proto 112 | grep via").ok();
+    let blue = far.add_pod("blue").address();
+    let red = node.add_pod("red");
+    let to_peer = || node.attempt("ip route show proto 112 | grep via").ok();
     for (name, obstacle) in [
         ("green", "touch /run/theirs"),
         ("yellow", "ln -s /run/theirs /run/theirs"),
     ] {
-        shell(
-            node,
+        node.shell(
             "ip netns add theirs; mkdir /run/theirs; touch /run/theirs/ns; \
              mount --bind /run/netns/theirs /run/theirs/ns; ip netns del theirs",
         );
-        let pod = ask(node, &["pod", "add", name, "--netns", "/run/theirs/ns"]);
-        node.place().ping(address(&pod)).unwrap();
-        shell(
-            node,
-            &format!("umount -l /run/theirs/ns; rm -r /run/theirs; {obstacle}"),
-        );
-        shell(node, "ip route del $(ip route show proto 112 | grep via)");
+        let pod = node.add_pod_with(name, &["--netns", "/run/theirs/ns"]);
+        node.place().ping(pod.address()).unwrap();
+        node.shell(&format!(
+            "umount -l /run/theirs/ns; rm -r /run/theirs; {obstacle}"
+        ));
+        node.shell("ip route del $(ip route show proto 112 | grep via)");
         until("the route to the peer", &true, to_peer);
         until_gone(node, name);
         node.pod("red").ping(blue).unwrap();
-        far.pod("blue").ping(address(&red)).unwrap();
+        far.pod("blue").ping(red.address()).unwrap();
         let problem = only_problem(node);
-        assert!(text(&problem["message"]).contains(name), "{problem}");
-        ask(node, &["pod", "rm", name]);
-        assert_eq!(ask(node, &["status"])["problems"], json!([]));
-        shell(node, "rm /run/theirs");
+        assert!(problem.message.contains(name), "{problem:?}");
+        node.remove_pod(name);
+        assert_eq!(node.problems(), []);
+        node.shell("rm /run/theirs");
     }
 }

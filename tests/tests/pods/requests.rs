@@ -4,10 +4,11 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use podnet_lab::Node;
+use podnet_lab::prelude::*;
+use podnet_lab::scenario::misfits;
 use serde_json::{Value, json};
 
-use super::stage::{LIMIT, add, ask, at_once, cluster, first, pods, shell};
+use crate::stage::cluster;
 
 /// The answer to a request by curl: its status and its body.
 fn curl(node: Node<'_>, words: &[&str], body: &str) -> (u16, String) {
@@ -60,37 +61,40 @@ fn curl_is_a_client() {
     let node = first(&lab);
     let (status, body) = curl(node, &[PODS], r#"{"name":"red"}"#);
     assert_eq!(status, 200, "{body}");
-    let pod: Value = serde_json::from_str(&body).unwrap();
-    assert_eq!(pod, add(node, "red"));
+    let pod: api::Pod = serde_json::from_str(&body).unwrap();
+    assert_eq!(pod, node.add_pod("red"));
     let one = format!("{PODS}/red");
     let (status, body) = curl(node, &["--get", &one], "");
     assert_eq!(
-        (status, serde_json::from_str::<Value>(&body).unwrap()),
+        (status, serde_json::from_str::<api::Pod>(&body).unwrap()),
         (200, pod.clone())
     );
     let (status, body) = curl(node, &["--get", PODS], "");
     assert_eq!(
-        (status, serde_json::from_str::<Value>(&body).unwrap()),
-        (200, json!([pod]))
+        (
+            status,
+            serde_json::from_str::<Vec<api::Pod>>(&body).unwrap()
+        ),
+        (200, vec![pod])
     );
     assert!(curl(node, &["-X", "DELETE", &one], "").0 < 300);
     assert_eq!(
         refused(node, &["-X", "DELETE", &one], ""),
         (404, "not_found".to_owned())
     );
-    assert_eq!(pods(node), Vec::<Value>::new());
+    assert_eq!(node.pods(), []);
 }
 
 #[test]
 fn requests_that_make_no_sense_change_nothing() {
     let lab = cluster(1);
     let node = first(&lab);
-    add(node, "red");
+    node.add_pod("red");
     let seen = || {
         let what = "ip -o link; ip -o address; ip route; iptables-save | grep -v '^[#:]'; ls /run/netns /run/podnet/pods";
         // The host's own address may still be waiting for the detection of duplicates.
-        let shown = shell(node, what).replace(" tentative", "");
-        (shown, pods(node))
+        let shown = node.shell(what).replace(" tentative", "");
+        (shown, node.pods())
     };
     let before = seen();
     let usage = |body: &str| {
@@ -126,17 +130,8 @@ fn requests_that_make_no_sense_change_nothing() {
             "{name}"
         );
     };
-    for name in [
-        "",
-        "..",
-        "../../etc",
-        "a b",
-        "Green",
-        "gr\u{fc}n",
-        &"g".repeat(10_000),
-    ] {
-        bad_name(name);
-    }
+    misfits::NAMES.iter().for_each(|name| bad_name(name));
+    bad_name(&"g".repeat(10_000));
     let large = format!(r#"{{"name":"green","netns":"/{}"}}"#, "x".repeat(1 << 20));
     usage(&large);
     let deep = format!("{}{}", "[".repeat(50_000), "]".repeat(50_000));
@@ -219,7 +214,7 @@ fn clients_that_do_not_finish_hold_up_nobody() {
             )
             .unwrap();
         assert!(output.ok(), "{output}");
-        assert_eq!(ask(node, &["status"])["pods"], 1);
+        assert_eq!(node.status().pods, 1);
         slow.join().unwrap()
     });
     assert!(
@@ -234,6 +229,6 @@ fn clients_that_do_not_finish_hold_up_nobody() {
     let half = format!("{post}Content-Length: 17\r\n\r\n{{\"name\":\"green\"");
     stream.write_all(half.as_bytes()).unwrap();
     drop(stream);
-    assert_eq!(pods(node).len(), 1);
-    assert_eq!(ask(node, &["status"])["phase"], "ready");
+    assert_eq!(node.pods().len(), 1);
+    assert_eq!(node.status().phase, Phase::Ready);
 }

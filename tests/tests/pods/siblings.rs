@@ -1,21 +1,19 @@
 //! What pods of one node can do to one another: frames as a hostile pod sends them, and what of them the
 //! others see.
 
+mod held;
+
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::symlink;
 
 use podnet_lab::capture::Capture;
-use podnet_lab::{Lab, Node};
-use serde_json::Value;
+use podnet_lab::prelude::*;
+use podnet_proto::api::HeldBy;
 use tempfile::TempDir;
 
-use super::frame::{
-    ARP, Frame, IPV4, IPV6, arp, arp_question, echo_reply, forged_macs, redirect, send, udp,
-};
-use super::stage::{
-    LIMIT, add, address, ask, cluster, code, first, idle, passes, refusal, shell, show, text, until,
-};
+use super::frame::{ARP, Frame, IPV4, arp_question, echo_reply, forged_macs, redirect, send, udp};
+use crate::stage::cluster;
 
 /// The programs of a host that has no `nft`; it goes with its guard.
 fn without_nft() -> TempDir {
@@ -34,75 +32,80 @@ fn without_nft() -> TempDir {
 }
 
 /// A cluster whose pods are held by the bridge alone, since the agents find no `nft`.
-fn cluster_of_bridges(nodes: u8) -> (Lab, TempDir) {
+fn cluster_of_bridges(nodes: u8) -> (Cluster, TempDir) {
     let programs = without_nft();
     let path = programs.path().to_str().unwrap();
-    let lab = idle(nodes).env("PATH", path).up().unwrap();
-    lab.init_join_all().unwrap();
+    let lab = Cluster::made_of(looking_every(OFTEN, nodes).env("PATH", path));
     let node = first(&lab);
-    until("a node without nft", &held("bridge"), || held_by(node));
+    until("a node without nft", &held(HeldBy::Bridge), || {
+        held_by(node)
+    });
     (lab, programs)
 }
 
 /// By what pods are held, and whether something is said about it.
-fn held_by(node: Node<'_>) -> (String, bool) {
-    let status = ask(node, &["status"]);
-    let by = status["held_by"].as_str().unwrap_or_default().to_owned();
-    (by, status["held_reason"].is_string())
+fn held_by(node: Node<'_>) -> (Option<HeldBy>, bool) {
+    let status = node.status();
+    (status.held_by, status.held_reason.is_some())
 }
 
-fn held(by: &str) -> (String, bool) {
-    (by.to_owned(), by == "bridge")
+fn held(by: HeldBy) -> (Option<HeldBy>, bool) {
+    (Some(by), by == HeldBy::Bridge)
 }
 
 /// A host end of a pod.
-fn host_end(pod: &Value) -> &str {
-    text(&pod["host_ifname"])
+fn host_end(pod: &api::Pod) -> &str {
+    &pod.host_ifname
 }
 
-fn mac(pod: &Value) -> &str {
-    text(&pod["mac"])
+fn mac(pod: &api::Pod) -> &str {
+    &pod.mac
 }
 
 /// Frames from one pod to another, with nothing forged.
-fn frame<'a>(from: &'a Value, to: &'a Value) -> Frame<'a> {
+fn frame<'a>(from: &'a api::Pod, to: &'a api::Pod) -> Frame<'a> {
     Frame {
         from: mac(from),
         to: mac(to),
         kind: IPV4,
-        payload: udp(address(from), address(to)),
+        payload: udp(from.address(), to.address()),
     }
 }
 
 /// Sends frames from a pod, and reports which of the words of `tcpdump` another's host end shows until a
 /// last frame, which all ports get, has come there.
-fn seen_at(node: Node<'_>, at: &Value, sender: &str, frames: &[Frame<'_>]) -> Vec<String> {
-    let own = show(node, sender);
+fn seen_at(node: Node<'_>, at: &api::Pod, sender: &str, frames: &[Frame<'_>]) -> Vec<String> {
+    let own = node.show_pod(sender);
     let capture = node.capture(host_end(at), "udp port 9").unwrap();
     until_last(node, capture, &own, frames)
 }
 
 /// The same of all that comes from the pod's own link-layer address, but for true answers by ARP.
-fn seen_from(node: Node<'_>, at: &Value, own: &Value, frames: &[Frame<'_>]) -> Vec<String> {
+fn seen_from(node: Node<'_>, at: &api::Pod, own: &api::Pod, frames: &[Frame<'_>]) -> Vec<String> {
     let filter = format!(
         "ether src {} and (udp port 9 or arp[6:2] = 2 or ip6)",
         mac(own)
     );
     let capture = node.capture(host_end(at), &filter).unwrap();
-    let truth = format!("Reply {} is-at {}", address(own), mac(own));
+    let truth = format!("Reply {} is-at {}", own.address(), mac(own));
     let mut lines = until_last(node, capture, own, frames);
     lines.retain(|line| !line.contains(&truth));
     lines
 }
 
-fn until_last(node: Node<'_>, capture: Capture, own: &Value, frames: &[Frame<'_>]) -> Vec<String> {
-    let sender = text(&own["name"]);
+fn until_last(
+    node: Node<'_>,
+    capture: Capture,
+    own: &api::Pod,
+    frames: &[Frame<'_>],
+) -> Vec<String> {
+    let sender = own.name.as_str();
     send(node, sender, frames);
     let last = Frame {
         from: mac(own),
         to: "ff:ff:ff:ff:ff:ff",
         kind: IPV4,
-        payload: udp(address(own), "255.255.255.255".parse().unwrap()),
+        payload: udp(own.address(), "255.255.255.255".parse().unwrap()),
     };
     send(node, sender, &[last]);
     let is_last = |line: &str| line.contains("> 255.255.255.255");
@@ -127,7 +130,7 @@ fn what_is_for_one_pod_reaches_no_other() {
 }
 
 fn reaches_no_other(node: Node<'_>) {
-    let [red, green, blue] = ["red", "green", "blue"].map(|name| add(node, name));
+    let [red, green, blue] = ["red", "green", "blue"].map(|name| node.add_pod(name));
     // Blue has never said a word.
     let for_blue = [frame(&red, &blue)];
     let at_green = seen_at(node, &green, "red", &for_blue);
@@ -135,7 +138,7 @@ fn reaches_no_other(node: Node<'_>) {
     assert_eq!(seen_at(node, &blue, "red", &for_blue).len(), 1);
     // The host speaks to it, too.
     let capture = node.capture(host_end(&green), "icmp").unwrap();
-    node.place().ping(address(&blue)).unwrap();
+    node.place().ping(blue.address()).unwrap();
     assert_eq!(packets(capture), [""; 0]);
 }
 
@@ -148,8 +151,8 @@ fn a_forged_mac_address_diverts_nothing_and_fills_no_table() {
 }
 
 fn diverts_nothing(node: Node<'_>) {
-    let [red, green, blue] = ["red", "green", "blue"].map(|name| add(node, name));
-    let entries = || shell(node, "bridge fdb show br podnet0").lines().count();
+    let [red, green, blue] = ["red", "green", "blue"].map(|name| node.add_pod(name));
+    let entries = || node.shell("bridge fdb show br podnet0").lines().count();
     let before = entries();
     let forged = Frame {
         from: mac(&blue),
@@ -162,7 +165,7 @@ fn diverts_nothing(node: Node<'_>) {
     forged_macs(node, "green", mac(&red), 10_000);
     let after = entries();
     assert!(after <= before, "{after} entries instead of {before}");
-    node.pod("red").ping(address(&blue)).unwrap();
+    node.pod("red").ping(blue.address()).unwrap();
 }
 
 #[test]
@@ -175,21 +178,21 @@ fn what_a_pod_sends_from_elsewhere_leaves_no_node() {
 
 fn leaves_no_node(lab: &Lab) {
     let node = first(lab);
-    let green = add(node, "green");
-    let far = add(lab.node("node2").unwrap(), "far");
+    let green = node.add_pod("green");
+    let far = lab.node("node2").unwrap().add_pod("far");
     let gateway = "0a:70:0a:f4:00:01";
     assert_eq!(
-        shell(node, "cat /sys/class/net/podnet0/address").trim(),
+        node.shell("cat /sys/class/net/podnet0/address").trim(),
         gateway
     );
     let from = |source: &str| Frame {
         from: mac(&green),
         to: gateway,
         kind: IPV4,
-        payload: udp(source.parse().unwrap(), address(&far)),
+        payload: udp(source.parse().unwrap(), far.address()),
     };
     let capture = node.capture("eth0", "udp port 9").unwrap();
-    let own = address(&green).to_string();
+    let own = green.address().to_string();
     send(
         node,
         "green",
@@ -212,7 +215,7 @@ fn what_is_for_reserved_addresses_goes_by_no_rule() {
 }
 
 fn goes_by_no_rule(node: Node<'_>, forged: &[Ipv4Addr]) {
-    let [green, blue] = ["green", "blue"].map(|name| add(node, name));
+    let [green, blue] = ["green", "blue"].map(|name| node.add_pod(name));
     let gateway = "10.244.0.1".parse().unwrap();
     let datagram = |to, source| Frame {
         from: mac(&green),
@@ -228,15 +231,15 @@ fn goes_by_no_rule(node: Node<'_>, forged: &[Ipv4Addr]) {
         frames.extend(forged.iter().map(|source| datagram(to, *source)));
         frames.push(Frame {
             kind: ARP,
-            payload: arp_question(mac(&green), address(&blue), gateway),
-            ..datagram(to, address(&blue))
+            payload: arp_question(mac(&green), blue.address(), gateway),
+            ..datagram(to, blue.address())
         });
     }
-    frames.push(datagram("0a:70:0a:f4:00:01", address(&green)));
+    frames.push(datagram("0a:70:0a:f4:00:01", green.address()));
     // Nobody listens: each that arrives is counted.
     let arrived = || -> u32 {
         let columns = "awk '/^Udp:/ { row++; if (row == 2) print $3 }' /proc/net/snmp";
-        shell(node, columns).trim().parse().unwrap()
+        node.shell(columns).trim().parse().unwrap()
     };
     let before = arrived();
     send(node, "green", &frames);
@@ -244,7 +247,7 @@ fn goes_by_no_rule(node: Node<'_>, forged: &[Ipv4Addr]) {
         arrived() > before
     });
     assert_eq!(arrived(), before + 1);
-    let learnt = shell(node, &format!("ip neighbour show dev {}", host_end(&green)));
+    let learnt = node.shell(&format!("ip neighbour show dev {}", host_end(&green)));
     assert_eq!(learnt, "");
 }
 
@@ -252,30 +255,32 @@ fn goes_by_no_rule(node: Node<'_>, forged: &[Ipv4Addr]) {
 fn a_host_that_loses_nft_holds_whoever_comes_and_leaves_nothing() {
     let lab = cluster(1);
     let node = first(&lab);
-    let [red, green] = ["red", "green"].map(|name| add(node, name));
-    until("a node with nft", &held("nftables"), || held_by(node));
+    let [red, green] = ["red", "green"].map(|name| node.add_pod(name));
+    until("a node with nft", &held(HeldBy::Nftables), || held_by(node));
     let programs = without_nft();
     node.term().unwrap();
     let path = format!("PATH={}", programs.path().display());
-    let agent = shell(node, "command -v podnetd");
+    let agent = node.shell("command -v podnetd");
     let agent = node.spawn(["env", &path, agent.trim()]).unwrap();
     until("an agent", &true, || node.ctl(["status"]).unwrap().ok());
-    until("a node without nft", &held("bridge"), || held_by(node));
+    until("a node without nft", &held(HeldBy::Bridge), || {
+        held_by(node)
+    });
     // What is in the table counts all the same.
-    ask(node, &["pod", "rm", "green"]);
-    let again = add(node, "green");
-    assert_ne!(address(&again), address(&green));
+    node.remove_pod("green");
+    let again = node.add_pod("green");
+    assert_ne!(again.address(), green.address());
     assert_eq!(
         seen_at(node, &red, "green", &[frame(&again, &red)]).len(),
         1
     );
     let forged = Frame {
-        payload: udp(address(&green), address(&red)),
+        payload: udp(green.address(), red.address()),
         ..frame(&again, &red)
     };
     assert_eq!(seen_at(node, &red, "green", &[forged]), [""; 0]);
-    ask(node, &["leave", "--yes"]);
-    let tables = shell(node, "nft list tables");
+    node.tell(&["leave", "--yes"]);
+    let tables = node.shell("nft list tables");
     assert!(!tables.contains("bridge podnet"), "{tables}");
     drop(agent);
 }
@@ -285,14 +290,11 @@ fn a_node_without_nft_names_what_else_does_not_hold() {
     let (lab, _programs) = cluster_of_bridges(1);
     let node = first(&lab);
     let loose = || {
-        let reason = ask(node, &["status"])["held_reason"].to_string();
+        let reason = node.status().held_reason.unwrap_or_default();
         reason.contains("net.ipv4.conf.all.rp_filter")
     };
     for value in [0, 2, 1] {
-        shell(
-            node,
-            &format!("sysctl -qw net.ipv4.conf.all.rp_filter={value}"),
-        );
+        node.shell(&format!("sysctl -qw net.ipv4.conf.all.rp_filter={value}"));
         until("a reason", &(value == 2), loose);
     }
 }
@@ -301,16 +303,16 @@ fn a_node_without_nft_names_what_else_does_not_hold() {
 fn nobody_redirects_what_a_pod_sends() {
     let lab = cluster(1);
     let node = first(&lab);
-    let [red, green] = ["red", "green"].map(|name| add(node, name));
+    let [red, green] = ["red", "green"].map(|name| node.add_pod(name));
     let there = "10.244.1.2".parse().unwrap();
-    let gateway = text(&red["gateways"][0]).parse().unwrap();
-    let way = || shell(node, "ip -n red route get 10.244.1.2");
+    let gateway = node.gateway();
+    let way = || node.shell("ip -n red route get 10.244.1.2");
     let direct = way();
     assert!(direct.contains("via 10.244.0.1"), "{direct}");
     // The way that it is to take has to be known.
-    node.pod("red").ping(address(&green)).unwrap();
-    let packet = echo_reply(address(&red), there);
-    let message = redirect(gateway, address(&red), address(&green), &packet);
+    node.pod("red").ping(green.address()).unwrap();
+    let packet = echo_reply(red.address(), there);
+    let message = redirect(gateway, red.address(), green.address(), &packet);
     let forged = Frame {
         payload: message,
         ..frame(&green, &red)
@@ -318,126 +320,6 @@ fn nobody_redirects_what_a_pod_sends() {
     let (again, last) = (forged.clone(), forged.clone());
     send(node, "green", &[forged, again, last]);
     // What is sent after them comes after them.
-    node.pod("green").ping(address(&red)).unwrap();
+    node.pod("green").ping(red.address()).unwrap();
     assert_eq!(way(), direct);
-}
-
-#[test]
-fn a_pod_sends_from_no_address_but_its_own() {
-    let lab = cluster(1);
-    let node = first(&lab);
-    let [red, green, blue] = ["red", "green", "blue"].map(|name| add(node, name));
-    assert_eq!(
-        seen_at(node, &red, "green", &[frame(&green, &red)]).len(),
-        1
-    );
-    let forged = [
-        Frame {
-            payload: udp(address(&blue), address(&red)),
-            ..frame(&green, &red)
-        },
-        Frame {
-            kind: ARP,
-            payload: arp(mac(&green), address(&blue), address(&red)),
-            ..frame(&green, &red)
-        },
-        Frame {
-            kind: ARP,
-            payload: arp(mac(&blue), address(&green), address(&red)),
-            ..frame(&green, &red)
-        },
-        Frame {
-            kind: IPV6,
-            payload: vec![0; 46],
-            ..frame(&green, &red)
-        },
-    ];
-    assert_eq!(seen_from(node, &red, &green, &forged), [""; 0]);
-    // One that is removed and added again is held to its new address, or to none.
-    ask(node, &["pod", "rm", "green"]);
-    let elements = || shell(node, "nft list table bridge podnet");
-    // A pass that is under way may have held it once more.
-    until("a pod that is let go", &false, || {
-        elements().contains(host_end(&green))
-    });
-    let green = ask(node, &["pod", "add", "green", "--trusted"]);
-    until("a pod that is not held", &false, || {
-        elements().contains(host_end(&green))
-    });
-    let forged = [
-        Frame {
-            payload: udp(address(&blue), address(&red)),
-            ..frame(&green, &red)
-        },
-        Frame {
-            kind: ARP,
-            payload: arp(mac(&green), address(&blue), address(&red)),
-            ..frame(&green, &red)
-        },
-    ];
-    assert_eq!(seen_from(node, &red, &green, &forged).len(), 2);
-    ask(node, &["leave", "--yes"]);
-    let tables = shell(node, "nft list tables");
-    assert!(!tables.contains("bridge podnet"), "{tables}");
-}
-
-#[test]
-fn a_trusted_pod_is_held_to_nothing() {
-    let lab = cluster(1);
-    let node = first(&lab);
-    let [red, blue] = ["red", "blue"].map(|name| add(node, name));
-    let words = ["pod", "add", "green", "--trusted"];
-    let green = ask(node, &words);
-    assert_eq!(
-        (&green["trusted"], &red["trusted"]),
-        (&true.into(), &false.into())
-    );
-    assert_eq!(ask(node, &words), green, "the same again");
-    assert_eq!(show(node, "green"), green);
-    for words in [
-        &["pod", "add", "green"][..],
-        &["pod", "add", "red", "--trusted"],
-    ] {
-        assert_eq!(refusal(node, words), code(5, "exists"), "{words:?}");
-    }
-    let other = "02:00:00:00:00:77";
-    let from_other = Frame {
-        from: other,
-        ..frame(&green, &red)
-    };
-    assert_eq!(seen_at(node, &red, "green", &[from_other]).len(), 1);
-    // It hears what is for its other address, and still nothing that is for blue.
-    let to_other = Frame {
-        to: other,
-        ..frame(&red, &green)
-    };
-    assert_eq!(seen_at(node, &green, "red", &[to_other]).len(), 1);
-    let as_blue = Frame {
-        from: mac(&blue),
-        ..frame(&green, &red)
-    };
-    send(node, "green", &[as_blue]);
-    assert_eq!(seen_at(node, &green, "red", &[frame(&red, &blue)]), [""; 0]);
-
-    // What an administrator sets more strictly stays.
-    let port = host_end(&green);
-    let strict = format!("bridge link set dev {port} learning off locked on");
-    let settings = || shell(node, &format!("bridge -d link show dev {port}"));
-    shell(node, &strict);
-    let set = settings();
-    passes(node, 2);
-    assert_eq!(settings(), set);
-    assert!(
-        set.contains("learning off") && set.contains("locked on"),
-        "{set}"
-    );
-    // Another agent finds it as it was left.
-    let agent = node.agent().unwrap().unwrap();
-    node.kill().unwrap();
-    node.start().unwrap();
-    until("the pod of the agent before", &green, || {
-        show(node, "green")
-    });
-    assert_ne!(node.agent().unwrap().unwrap().pid, agent.pid);
-    assert_eq!(ask(node, &["status"])["reconcile"]["operations_total"], 0);
 }

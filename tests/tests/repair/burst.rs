@@ -1,9 +1,8 @@
 //! More changes than the kernel keeps for an agent that does not listen.
 
-use podnet_lab::eventually;
+use podnet_lab::prelude::*;
 
 use crate::scene::{By, Said, Scene};
-use crate::stage::{LIMIT, shell};
 
 /// Adds and removes routes in a table of nobody's: far more events than the socket's buffer holds.
 const BURST: &str = "for i in $(seq 0 79); do for j in $(seq 0 249); do \
@@ -22,12 +21,9 @@ fn what_was_changed_while_events_were_lost_is_put_back() {
     };
     scene.put_back_after("a burst", said, || {
         node.stop().unwrap();
-        shell(
-            node,
-            &format!(
-                "{BURST}; ip route del 10.244.1.0/24; ip neighbour flush dev podnet0 nud permanent"
-            ),
-        );
+        node.shell(&format!(
+            "{BURST}; ip route del 10.244.1.0/24; ip neighbour flush dev podnet0 nud permanent"
+        ));
         node.cont().unwrap();
     });
     eventually(LIMIT, "a word of the loss", || {

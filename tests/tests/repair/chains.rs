@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use podnet_lab::{Lab, Node, eventually};
+use podnet_lab::prelude::*;
 
 use crate::scene::HOUR;
-use crate::stage::{LIMIT, add, address, ask, cluster, first, looking_every, shell};
 
 /// What a host has that forwards nothing but what its owner accepts.
 const STRICT: &str = "nft -f - <<'end'
@@ -18,35 +17,17 @@ table inet strict {
 }
 end";
 
-fn problems(node: Node<'_>) -> String {
-    ask(node, &["status"])["problems"].to_string()
-}
-
-/// Waits until a problem says this, or none does.
-#[track_caller]
-fn named(node: Node<'_>, what: &str, wanted: bool) -> String {
-    eventually(LIMIT, what, || {
-        let problems = problems(node);
-        if problems.contains(what) == wanted {
-            Ok(problems)
-        } else {
-            Err(problems)
-        }
-    })
-    .unwrap()
-}
-
-fn two() -> Lab {
-    let lab = cluster(2);
+fn two() -> Cluster {
+    let lab = Cluster::made_of(looking_every(OFTEN, 2));
     for node in lab.nodes() {
-        add(node, "red");
+        node.add_pod("red");
     }
     lab
 }
 
 fn passes_between(lab: &Lab) -> bool {
-    let [node, far] = ["node1", "node2"].map(|name| lab.node(name).unwrap());
-    let there = address(&ask(far, &["pod", "show", "red"]));
+    let [node, far] = nodes(lab);
+    let there = far.show_pod("red").address();
     node.pod("red").ping(there).is_ok()
 }
 
@@ -55,10 +36,10 @@ fn a_chain_that_drops_what_is_forwarded_is_named() {
     let lab = two();
     let node = first(&lab);
     assert!(passes_between(&lab));
-    shell(node, STRICT);
+    node.shell(STRICT);
     assert!(!passes_between(&lab));
     let what = "the policy of chain forward in table inet strict: it drops what pods";
-    let problems = named(node, what, true);
+    let problems = node.until_told(what);
     assert!(
         problems.contains("nft -a list table inet strict"),
         "{problems}"
@@ -66,12 +47,11 @@ fn a_chain_that_drops_what_is_forwarded_is_named() {
     assert!(problems.contains("10.244.0.0/16"), "the cure: {problems}");
 
     // As the cure says.
-    shell(
-        node,
+    node.shell(
         "nft add rule inet strict forward iifname podnet0 ip saddr 10.244.0.0/16 accept; \
          nft add rule inet strict forward oifname podnet0 ip daddr 10.244.0.0/16 accept",
     );
-    named(node, "inet strict", false);
+    node.until_not_told("inet strict");
     assert!(passes_between(&lab));
     // A rule instead of the policy.
     assert_in_the_way(
@@ -86,11 +66,11 @@ fn a_chain_that_drops_what_is_forwarded_is_named() {
 #[track_caller]
 fn assert_in_the_way(lab: &Lab, run: &str, said: &str, undo: &str) {
     let node = first(lab);
-    shell(node, run);
-    named(node, said, true);
+    node.shell(run);
+    node.until_told(said);
     assert!(!passes_between(lab));
-    shell(node, undo);
-    named(node, said, false);
+    node.shell(undo);
+    node.until_not_told(said);
     assert!(passes_between(lab));
 }
 
@@ -110,9 +90,7 @@ fn a_rule_before_podnets_jump_that_drops_what_pods_send_is_named() {
 fn chains_that_pods_pass_are_no_problem() {
     let lab = two();
     let node = first(&lab);
-    shell(
-        node,
-        "iptables -P FORWARD DROP; iptables -A FORWARD -j REJECT; \
+    node.shell("iptables -P FORWARD DROP; iptables -A FORWARD -j REJECT; \
          iptables -t nat -A POSTROUTING -j MASQUERADE
          nft -f - <<'end'
          table inet docker {
@@ -134,13 +112,12 @@ fn chains_that_pods_pass_are_no_problem() {
     );
     assert!(passes_between(&lab));
     // One that is seen shows that all were looked at.
-    shell(node, "nft add table inet seen");
-    shell(
-        node,
+    node.shell("nft add table inet seen");
+    node.shell(
         "nft add chain inet seen forward '{ type filter hook forward priority 9; policy drop; }'",
     );
-    named(node, "inet seen", true);
-    let problems = problems(node);
+    node.until_told("inet seen");
+    let problems = node.problems_told();
     assert!(
         !problems.contains("docker") && !problems.contains("fw6"),
         "{problems}"
@@ -155,17 +132,16 @@ fn chains_that_pods_pass_are_no_problem() {
 #[test]
 fn a_masquerade_in_a_chain_of_nftables_is_named() {
     let lab = two();
-    let [node, far] = ["node1", "node2"].map(|name| lab.node(name).unwrap());
-    shell(
-        node,
+    let [node, far] = nodes(&lab);
+    node.shell(
         "nft add table inet vpn
          nft add chain inet vpn out '{ type nat hook postrouting priority 90; }'
          nft add rule inet vpn out oifname eth0 masquerade",
     );
     let what = "of chain out in table inet vpn: it gives what pods send";
-    named(node, what, true);
-    let blue = address(&ask(far, &["pod", "show", "red"]));
-    let red = address(&ask(node, &["pod", "show", "red"]));
+    node.until_told(what);
+    let blue = far.show_pod("red").address();
+    let red = node.show_pod("red").address();
     let _responder = far.pod("red").respond().unwrap();
     assert_eq!(
         node.pod("red").seen_as(blue).unwrap(),
@@ -173,17 +149,14 @@ fn a_masquerade_in_a_chain_of_nftables_is_named() {
         "what is named is so"
     );
     // As the cure says.
-    shell(
-        node,
-        "nft insert rule inet vpn out ip saddr 10.244.0.0/16 ip daddr 10.244.0.0/16 return",
-    );
-    named(node, what, false);
+    node.shell("nft insert rule inet vpn out ip saddr 10.244.0.0/16 ip daddr 10.244.0.0/16 return");
+    node.until_not_told(what);
     assert_eq!(node.pod("red").seen_as(blue).unwrap(), red);
 }
 
 fn count(node: Node<'_>) -> u64 {
-    let status = ask(node, &["status"]);
-    status["reconcile"]["passes"].as_u64().unwrap()
+    let status = node.status();
+    status.reconcile.passes
 }
 
 /// Others may change sets and tables of their own as often as they like.
@@ -191,17 +164,16 @@ fn count(node: Node<'_>) -> u64 {
 fn what_touches_no_rules_of_podnets_is_not_looked_at() {
     let lab = looking_every(HOUR, 1).up().unwrap();
     let node = first(&lab);
-    ask(node, &["init", "--pod-cidr", "10.244.0.0/16"]);
-    shell(
-        node,
+    node.tell(&["init", "--pod-cidr", "10.244.0.0/16"]);
+    node.shell(
         "nft add table inet theirs; nft add set inet theirs those '{ type ipv4_addr; }'
          nft add table ip filter; nft add set ip filter these '{ type ipv4_addr; }'",
     );
     let tampered = "iptables -F PODNET-FORWARD";
     let repaired = || {
-        shell(node, tampered);
+        node.shell(tampered);
         eventually(LIMIT, tampered, || {
-            let rules = shell(node, "iptables -S PODNET-FORWARD");
+            let rules = node.shell("iptables -S PODNET-FORWARD");
             if rules.contains("-j ACCEPT") {
                 Ok(())
             } else {
@@ -212,8 +184,7 @@ fn what_touches_no_rules_of_podnets_is_not_looked_at() {
     };
     repaired();
     let before = count(node);
-    shell(
-        node,
+    node.shell(
         "for n in $(seq 100); do nft add element inet theirs those \"{ 10.9.9.$n }\"
          nft add element ip filter these \"{ 10.9.9.$n }\"; done",
     );
@@ -228,27 +199,22 @@ fn what_touches_no_rules_of_podnets_is_not_looked_at() {
 fn rules_of_others_take_a_small_share_of_the_time() {
     let lab = looking_every(HOUR, 1).up().unwrap();
     let node = first(&lab);
-    ask(node, &["init", "--pod-cidr", "10.244.0.0/16"]);
-    shell(
-        node,
-        "{ echo '*filter'; echo ':MANY - [0:0]'
+    node.tell(&["init", "--pod-cidr", "10.244.0.0/16"]);
+    node.shell("{ echo '*filter'; echo ':MANY - [0:0]'
          for a in $(seq 40); do for b in $(seq 250); do echo \"-A MANY -s 10.8.$a.$b/32 -j DROP\"; done; done
          echo COMMIT; } | iptables-restore -n",
     );
     // What one look costs at least.
     let costs = (0..3).map(|_| {
         let begun = Instant::now();
-        shell(node, "iptables-save > /dev/null");
+        node.shell("iptables-save > /dev/null");
         begun.elapsed()
     });
     let cost = costs.min().unwrap();
     let before = count(node);
     let begun = Instant::now();
     let one = "iptables-nft -A MANY -s 10.7.7.7 -j DROP";
-    shell(
-        node,
-        &format!("for n in $(seq 80); do {one}; sleep 0.1; done"),
-    );
+    node.shell(&format!("for n in $(seq 80); do {one}; sleep 0.1; done"));
     let looks = u32::try_from(count(node) - before).unwrap();
     // Two seconds at once, and one part in twenty of the time; the last look may go beyond.
     let share = Duration::from_secs(2) + begun.elapsed() / 20 + 3 * cost;
@@ -261,9 +227,9 @@ fn rules_of_others_take_a_small_share_of_the_time() {
 
 /// The last change is looked at in the end.
 fn passes_soon(node: Node<'_>) {
-    shell(node, "iptables -F PODNET-FORWARD");
+    node.shell("iptables -F PODNET-FORWARD");
     eventually(2 * LIMIT, "repaired", || {
-        let rules = shell(node, "iptables -S PODNET-FORWARD");
+        let rules = node.shell("iptables -S PODNET-FORWARD");
         if rules.contains("-j ACCEPT") {
             Ok(())
         } else {

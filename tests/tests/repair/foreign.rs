@@ -1,45 +1,29 @@
 //! What is not podnet's is reported, never taken, and survives all that podnet does.
 
-use podnet_lab::command::Output;
-use podnet_lab::{Lab, Node, eventually};
-use serde_json::{Value, json};
+use podnet_lab::prelude::*;
+use serde_json::Value;
 
 use crate::picture::Picture;
 use crate::scene::{By, HOUR, NATIVE, SOON, Said, Scene};
-use crate::stage::{
-    LIMIT, add, address, ask, attempt, code, first, json as look, looking_every, refusal, shell,
-    text, until,
-};
 
 const PEER: &str = "10.244.1.0/24";
 
-/// The codes of the problems that the node reports.
-fn problems(node: Node<'_>) -> Vec<String> {
-    let status = ask(node, &["status"]);
-    let problems = status["problems"].as_array().unwrap().iter();
-    problems
-        .map(|problem| text(&problem["code"]).to_owned())
-        .collect()
-}
-
 /// How `podnetctl routes` shows the route to the peer's block.
-fn state(node: Node<'_>) -> Value {
-    let routes = ask(node, &["routes"]);
-    let mut routes = routes.as_array().unwrap().iter();
-    let found = routes.find(|route| route["destination"] == PEER);
-    found
-        .map(|route| route["state"].clone())
-        .unwrap_or_default()
+fn state(node: Node<'_>) -> Option<RouteState> {
+    let routes = node.routes();
+    let mut routes = routes.iter();
+    let found = routes.find(|route| route.destination.to_string() == PEER);
+    found.map(|route| route.state)
 }
 
 fn standing(node: Node<'_>) -> Value {
-    look(node, &format!("ip -j route show {PEER}"))
+    node.json(&format!("ip -j route show {PEER}"))
 }
 
 #[track_caller]
 fn reported(node: Node<'_>) {
-    until("a report", &json!("foreign"), || state(node));
-    assert!(problems(node).contains(&"foreign_object".to_owned()));
+    until("a report", &Some(RouteState::Foreign), || state(node));
+    assert!(node.problem_codes().contains(&ErrorCode::ForeignObject));
 }
 
 /// Asserts that podnet's route is soon there again.
@@ -52,8 +36,10 @@ fn returns(scene: &Scene) {
         if ours { Ok(()) } else { Err(routes) }
     };
     eventually(SOON, "podnet's route", back).unwrap();
-    until("a route that is right", &json!("ok"), || state(node));
-    assert_eq!(problems(node), Vec::<String>::new());
+    until("a route that is right", &Some(RouteState::Ok), || {
+        state(node)
+    });
+    assert_eq!(node.problems(), []);
     scene.packets_pass();
 }
 
@@ -68,7 +54,7 @@ fn others_are_put_back(scene: &Scene) {
     let what = "ip route del unreachable 10.244.0.0/16";
     let drift = scene.drift();
     let logged = scene.logged();
-    shell(scene.node(), what);
+    scene.node().shell(what);
     scene.tells(logged, unreachable, what);
     assert!(scene.drift() > drift);
 }
@@ -81,12 +67,12 @@ fn a_route_in_the_place_of_podnets_stays() {
     for how in ["replace", "prepend"] {
         let logged = scene.logged();
         let route = format!("{PEER} via 192.168.56.1 protocol static");
-        shell(node, &format!("ip route {how} {route}"));
+        node.shell(&format!("ip route {how} {route}"));
         let foreign = standing(node);
         reported(node);
         let told = scene.log(logged).into_iter().any(|line| {
             let field = |name: &str| line["fields"][name].as_str().unwrap_or_default();
-            field("message") == "not podnet's"
+            field("message") == "a foreign object is in the way of podnet's"
                 && field("object").contains(PEER)
                 && field("found").contains("192.168.56.1")
                 && field("by").contains(|c: char| c.is_ascii_digit())
@@ -94,7 +80,7 @@ fn a_route_in_the_place_of_podnets_stays() {
         assert!(told, "{how}: {:#?}", scene.log(logged));
         others_are_put_back(&scene);
         assert_eq!(standing(node), foreign, "{how}");
-        shell(node, &format!("ip route del {route}"));
+        node.shell(&format!("ip route del {route}"));
         returns(&scene);
     }
 }
@@ -105,13 +91,13 @@ fn a_route_that_stood_there_before_the_agent_stays() {
     let node = scene.node();
     let route = format!("{PEER} via 192.168.56.1 protocol static");
     node.kill().unwrap();
-    shell(node, &format!("ip route replace {route}"));
+    node.shell(&format!("ip route replace {route}"));
     let foreign = standing(node);
     node.start().unwrap();
     reported(node);
     others_are_put_back(&scene);
     assert_eq!(standing(node), foreign);
-    shell(node, &format!("ip route del {route}"));
+    node.shell(&format!("ip route del {route}"));
     returns(&scene);
 }
 
@@ -120,25 +106,23 @@ fn a_bridge_in_the_place_of_podnets_stays() {
     let scene = Scene::told();
     let node = scene.node();
     node.stop().unwrap();
-    shell(node, "ip link del podnet0; ip link add podnet0 type bridge");
-    let bridge = || look(node, "ip -d -j address show podnet0")[0].clone();
+    node.shell("ip link del podnet0; ip link add podnet0 type bridge");
+    let bridge = || node.json("ip -d -j address show podnet0")[0].clone();
     let before = bridge();
     node.cont().unwrap();
-    until("a report", &vec!["foreign_object".to_owned()], || {
-        problems(node)
+    until("a report", &vec![ErrorCode::ForeignObject], || {
+        node.problem_codes()
     });
     assert_eq!(bridge(), before);
-    assert_eq!(
-        refusal(node, &["pod", "add", "pink"]),
-        code(5, "foreign_object")
-    );
+    refused(node, &["pod", "add", "pink"], ErrorCode::ForeignObject);
     assert_eq!(bridge(), before);
-    shell(node, "ip link del podnet0");
+    node.shell("ip link del podnet0");
     eventually(SOON, "podnet's bridge", || {
-        attempt(node, "ip address show podnet0 | grep 10.244.0.1/24").success("a look")
+        node.attempt("ip address show podnet0 | grep 10.244.0.1/24")
+            .success("a look")
     })
     .unwrap();
-    until("no report", &Vec::<String>::new(), || problems(node));
+    until("no report", &vec![], || node.problem_codes());
     scene.packets_pass();
 }
 
@@ -146,17 +130,17 @@ fn a_bridge_in_the_place_of_podnets_stays() {
 fn a_default_route_of_others_in_a_pod_stays() {
     let scene = Scene::told();
     let node = scene.node();
-    let inside = |command: &str| shell(node, &format!("ip netns exec red ip route {command}"));
+    let inside = |command: &str| node.shell(&format!("ip netns exec red ip route {command}"));
     node.kill().unwrap();
     inside("replace default via 10.244.0.99");
     let foreign = inside("show default");
     node.start().unwrap();
-    until("a report", &vec!["foreign_object".to_owned()], || {
-        problems(node)
+    until("a report", &vec![ErrorCode::ForeignObject], || {
+        node.problem_codes()
     });
     assert_eq!(inside("show default"), foreign);
     inside("del default");
-    until("no report", &Vec::<String>::new(), || problems(node));
+    until("no report", &vec![], || node.problem_codes());
     assert!(inside("show default").contains("10.244.0.1 "));
     scene.packets_pass();
 }
@@ -188,7 +172,7 @@ fn crowded() -> (Lab, Picture) {
         .up()
         .unwrap();
     let node = first(&lab);
-    shell(node, &format!("{OTHERS}; {BETWEEN}; {NATIVE}"));
+    node.shell(&format!("{OTHERS}; {BETWEEN}; {NATIVE}"));
     let before = everything(node);
     for text in [
         "ip saddr @those drop",
@@ -208,7 +192,7 @@ fn crowded() -> (Lab, Picture) {
 
 /// With the tables that are nobody's business by their names: looking at one makes it.
 fn everything(node: Node<'_>) -> Picture {
-    attempt(node, "iptables -n -L; iptables -t nat -n -L");
+    node.attempt("iptables -n -L; iptables -t nat -n -L");
     Picture::of(node, &["mine"])
 }
 
@@ -223,10 +207,10 @@ const INIT: [&str; 5] = [
 
 /// Founds a cluster, and lets podnet do all that it does.
 fn toil(node: Node<'_>) {
-    ask(node, &INIT);
-    let red = add(node, "red");
-    node.place().ping(address(&red)).unwrap();
-    let host_end = text(&red["host_ifname"]);
+    node.tell(&INIT);
+    let red = node.add_pod("red");
+    node.place().ping(red.address()).unwrap();
+    let host_end = &red.host_ifname;
     for tamper in [
         "ip link del podnet0".to_owned(),
         format!("ip link del {host_end}"),
@@ -234,33 +218,27 @@ fn toil(node: Node<'_>) {
         "iptables -t nat -F PODNET-POSTROUTING".to_owned(),
         "ip route flush protocol 112".to_owned(),
     ] {
-        shell(node, &tamper);
+        node.shell(&tamper);
         eventually(LIMIT, &tamper, || {
-            node.place().ping(address(&red)).map(drop)?;
-            attempt(
-                node,
-                "iptables -C PODNET-FORWARD -s 10.244.0.0/16 -i podnet0 -j ACCEPT",
-            )
-            .success("a look")
-            .map(drop)
+            node.place().ping(red.address()).map(drop)?;
+            node.attempt("iptables -C PODNET-FORWARD -s 10.244.0.0/16 -i podnet0 -j ACCEPT")
+                .success("a look")
+                .map(drop)
         })
         .unwrap();
     }
     node.term().unwrap();
     node.start().unwrap();
     until("a look at everything", &true, || {
-        ask(node, &["status"])["reconcile"]["passes"].as_u64() > Some(0)
+        node.status().reconcile.passes > 0
     });
 }
 
-/// The problems that a node reports.
+/// What the problems say of things that are not podnet's.
 fn messages(node: Node<'_>) -> Vec<String> {
-    let status = ask(node, &["status"]);
-    let problems = status["problems"].as_array().unwrap().iter();
-    let foreign = problems.filter(|problem| problem["code"] == "foreign_object");
-    foreign
-        .map(|problem| text(&problem["message"]).to_owned())
-        .collect()
+    let problems = node.problems().into_iter();
+    let foreign = problems.filter(|problem| problem.code == ErrorCode::ForeignObject);
+    foreign.map(|problem| problem.message).collect()
 }
 
 #[test]
@@ -282,7 +260,7 @@ fn what_is_foreign_survives_a_membership() {
     let opened = |entry: &str| entry.starts_with("forwarding ") && entry != "forwarding all 0";
     lost.retain(|entry| !opened(entry));
     assert!(lost.is_empty(), "{lost:#?}");
-    ask(node, &["--yes", "leave"]);
+    node.leave();
     before.same(&everything(node)).unwrap();
 }
 
@@ -307,10 +285,9 @@ fn a_chain_that_others_jump_to_stays_and_is_named() {
     let (lab, _) = crowded();
     let node = first(&lab);
     let founded = || {
-        ask(node, &INIT);
-        add(node, "red");
-        shell(
-            node,
+        node.tell(&INIT);
+        node.add_pod("red");
+        node.shell(
             "iptables -C MINE -s 172.31.9.0/24 -j PODNET-FORWARD || \
              iptables -A MINE -s 172.31.9.0/24 -j PODNET-FORWARD",
         );
@@ -327,7 +304,7 @@ fn a_chain_that_others_jump_to_stays_and_is_named() {
         .unwrap();
     };
     let husk = || {
-        let rules = shell(node, "iptables-save");
+        let rules = node.shell("iptables-save");
         assert!(
             rules.contains("-A MINE -s 172.31.9.0/24 -j PODNET-FORWARD"),
             "{rules}"
@@ -344,11 +321,11 @@ fn a_chain_that_others_jump_to_stays_and_is_named() {
                 "{gone}: {rules}"
             );
         }
-        assert_eq!(shell(node, "ip route show protocol 112"), "");
+        assert_eq!(node.shell("ip route show protocol 112"), "");
     };
     founded();
-    let left = ask(node, &["--yes", "leave"]);
-    assert_eq!(left["phase"], "idle");
+    let left = node.leave();
+    assert_eq!(left.phase, Phase::Idle);
     husk();
     founded();
     node.kill().unwrap();
@@ -365,17 +342,11 @@ fn a_chain_that_others_jump_to_stays_and_is_named() {
 fn a_chain_of_podnets_name_stands_in_the_way_of_a_cluster() {
     let lab = looking_every(HOUR, 1).up().unwrap();
     let node = first(&lab);
-    shell(
-        node,
-        "iptables -N PODNET-FORWARD; iptables -A PODNET-FORWARD -s 172.31.0.1 -j LOG",
-    );
+    node.shell("iptables -N PODNET-FORWARD; iptables -A PODNET-FORWARD -s 172.31.0.1 -j LOG");
     let before = everything(node);
-    assert_eq!(refusal(node, &INIT), code(5, "foreign_object"));
+    refused(node, &INIT, ErrorCode::ForeignObject);
     before.same(&everything(node)).unwrap();
-    shell(
-        node,
-        "iptables -F PODNET-FORWARD; iptables -X PODNET-FORWARD",
-    );
-    ask(node, &INIT);
-    assert_eq!(ask(node, &["status"])["phase"], "ready");
+    node.shell("iptables -F PODNET-FORWARD; iptables -X PODNET-FORWARD");
+    node.tell(&INIT);
+    assert_eq!(node.status().phase, Phase::Ready);
 }

@@ -15,7 +15,4 @@ mod network;
 mod picture;
 mod rules;
 mod scene;
-#[path = "../pods/stage.rs"]
-#[expect(dead_code, reason = "the suite of the pods needs all of it")]
-mod stage;
 mod strange;

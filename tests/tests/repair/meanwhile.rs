@@ -1,9 +1,8 @@
 //! What others change while no agent runs: the next one puts it back, and says so.
 
-use podnet_lab::eventually;
+use podnet_lab::prelude::*;
 
 use crate::scene::{SOON, Scene};
-use crate::stage::{LIMIT, address, ask, shell, show, text};
 
 /// What an agent finds changed when it starts.
 struct Change<'a> {
@@ -14,8 +13,8 @@ struct Change<'a> {
 
 /// How many changes the agent has made since it started.
 fn operations(scene: &Scene) -> u64 {
-    let status = ask(scene.node(), &["status"]);
-    status["reconcile"]["operations_total"].as_u64().unwrap()
+    let status = scene.node().status();
+    status.reconcile.operations_total
 }
 
 /// Has all of this happen while no agent runs, and asserts that the next one brings everything back.
@@ -27,7 +26,7 @@ fn put_back(scene: &Scene, changes: &[&Change<'_>]) {
     let logged = scene.logged();
     let what: Vec<&str> = changes.iter().map(|change| &*change.script).collect();
     let what = what.join("; ");
-    shell(node, &what);
+    node.shell(&what);
     assert!(before.same(&scene.picture()).is_err(), "{what}: no change");
     node.start().unwrap();
     if let Err(error) = eventually(SOON, &what, || before.same(&scene.picture())) {
@@ -57,8 +56,8 @@ fn put_back(scene: &Scene, changes: &[&Change<'_>]) {
 #[test]
 fn what_was_changed_while_no_agent_ran_is_put_back_and_told() {
     let scene = Scene::told();
-    let green = address(&show(scene.node(), "green"));
-    let host_end = text(&scene.red["host_ifname"]);
+    let green = scene.node().show_pod("green").address();
+    let host_end = &scene.red.host_ifname;
     let neighbour = format!("set neighbour {green}");
     let changes = [
         Change {

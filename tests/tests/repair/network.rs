@@ -3,12 +3,10 @@
 use std::io::Write as _;
 use std::process::Stdio;
 
-use podnet_lab::command::Guard;
-use podnet_lab::eventually;
+use podnet_lab::prelude::*;
 use serde_json::Value;
 
 use crate::scene::{By, SOON, Said, Scene};
-use crate::stage::{LIMIT, address, ask, attempt, shell, text};
 
 /// A repair that the log tells of.
 fn said<'a>(op: &'a str, found: &'a str, by: By) -> Said<'a> {
@@ -27,16 +25,15 @@ fn the_bridge() {
         said(update, "rp_filter = 2", By::Unknown),
     );
     // Set up again, before the agent looks, it has lost its neighbours.
-    let neighbour = format!("set neighbour {}", address(&scene.red));
+    let neighbour = format!("set neighbour {}", scene.red.address());
     scene.put_back_after(
         "down and up",
         said(&neighbour, "nothing", By::Unknown),
         || {
             scene.node().stop().unwrap();
-            shell(
-                scene.node(),
-                "ip link set podnet0 down; ip link set podnet0 up",
-            );
+            scene
+                .node()
+                .shell("ip link set podnet0 down; ip link set podnet0 up");
             scene.node().cont().unwrap();
         },
     );
@@ -73,7 +70,7 @@ fn the_bridge() {
 #[test]
 fn pods() {
     let scene = Scene::told();
-    let host_end = text(&scene.red["host_ifname"]).to_owned();
+    let host_end = &scene.red.host_ifname;
     let cases = [
         ("down", "down"),
         ("nomaster", "not on the bridge"),
@@ -124,8 +121,8 @@ fn pods() {
             By::Unknown,
         ),
     );
-    let mac = text(&scene.red["mac"]);
-    let other = text(&ask(scene.node(), &["pod", "show", "green"])["host_ifname"]).to_owned();
+    let mac = &scene.red.mac;
+    let other = scene.node().show_pod("green").host_ifname;
     for change in [
         format!("del {mac} dev {host_end} master"),
         format!("replace {mac} dev {other} master static"),
@@ -154,7 +151,7 @@ fn pods() {
 #[test]
 fn neighbours() {
     let scene = Scene::told();
-    let red = address(&scene.red);
+    let red = scene.red.address();
     let set = format!("set neighbour {red}");
     scene.put_back(
         &format!("ip neighbour del {red} dev podnet0"),
@@ -283,15 +280,15 @@ fn the_mtu_of_the_underlay() {
         let look = "cat /sys/class/net/podnet0/mtu; ip -n red link show eth0 | grep -o 'mtu [0-9]*'; \
              ip route show 10.244.1.0/24 | grep -o 'mtu [0-9]*'";
         eventually(SOON, "the MTU", || {
-            let found = attempt(scene.node(), look).stdout;
+            let found = scene.node().attempt(look).stdout;
             let right = found == format!("{wanted}\nmtu {wanted}\nmtu {wanted}\n");
             if right { Ok(()) } else { Err(found) }
         })
         .unwrap();
     };
-    shell(scene.node(), "ip link set eth0 mtu 1400");
+    scene.node().shell("ip link set eth0 mtu 1400");
     mtu("1400");
-    shell(scene.node(), "ip link set eth0 mtu 1500");
+    scene.node().shell("ip link set eth0 mtu 1500");
     mtu("1500");
     before.same(&scene.picture()).unwrap();
     assert_eq!(
@@ -306,12 +303,14 @@ fn the_mtu_of_the_underlay() {
 fn links_stay_without_ipv6_when_the_mtu_falls_below_its_least_and_rises_again() {
     let scene = Scene::told();
     let mtu = |wanted: &str| {
-        shell(scene.node(), &format!("ip link set eth0 mtu {wanted}"));
-        let host_end = text(&scene.red["host_ifname"]);
+        scene
+            .node()
+            .shell(&format!("ip link set eth0 mtu {wanted}"));
+        let host_end = &scene.red.host_ifname;
         let look =
             format!("cd /sys/class/net; cat podnet0/mtu {host_end}/mtu; ip -6 -o address show");
         eventually(SOON, "the MTU, and no IPv6", || {
-            let found = attempt(scene.node(), &look).stdout;
+            let found = scene.node().attempt(&look).stdout;
             let right = found.starts_with(&format!("{wanted}\n{wanted}\n"))
                 && !found.contains("podnet0 ")
                 && !found.contains(" pn");
@@ -341,7 +340,7 @@ fn a_fight_is_slowed_down() {
     let fight = Guard::new(child);
     let tired = |line: &Value| {
         let message = line["fields"]["message"].as_str().unwrap_or_default();
-        message.starts_with("others change again and again")
+        message.starts_with("another program changes again and again")
     };
     eventually(LIMIT, "an agent that looks less often", || {
         let undo = "route del 10.244.1.0/24\n".repeat(1000);

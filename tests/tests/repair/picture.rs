@@ -2,10 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use podnet_lab::Node;
+use podnet_lab::prelude::*;
 use serde_json::{Deserializer, Value};
-
-use crate::stage::attempt;
 
 /// What `ip -batch` is asked in the node, and in each of its pods.
 const OBJECTS: &str =
@@ -53,7 +51,7 @@ impl Picture {
              {OTHER_TABLES}; {FORWARDING}"
         );
         // While something is missing, some of these commands fail.
-        let output = attempt(node, &format!("set +e\n{script}")).stdout;
+        let output = node.attempt(&format!("set +e\n{script}")).stdout;
         let (objects, rules) = output.split_once(RULES).unwrap_or_default();
         let mut entries = BTreeSet::new();
         let mut place = "on the node".to_owned();

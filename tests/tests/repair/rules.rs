@@ -1,9 +1,8 @@
 //! Firewall rules and kernel parameters.
 
-use podnet_lab::eventually;
+use podnet_lab::prelude::*;
 
 use crate::scene::{By, SOON, Said, Scene};
-use crate::stage::{shell, text};
 
 /// Deletes the rule by which a built-in chain jumps to podnet's.
 fn without_jump(table: &str, chain: &str) -> String {
@@ -56,9 +55,9 @@ fn rules_of_the_nft_variant_come_back_at_once() {
 #[test]
 fn pods_are_held_again_at_once() {
     let scene = Scene::told();
-    let port = text(&scene.red["host_ifname"]);
+    let port = &scene.red.host_ifname;
     let let_go = format!("delete element bridge podnet ports '{{ {port} }}'");
-    let mac = text(&scene.red["mac"]);
+    let mac = &scene.red.mac;
     let let_more =
         format!("add element bridge podnet sources '{{ {port} . {mac} . 10.244.0.99 }}'");
     let table = "set table bridge podnet";
@@ -141,7 +140,7 @@ fn what_the_kernel_does_not_tell_of_comes_back_at_the_resync() {
 fn parameters_of_our_links_come_back_at_the_resync() {
     let scene = Scene::untold();
     let host_end = "ip -o link show group 113 | grep -o 'pn[^@]*' | head -1";
-    let host_end = shell(scene.node(), host_end).trim().to_owned();
+    let host_end = scene.node().shell(host_end).trim().to_owned();
     for (place, parameter, right, wrong) in [
         (
             "ip netns exec red",
@@ -171,7 +170,11 @@ fn parameters_of_our_links_come_back_at_the_resync() {
             "0",
         ),
     ] {
-        let value = || shell(scene.node(), &format!("{place} sysctl -n {parameter}"));
+        let value = || {
+            scene
+                .node()
+                .shell(&format!("{place} sysctl -n {parameter}"))
+        };
         assert_eq!(value().trim(), right, "{parameter}");
         let found = if parameter.ends_with("addr_gen_mode") {
             "with link-local addresses".to_owned()

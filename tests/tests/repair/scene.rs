@@ -2,11 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use podnet_lab::{Lab, Node, eventually, in_time};
+use podnet_lab::prelude::*;
 use serde_json::Value;
 
 use crate::picture::Picture;
-use crate::stage::{LIMIT, add, address, ask, looking_every, shell};
 
 /// How long a repair may take that the kernel tells of, or that the resync finds.
 pub(crate) const SOON: Duration = Duration::from_secs(1);
@@ -51,9 +50,9 @@ pub(crate) struct Said<'a> {
 
 /// Two nodes with pods. What is on the first next to podnet's objects is not its.
 pub(crate) struct Scene {
-    lab: Lab,
-    pub(crate) red: Value,
-    blue: Value,
+    cluster: Cluster,
+    pub(crate) red: api::Pod,
+    blue: api::Pod,
     /// What was counted as put back while it came to be as it is.
     pub(crate) settled: u64,
 }
@@ -66,21 +65,17 @@ impl Scene {
 
     /// Agents that look at everything every half second.
     pub(crate) fn untold() -> Self {
-        Self::looking_every(Duration::from_millis(500))
+        Self::looking_every(OFTEN)
     }
 
     fn looking_every(resync: Duration) -> Self {
-        let lab = looking_every(resync, 2)
-            .env("PODNET_LOG_FORMAT", "json")
-            .up()
-            .unwrap();
-        lab.init_join_all().unwrap();
-        let [node, far] = ["node1", "node2"].map(|name| lab.node(name).unwrap());
-        let red = add(node, "red");
-        add(node, "green");
-        let blue = add(far, "blue");
-        shell(
-            node,
+        let builder = looking_every(resync, 2).env("PODNET_LOG_FORMAT", "json");
+        let cluster = Cluster::made_of(builder);
+        let [node, far] = nodes(&cluster);
+        let red = node.add_pod("red");
+        node.add_pod("green");
+        let blue = far.add_pod("blue");
+        node.shell(
             "iptables -N MINE; iptables -A MINE -s 172.31.0.1 -j DROP; iptables -A FORWARD -j MINE; \
              iptables -t nat -A POSTROUTING -s 172.31.0.0/24 -j MASQUERADE; \
              iptables-legacy -A FORWARD -s 172.31.0.0/24 -j ACCEPT; \
@@ -89,9 +84,9 @@ impl Scene {
              ip address add 172.30.0.1/24 dev lan; \
              ip route add 172.31.0.0/24 via 172.30.0.9",
         );
-        shell(node, NATIVE);
+        node.shell(NATIVE);
         let mut scene = Self {
-            lab,
+            cluster,
             red,
             blue,
             settled: 0,
@@ -102,7 +97,7 @@ impl Scene {
     }
 
     pub(crate) fn node(&self) -> Node<'_> {
-        self.lab.node("node1").unwrap()
+        first(&self.cluster)
     }
 
     pub(crate) fn picture(&self) -> Picture {
@@ -113,9 +108,9 @@ impl Scene {
     /// until the agent has looked at all that came before.
     fn settle(&self) {
         // The kernel tells of a change, so that the legacy rules are noticed.
-        shell(self.node(), "iptables -N NOTICE; iptables -X NOTICE");
+        self.node().shell("iptables -N NOTICE; iptables -X NOTICE");
         let rules = || {
-            let rules = shell(self.node(), "iptables-legacy -S FORWARD");
+            let rules = self.node().shell("iptables-legacy -S FORWARD");
             if rules.contains("-j PODNET-FORWARD") {
                 Ok(())
             } else {
@@ -125,8 +120,9 @@ impl Scene {
         eventually(LIMIT, "rules in both variants", rules).unwrap();
         // The pass that finds this begins after all of that was told.
         let logged = self.logged();
-        let red = address(&self.red);
-        shell(self.node(), &format!("ip neighbour del {red} dev podnet0"));
+        let red = self.red.address();
+        self.node()
+            .shell(&format!("ip neighbour del {red} dev podnet0"));
         let neighbour = Said {
             op: "set neighbour",
             found: "nothing",
@@ -136,8 +132,8 @@ impl Scene {
     }
 
     pub(crate) fn drift(&self) -> u64 {
-        let status = ask(self.node(), &["status"]);
-        status["reconcile"]["drift_total"].as_u64().unwrap()
+        let status = self.node().status();
+        status.reconcile.drift_total
     }
 
     /// The lines of the agent's log from the one with this number on.
@@ -158,7 +154,7 @@ impl Scene {
     #[track_caller]
     pub(crate) fn put_back(&self, script: &str, said: Said<'_>) {
         self.put_back_after(script, said, || {
-            shell(self.node(), script);
+            self.node().shell(script);
         });
     }
 
@@ -173,14 +169,14 @@ impl Scene {
     pub(crate) fn put_back_own(&self, script: &str, said: Said<'_>) {
         let look = || self.picture().without_foreign_rules();
         self.repaired(script, said, look, || {
-            shell(self.node(), script);
+            self.node().shell(script);
         });
     }
 
     /// Breaks something, and asserts that all is soon as it was, and that packets pass.
     #[track_caller]
     pub(crate) fn recovers(&self, script: &str) {
-        let tamper = || drop(shell(self.node(), script));
+        let tamper = || drop(self.node().shell(script));
         self.as_before(script, || self.picture(), tamper);
     }
 
@@ -237,8 +233,8 @@ impl Scene {
     /// Packets pass between the pods of a node, and between nodes in both directions.
     #[track_caller]
     pub(crate) fn packets_pass(&self) {
-        let [node, far] = ["node1", "node2"].map(|name| self.lab.node(name).unwrap());
-        let [red, blue] = [&self.red, &self.blue].map(address);
+        let [node, far] = nodes(&self.cluster);
+        let [red, blue] = [&self.red, &self.blue].map(Address::address);
         node.pod("red").ping(blue).unwrap();
         node.pod("green").ping(red).unwrap();
         far.pod("blue").ping(red).unwrap();
@@ -259,7 +255,7 @@ fn says(line: &Value, said: Said<'_>) -> bool {
         (By::Unknown, Some(_)) | (By::Program(_) | By::Somebody, None) => false,
     };
     by && line["level"] == "WARN"
-        && field("message") == Some("put back what others had changed")
+        && field("message") == Some("podnet has put back what another program had changed")
         && field("op").is_some_and(|op| op.starts_with(said.op))
         && field("found").is_some_and(|found| found.contains(said.found))
 }

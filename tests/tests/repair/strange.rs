@@ -1,8 +1,6 @@
 //! Rules of others that are easily taken for podnet's, or that iptables cannot show.
 
-use podnet_lab::{Lab, Node, eventually};
-
-use crate::stage::{LIMIT, add, ask, code, first, idle, passes, refusal, shell, text};
+use podnet_lab::prelude::*;
 
 const INIT: [&str; 3] = ["init", "--pod-cidr", "10.244.0.0/16"];
 
@@ -25,10 +23,7 @@ const OPERATORS: [&str; 6] = [
 
 /// All rules that the nft variant of iptables keeps, or whoever else.
 fn ruleset(node: Node<'_>) -> String {
-    shell(
-        node,
-        "nft -s list ruleset | sed 's/ packets [0-9]* bytes [0-9]*//'",
-    )
+    node.shell("nft -s list ruleset | sed 's/ packets [0-9]* bytes [0-9]*//'")
 }
 
 fn jumps(node: Node<'_>) -> usize {
@@ -36,58 +31,40 @@ fn jumps(node: Node<'_>) -> usize {
     rules.matches("jump PODNET-FORWARD").count()
 }
 
-/// Waits until a problem says this.
-#[track_caller]
-fn named(node: Node<'_>, what: &str) {
-    eventually(LIMIT, what, || {
-        let problems = ask(node, &["status"])["problems"].to_string();
-        if problems.contains(what) {
-            Ok(())
-        } else {
-            Err(problems)
-        }
-    })
-    .unwrap();
-}
-
 #[test]
 fn a_table_that_iptables_cannot_show_keeps_a_host_from_being_a_node() {
-    let lab = idle(2).up().unwrap();
-    let [node, founder] = ["node1", "node2"].map(|name| lab.node(name).unwrap());
-    let token = text(&ask(founder, &INIT)["token"]).to_owned();
+    let lab = looking_every(OFTEN, 2).up().unwrap();
+    let [node, founder] = nodes(&lab);
+    let Invitation { token } = founder.ask(&INIT);
     let founder = founder.address().to_string();
-    shell(
-        node,
-        &format!("iptables -A FORWARD -i lo -j DROP; {HIDDEN}"),
-    );
+    node.shell(&format!("iptables -A FORWARD -i lo -j DROP; {HIDDEN}"));
     let before = ruleset(node);
     let join = ["join", &founder, "--token", &token];
     for command in [&INIT[..], &join] {
-        assert_eq!(refusal(node, command), code(5, "foreign_object"));
+        refused(node, command, ErrorCode::ForeignObject);
         assert_eq!(ruleset(node), before);
-        assert_eq!(ask(node, &["status"])["phase"], "idle");
+        assert_eq!(node.status().phase, Phase::Idle);
     }
-    shell(node, SHOWN);
-    ask(node, &join);
+    node.shell(SHOWN);
+    node.tell(&join);
 }
 
 #[test]
 fn a_table_that_iptables_cannot_show_is_left_alone_and_named() {
-    let lab = idle(1).up().unwrap();
+    let lab = looking_every(OFTEN, 1).up().unwrap();
     let node = first(&lab);
-    ask(node, &INIT);
-    add(node, "red");
-    shell(node, HIDDEN);
+    node.tell(&INIT);
+    node.add_pod("red");
+    node.shell(HIDDEN);
     let what =
         "chain PODNET-FORWARD in table filter of iptables-nft: a rule that iptables cannot show";
-    named(node, what);
+    node.until_told(what);
     for number in 1..4 {
-        shell(
-            node,
-            &format!("nft add rule ip filter FORWARD ip saddr 10.9.9.{number} drop"),
-        );
+        node.shell(&format!(
+            "nft add rule ip filter FORWARD ip saddr 10.9.9.{number} drop"
+        ));
         let before = ruleset(node);
-        passes(node, 3);
+        node.passes(3);
         assert_eq!(ruleset(node), before);
     }
     assert_eq!(jumps(node), 1);
@@ -100,14 +77,14 @@ fn a_table_that_iptables_cannot_show_is_left_alone_and_named() {
         .unwrap();
     let what = "table filter of iptables-nft: iptables cannot show it";
     assert!(left.stdout.contains(what), "{left}");
-    named(node, what);
+    node.until_told(what);
     assert_eq!(jumps(node), 1);
     assert!(!ruleset(node).contains("PODNET-POSTROUTING"));
     node.kill().unwrap();
     let cleanup = || node.exec(["podnetd", "cleanup", "--yes"]).unwrap();
     let cleaned = cleanup().success("cleanup").unwrap();
     assert!(format!("{cleaned}").contains(what), "{cleaned}");
-    shell(node, SHOWN);
+    node.shell(SHOWN);
     cleanup().success("cleanup").unwrap();
     assert!(!ruleset(node).contains("PODNET"), "{}", ruleset(node));
     assert!(ruleset(node).contains("10.9.9.3"));
@@ -116,19 +93,18 @@ fn a_table_that_iptables_cannot_show_is_left_alone_and_named() {
 /// Podnet puts its rules right again once it can read them.
 #[test]
 fn a_table_that_can_be_shown_again_is_put_right() {
-    let lab = idle(1).up().unwrap();
+    let lab = looking_every(OFTEN, 1).up().unwrap();
     let node = first(&lab);
-    ask(node, &INIT);
-    shell(
-        node,
-        &format!("{HIDDEN}; nft flush chain ip filter PODNET-FORWARD"),
-    );
-    named(node, "a rule that iptables cannot show");
-    shell(node, SHOWN);
+    node.tell(&INIT);
+    node.shell(&format!(
+        "{HIDDEN}; nft flush chain ip filter PODNET-FORWARD"
+    ));
+    node.until_told("a rule that iptables cannot show");
+    node.shell(SHOWN);
     eventually(LIMIT, "podnet's rules", || {
-        let rules = shell(node, "iptables -S PODNET-FORWARD");
-        let problems = ask(node, &["status"])["problems"].to_string();
-        if rules.contains("-i podnet0 -j ACCEPT") && problems == "[]" {
+        let rules = node.shell("iptables -S PODNET-FORWARD");
+        let problems = node.problems_told();
+        if rules.contains("-i podnet0 -j ACCEPT") && problems.is_empty() {
             Ok(())
         } else {
             Err(format!("{rules} {problems}"))
@@ -139,19 +115,19 @@ fn a_table_that_can_be_shown_again_is_put_right() {
 }
 
 fn operators_rules(node: Node<'_>) -> String {
-    let rules = shell(node, "iptables -S FORWARD");
+    let rules = node.shell("iptables -S FORWARD");
     let own = "-A FORWARD -m comment --comment podnet -j PODNET-FORWARD\n";
     // One that looks like it stands in a comment.
     rules.replacen(own, "", 1)
 }
 
 fn with_operators_rules() -> (Lab, String) {
-    let lab = idle(1).up().unwrap();
+    let lab = looking_every(OFTEN, 1).up().unwrap();
     let node = first(&lab);
-    ask(node, &INIT);
-    add(node, "red");
+    node.tell(&INIT);
+    node.add_pod("red");
     for rule in OPERATORS {
-        shell(node, &format!("iptables -A FORWARD {rule}"));
+        node.shell(&format!("iptables -A FORWARD {rule}"));
     }
     let rules = operators_rules(node);
     (lab, rules)
@@ -166,31 +142,30 @@ fn what_looks_like_podnets_jump_stays() {
         OPERATORS.len(),
         "{before}"
     );
-    named(
-        node,
-        "chain filter/PODNET-FORWARD in iptables-nft: rules of others jump to it",
+    node.until_told(
+        "chain filter/PODNET-FORWARD in iptables-nft: rules of another program jump to it",
     );
     for tamper in [
         "iptables -F PODNET-FORWARD",
         "iptables -I FORWARD -m comment --comment podnet -j PODNET-FORWARD",
         "iptables -D FORWARD -m comment --comment podnet -j PODNET-FORWARD",
     ] {
-        shell(node, tamper);
+        node.shell(tamper);
         eventually(LIMIT, tamper, || {
-            let rules = shell(node, "iptables -S FORWARD; iptables -S PODNET-FORWARD");
+            let rules = node.shell("iptables -S FORWARD; iptables -S PODNET-FORWARD");
             let own = "-A FORWARD -m comment --comment podnet -j PODNET-FORWARD\n";
             // One is podnet's, another stands in a comment.
             let right = rules.matches(own).count() == 2 && rules.contains("-i podnet0 -j ACCEPT");
             if right { Ok(()) } else { Err(rules) }
         })
         .unwrap();
-        passes(node, 2);
+        node.passes(2);
         assert_eq!(operators_rules(node), before, "{tamper}");
     }
-    ask(node, &["--yes", "leave"]);
-    assert_eq!(shell(node, "iptables -S FORWARD"), before, "leave");
+    node.leave();
+    assert_eq!(node.shell("iptables -S FORWARD"), before, "leave");
     assert_eq!(
-        shell(node, "iptables -S PODNET-FORWARD"),
+        node.shell("iptables -S PODNET-FORWARD"),
         "-N PODNET-FORWARD\n"
     );
 }

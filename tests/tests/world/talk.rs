@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use podnet_core::kernel::{Change, Kind, Kinds, UnderlayPath};
 use podnet_core::node::{
-    Event, Generation, Heard, Input, NO_ECHO, PathReport, Probed, Question, Start, Started,
-    Targets, Ticket,
+    Event, Generation, Heard, Input, NO_ECHO, PathReport, Question, Start, Started, Targets,
+    Ticket, Welcomed,
 };
 use podnet_lab::model::gossip::{Board, Message};
 use podnet_lab::model::signing::{key_text, voice_with};
@@ -234,12 +234,12 @@ impl World {
                     return Ok(());
                 }
                 process.asking = None;
-                let probed = Probed {
+                let welcomed = Welcomed {
                     target: from,
                     welcome,
                     source: *to.ip(),
                 };
-                let event = Event::Probed(attempt, Box::new(Ok(probed)));
+                let event = Event::Asked(attempt, Box::new(Ok(welcomed)));
                 return self.turn(host, Input::Event(event));
             }
             Content::Gossip(message) => {
@@ -294,7 +294,7 @@ impl World {
         if self.now >= until {
             process.asking = None;
             let silent = ApiError::new(ErrorCode::Unreachable, "join: no member answered");
-            self.later(host, 1, Event::Probed(attempt, Box::new(Err(silent))));
+            self.later(host, 1, Event::Asked(attempt, Box::new(Err(silent))));
             return;
         }
         let Some((_, token)) = &self.token else {

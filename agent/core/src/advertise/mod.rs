@@ -1,4 +1,4 @@
-//! Which of the host's addresses peers are told, when those that the host has change.
+//! Which of the host's addresses peers are told, when the addresses of the host change.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,18 +13,18 @@ mod range;
 
 pub use range::{Range, RangeError, within};
 
-/// How long an address has to stand from which the peers are reached. Tools that configure networks
-/// take addresses away to put them back.
+/// How long an address from which the peers are reached has to stay, before peers are told it. Tools
+/// that configure networks remove addresses and put them back.
 const SETTLE: Duration = Duration::from_millis(500);
 
-/// The same for an address that nothing speaks for but that no other is left. Interfaces come up
-/// one after the other, and the one that peers reach may be late.
+/// How long an address has to stay that is a guess, since no other is left. Interfaces come up one
+/// after the other, and the one that peers reach may be late.
 const SETTLE_GUESS: Duration = Duration::from_secs(10);
 
-/// What is known of the host's addresses.
+/// What is known of the host's own network.
 #[derive(Debug, Clone, Copy)]
 pub struct Underlay<'a> {
-    /// Those that it has.
+    /// The addresses of the host.
     pub addresses: &'a [HostAddress],
     /// How the peers are reached.
     pub ways: &'a BTreeMap<IpAddr, UnderlayPath>,
@@ -32,26 +32,26 @@ pub struct Underlay<'a> {
 
 /// What is to become of the address that peers are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Succession {
     /// It stays.
     Stays,
-    /// Another one is to take its place, if it still is to then.
+    /// Another address is to take its place, if that is still so at this time.
     Waits(Moment),
-    /// This one takes its place.
+    /// This address takes its place.
     Becomes(Ipv4Addr),
 }
 
 /// Follows the address by which peers reach this host.
 ///
-/// The one that they are told stays as long as the host has it on an interface that is up: a change
+/// The address that they are told stays as long as the host has it on an interface that is up: a change
 /// costs every peer a new route, and two nodes with two links between them could chase each other
-/// from one to the other. Else the one takes its place from which the kernel reaches the most peers
-/// on their link; or, as a guess, the only one that there is.
+/// from one to the other. Else the address takes its place from which the kernel reaches the most
+/// peers on their link; or, as a guess, the only one that there is.
 #[derive(Debug, Default)]
 pub struct Follower {
     /// What is to take its place, and since when.
     successor: Option<(Successor, Moment)>,
-    /// The one that peers are told was a guess: it stays until a better one shows.
+    /// The address that peers are told was a guess: it stays until a better one is found.
     guessed: bool,
 }
 
@@ -63,7 +63,7 @@ struct Successor {
 }
 
 impl Successor {
-    /// How long it has to stand.
+    /// How long it has to stay before peers are told it.
     const fn settle(self) -> Duration {
         if self.guessed { SETTLE_GUESS } else { SETTLE }
     }
@@ -71,10 +71,10 @@ impl Successor {
 
 impl Follower {
     /// Judges the address that peers are told.
-    pub fn judge(&mut self, now: Moment, told: Ipv4Addr, underlay: Underlay<'_>) -> Verdict {
+    pub fn judge(&mut self, now: Moment, told: Ipv4Addr, underlay: Underlay<'_>) -> Succession {
         let Some(successor) = successor(told, self.guessed, underlay) else {
             self.successor = None;
-            return Verdict::Stays;
+            return Succession::Stays;
         };
         let since = match self.successor {
             Some((same, since)) if same == successor => since,
@@ -83,11 +83,11 @@ impl Follower {
         self.successor = Some((successor, since));
         let due = since + successor.settle();
         if now < due {
-            return Verdict::Waits(due);
+            return Succession::Waits(due);
         }
         self.successor = None;
         self.guessed = successor.guessed;
-        Verdict::Becomes(successor.address)
+        Succession::Becomes(successor.address)
     }
 }
 
@@ -97,7 +97,7 @@ fn successor(told: Ipv4Addr, guessed: bool, underlay: Underlay<'_>) -> Option<Su
         return match candidates(underlay.addresses)[..] {
             [(only, _)] if !has(underlay.addresses, told) => Some(Successor {
                 address: only,
-                // Where a peer was before the two swapped their addresses, peers reach this host.
+                // If the address was a peer's before the two swapped theirs, peers reach this host there.
                 guessed: underlay.ways.get(&only.into()) != Some(&UnderlayPath::Local),
             }),
             [..] => None,
@@ -112,7 +112,7 @@ fn successor(told: Ipv4Addr, guessed: bool, underlay: Underlay<'_>) -> Option<Su
         .into_iter()
         .filter(|(source, count)| Some(*count) == most && has(underlay.addresses, *source));
     let (address, _) = best.next()?;
-    // Where as many peers are reached from another, nothing speaks for either.
+    // If as many peers are reached from another address, neither is better.
     best.next().is_none().then_some(Successor {
         address,
         guessed: false,
@@ -134,11 +134,11 @@ fn sources(ways: &BTreeMap<IpAddr, UnderlayPath>) -> BTreeMap<Ipv4Addr, usize> {
     sources
 }
 
-/// Whether a peer that is on a link of this host is on the one of this address.
+/// Whether a peer is on the link that has this address.
 fn serves(own: &HostAddress, ways: &BTreeMap<IpAddr, UnderlayPath>) -> bool {
     ways.iter().any(|(peer, way)| {
-        matches!(way, UnderlayPath::OnLink { device, .. }
-            if *device == own.index || own.address.contains(*peer))
+        matches!(way, UnderlayPath::OnLink { ifname, .. }
+            if *ifname == own.ifname || own.address.contains(*peer))
     })
 }
 
@@ -153,7 +153,7 @@ fn has(addresses: &[HostAddress], ip: Ipv4Addr) -> bool {
     holders(addresses, ip).next().is_some()
 }
 
-/// Where on a link the address is that peers are told.
+/// The interface that has the address which peers are told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seat {
     /// The address.
@@ -166,8 +166,8 @@ pub struct Seat {
     pub mac: MacAddr,
 }
 
-/// Where the address is that peers are told; `None` while it is on no link with link-layer
-/// addresses.
+/// The interface that has the address which peers are told; `None` while it is on no link with
+/// link-layer addresses.
 #[must_use]
 pub fn seat(told: Ipv4Addr, addresses: &[HostAddress]) -> Option<Seat> {
     let found = holders(addresses, told).find(|found| found.up && found.global)?;
@@ -188,7 +188,7 @@ pub fn seat(told: Ipv4Addr, addresses: &[HostAddress]) -> Option<Seat> {
 pub struct Lost {
     /// The address.
     pub told: Ipv4Addr,
-    /// Those by which peers could reach the host, with their interfaces.
+    /// The addresses by which peers could reach the host, with their interfaces.
     pub others: Vec<(Ipv4Addr, IfName)>,
 }
 

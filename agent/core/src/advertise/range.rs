@@ -1,4 +1,4 @@
-//! Among which of the host's addresses the one is that peers are told, as the user has set it.
+//! The range of the address that peers are told, as the user has set it.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -31,7 +31,7 @@ pub enum RangeError {
 impl Default for Range {
     /// All addresses.
     fn default() -> Self {
-        // No prefix but one longer than 32 is refused.
+        // Only a prefix longer than 32 is refused.
         let all = Ipv4Network::new(Ipv4Addr::UNSPECIFIED, 0);
         Self(all.unwrap_or_else(|_| Ipv4Addr::UNSPECIFIED.into()))
     }
@@ -77,7 +77,7 @@ impl fmt::Display for Range {
     }
 }
 
-/// Those of the host's addresses that peers may be told.
+/// The addresses of the host that peers may be told.
 #[must_use]
 pub fn within(range: Range, addresses: &[HostAddress]) -> Vec<HostAddress> {
     let may = |found: &&HostAddress| range.has(found.address.ip());

@@ -13,11 +13,15 @@ fn at(millis: u64) -> Moment {
     Moment::after_start(Duration::from_millis(millis))
 }
 
+fn name(index: IfIndex) -> IfName {
+    format!("eth{}", index.0 - ETH0.0).parse().unwrap()
+}
+
 fn address(text: &str, index: IfIndex) -> HostAddress {
     HostAddress {
         address: text.parse().unwrap(),
         index,
-        ifname: format!("eth{}", index.0 - ETH0.0).parse().unwrap(),
+        ifname: name(index),
         mac: Some(MacAddr([2, 0, 0, 0, 0, index.0.to_be_bytes()[3]])),
         mtu: Mtu(1500),
         up: true,
@@ -28,8 +32,7 @@ fn address(text: &str, index: IfIndex) -> HostAddress {
 
 fn on_link(peer: u8, device: IfIndex, source: Ipv4Addr) -> (IpAddr, UnderlayPath) {
     let way = UnderlayPath::OnLink {
-        device,
-        ifname: "eth".parse().unwrap(),
+        ifname: name(device),
         mtu: Mtu(1500),
         source: source.into(),
     };
@@ -110,13 +113,13 @@ fn a_guess_gives_way_to_what_peers_are_reached_from() {
     };
     assert_eq!(
         follower.judge(at(0), TOLD, alone),
-        Verdict::Waits(at(10_000))
+        Succession::Waits(at(10_000))
     );
     assert_eq!(
         follower.judge(at(10_000), TOLD, alone),
-        Verdict::Becomes(guess)
+        Succession::Becomes(guess)
     );
-    assert_eq!(follower.judge(at(11_000), guess, alone), Verdict::Stays);
+    assert_eq!(follower.judge(at(11_000), guess, alone), Succession::Stays);
     let addresses = [elsewhere, address("192.0.2.11/24", ETH1)];
     let ways = BTreeMap::from([on_link(12, ETH1, TOLD)]);
     let back = Underlay {
@@ -125,13 +128,13 @@ fn a_guess_gives_way_to_what_peers_are_reached_from() {
     };
     assert_eq!(
         follower.judge(at(12_000), guess, back),
-        Verdict::Waits(at(12_500))
+        Succession::Waits(at(12_500))
     );
     assert_eq!(
         follower.judge(at(12_500), guess, back),
-        Verdict::Becomes(TOLD)
+        Succession::Becomes(TOLD)
     );
-    assert_eq!(follower.judge(at(13_000), TOLD, back), Verdict::Stays);
+    assert_eq!(follower.judge(at(13_000), TOLD, back), Succession::Stays);
 }
 
 #[test]
@@ -161,7 +164,7 @@ fn the_address_that_a_peer_had_is_no_guess() {
         ways: &ways,
     };
     let verdict = Follower::default().judge(at(0), TOLD, underlay);
-    assert_eq!(verdict, Verdict::Waits(at(500)));
+    assert_eq!(verdict, Succession::Waits(at(500)));
 }
 
 #[test]
@@ -182,12 +185,12 @@ fn a_change_has_to_stand_for_a_while() {
         };
         follower.judge(at(millis), TOLD, underlay)
     };
-    assert_eq!(judge(0, &new), Verdict::Waits(at(500)));
-    assert_eq!(judge(400, &new), Verdict::Waits(at(500)));
-    assert_eq!(judge(450, &old), Verdict::Stays, "it is back");
-    assert_eq!(judge(460, &new), Verdict::Waits(at(960)));
-    assert_eq!(judge(900, &newer), Verdict::Waits(at(1400)));
-    assert_eq!(judge(1400, &newer), Verdict::Becomes(ip(31)));
+    assert_eq!(judge(0, &new), Succession::Waits(at(500)));
+    assert_eq!(judge(400, &new), Succession::Waits(at(500)));
+    assert_eq!(judge(450, &old), Succession::Stays, "it is back");
+    assert_eq!(judge(460, &new), Succession::Waits(at(960)));
+    assert_eq!(judge(900, &newer), Succession::Waits(at(1400)));
+    assert_eq!(judge(1400, &newer), Succession::Becomes(ip(31)));
 }
 
 #[test]

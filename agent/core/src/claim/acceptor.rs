@@ -4,7 +4,7 @@ use podnet_proto::gossip::PropRecord;
 use podnet_proto::ledger::{Acceptor, Batch};
 
 /// Hears a proposal of a voter: without a batch it asks for a promise, with one for acceptance.
-/// Returns whether the acceptor changed; then it must be on disk before anybody is told.
+/// Returns whether the acceptor changed; then it must be on disk before anything of it is published.
 pub(super) fn hear(acceptor: &mut Acceptor, proposal: &PropRecord) -> bool {
     if proposal.slot != acceptor.slot || Some(proposal.ballot) < acceptor.promised {
         return false;

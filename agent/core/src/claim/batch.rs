@@ -10,18 +10,18 @@ use super::ledger::{apply_operation, choose_block};
 use crate::time::Moment;
 use crate::view::{Entry, View};
 
-/// How long the wish of a node counts that looks dead: a newcomer looks so for its first three
+/// How long the wish of a node counts that looks dead: a newcomer looks dead for its first three
 /// heartbeats.
 const FRESH: Duration = Duration::from_secs(30);
 
 /// The wishes of the other nodes that count now, the oldest first.
 ///
 /// A wish to join counts while its node is alive or has just come, and while no instance of it with
-/// the registered boot looks alive: that one would lose its block to a clone. Until this node has
+/// the registered boot looks alive: that instance would lose its block to a clone. Until this node has
 /// listened for long enough to know of such an instance, no member gets another boot. A wish to be
-/// released counts from whoever runs with that boot and uses no block, as long as nobody who runs
-/// with it does. Of a node with several addresses only the best entry counts: what the others ask
-/// for is over.
+/// released counts from an instance that runs with that boot and uses no block, as long as no instance
+/// with that boot uses one. Of a node with several addresses only the best entry counts: the wishes of
+/// the others are over.
 pub(super) fn wishes(
     now: Moment,
     me: NodeId,
@@ -53,7 +53,7 @@ pub(super) fn wishes(
         .collect()
 }
 
-/// Whether the boot that is to be released uses no block, as far as anybody says.
+/// Whether no instance with the boot that is to be released says that it uses a block.
 fn has_stopped(entry: &Entry, boot: Boot, view: &View) -> bool {
     let uses = |entry: &Entry| {
         let usage = entry.usage.filter(|usage| usage.boot == boot);
@@ -86,7 +86,7 @@ pub(super) fn next_batch(ledger: &Ledger, wishes: &[(NodeId, Want)]) -> Batch {
     Batch::of(operations)
 }
 
-/// Whether a wish is of a node that knows how the ledger stands: else it may be over by now.
+/// Whether a wish is of a node that knows the present ledger: else the wish may be over by now.
 fn is_heeded(ledger: &Ledger, node: NodeId, want: &Want) -> bool {
     match (want.want, ledger.boots.get(&node)) {
         (WantKind::Release, _) => true,

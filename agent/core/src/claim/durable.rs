@@ -1,14 +1,14 @@
-//! What of the claim machine outlives the process.
+//! The state of the claim machine that outlives the process.
 
 use podnet_proto::ledger::{Acceptor, Checkpoint, Decided};
 use podnet_proto::{Boot, ClusterId, NodeId};
 
-/// The durable state of a member: on disk, fsynced, before anybody is told of it.
+/// The durable state of a member: on disk, fsynced, before anything of it is published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Durable {
     /// The cluster.
     pub cluster: ClusterId,
-    /// What the join token vouches for: a ledger before it is never adopted.
+    /// The checkpoint that the join token vouches for: an earlier ledger is never adopted.
     pub checkpoint: Checkpoint,
     /// How often the agent has started; raised before its gossip socket opens. The machine does
     /// not use it: it lives here because it is written with the same write.
@@ -21,10 +21,10 @@ pub struct Durable {
     pub departing: bool,
     /// The boot that gives its block back, and never uses one again.
     pub leaving: Option<Boot>,
-    /// Whether the ledger has given that boot up since: the data path and this state are all that is
-    /// left to end.
+    /// Whether the ledger has released that boot since: only the data path and this state are left to
+    /// be removed.
     pub released: bool,
-    /// Whether another host took this node's claim over while this one was alive.
+    /// Whether another host took over this node's claim while this host was alive.
     pub dup: bool,
 }
 
@@ -73,7 +73,7 @@ impl Durable {
         self.ledger.as_ref()?.boots.get(&node).copied()
     }
 
-    /// Takes a later ledger over. What the node has promised holds for the next slot too; what it
+    /// Takes over a later ledger. What the node has promised holds for the next slot too; what it
     /// has accepted is decided by now, one way or the other.
     pub(super) fn adopt(&mut self, ledger: Decided) {
         self.acceptor = Acceptor::after(&ledger, self.acceptor.promised);

@@ -11,7 +11,7 @@ use super::ledger::is_sound;
 use super::mute::ahead;
 use crate::view::{Entry, View};
 
-/// The most decisions that a ledger may be ahead of one's own and still be believed: more than any
+/// The most decisions that a ledger may be ahead of this node's own and still be believed: more than any
 /// cluster comes to, and no more than leaves room for all that follow.
 const MOST_DECISIONS: Slot = 1 << 20;
 
@@ -22,22 +22,25 @@ pub(super) const fn is_plausible(own: Slot, slot: Slot) -> bool {
 
 /// What the snapshots in the view are good for.
 pub(super) struct Snapshots<'a> {
-    /// The latest ledger that is later than one's own.
+    /// The latest ledger that is later than this node's own.
     pub(super) newest: Option<&'a Decided>,
-    /// Whose snapshots cannot be true: of another cluster, unsound, or at odds with one's own
-    /// ledger or with another snapshot.
+    /// The nodes whose snapshots cannot be true: of another cluster, unsound, or at odds with this
+    /// node's ledger or with another snapshot.
     pub(super) refused: BTreeSet<NodeId>,
 }
 
-enum Verdict {
-    /// Nothing new in it.
+/// What a snapshot is good for.
+enum Worth {
+    /// There is nothing new in it.
     Known,
+    /// It has a later ledger.
     Newer,
+    /// It cannot be true.
     Refused,
 }
 
-/// Judges the voters' snapshots, one's own from before the disk was rolled back among them. Nobody
-/// else's count; a node that knows no ledger yet takes those for voters that say so.
+/// Judges the voters' snapshots, among them this node's own from before its disk was rolled back. No
+/// other node's count; a node that knows no ledger yet takes a node for a voter if its ledger says so.
 pub(super) fn snapshots<'a>(durable: &Durable, view: &'a View) -> Snapshots<'a> {
     let mut newer: Vec<(NodeId, &Decided)> = Vec::new();
     let mut refused = BTreeSet::new();
@@ -48,9 +51,9 @@ pub(super) fn snapshots<'a>(durable: &Durable, view: &'a View) -> Snapshots<'a> 
             continue;
         }
         match judge(durable, &snap.ledger) {
-            Verdict::Known => {}
-            Verdict::Newer => newer.push((entry.node, &snap.ledger)),
-            Verdict::Refused => _ = refused.insert(entry.node),
+            Worth::Known => {}
+            Worth::Newer => newer.push((entry.node, &snap.ledger)),
+            Worth::Refused => _ = refused.insert(entry.node),
         }
     }
     newer.sort_by_key(|(_, ledger)| std::cmp::Reverse(ledger.order()));
@@ -86,7 +89,7 @@ pub(super) fn shown_by_members<'a>(
     let entries = asked.iter().flat_map(|member| view.of(*member));
     for (node, snap) in entries.filter_map(|entry: &Entry| Some((entry.node, entry.snap.as_ref()?)))
     {
-        if matches!(judge(durable, &snap.ledger), Verdict::Newer) && keeps_mine(&snap.ledger) {
+        if matches!(judge(durable, &snap.ledger), Worth::Newer) && keeps_mine(&snap.ledger) {
             let at = shown.entry(snap.ledger.order()).or_default();
             at.push((node, &snap.ledger));
         }
@@ -105,14 +108,14 @@ pub(super) fn shown_by_members<'a>(
         })
 }
 
-fn judge(durable: &Durable, ledger: &Decided) -> Verdict {
+fn judge(durable: &Durable, ledger: &Decided) -> Worth {
     let newer = match &durable.ledger {
         Some(own) => judge_after(own, ledger),
         None => judge_first(durable.checkpoint, ledger),
     };
     match newer {
-        Verdict::Newer if !may_follow(durable, ledger) => Verdict::Refused,
-        Verdict::Newer | Verdict::Known | Verdict::Refused => newer,
+        Worth::Newer if !may_follow(durable, ledger) => Worth::Refused,
+        Worth::Newer | Worth::Known | Worth::Refused => newer,
     }
 }
 
@@ -128,21 +131,21 @@ fn may_follow(durable: &Durable, ledger: &Ledger) -> bool {
         && is_sound(ledger)
 }
 
-fn judge_after(own: &Decided, ledger: &Decided) -> Verdict {
+fn judge_after(own: &Decided, ledger: &Decided) -> Worth {
     let follows = (own.recovery, own.next_slot()) == ledger.order();
     match ledger.order().cmp(&own.order()) {
-        Ordering::Less => Verdict::Known,
-        Ordering::Equal if ledger == own => Verdict::Known,
-        Ordering::Equal => Verdict::Refused,
-        Ordering::Greater if follows && ledger.previous != own.hash() => Verdict::Refused,
-        Ordering::Greater => Verdict::Newer,
+        Ordering::Less => Worth::Known,
+        Ordering::Equal if ledger == own => Worth::Known,
+        Ordering::Equal => Worth::Refused,
+        Ordering::Greater if follows && ledger.previous != own.hash() => Worth::Refused,
+        Ordering::Greater => Worth::Newer,
     }
 }
 
-fn judge_first(checkpoint: Checkpoint, ledger: &Decided) -> Verdict {
+fn judge_first(checkpoint: Checkpoint, ledger: &Decided) -> Worth {
     match ledger.order().cmp(&(checkpoint.recovery, checkpoint.slot)) {
-        Ordering::Less => Verdict::Known,
-        Ordering::Equal if ledger.hash() != checkpoint.hash => Verdict::Refused,
-        Ordering::Equal | Ordering::Greater => Verdict::Newer,
+        Ordering::Less => Worth::Known,
+        Ordering::Equal if ledger.hash() != checkpoint.hash => Worth::Refused,
+        Ordering::Equal | Ordering::Greater => Worth::Newer,
     }
 }

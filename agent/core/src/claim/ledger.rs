@@ -7,8 +7,8 @@ use podnet_proto::network::BlockIndex;
 use podnet_proto::{NodeId, PodNetwork};
 
 /// The ledger after one more decision. Operations that do not match are ignored, so that every
-/// batch leads to exactly one ledger on every node. `None` if this version does not know all that
-/// the batch says.
+/// batch leads to exactly one ledger on every node. `None` if this version does not understand
+/// all of the batch.
 pub(super) fn apply(ledger: &Decided, batch: &Batch) -> Option<Decided> {
     let operations = batch.operations()?;
     Some(ledger.changed(|next| {
@@ -54,7 +54,7 @@ pub(super) fn apply_operation(ledger: &mut Ledger, operation: &Operation) -> boo
     }
 }
 
-/// The block that a node gets: its own, else the lowest that nobody ever had, else the one that
+/// The block that a node gets: its own, else the lowest that no node ever had, else the one that
 /// was freed longest ago, so that a block rests before it changes hands. `None` when all are taken.
 pub(super) fn choose_block(ledger: &Ledger, node: NodeId) -> Option<BlockIndex> {
     let own = ledger.blocks_of(node).next();

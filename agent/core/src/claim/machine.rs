@@ -37,9 +37,9 @@ const MAX_ROUNDS: usize = 64;
 pub struct Machine {
     identity: Identity,
     durable: Durable,
-    /// The durable state changed, and no step has said so yet.
+    /// The durable state has changed, and no step has asked for a write of it yet.
     dirty: bool,
-    /// So did that, or the open proposal: what is published is out of date.
+    /// The durable state or the open proposal has changed: what is published is out of date.
     stale: bool,
     refused: BTreeSet<NodeId>,
     muted: Option<Muted>,
@@ -80,8 +80,8 @@ impl Machine {
         }
     }
 
-    /// The same for the process that has just made this state, by founding or joining a cluster: it
-    /// has forgotten nothing.
+    /// The machine of a process that has just made this state, by founding or joining a cluster: it has
+    /// forgotten nothing.
     #[must_use]
     pub fn of_new_member(identity: Identity, durable: Durable, seed: u64) -> Self {
         Self {
@@ -90,7 +90,7 @@ impl Machine {
         }
     }
 
-    /// The same with another time of listening than three seconds.
+    /// The machine with another time of listening than three seconds.
     #[must_use]
     pub const fn listening_for(mut self, listening: Duration) -> Self {
         self.listening = listening;
@@ -130,7 +130,7 @@ impl Machine {
     /// its release; this cannot be taken back.
     ///
     /// It holds for this boot. After a reboot the node wants its block again, unless this is called
-    /// again: [`Durable::leaving`] tells that it was.
+    /// again: [`Durable::leaving`] shows that it was.
     pub fn leave(&mut self) {
         if self.durable.leaving != Some(self.identity.boot) {
             self.durable.leaving = Some(self.identity.boot);
@@ -140,7 +140,7 @@ impl Machine {
         }
     }
 
-    /// Notes that this process cannot be heard, and hears nobody: it has not listened until now.
+    /// Notes that this process cannot be heard, and hears no other: it has not listened until now.
     pub const fn note_deaf(&mut self, now: Moment) {
         self.started = Some(now);
     }
@@ -176,7 +176,7 @@ impl Machine {
         }
     }
 
-    /// Takes in what gossip tells, and says what follows.
+    /// Takes in what gossip shows, and returns what follows.
     pub fn step(&mut self, now: Moment, view: &View) -> Outcome {
         self.started.get_or_insert(now);
         let settled = (0..MAX_ROUNDS).any(|_| !self.round(now, view));
@@ -189,7 +189,7 @@ impl Machine {
             self.publisher.renew(node, self.proposer.open(), shows);
         }
         let (keys, nudge) = self.publisher.publish(now, node, view);
-        if node.is_leaving() {
+        if node.gives_block_back() {
             self.leaving_since.get_or_insert(now);
         }
         let waited = self
@@ -331,13 +331,13 @@ const fn standing(identity: Identity, durable: &Durable, muted: Option<Muted>) -
     }
 }
 
-/// What there is to decide: the others' wishes, and this node's own. A voter does not propose its
+/// What there is to decide: the wishes of other nodes, and this node's own. A voter does not propose its
 /// own release.
 fn work(now: Moment, node: Standing<'_>, ledger: &Ledger, view: &View, listening: bool) -> Batch {
     let me = node.identity.node;
     let own = node.want().filter(|want| want.want == WantKind::Join);
     let own = own.map(|want| (me, want));
-    // The cluster ends with its only member. Whoever joined now would be left without a voter.
+    // The cluster ends with its only member. A node that joined now would be left without a voter.
     let ends = node.durable.is_departing() && ledger.boots.keys().eq([&me]);
     let others = wishes(now, me, ledger, view, listening)
         .into_iter()

@@ -7,7 +7,7 @@
 //!
 //! [`Machine::step`] is a function of the time, the gossip view and the state so far. Its caller
 //! does what it says, in this order: write and fsync [`Machine::durable`] if asked to, apply the
-//! block to the data path, publish the keys, nudge the peers. A crash between any two is safe.
+//! block to the data path, publish the keys, nudge the peers. A crash between any two of these is safe.
 
 mod acceptor;
 mod batch;

@@ -11,19 +11,19 @@ use super::standing::Standing;
 use crate::view::{Entry, View};
 
 /// How long a process listens, unless it is set otherwise, before it decides anything, or asks for the
-/// block that it had under another boot. Whoever is alive is heard of within two rounds of gossip.
+/// block that it had under another boot. A node that is alive is heard of within two rounds of gossip.
 pub(super) const LISTENING: Duration = Duration::from_secs(3);
 
 /// Why a node decides nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Muted {
-    /// It has just started, and listens: for another instance of itself, if its boot is new; for the
+    /// The node has just started, and listens: for another instance of itself, if its boot is new; for the
     /// members that it has not heard of yet, if it is a voter.
     Listening,
-    /// Another instance with its identity is alive and comes first: the disk is a clone's, or the
-    /// original's of one.
+    /// Another instance with its identity is alive and comes first: this host is a clone,
+    /// or there is a clone of it.
     Twin {
-        /// Where the other gossips.
+        /// Where the other instance gossips.
         address: SocketAddrV4,
     },
     /// A member knows of decisions that this voter does not: its disk was rolled back.
@@ -36,8 +36,8 @@ pub enum Muted {
 }
 
 impl Muted {
-    /// Whether this holds on though nothing shows it at the moment: the member that knew of more, or
-    /// the other instance, says nothing now, as one that has just started again.
+    /// Whether this still holds though nothing shows it at the moment: the member that knew of more, or
+    /// the other instance, publishes nothing now, as after a start.
     pub(super) fn holds_on(self, node: Standing<'_>, view: &View) -> bool {
         let says_something = |entry: &Entry| entry.usage.is_some();
         match self {
@@ -61,8 +61,8 @@ impl Muted {
     }
 }
 
-/// Why the node keeps silent, if it has to. A newcomer, whom no ledger registers, never has to.
-/// `made_now`: this process made the state, so that nobody can know more.
+/// Why the node keeps silent, if it has to. A newcomer, which no ledger registers, never has to.
+/// `made_now`: this process made the state, so that no other node can know more.
 pub(super) fn muted(
     node: Standing<'_>,
     view: &View,
@@ -76,7 +76,7 @@ pub(super) fn muted(
     {
         let twin = view.of(me).iter().find(|entry| {
             let boot = entry.boot().filter(|boot| *boot != node.identity.boot);
-            // Of two whose boots are new the one with the smaller goes first.
+            // Of two instances whose boots are new, the one with the smaller boot comes first.
             let first = |boot| boot == registered || boot < node.identity.boot;
             entry.present && boot.is_some_and(first)
         });
@@ -100,15 +100,15 @@ pub(super) fn muted(
             slot,
         })
         .or_else(|| {
-            // One that knows nobody may have forgotten all.
+            // A voter that knows no other member may have forgotten all of them.
             let unsure = others.any(unheard) || (ledger.boots.keys().eq([&me]) && !made_now);
             (listening && unsure).then_some(Muted::Listening)
         })
 }
 
 /// The entries that show a later slot than this ledger's, of those that it can be known from: its
-/// members, oneself among them. One that knows of no other member can learn only from those whom it
-/// let in and has forgotten: they use a block.
+/// members, this node among them. A node that knows of no other member can learn only from nodes that
+/// it let in and has forgotten: they use a block.
 pub(super) fn ahead<'a>(
     me: NodeId,
     ledger: &'a Ledger,

@@ -26,11 +26,11 @@ pub enum ClaimState {
     },
     /// It may use its block.
     Using,
-    /// It has stopped to use its block, and waits for its release.
+    /// It no longer uses its block, and waits for its release.
     Leaving,
     /// It has left, and enough voters know: the process may end.
     Gone,
-    /// Another host took its claim over with the same identity while it was alive. It never uses a
+    /// Another host with the same identity took over its claim while it was alive. It never uses a
     /// block again.
     Dup,
 }
@@ -81,12 +81,12 @@ impl Quorum {
     }
 }
 
-/// Which peers to gossip with at once, as a change makes no sense to wait with for the next round.
+/// The peers to gossip with at once, since a change should not wait for the next round.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Nudge {
-    /// These.
+    /// These peers.
     pub peers: BTreeSet<NodeId>,
-    /// And so many others, drawn at random.
+    /// So many other nodes, drawn at random.
     pub random: usize,
 }
 
@@ -97,21 +97,21 @@ pub struct Outcome {
     /// machine takes this for done: a caller whose write fails tries again or ends, and does
     /// nothing else of this outcome.
     pub persist: bool,
-    /// The block that the data path is to carry; none: stop carrying any before the keys are
+    /// The block that the data path is to carry; if `None`, it must carry no block before the keys are
     /// published.
     pub using: Option<BlockIndex>,
     /// Where the node stands.
     pub state: ClaimState,
-    /// The values of all keys but [`Key::Node`]; an empty one for nothing.
+    /// The values of all keys but [`Key::Node`]; empty for a key without a record.
     pub keys: BTreeMap<Key, String>,
     /// Why records are not among them, in words: they are too long for gossip, and their keys keep the
     /// values that they had.
     pub unsaid: BTreeMap<Key, String>,
-    /// Whom to gossip with at once.
+    /// The peers to gossip with at once.
     pub nudge: Nudge,
     /// When to step next, if nothing happens before.
     pub wake: Moment,
-    /// Whose snapshots cannot be true, and were not adopted.
+    /// The nodes whose snapshots cannot be true, and were not adopted.
     pub refused: BTreeSet<NodeId>,
     /// Why the node neither decides anything nor, with a boot that is not registered, asks for a
     /// block.

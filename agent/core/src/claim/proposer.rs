@@ -1,4 +1,4 @@
-//! The voter as proposer: when it proposes what.
+//! The voter as proposer: when it proposes, and what.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use podnet_proto::{Instance, NodeId};
 use super::votes::Votes;
 use crate::time::Moment;
 
-/// How much later than the voter before it a voter proposes: the first is left to do it alone.
+/// How much later than the voter before it a voter proposes: so the first one has time to do it alone.
 const RANK_DELAY: Duration = Duration::from_millis(1500);
 
 /// The range from which a voter that was outbid draws its pause.
@@ -22,7 +22,7 @@ pub(super) struct Proposer {
     instance: Instance,
     rng: fastrand::Rng,
     open: Option<PropRecord>,
-    /// The highest ballot ever seen, kept even where gossip forgets it: a ballot that was outbid
+    /// The highest ballot ever seen, kept even if gossip forgets it: a ballot that was outbid
     /// is never used again.
     highest: Option<Ballot>,
     /// Since when there is work in a slot.
@@ -48,7 +48,7 @@ impl Proposer {
         self.open.as_ref()
     }
 
-    /// Withdraws, as there is nothing to decide, or nothing for this node. Returns whether there
+    /// Withdraws, since there is nothing to decide, or nothing for this node. Returns whether there
     /// was an open proposal.
     pub(super) fn stop(&mut self) -> bool {
         self.waiting = None;
@@ -113,7 +113,7 @@ impl Proposer {
         }
     }
 
-    /// A ballot above every one seen. One's own is kept while it is the highest: the promises hold
+    /// A ballot above every one seen. The voter's own is kept while it is the highest: the promises hold
     /// for later slots too, so that a slot takes one round. It had no batch in this slot yet, for a
     /// proposal with a batch stays open until its slot is decided or it is outbid.
     fn next_ballot(&mut self) -> Ballot {

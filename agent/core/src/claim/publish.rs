@@ -1,4 +1,4 @@
-//! What a node publishes, and whom it hurries to tell.
+//! What a node publishes, and which peers it gossips with at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,10 +12,10 @@ use super::standing::Standing;
 use crate::time::Moment;
 use crate::view::View;
 
-/// How many peers hear of a change at once, be it one's own or news from another.
+/// How many peers hear of a change at once, be it the node's own or another's.
 const RANDOM_PEERS: usize = 3;
 
-/// How many nodes with open wishes a voter tells at once.
+/// How many nodes with open wishes a voter gossips with at once.
 const MAX_WANTING: usize = 8;
 
 /// How often a node with an open wish asks a voter.
@@ -131,9 +131,9 @@ impl Publisher {
         }
     }
 
-    /// Takes a record for the value of a key; none for the empty one. One that is too long is not
-    /// published: nobody would ever see it, nor any later value of this node. To the others its key is
-    /// as it would be if they had not heard of the change yet.
+    /// Takes a record for the value of a key; `None` for the empty value. A record that is too long is
+    /// not published: no node would ever see it, nor any later value of this node. To the peers its key
+    /// is as it would be if they had not heard of the change yet.
     fn say<T: Record>(&mut self, key: Key, record: Option<&T>) {
         match record.map_or_else(|| Ok(String::new()), encode) {
             Ok(value) => {

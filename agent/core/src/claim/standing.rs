@@ -40,7 +40,7 @@ impl<'a> Standing<'a> {
     }
 
     /// The ledger, if this node may propose what its next slot is: it votes, and knows what follows
-    /// from all settings. It votes without that too, on what is written.
+    /// from all settings. Without that it still votes, on what is written.
     pub(super) fn proposing(self) -> Option<&'a Decided> {
         self.voting().filter(|ledger| knows_all(&ledger.settings))
     }
@@ -60,15 +60,15 @@ impl<'a> Standing<'a> {
     /// The block that this node may use.
     pub(super) fn using(self) -> Option<BlockIndex> {
         let ledger = self.durable.ledger.as_ref()?;
-        let may = self.is_registered() && !self.is_leaving() && !self.durable.dup;
+        let may = self.is_registered() && !self.gives_block_back() && !self.durable.dup;
         ledger.blocks_of(self.identity.node).next().filter(|_| may)
     }
 
-    /// What this node asks the voters for. One that leaves while an earlier boot is registered has
-    /// its own registered first. One that leaves without a boot in the ledger asks for its release
+    /// What this node asks the voters for. If it leaves while an earlier boot is registered, it has its
+    /// present boot registered first. If it leaves without a boot in the ledger, it asks for its release
     /// all the same: an earlier wish of its own may be about to be granted.
     pub(super) fn want(self) -> Option<Want> {
-        let want = match (self.is_leaving(), self.registered()) {
+        let want = match (self.gives_block_back(), self.registered()) {
             _ if self.durable.dup => None,
             _ if self.muted.is_some_and(Muted::wants_nothing) => None,
             (false, _) if self.is_registered() => None,
@@ -93,7 +93,7 @@ impl<'a> Standing<'a> {
     /// Where the node stands. `quorum`: a majority of the voters is in reach. `released`: a node
     /// that leaves was released, or has waited long enough for a claim to be released from.
     pub(super) fn state(self, view: &View, quorum: bool, released: bool) -> ClaimState {
-        if self.is_leaving() {
+        if self.gives_block_back() {
             return if self.may_end(view, released) {
                 ClaimState::Gone
             } else {
@@ -113,8 +113,8 @@ impl<'a> Standing<'a> {
         }
     }
 
-    /// Whether a node that leaves may end: its claim is another host's by now; or nobody else is a
-    /// member; or it is released and a majority of the voters knows.
+    /// Whether a node that leaves may end: its claim is another host's by now; or there is no other
+    /// member; or it is released and a majority of the voters knows that.
     fn may_end(self, view: &View, released: bool) -> bool {
         let me = self.identity.node;
         let Some(ledger) = self.durable.ledger.as_ref().filter(|_| !self.durable.dup) else {
@@ -142,7 +142,8 @@ impl<'a> Standing<'a> {
         self.registered() == Some(self.identity.boot)
     }
 
-    pub(super) fn is_leaving(self) -> bool {
+    /// Whether this boot gives the node's block back: then it uses none any more.
+    pub(super) fn gives_block_back(self) -> bool {
         self.durable.leaving == Some(self.identity.boot)
     }
 }

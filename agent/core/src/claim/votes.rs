@@ -7,8 +7,8 @@ use podnet_proto::ledger::{Acceptor, Ballot, Batch, Ledger, Slot};
 
 use crate::view::View;
 
-/// The voters' acceptors: one's own from memory, the others' from gossip. A voter whose address
-/// changed may show two; both are facts, and it counts once.
+/// The voters' acceptors: this node's own from memory, the others' from gossip. A voter whose address
+/// has changed may show two; both are facts, and the voter counts once.
 pub(super) struct Votes<'a> {
     slot: Slot,
     majority: usize,

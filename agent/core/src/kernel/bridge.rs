@@ -22,8 +22,8 @@ use super::sysctl::{self, LinkParameter, LinkParameters};
 pub struct Bridge {
     /// Its name.
     pub name: IfName,
-    /// Its link-layer address: fixed, since a bridge without one takes that of a port, and every
-    /// pod's neighbour entry goes stale when the port goes.
+    /// Its link-layer address: fixed, since a bridge without one takes the address of a port, and every
+    /// pod's neighbour entry is wrong once that port is removed.
     pub mac: MacAddr,
     /// Its MTU.
     pub mtu: Mtu,
@@ -33,8 +33,8 @@ pub struct Bridge {
 
 impl Bridge {
     /// What its kernel parameters should be: the host takes no addresses and routes from what pods
-    /// advertise on it, forwards what they send unless its source lies elsewhere, and an address that goes
-    /// does not take along those that came later in its range.
+    /// advertise on it, forwards what they send unless its source lies elsewhere, and when an address is
+    /// removed, those that came later in its range stay.
     #[must_use]
     pub fn parameters(&self) -> LinkParameters {
         LinkParameters::from([
@@ -45,24 +45,24 @@ impl Bridge {
         ])
     }
 
-    /// What is wrong with what was found, but for its addresses; in words.
-    fn faults(&self, found: &ObservedBridge) -> Vec<String> {
-        let mut faults = Vec::new();
+    /// What is wrong with the bridge that was found, except for its addresses; in words.
+    fn defects(&self, found: &ObservedBridge) -> Vec<String> {
+        let mut defects = Vec::new();
         if found.mac != self.mac {
-            faults.push(format!("link-layer address {}", found.mac));
+            defects.push(format!("link-layer address {}", found.mac));
         }
         if found.mtu != self.mtu {
-            faults.push(format!("MTU {}", found.mtu.0));
+            defects.push(format!("MTU {}", found.mtu.0));
         }
         if !found.up {
-            faults.push("down".to_owned());
+            defects.push("down".to_owned());
         }
         if found.link_local {
-            faults.push("with link-local addresses".to_owned());
+            defects.push("with link-local addresses".to_owned());
         }
-        let parameters = sysctl::faults(&self.name, &self.parameters(), &found.parameters);
-        faults.extend(parameters);
-        faults
+        let parameters = sysctl::defects(&self.name, &self.parameters(), &found.parameters);
+        defects.extend(parameters);
+        defects
     }
 }
 
@@ -95,7 +95,7 @@ pub struct ObservedBridge {
     pub link_local: bool,
     /// The permanent neighbours on it.
     pub neighbours: BTreeMap<IpAddr, MacAddr>,
-    /// Its kernel parameters; one that this kernel does not have, or not at this MTU, is absent.
+    /// Its kernel parameters; a parameter that this kernel does not have, or not at this MTU, is absent.
     pub parameters: LinkParameters,
 }
 
@@ -108,8 +108,8 @@ pub(super) fn seen(observed: &Observed) -> Option<&ObservedBridge> {
     }
 }
 
-/// Whether something foreign bears the bridge's name: then nothing can be built on it, while what is
-/// not wanted any more can go all the same.
+/// Whether something foreign bears the bridge's name: then nothing can be built on it, but what is
+/// no longer wanted can still be removed.
 pub(super) const fn is_foreign(observed: &Observed) -> bool {
     matches!(observed.bridge, Some(Place::Foreign(_)))
 }
@@ -130,7 +130,7 @@ pub enum Op {
         /// The address.
         address: IpNetwork,
     },
-    /// Takes an address from the bridge.
+    /// Removes an address from the bridge.
     DeleteAddress {
         /// The bridge.
         device: IfName,
@@ -157,7 +157,7 @@ impl Operation for Op {
     fn found(&self, _desired: &Desired, observed: &Observed) -> Vec<String> {
         match self {
             Self::Update(wanted) => {
-                seen(observed).map_or_else(Vec::new, |found| wanted.faults(found))
+                seen(observed).map_or_else(Vec::new, |found| wanted.defects(found))
             }
             Self::DeleteAddress { address, .. } => vec![address.to_string()],
             Self::Create(_) | Self::Delete(_) | Self::AddAddress { .. } => Vec::new(),
@@ -171,7 +171,7 @@ impl Operation for Op {
         match self {
             Self::Create(wanted) | Self::Update(wanted) => bridge == wanted,
             Self::AddAddress { address, .. } => bridge.addresses.contains(address),
-            // What should not be there, and was not there: another program has added it.
+            // An address that should not be there, and was not there before: another program has added it.
             Self::DeleteAddress { address, .. } => !bridge.addresses.contains(address),
             Self::Delete(_) => false,
         }
@@ -186,7 +186,7 @@ impl Operation for Op {
     }
 }
 
-/// What is known of the bridge is what was known before.
+/// Keeps what was known of the bridge before.
 pub(super) fn keep(held: &mut Desired, before: &Desired) {
     held.bridge.clone_from(&before.bridge);
 }
@@ -213,7 +213,7 @@ pub(super) fn difference(desired: &Desired, observed: &Observed, draft: &mut Dra
             draft.contest(Contested(bridge.name.clone()), found);
         }
         (Some(bridge), Some(Place::Ours(found))) => {
-            if !bridge.faults(found).is_empty() {
+            if !bridge.defects(found).is_empty() {
                 draft.add(Op::Update(bridge.clone()));
             }
             add(draft, bridge, &found.addresses);
@@ -238,7 +238,7 @@ pub(super) fn difference(desired: &Desired, observed: &Observed, draft: &mut Dra
     }
 }
 
-/// The bridge, by its name, where something foreign bears that.
+/// The bridge, by its name, if something foreign bears that.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Contested(pub IfName);
 

@@ -1,4 +1,4 @@
-//! What the kernel reported.
+//! Changes that the kernel has reported.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::slice;
@@ -7,19 +7,19 @@ use super::conflict::Conflict;
 use super::kinds::Kind;
 use super::op::Op;
 
-/// The kernel reported a change that podnet did not make.
+/// A change that the kernel has reported, and podnet did not make.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// What may have changed.
     pub kind: Kind,
     /// What changed, in words, for the log.
     pub what: String,
-    /// Who changed it, as far as the kernel tells; several where changes were merged.
+    /// The ports or processes that changed it, as far as the kernel names them; several if changes were merged.
     pub by: BTreeSet<String>,
 }
 
 impl Change {
-    /// Who changed it, for the log.
+    /// What changed it, for the log.
     #[must_use]
     pub fn makers(&self) -> Option<String> {
         let makers: Vec<&str> = self.by.iter().map(String::as_str).collect();
@@ -30,9 +30,9 @@ impl Change {
 /// How many makers are named of the changes of one kind.
 const MOST_MAKERS: usize = 4;
 
-/// Changes, one per kind: the first that the kernel named a maker of, else the first, with the
-/// makers of the others too: any of them may be who is looked for. What follows from a change by
-/// itself comes later, and nobody is named for it.
+/// Changes, one per kind: the first of which the kernel names a maker, else the first; with the
+/// makers of the later ones too, since any of them may be the cause. A change that only follows from
+/// another is reported later, without a maker.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changes(BTreeMap<Kind, Change>);
 
@@ -62,19 +62,19 @@ impl Changes {
         self.0.get(kind)
     }
 
-    /// What may have made an operation necessary.
+    /// The change that may have made an operation necessary.
     #[must_use]
     pub fn cause_of(&self, op: &Op) -> Option<&Change> {
         self.cause(&op.operation().causes())
     }
 
-    /// What may have led to something foreign being in the way.
+    /// The change that may have put something foreign in the way.
     #[must_use]
     pub fn cause_of_conflict(&self, conflict: &Conflict) -> Option<&Change> {
         self.cause(&[conflict.object.disputed().cause()])
     }
 
-    /// The first of these changes that was reported, or else that changes were missed.
+    /// The first of these changes that was reported, or else the report that changes were missed.
     fn cause(&self, kinds: &[Kind]) -> Option<&Change> {
         let missed = slice::from_ref(&Kind::Everything);
         kinds.iter().chain(missed).find_map(|kind| self.get(kind))

@@ -1,4 +1,4 @@
-//! What stands in the place of what is podnet's.
+//! Foreign objects in the place of podnet's.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use super::kinds::{Kind, Kinds};
 use super::route::{Intruder, Owner, Route};
 use super::{bridge, firewall, forwarding, pod};
 
-/// An object of podnet's that something foreign stands in the place of.
+/// An object of podnet's in whose place something foreign stands.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Contested {
     /// The bridge.
@@ -24,22 +24,22 @@ pub enum Contested {
     Addresses(Intruder),
 }
 
-/// What each object answers that something foreign stands in the place of.
+/// What each object answers in whose place something foreign can stand.
 pub(super) trait Disputed: fmt::Display {
     /// What cures it.
     fn cure(&self) -> String;
 
-    /// What has to be looked at for it to be known whether something is still in the way.
+    /// What to look at, to know whether something is still in the way.
     fn looks(&self) -> Kinds;
 
-    /// What may have led to it, if the kernel reports a change of it.
+    /// The kinds of reported changes that may have led to it.
     fn cause(&self) -> Kind;
 
-    /// What is known of the object is what was known `before`.
+    /// Keeps what was known `before` of the object.
     fn keep(&self, held: &mut Desired, before: &Desired);
 }
 
-/// The cure for what has the place of one of podnet's objects.
+/// The cure for something foreign in the place of an object of podnet's.
 pub(super) fn removal() -> String {
     "remove what is in the way; podnet touches only what it made".to_owned()
 }
@@ -63,7 +63,7 @@ impl fmt::Display for Contested {
     }
 }
 
-/// Lets each object be one of podnet's that something foreign stands in the place of.
+/// Makes each object one of the objects in whose place something foreign can stand.
 macro_rules! can_be_contested {
     ($($object:ident: $named:ty),+ $(,)?) => {
         $(impl From<$named> for Contested {
@@ -104,7 +104,7 @@ impl Conflict {
         }
     }
 
-    /// Those to name one by one, and the rest, to count: of what is among the addresses of pods a few are named.
+    /// The conflicts to name one by one, and the rest, to count: of those among the addresses of pods a few are named.
     pub fn named<'a>(all: impl IntoIterator<Item = &'a Self>) -> (Vec<&'a Self>, Vec<&'a Self>) {
         let is_intruder = |conflict: &&Self| matches!(conflict.object, Contested::Addresses(_));
         let (mut intruders, mut named): (Vec<_>, Vec<_>) = all.into_iter().partition(is_intruder);
@@ -114,7 +114,7 @@ impl Conflict {
         (named, counted)
     }
 
-    /// Whether packets of pods pass all the same: what stands there is in the way of none that there are so far.
+    /// Whether packets of pods pass all the same: the foreign object is in the way of no pod that there can be so far.
     #[must_use]
     pub const fn is_harmless(&self) -> bool {
         matches!(

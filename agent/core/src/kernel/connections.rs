@@ -1,5 +1,5 @@
-//! The connections that the kernel tracks (conntrack): what is not wanted of them is not seen, so there is no
-//! difference, but a change.
+//! The connections that the kernel tracks (conntrack): they are not looked at, so there is no difference, only a
+//! change.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ use super::op::Operation;
 /// A change of the connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
-    /// Forgets the connections of an address that is about to change hands.
+    /// Removes the connections of an address that is about to go to another pod.
     Flush(IpAddr),
 }
 

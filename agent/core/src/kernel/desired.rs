@@ -31,7 +31,7 @@ pub struct PeerBlock {
 pub struct Input<'a> {
     /// The cluster's pod networks.
     pub networks: &'a [PodNetwork],
-    /// Destinations outside of them whose traffic keeps the pod's source address.
+    /// Destinations outside of the pod networks: traffic to them keeps the pod's source address.
     pub excluded: &'a [Ipv4Network],
     /// The node's own block.
     pub block: Ipv4Network,
@@ -39,21 +39,21 @@ pub struct Input<'a> {
     pub mtu: Mtu,
     /// The blocks of all other members.
     pub peers: &'a [PeerBlock],
-    /// How their addresses are reached.
+    /// How the addresses of their owners are reached.
     pub underlay: &'a BTreeMap<IpAddr, UnderlayPath>,
     /// The pods that are attached.
     pub pods: &'a [PodLink],
-    /// The pods that are being attached or detached right now, with their addresses: to be left
-    /// alone.
+    /// The pods that are being attached or detached right now, with their addresses: they stay as
+    /// they are.
     pub in_flight: &'a BTreeMap<IfName, BTreeSet<IpAddr>>,
     /// What of the host's packets is forwarded.
     pub forwarding: &'a Forwarding,
-    /// The devices that podnet has opened, of which nobody else had.
+    /// The devices that podnet has opened.
     pub opened: &'a BTreeSet<IfName>,
 }
 
-/// Everything that the kernel should hold. The default is nothing: what a node that is no member
-/// any more should have.
+/// Everything that the kernel should hold. The default is nothing: this is right for a node that is
+/// no longer a member.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Desired {
     /// The bridge.
@@ -67,7 +67,7 @@ pub struct Desired {
     pub routes: BTreeMap<RouteKey, Route>,
     /// The firewall rules.
     pub firewall: RuleSet,
-    /// What nftables holds pods to, where the host can do that.
+    /// What nftables holds pods to, if the host can do that.
     pub holding: Option<Holding>,
     /// Whether what comes in by these devices is forwarded.
     pub forwarding: BTreeMap<IfName, bool>,
@@ -84,7 +84,7 @@ impl Desired {
         }
     }
 
-    /// The pods that nobody attaches or detaches right now.
+    /// The pods that are not being attached or detached right now.
     pub(super) fn settled_pods(&self) -> impl Iterator<Item = &PodLink> {
         let settled = |(host_ifname, _): &(&IfName, _)| !self.in_flight.contains_key(*host_ifname);
         self.pods.iter().filter(settled).map(|(_, pod)| pod)
@@ -98,7 +98,7 @@ impl Desired {
 
 /// Computes everything that the kernel should hold.
 ///
-/// A peer's block has a route by way of the peer's address where that is on the link. All other
+/// A peer's block has a route by way of the peer's address if that is on the link. All other
 /// addresses of the pod networks are unreachable: traffic to a free block, to an unknown one, or to
 /// that of a peer which cannot be reached fails at once, and never leaks to the default gateway.
 #[must_use]
@@ -123,9 +123,6 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::kernel::IfIndex;
-
-    const ETH0: IfIndex = IfIndex(2);
 
     fn peer(number: u8) -> PeerBlock {
         PeerBlock {
@@ -153,7 +150,6 @@ mod tests {
     #[test]
     fn a_peer_on_the_link_gets_a_route_and_the_rest_is_unreachable() {
         let on_link = UnderlayPath::OnLink {
-            device: ETH0,
             ifname: "eth0".parse().unwrap(),
             mtu: Mtu(1500),
             source: Ipv4Addr::new(192, 0, 2, 9).into(),

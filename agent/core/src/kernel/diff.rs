@@ -15,7 +15,7 @@ pub struct Plan {
     /// The changes, in an order in which each finds what it builds on; additions come before
     /// removals.
     pub ops: Vec<Op>,
-    /// What cannot be done, since something foreign is in the way.
+    /// The conflicts: what cannot be done, since something foreign is in the way.
     pub conflicts: BTreeSet<Conflict>,
     /// Pods (by host end) that need a look into their namespace before they can be judged.
     pub unclear: BTreeSet<IfName>,
@@ -24,17 +24,17 @@ pub struct Plan {
 }
 
 /// Compares what the kernel should hold with what it holds, as far as that was observed: what was
-/// not looked at is left alone. Walks both, so that nothing that should not be there is missed.
+/// not looked at stays as it is. Walks both, so that nothing that should not be there is missed.
 #[must_use]
 pub fn diff(desired: &Desired, observed: &Observed) -> Plan {
     let mut draft = Draft::default();
     bridge::difference(desired, observed, &mut draft);
-    // No pod is attached for a moment without being held.
+    // Before pods are attached: no pod may be without what holds it for a moment.
     holding::difference(desired, observed, &mut draft);
     pod::difference(desired, observed, &mut draft);
     neighbour::difference(desired, observed, &mut draft);
     firewall::difference(desired, observed, &mut draft);
-    // After the rules that keep strangers out have come, and before they go.
+    // After the rules that keep strangers out are added, and before they are removed.
     forwarding::difference(desired, observed, &mut draft);
     route::difference(desired, observed, &mut draft);
     draft.finish()
@@ -58,12 +58,12 @@ impl Draft {
         self.removals.push(op.into());
     }
 
-    /// Adds what is in the way of an object.
+    /// Adds a foreign object that is in the way.
     pub(super) fn contest(&mut self, object: impl Into<Contested>, found: impl Into<String>) {
         self.plan.conflicts.insert(Conflict::new(object, found));
     }
 
-    /// What was built last goes first.
+    /// What was built last is removed first.
     fn finish(mut self) -> Plan {
         self.plan.ops.extend(self.removals.into_iter().rev());
         self.plan

@@ -19,7 +19,7 @@ pub fn is_drift(op: &Op, held: &Desired) -> bool {
 /// Keeps what was known of an object before.
 type Keep = fn(held: &mut Desired, before: &Desired);
 
-/// What keeps being known of each kind that was not looked at. What became of pods, their records tell.
+/// For each kind that was not looked at, how to keep what was known of it. Pods have records of their own.
 const KEPT: [(Kind, Keep); 5] = [
     (Kind::Bridge, bridge::keep),
     (Kind::Routes, route::keep),
@@ -39,15 +39,15 @@ pub struct Passed<'a> {
     pub peers: &'a [PeerBlock],
     /// The changes that failed.
     pub failed: &'a [Op],
-    /// What was in the way.
+    /// The conflicts.
     pub conflicts: &'a BTreeSet<Conflict>,
 }
 
-/// What the kernel is known to hold after a pass, where `before` was known of it: what it should, but
+/// What the kernel is known to hold after a pass, if `before` was known of it: what it should, except
 /// for what was not looked at, failed, or is contested.
 ///
 /// A route to a peer that cannot be reached for the time being is not wanted, and counts as held all
-/// the same: it went with the underlay, and comes back with it.
+/// the same: it was removed with the underlay, and comes back with it.
 #[must_use]
 pub fn held(before: &Desired, passed: Passed<'_>) -> Desired {
     let Passed {
@@ -91,10 +91,10 @@ mod tests {
             next_hop: NextHop::Unreachable,
         };
         let held = Desired {
-            routes: BTreeMap::from([(route.key(), route)]),
+            routes: BTreeMap::from([(route.key(), route.clone())]),
             ..Desired::default()
         };
-        assert!(is_drift(&Op::Route(route::Op::Add(route)), &held));
+        assert!(is_drift(&Op::Route(route::Op::Add(route.clone())), &held));
         assert!(!is_drift(
             &Op::Route(route::Op::Add(route)),
             &Desired::default()
@@ -125,7 +125,10 @@ mod tests {
                 mtu: Mtu(1500),
                 addresses: Vec::new(),
             }),
-            routes: all.iter().map(|route| (route.key(), *route)).collect(),
+            routes: all
+                .iter()
+                .map(|route| (route.key(), route.clone()))
+                .collect(),
             ..Desired::default()
         }
     }
@@ -137,8 +140,8 @@ mod tests {
             to("10.244.2.0/24"),
             to("10.244.3.0/24"),
         );
-        let desired = routes(&[contested, failed, right]);
-        let conflicts = BTreeSet::from([Conflict::new(contested, "another")]);
+        let desired = routes(&[contested.clone(), failed.clone(), right.clone()]);
+        let conflicts = BTreeSet::from([Conflict::new(contested.clone(), "another")]);
         let passed = Passed {
             desired: &desired,
             looked_at: &all(),
@@ -147,7 +150,7 @@ mod tests {
             conflicts: &conflicts,
         };
         let first = held(&Desired::default(), passed);
-        assert_eq!(first.routes, routes(&[right]).routes);
+        assert_eq!(first.routes, routes(std::slice::from_ref(&right)).routes);
         assert!(is_drift(&Op::Route(route::Op::Add(right)), &first));
         // What was right before is remembered as such.
         assert!(is_drift(
@@ -160,13 +163,13 @@ mod tests {
     fn what_was_not_looked_at_is_not_known_to_be_right() {
         let (old, new) = (to("10.244.1.0/24"), to("10.244.2.0/24"));
         let passed = Passed {
-            desired: &routes(&[old, new]),
+            desired: &routes(&[old.clone(), new.clone()]),
             looked_at: &Kinds::default(),
             peers: &[],
             failed: &[],
             conflicts: &BTreeSet::new(),
         };
-        let held = held(&routes(&[old]), passed);
+        let held = held(&routes(std::slice::from_ref(&old)), passed);
         assert!(is_drift(&Op::Route(route::Op::Add(old)), &held));
         assert!(!is_drift(&Op::Route(route::Op::Add(new)), &held));
     }
@@ -186,7 +189,7 @@ mod tests {
             failed: &[],
             conflicts: &BTreeSet::new(),
         };
-        let held = held(&routes(&[peers, leavers]), passed);
+        let held = held(&routes(&[peers.clone(), leavers.clone()]), passed);
         assert!(is_drift(&Op::Route(route::Op::Add(peers)), &held));
         assert!(!is_drift(&Op::Route(route::Op::Add(leavers)), &held));
     }

@@ -11,7 +11,7 @@ pub enum OpErrorKind {
     Busy,
     /// A capability is missing.
     NotPermitted,
-    /// The kernel, or this host, cannot do it.
+    /// The kernel, or this host, does not support the change.
     Unsupported,
     /// No memory, no table space.
     Exhausted,
@@ -23,7 +23,7 @@ pub enum OpErrorKind {
     ReadOnly,
     /// A program that is needed is not installed; its name.
     MissingBinary(String),
-    /// Anything else that the kernel refused; its errno, 0 where there is none.
+    /// The kernel refused for another reason; its errno, 0 if there is none.
     Other(i32),
 }
 
@@ -42,7 +42,7 @@ pub enum OpErrorClass {
 pub struct OpError {
     /// Why.
     pub kind: OpErrorKind,
-    /// The same in words, with the object's name.
+    /// The reason in words, with the object's name.
     pub detail: String,
 }
 
@@ -100,7 +100,7 @@ pub enum ObserveError {
     Failed {
         /// What was asked for.
         what: &'static str,
-        /// What came back.
+        /// What the kernel or the program answered.
         detail: String,
     },
 }

@@ -2,8 +2,8 @@
 //!
 //! The kernel forwards what comes in by a device if that device's own parameter says so
 //! (`IN_DEV_FORWARD` in `ip_route_input_slow`). `net.ipv4.ip_forward` is no condition but a switch:
-//! to write it sets that parameter on all devices, and on those to come. So podnet opens single
-//! devices, and takes the switch for what its owner says: that this host is a router, or none.
+//! writing it sets that parameter on all devices, and on those to come. So podnet opens single
+//! devices, and takes the switch for the word of the host's owner: that it is a router, or none.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -21,15 +21,15 @@ use super::sysctl::LinkParameter;
 /// What of the host's packets is forwarded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Forwarding {
-    /// Whether somebody has declared this host a router (`net.ipv4.ip_forward`).
+    /// Whether the owner has declared this host a router (`net.ipv4.ip_forward`).
     pub router: bool,
-    /// The value by which that is said.
+    /// The value of `net.ipv4.ip_forward`.
     pub switch: String,
     /// The devices that routes of the host lead out of, and those that were asked for and are there;
-    /// but for loopback, and for podnet's own.
+    /// except for loopback and podnet's own.
     pub devices: BTreeMap<IfName, Ingress>,
-    /// The devices that routes of the host lead out of, which nobody has opened, and podnet cannot: no rule
-    /// could keep strangers out of them, by the names that they have.
+    /// The closed devices that routes of the host lead out of, and that podnet cannot open: their names keep
+    /// any rule from keeping strangers out.
     pub unguardable: BTreeSet<IfName>,
 }
 
@@ -52,8 +52,8 @@ impl Forwarding {
         ways.map(|(device, _)| (device.clone(), true)).collect()
     }
 
-    /// The rules that let packets from some devices reach pods and nobody else: those devices that
-    /// podnet has opened, or is about to open. None if somebody has declared this host a router.
+    /// The guards that let packets from some devices reach only pods: the devices that podnet has
+    /// opened, or is about to open. None if the owner has declared this host a router.
     #[must_use]
     pub fn guards(&self, opened: &BTreeSet<IfName>) -> Vec<Guard> {
         let needs_guard = |(device, ingress): &(&IfName, &Ingress)| {
@@ -68,8 +68,8 @@ impl Forwarding {
         guarded.map(guard).collect()
     }
 
-    /// The devices that podnet has opened and closes when it goes. None if somebody has declared this
-    /// host a router since.
+    /// The devices that podnet has opened and closes when the node leaves. None if the owner has
+    /// declared this host a router since.
     #[must_use]
     pub fn closing(&self, opened: &BTreeSet<IfName>) -> BTreeMap<IfName, bool> {
         let open = self.still_open(opened).filter(|_| !self.router);
@@ -116,9 +116,9 @@ fn path_around() -> (String, String) {
     )
 }
 
-/// Whether a device of this name can be opened under guard. The kernel has no parameters for one whose
-/// name stands for all devices, or for those to come; and iptables reads a `+` at the end of a name as
-/// the beginning of others, and quotes as its own.
+/// Whether a device of this name can be opened under guard. The kernel has no parameters for a device
+/// whose name stands for all devices, or for those to come; and iptables reads a `+` at the end of a name
+/// as a wildcard, and quotes as its own.
 #[must_use]
 pub fn can_be_guarded(device: &IfName) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._@#~=,".contains(&byte);
@@ -133,7 +133,7 @@ pub enum Op {
     Set {
         /// The device.
         device: IfName,
-        /// Whether.
+        /// Whether they are forwarded.
         on: bool,
     },
 }
@@ -173,7 +173,7 @@ impl Operation for Op {
     }
 }
 
-/// What is known of what is forwarded is what was known before.
+/// Keeps what was known of forwarding before.
 pub(super) fn keep(held: &mut Desired, before: &Desired) {
     held.forwarding.clone_from(&before.forwarding);
 }
@@ -197,7 +197,7 @@ pub(super) fn difference(desired: &Desired, observed: &Observed, draft: &mut Dra
     }
 }
 
-/// A device that podnet cannot open, as its name keeps it from being guarded.
+/// A device that podnet cannot open, since its name keeps it from being guarded.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Unguardable(pub IfName);
 

@@ -1,4 +1,4 @@
-//! What can change, and what to look at: one vocabulary for both.
+//! The kinds of what the kernel holds: for what can change, and for what to look at.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -19,8 +19,8 @@ use super::way::Packet;
 /// that follow from what should be there.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// The bridge and its addresses, and what goes with them: its neighbours, the routes that come
-    /// from its addresses.
+    /// The bridge and its addresses, and what depends on them: its neighbours, and the routes that have
+    /// its address as their source.
     Bridge,
     /// The permanent neighbours on the bridge; a look at the bridge shows them.
     Neighbours,
@@ -34,7 +34,7 @@ pub enum Kind {
     Pod(PodView),
     /// Podnet's routes.
     Routes,
-    /// What else stands at a destination of podnet's, and inside of it.
+    /// Routes of other programs at a destination of podnet's, and inside of it.
     RoutesIn(IpNetwork),
     /// Which ways packets of pods take, and podnet's routes.
     Ways,
@@ -52,13 +52,13 @@ pub enum Kind {
     Forwarding,
     /// What is forwarded from a device, also if no route leads out of it.
     Ingress(IfName),
-    /// The host's other links and addresses: the way to the peers, and podnet's routes go with it.
+    /// The host's other links and addresses: the way to the peers, on which podnet's routes depend.
     Underlay,
     /// How an address is reached.
     Path(IpAddr),
     /// The host's other routes: the way to the peers, and what may be in the way of podnet's.
     OtherRoutes,
-    /// What a path leads to.
+    /// What the path of a namespace leads to.
     Namespace(PathBuf),
     /// Anything: changes were missed.
     Everything,
@@ -90,7 +90,7 @@ impl Kinds {
         Self::from([Kind::Routes, Kind::Ways])
     }
 
-    /// What of podnet's a change of some kind may have touched.
+    /// Which of podnet's objects a change of some kind may have touched.
     #[must_use]
     pub fn touched_by(kind: &Kind) -> Self {
         match kind {
@@ -101,12 +101,12 @@ impl Kinds {
             Kind::Neighbours => Self::from([Kind::Bridge]),
             Kind::HostEnd(_) => Self::from([Kind::HostEnds, kind.clone()]),
             Kind::Routes => Self::routes(),
-            // The traffic of pods may come back by another device now.
+            // The packets that come back to pods may come in by another device now.
             Kind::OtherRoutes => Self::routes().and(Kind::Forwarding),
             // The kernel refuses what comes in by a device that forwards nothing.
             Kind::Forwarding => Self::from([Kind::Forwarding, Kind::Ways]),
             Kind::Everything => Self::all(),
-            // Nothing of podnet's.
+            // No object of podnet's.
             Kind::OtherChains | Kind::Policy(_) | Kind::Path(_) | Kind::Namespace(_) => {
                 Self::default()
             }
@@ -122,7 +122,7 @@ impl Kinds {
         }
     }
 
-    /// What has to be looked at for it to be known whether this is still in the way.
+    /// What to look at, to know whether these conflicts are still there.
     #[must_use]
     pub fn contested(conflicts: &BTreeSet<Conflict>) -> Self {
         let mut kinds = Self::default();
@@ -132,7 +132,7 @@ impl Kinds {
         kinds
     }
 
-    /// What has to be looked at for these kinds of podnet's objects to be judged, where these should be there.
+    /// What to look at, to judge podnet's objects of these kinds, if `desired` should be there.
     #[must_use]
     pub fn aimed(&self, desired: &Desired) -> Self {
         let mut aimed = Self::default();
@@ -163,7 +163,7 @@ impl Kinds {
         self.0.insert(kind);
     }
 
-    /// The same with another kind.
+    /// These kinds and another one.
     #[must_use]
     pub fn and(mut self, kind: Kind) -> Self {
         self.add(kind);

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 /// The name of the node's bridge.
 pub const BRIDGE: &str = "podnet0";
 
-/// What the names of all pods' host ends begin with.
+/// The beginning of the names of all pods' host ends.
 pub const HOST_END_PREFIX: &str = "pn";
 
 /// The name of a pod's interface, inside its namespace.

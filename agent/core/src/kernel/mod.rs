@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A module per object says what of it is wanted and what is seen, which changes there are, what the difference
-//! is, and in what words all that is reported. What is beside them puts the objects together.
+//! is, and in what words all that is reported. The modules beside them put the objects together.
 
 pub mod bridge;
 pub mod connections;

@@ -1,5 +1,5 @@
-//! Permanent neighbours on the bridge: exempt from the limits of the neighbour table, which all namespaces of
-//! a host share.
+//! Permanent neighbours on the bridge: they are exempt from the limits of the neighbour table, which all
+//! namespaces of a host share.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -79,14 +79,14 @@ impl Operation for Op {
         let mut pods = held.pods.values();
         match self {
             Self::Set { address, mac, .. } => pods.any(|pod| pod.mac == *mac && pod.has(*address)),
-            // What should not be there, and was not there: another program has added it.
+            // A neighbour that should not be there, and was not there before: another program has added it.
             Self::Delete { address, .. } => {
                 held.bridge.is_some() && !pods.any(|pod| pod.has(*address))
             }
         }
     }
 
-    /// What became of the pods, their records tell.
+    /// The records of pods say what became of them.
     fn keep(&self, _held: &mut Desired, _before: &Desired) {}
 
     fn causes(&self) -> Vec<Kind> {
@@ -101,7 +101,7 @@ pub(super) fn difference(desired: &Desired, observed: &Observed, draft: &mut Dra
     let none = BTreeMap::new();
     let found: &BTreeMap<IpAddr, MacAddr> = match &observed.bridge {
         Some(Place::Ours(found)) if found.mac == bridge.mac => &found.neighbours,
-        // The kernel forgets them all, the permanent ones too, when the bridge's own link-layer
+        // The kernel forgets all neighbours, the permanent ones too, when the bridge's own link-layer
         // address changes (`neigh_changeaddr` in net/core/neighbour.c).
         Some(Place::Ours(_) | Place::Absent) => &none,
         Some(Place::Foreign(_)) | None => return,

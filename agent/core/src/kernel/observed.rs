@@ -27,8 +27,8 @@ pub enum Place<T> {
     Foreign(String),
 }
 
-/// What the kernel holds. A field is `None`, or its map lacks a key, where the [`super::Kinds`] did
-/// not ask for it: then nothing is known, and nothing is done about it.
+/// What the kernel holds. A field is `None`, or its map lacks a key, if the [`super::Kinds`] did not
+/// ask for it: then nothing is known, and nothing is done about it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Observed {
     /// The bridge.
@@ -37,8 +37,8 @@ pub struct Observed {
     pub host_ends: Option<BTreeMap<IfName, Place<ObservedHostEnd>>>,
     /// The host ends of the pods that were asked for.
     pub pods: BTreeMap<IfName, Place<ObservedHostEnd>>,
-    /// What is inside of the pods that were asked for, by host end; no entry where there is no
-    /// such namespace.
+    /// What is inside of the pods that were asked for, by host end; no entry if there is no such
+    /// namespace.
     pub insides: BTreeMap<IfName, Inside>,
     /// Why some of the pods that were asked for could not be looked into, by host end.
     pub hidden: BTreeMap<IfName, OpError>,
@@ -47,19 +47,19 @@ pub struct Observed {
     pub routes: Option<BTreeMap<RouteKey, ObservedRoute>>,
     /// Podnet's firewall chains.
     pub firewall: Option<Vec<ObservedFirewall>>,
-    /// Podnet's table of the bridge, beside its chains; `None` also where it could not be read.
+    /// Podnet's table of the bridge, beside its chains; `None` also if it could not be read.
     pub holding: Option<ObservedHolding>,
-    /// The chains of all programs that pods' packets pass; `None` also where nothing can tell.
+    /// The chains of all programs that pods' packets pass; `None` also if they cannot be read.
     pub chains: Option<Ruleset>,
     /// What of the host's packets is forwarded.
     pub forwarding: Option<Forwarding>,
-    /// The addresses of the host, but for the bridge's.
+    /// The addresses of the host, except for the bridge's.
     pub addresses: Option<Vec<HostAddress>>,
-    /// The routes of the host, but for podnet's.
+    /// The routes of the host, except for podnet's.
     pub host_routes: Option<Vec<HostRoute>>,
     /// How the addresses that were asked for are reached.
     pub underlay: BTreeMap<IpAddr, UnderlayPath>,
-    /// Which ways the packets take that were asked for; no entry where nothing can tell.
+    /// Which ways the packets take that were asked for; no entry if the kernel does not say.
     pub ways: BTreeMap<Packet, Way>,
     /// The rules of policy routing, and the routes that concern the addresses that were asked for.
     pub policy: Option<Policy>,

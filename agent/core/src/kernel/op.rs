@@ -16,21 +16,21 @@ use super::{bridge, connections, firewall, forwarding, holding, neighbour, pod, 
 /// touches podnet's own objects only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
-    /// Of the bridge.
+    /// A change of the bridge.
     Bridge(bridge::Op),
-    /// Of what pods are held to.
+    /// A change of what pods are held to.
     Holding(holding::Op),
-    /// Of a pod's attachment.
+    /// A change of a pod's attachment.
     Pod(pod::Op),
-    /// Of a neighbour on the bridge.
+    /// A change of a neighbour on the bridge.
     Neighbour(neighbour::Op),
-    /// Of the firewall rules.
+    /// A change of the firewall rules.
     Firewall(firewall::Op),
-    /// Of what is forwarded.
+    /// A change of what is forwarded.
     Forwarding(forwarding::Op),
-    /// Of a route.
+    /// A change of a route.
     Route(route::Op),
-    /// Of the connections that the kernel tracks.
+    /// A change of the connections that the kernel tracks.
     Connections(connections::Op),
 }
 
@@ -51,17 +51,17 @@ impl From<()> for Made {
 
 /// What the changes of each object answer.
 pub(super) trait Operation: fmt::Display {
-    /// What was found where this puts something right, in words.
+    /// What was found that this change puts right, in words.
     fn found(&self, desired: &Desired, observed: &Observed) -> Vec<String>;
 
     /// Whether this puts back what podnet had brought about before: `held` is what the kernel held
     /// when it was last found to be right.
     fn is_drift(&self, held: &Desired) -> bool;
 
-    /// It failed: what is known of the object is what was known `before`.
+    /// The change failed: keeps what was known `before` of the object.
     fn keep(&self, held: &mut Desired, before: &Desired);
 
-    /// What may have made it necessary, if the kernel reports a change of it; the likeliest first.
+    /// The kinds of reported changes that may have made it necessary; the likeliest first.
     fn causes(&self) -> Vec<Kind>;
 }
 
@@ -79,7 +79,7 @@ impl Op {
         }
     }
 
-    /// How this attaches a pod; `None` for what attaches none.
+    /// How this attaches a pod; `None` if it attaches none.
     #[must_use]
     pub const fn pod_link(&self) -> Option<&PodLink> {
         if let Self::Pod(op) = self {
@@ -89,7 +89,7 @@ impl Op {
         }
     }
 
-    /// The host end of the pod that this changes; `None` for what is no pod.
+    /// The host end of the pod that this changes; `None` if it changes none.
     #[must_use]
     pub const fn host_end(&self) -> Option<&IfName> {
         if let Self::Pod(op) = self {
@@ -101,7 +101,7 @@ impl Op {
         }
     }
 
-    /// The address of the neighbour that this changes; `None` for what is no neighbour.
+    /// The address of the neighbour that this changes; `None` if it changes none.
     #[must_use]
     pub const fn neighbour(&self) -> Option<IpAddr> {
         if let Self::Neighbour(op) = self {
@@ -120,14 +120,14 @@ impl Op {
         )
     }
 
-    /// Whether this opens a device to whatever comes in by it: rules that keep out everybody but pods
-    /// have to be there first.
+    /// Whether this opens a device to whatever comes in by it: rules that let only packets for pods
+    /// pass have to be there first.
     #[must_use]
     pub const fn opens(&self) -> bool {
         matches!(self, Self::Forwarding(forwarding::Op::Set { on: true, .. }))
     }
 
-    /// The destination of the route that this changes; `None` for what is no route.
+    /// The destination of the route that this changes; `None` if it changes none.
     #[must_use]
     pub const fn destination(&self) -> Option<IpNetwork> {
         if let Self::Route(op) = self {
@@ -144,18 +144,18 @@ impl fmt::Display for Op {
     }
 }
 
-/// What was found where a change puts something right.
+/// What was found that a change puts right.
 #[must_use]
 pub fn found(op: &Op, desired: &Desired, observed: &Observed) -> String {
-    let faults = op.operation().found(desired, observed);
-    if faults.is_empty() {
+    let defects = op.operation().found(desired, observed);
+    if defects.is_empty() {
         "nothing".to_owned()
     } else {
-        faults.join(", ")
+        defects.join(", ")
     }
 }
 
-/// Lets each object's own change be one of podnet's.
+/// Makes each object's own change an [`Op`].
 macro_rules! is_a_change {
     ($($object:ident: $op:ty),+ $(,)?) => {
         $(impl From<$op> for Op {

@@ -1,10 +1,10 @@
-//! By which path the pods of a peer are reached, and why by none.
+//! By which path the pods of a peer are reached, or why by none.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-use super::link::{IfIndex, IfName, Mtu};
+use super::link::{IfName, Mtu};
 use super::underlay::UnderlayPath;
 
 /// The path to the pods of a peer.
@@ -14,10 +14,8 @@ pub enum Path {
     Direct {
         /// The peer's address.
         via: IpAddr,
-        /// The number of the device that leads to it.
-        device: IfIndex,
-        /// The device's name.
-        ifname: IfName,
+        /// The device that leads to it.
+        device: IfName,
         /// How large packets may be.
         mtu: Mtu,
     },
@@ -28,9 +26,9 @@ pub enum Path {
 /// Why no path leads to a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoPath {
-    /// Nothing was ever heard of its address.
+    /// The peer's address was never heard of.
     AddressUnknown,
-    /// Nobody has looked yet how its address is reached.
+    /// No pass has looked yet how its address is reached.
     NotLooked(IpAddr),
     /// It is behind a router, where packets with pod addresses get lost.
     BehindRouter {
@@ -58,16 +56,10 @@ impl Path {
             return Self::None(NoPath::AddressUnknown);
         };
         let reason = match underlay.get(&address) {
-            Some(UnderlayPath::OnLink {
-                device,
-                ifname,
-                mtu,
-                ..
-            }) => {
+            Some(UnderlayPath::OnLink { ifname, mtu, .. }) => {
                 return Self::Direct {
                     via: address,
-                    device: *device,
-                    ifname: ifname.clone(),
+                    device: ifname.clone(),
                     mtu: *mtu,
                 };
             }
@@ -82,7 +74,7 @@ impl Path {
         Self::None(reason)
     }
 
-    /// Why there is none; `None` where there is one.
+    /// Why there is no path; `None` if there is one.
     #[must_use]
     pub const fn problem(&self) -> Option<&NoPath> {
         match self {
@@ -93,7 +85,7 @@ impl Path {
 }
 
 impl NoPath {
-    /// Whether that is so until something changes; else nobody has looked yet.
+    /// Whether the reason holds until something changes; else no pass has looked yet.
     #[must_use]
     pub const fn is_known(&self) -> bool {
         !matches!(self, Self::AddressUnknown | Self::NotLooked(_))
@@ -150,7 +142,6 @@ mod tests {
             "no route to 192.0.2.1: network is unreachable"
         );
         let direct = chosen(Some(UnderlayPath::OnLink {
-            device: IfIndex(2),
             ifname: "eth0".parse().unwrap(),
             mtu: Mtu(1500),
             source,

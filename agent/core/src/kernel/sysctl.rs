@@ -15,11 +15,11 @@ pub enum LinkParameter {
     DisableIpv6,
     /// Whether IPv4 packets that come in by the link are forwarded.
     Forwarding,
-    /// Whether an IPv4 address that goes leaves those that came later in its range.
+    /// Whether, when an IPv4 address is removed, those that came later in its range stay.
     PromoteSecondaries,
     /// Whether IPv4 packets are dropped whose source is not reached by the link that they came in by.
     ReversePathFilter,
-    /// Whether routers, or who claims to be one, may redirect IPv4 packets that leave by the link.
+    /// Whether routers, or hosts that claim to be one, may redirect IPv4 packets that leave by the link.
     AcceptRedirects,
     /// The same for all links of the namespace: a link heeds redirects if either says so.
     AcceptRedirectsOfAll,
@@ -29,7 +29,7 @@ pub enum LinkParameter {
 pub type LinkParameters = BTreeMap<LinkParameter, i32>;
 
 impl LinkParameter {
-    /// Those that podnet sets on its bridge.
+    /// The parameters that podnet sets on its bridge.
     pub const OF_BRIDGE: [Self; 4] = [
         Self::AcceptRa,
         Self::Forwarding,
@@ -37,7 +37,7 @@ impl LinkParameter {
         Self::ReversePathFilter,
     ];
 
-    /// Those that podnet sets on the interface of a pod.
+    /// The parameters that podnet sets on the interface of a pod.
     pub const OF_POD: [Self; 5] = [
         Self::AcceptDad,
         Self::AcceptRa,
@@ -87,14 +87,14 @@ impl LinkParameter {
     #[must_use]
     pub fn on(self, link: &IfName) -> String {
         let directory = self.directory().replace('/', ".");
-        // A dot in the name of a link is none that parts names.
+        // A dot in the name of a link does not separate names.
         let link = self.entry(link.as_str()).replace('.', "/");
         format!("{directory}.{link}.{}", self.name())
     }
 }
 
-/// What is wrong with the parameters of a link, in words. One that is not there needs no value.
-pub(super) fn faults(
+/// What is wrong with the parameters of a link, in words. A parameter that is not there needs no value.
+pub(super) fn defects(
     link: &IfName,
     wanted: &LinkParameters,
     found: &LinkParameters,

@@ -21,15 +21,15 @@ pub struct HostAddress {
     pub mtu: Mtu,
     /// Whether the interface is up.
     pub up: bool,
-    /// Whether others can use it: of global scope, not loopback.
+    /// Whether other hosts can use it: of global scope, not loopback.
     pub global: bool,
     /// Whether the interface is a bridge that leads off this host: a port of it is no container's or virtual
     /// machine's, or a default route leads out of it.
     pub uplink: bool,
 }
 
-/// A route of the host that is not podnet's, and leads somewhere: one that refuses packets is in
-/// nobody's way who has a more specific one.
+/// A route of the host that is not podnet's, and leads somewhere: a route that refuses packets is in
+/// the way of no more specific one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostRoute {
     /// Where it leads; a default route has prefix length 0.
@@ -43,11 +43,9 @@ pub struct HostRoute {
 pub enum UnderlayPath {
     /// On the link of a device.
     OnLink {
-        /// The device's number.
-        device: IfIndex,
-        /// Its name.
+        /// The device.
         ifname: IfName,
-        /// How large packets may be: the device's MTU, or less where the route says so.
+        /// How large packets may be: the device's MTU, or less if the route says so.
         mtu: Mtu,
         /// The address of this host that such packets come from.
         source: IpAddr,
@@ -61,6 +59,6 @@ pub enum UnderlayPath {
     },
     /// It is an address of this host.
     Local,
-    /// Not at all; in words.
+    /// It is not reached; why, in words.
     None(String),
 }

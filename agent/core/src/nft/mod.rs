@@ -1,7 +1,7 @@
 //! Chains of nftables, as data, and which of them are in the way of pods.
 //!
-//! Of a rule only as much is kept as tells what becomes of what pods send to each other. A condition that
-//! says nothing of that, or that is not understood, is [`Condition::Unknown`]: then nothing is certain.
+//! Of a rule, only as much is kept as decides what becomes of the packets that pods send to each other. A
+//! condition on something else, or one that is not understood, is [`Condition::Unknown`]: then nothing is certain.
 
 mod suspects;
 
@@ -33,21 +33,21 @@ impl fmt::Display for ChainName {
     }
 }
 
-/// Where the kernel calls a chain from, of those places that pods' packets pass.
+/// The hooks that pods' packets pass, from which the kernel calls chains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hook {
-    /// What is forwarded is let through, or not.
+    /// Decides whether what is forwarded passes.
     Forward,
-    /// What leaves the host is given another source address, or not.
+    /// Decides whether what leaves the host gets another source address.
     SourceNat,
 }
 
 /// A chain that the kernel itself calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Base {
-    /// From where.
+    /// From which hook the kernel calls it.
     pub hook: Hook,
-    /// Whether what no rule decides about is dropped.
+    /// Whether packets about which no rule decides are dropped.
     pub drops: bool,
 }
 
@@ -63,7 +63,7 @@ pub struct NftChain {
 /// The chains of a host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ruleset {
-    /// By name.
+    /// The chains, by name.
     pub chains: BTreeMap<ChainName, NftChain>,
 }
 
@@ -74,26 +74,26 @@ pub struct NftRule {
     pub conditions: Vec<Condition>,
     /// What happens then.
     pub verdict: NftVerdict,
-    /// The number by which the kernel knows it.
+    /// The number that the kernel has given the rule.
     pub handle: u64,
 }
 
 /// What happens to a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NftVerdict {
-    /// Nothing: the next rule.
+    /// Nothing: the next rule decides.
     None,
     /// It passes this chain and those that led here.
     Accept,
-    /// It is lost.
+    /// It is dropped.
     Drop,
     /// It gets another source address.
     Translate,
-    /// Back to the chain that led here.
+    /// It goes back to the chain that led here.
     Return,
-    /// On to a chain, and back.
+    /// It goes to another chain, and comes back.
     Jump(String),
-    /// On to a chain, and not back.
+    /// It goes to another chain, and does not come back.
     Goto(String),
     /// Something that is not understood.
     Unknown,
@@ -114,11 +114,11 @@ pub enum Condition {
     Opens(bool),
     /// Whether it may be a packet of IPv4.
     Ipv4(bool),
-    /// Whatever else.
+    /// Anything else.
     Unknown,
 }
 
-/// Names of devices; one that ends in `*` stands for all that begin so.
+/// Names of devices; one that ends in `*` stands for all with that beginning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names {
     /// The names.

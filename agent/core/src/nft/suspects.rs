@@ -1,4 +1,4 @@
-//! Which chains lose what pods send to each other, or change its source.
+//! Which chains drop what pods send to each other, or change its source.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,7 +11,7 @@ use crate::kernel::IfName;
 /// How deep chains may lead to each other; the kernel allows no more (`NFT_JUMP_STACK_SIZE`).
 const DEEPEST: u32 = 16;
 
-/// What some pods send to others: the packets that open connections.
+/// The packets by which some pods open connections to others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flow {
     /// The device that it comes in by.
@@ -58,15 +58,15 @@ pub fn flows(
 pub struct Suspect {
     /// The chain that the kernel calls.
     pub chain: ChainName,
-    /// What decides: the chain that the rule is in and the rule's number, or the chain's policy.
+    /// What decides: a rule, or the chain's policy.
     pub by: Decider,
     /// Whether it changes the source of packets; else it drops them.
     pub translates: bool,
-    /// Whether it does so to all of a flow; else it may, depending on what podnet does not know.
+    /// Whether it does so to all of a flow for certain; else it depends on what podnet does not know.
     pub certain: bool,
 }
 
-/// What in a chain decides about a packet.
+/// The part of a chain that decides about a packet.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Decider {
     /// The policy of the chain.
@@ -100,7 +100,7 @@ impl fmt::Display for Suspect {
 }
 
 impl Suspect {
-    /// What cures it. Podnet cannot: a packet has to pass the chains of all tables.
+    /// The cure, for the user. Podnet cannot mend this: a packet has to pass the chains of all tables.
     #[must_use]
     pub fn cure(&self, networks: &[Ipv4Network]) -> String {
         let networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
@@ -177,7 +177,7 @@ enum End {
 }
 
 impl End {
-    /// The end of what goes on, where others may have left the chain before without a decision.
+    /// The end of the packets that go on, if others may have left the chain before without a decision.
     fn beside(self, some_left: bool) -> Self {
         if some_left && self == Self::Decided {
             Self::Either
@@ -190,7 +190,7 @@ impl End {
 struct Walk<'a> {
     ruleset: &'a Ruleset,
     flow: &'a Flow,
-    /// Whether to look for what changes its source; else for what drops it.
+    /// Whether to look for what changes the source of packets; else for what drops them.
     translating: bool,
 }
 

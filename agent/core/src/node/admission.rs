@@ -9,7 +9,7 @@ use podnet_proto::network::{DEFAULT_BLOCK_PREFIX, parse_range};
 use podnet_proto::token::JoinToken;
 use podnet_proto::{ApiError, ErrorCode, NodeName, PodNetwork, PodNetworkError};
 
-/// How long to wait for the first answer of a member at most.
+/// The longest wait for the first answer of a member.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The most members that are asked at once, four times a second each.
@@ -32,7 +32,7 @@ pub struct Founding {
     pub advertise: Option<SocketAddrV4>,
 }
 
-/// A `join` request, likewise.
+/// A `join` request, checked in the same way.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Admission {
     /// What admits it.
@@ -47,7 +47,7 @@ pub struct Admission {
     pub patience: Duration,
 }
 
-/// Checks a `join` request; `port` is that of addresses without one.
+/// Checks a `join` request; `port` is the port of addresses that name none.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -100,7 +100,7 @@ pub fn admission(request: &JoinRequest, port: u16) -> Result<Admission, ApiError
     })
 }
 
-/// Checks an `init` request; `port` is that of an address without one.
+/// Checks an `init` request; `port` is the port of an address that names none.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -158,7 +158,7 @@ pub fn founding(request: &InitRequest, port: u16) -> Result<Founding, ApiError> 
     })
 }
 
-/// What the ledger gets: the agent's choice is `direct` as long as there are no tunnels.
+/// The encapsulation in the ledger: the agent chooses `direct` as long as there are no tunnels.
 fn encapsulation(text: Option<&str>) -> Result<EncapsulationMode, ApiError> {
     match text {
         None | Some("auto" | "direct") => Ok(EncapsulationMode::Direct),

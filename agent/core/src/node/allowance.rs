@@ -1,4 +1,4 @@
-//! How much of the time may be spent on looking at what others change.
+//! How much of the time may be spent on looking at what other programs change.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::time::Moment;
 /// One part of the time in so many: one in twenty is 5 %.
 const PARTS: u32 = 20;
 
-/// How much may be spent at once, where nothing was spent before.
+/// How much may be spent at once, if nothing was spent before.
 const MOST: Duration = Duration::from_secs(2);
 
 /// What is left to spend. A look may cost more than that; the next one waits until it is made up for.

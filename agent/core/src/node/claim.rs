@@ -32,7 +32,7 @@ impl Node {
             return;
         };
         membership.wake = now + RETRY;
-        // What the disk has not taken yet decides nothing more.
+        // As long as the disk has not taken the last decision, nothing more is decided.
         if membership.saving.is_some() || ends {
             return;
         }
@@ -50,7 +50,7 @@ impl Node {
         let Some(membership) = self.life.member_mut() else {
             return;
         };
-        // Another input may have come between: what it waits for on disk comes first.
+        // Another input may have come in between: if the node waits for the disk since, that comes first.
         if membership.saving.is_some() || ends {
             return;
         }
@@ -60,7 +60,7 @@ impl Node {
         let hearing = membership.ear.hear(heard.entries);
         for (node, address, key) in &hearing.unheard {
             let record = key.as_str();
-            tracing::debug!(%node, %address, record, "a record is not heard: the node has not signed it");
+            tracing::debug!(%node, %address, record, "a gossip record is ignored: its node has not signed it");
         }
         membership.view = membership.reader.read(now, hearing.entries);
         let own = membership.view.of(self.setup.own);
@@ -97,7 +97,7 @@ impl Node {
             Some(Saving::Step(outcome, ahead)) => match result {
                 Ok(()) => {
                     if membership.disk_error.take().is_some() {
-                        tracing::info!("the claim is written again");
+                        tracing::info!("this node's claim can be written to disk again");
                     }
                     membership.unsaved = false;
                     self.adopt(*outcome, ahead);
@@ -105,11 +105,11 @@ impl Node {
                     self.step_soon();
                 }
                 Err(api_error) => {
-                    // It is tried each second, and status names it all the while.
+                    // The write is tried again each second, and `status` names it all the while.
                     if membership.disk_error.as_ref() != Some(&api_error) {
                         tracing::error!(
                             error = api_error.message,
-                            "the claim cannot be written: nothing is published until it can"
+                            "this node's claim cannot be written to disk: the node publishes nothing until it can"
                         );
                     }
                     membership.disk_error = Some(api_error);
@@ -120,7 +120,7 @@ impl Node {
         }
     }
 
-    /// Does what follows from a step, once it is on disk: the data path, then gossip.
+    /// Does what follows from a step, once the step is on disk: the data path, then gossip.
     fn adopt(&mut self, outcome: Outcome, ahead: Option<u64>) {
         let now = self.now();
         self.take_over(&outcome);
@@ -129,7 +129,7 @@ impl Node {
         if let Some(epoch) = ahead {
             tracing::error!(
                 epoch,
-                "others hold values of this node from a later start: was its disk rolled back?"
+                "peers hold records of this node from a later start of it: was its disk rolled back?"
             );
             self.restart_gossip(epoch);
             return;
@@ -156,14 +156,18 @@ impl Node {
                 tracing::error!(
                     setting = name,
                     value,
-                    "this version does not know a setting of the cluster: this node decides nothing"
+                    "this version cannot carry out a setting of the cluster: this node decides nothing"
                 );
             }
             membership.unknown.clone_from(&outcome.unknown);
         }
         if membership.unsaid != outcome.unsaid {
             for (key, why) in &outcome.unsaid {
-                tracing::error!(record = key.as_str(), why, "a record is not published");
+                tracing::error!(
+                    record = key.as_str(),
+                    why,
+                    "this node cannot publish a record"
+                );
             }
             membership.unsaid.clone_from(&outcome.unsaid);
         }
@@ -181,14 +185,14 @@ impl Node {
             .and_then(|index| membership.block_range(index))
         {
             Some(block) => {
-                tracing::info!(%block, "this node uses a block");
+                tracing::info!(%block, "this node now uses its block");
                 membership.stopping = false;
                 self.use_block(block);
             }
             None => {
                 let block = before.and_then(|index| membership.block_range(index));
                 let block = block.map(tracing::field::display);
-                tracing::warn!(block, "this node stops to use its block");
+                tracing::warn!(block, "this node no longer uses its block");
                 membership.stopping = true;
                 self.effects.push(Effect::Aim(Targets::default()));
             }
@@ -212,7 +216,7 @@ impl Node {
         let roster = membership.roster(node);
         self.effects.push(Effect::ShowRoster(roster));
         if news {
-            // If they cannot be written only addresses are lost, and gossip brings them again.
+            // If the book cannot be written, only addresses are lost, and gossip brings them again.
             let write = Write::Peers(membership.peers.clone());
             self.effects.push(Effect::Note(write));
         }
@@ -226,7 +230,7 @@ impl Node {
         self.reconciling.peers = Some(blocks);
     }
 
-    /// Publishes what has changed, and gossips at once where that matters. While the data path
+    /// Publishes what has changed, and gossips at once if that matters. While the data path
     /// still carries a block that the node must not use, nothing is published.
     pub(super) fn publish(&mut self, values: BTreeMap<Key, String>, nudge: &Nudge) {
         let Some(membership) = self.life.member_mut() else {
@@ -253,7 +257,7 @@ impl Node {
         self.effects.push(Effect::Nudge { urgent, idly });
     }
 
-    /// Gossip did not take these values: the next step tries again.
+    /// Gossip did not take these values: the next step publishes them again.
     pub(super) fn on_unpublished(&mut self, keys: &[Key]) {
         if let Some(membership) = self.life.member_mut() {
             membership.published.retain(|key, _| !keys.contains(key));
@@ -285,8 +289,8 @@ impl Node {
         membership.search_due = now + SEARCH_INTERVAL;
     }
 
-    /// The data path does not carry a block any more that the node must not use: what waited for
-    /// that may be published.
+    /// The data path no longer carries a block that the node must not use: what waited for that
+    /// may be published.
     pub(super) fn data_path_stopped(&mut self) {
         let Some(membership) = self.life.member_mut() else {
             return;
@@ -298,7 +302,7 @@ impl Node {
     }
 }
 
-/// The addresses of those to gossip with at once.
+/// The addresses of the nodes to gossip with at once.
 fn nudged(membership: &Membership, nudge: &Nudge) -> Vec<SocketAddrV4> {
     let heard = |node| membership.heard_at(node);
     let addresses: Vec<SocketAddrV4> = nudge
@@ -307,7 +311,7 @@ fn nudged(membership: &Membership, nudge: &Nudge) -> Vec<SocketAddrV4> {
         .filter_map(|node| heard(*node).or_else(|| membership.address_of(*node)))
         .collect();
     if addresses.is_empty() && nudge.random > 0 && membership.view.entries().len() < 2 {
-        // Nobody is known yet but the members that answered first.
+        // No node is known yet but the members that answered first.
         return membership.member.seeds.clone();
     }
     addresses
@@ -320,7 +324,7 @@ fn random_others(
     nudged: &[SocketAddrV4],
     count: usize,
 ) -> Vec<SocketAddrV4> {
-    // A node whose address has changed is not at its old one any more.
+    // A node whose address has changed is no longer at its old one.
     let nobody = Registered::new();
     let registered = membership.ledger().map_or(&nobody, |ledger| &ledger.boots);
     let best = membership.view.all_best(registered);
@@ -337,12 +341,12 @@ fn log_muted(muted: Option<Muted>) {
         Some(Muted::Behind { node, slot }) => tracing::error!(
             %node,
             slot,
-            "a member knows of decisions that this voter has forgotten: it decides nothing until it \
-             has caught up"
+            "a member knows of decisions that this voter has forgotten: this node decides nothing until \
+             it has caught up"
         ),
         Some(Muted::Twin { address }) => tracing::error!(
             %address,
-            "another host runs with this node's identity: this one does not ask for the block"
+            "another host runs with this node's identity: this host does not ask for its block"
         ),
         Some(Muted::Listening) | None => {}
     }
@@ -352,12 +356,14 @@ fn log_state(before: &ClaimState, after: &ClaimState) {
     match after {
         ClaimState::Dup => tracing::error!(
             %before,
-            "another host has taken over this node's identity: its block is not used any more"
+            "another host has taken over this node's identity: this host no longer uses its block"
         ),
         ClaimState::New
         | ClaimState::Want { .. }
         | ClaimState::Using
         | ClaimState::Leaving
-        | ClaimState::Gone => tracing::info!(%before, %after, "the claim has changed"),
+        | ClaimState::Gone => {
+            tracing::info!(%before, %after, "the state of this node's claim has changed");
+        }
     }
 }

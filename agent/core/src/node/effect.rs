@@ -29,7 +29,7 @@ pub enum Effect {
     Answer(Ticket, Answer),
     /// Make a pass of the reconciler: `Event::PassDone`.
     Pass(Box<Job>),
-    /// Look at this of the kernel, to tell whether this host can be a node: `Event::HostSeen`.
+    /// Look at these kinds in the kernel, to decide whether this host can be a node: `Event::HostSeen`.
     LookAtHost(Kinds),
     /// Write something: `Event::Stored`.
     Store(Write),
@@ -43,16 +43,16 @@ pub enum Effect {
     StopGossip,
     /// Take in what gossip has heard: `Event::Heard`.
     Listen,
-    /// Publish values of this node: `Event::Unpublished` if gossip does not take them.
+    /// Publish values of this node: `Event::Unpublished` if gossip does not take all of them.
     Publish(BTreeMap<Key, String>),
-    /// Gossip with these addresses at once, with the first before the second.
+    /// Gossip with these addresses, beside the usual rounds.
     Nudge {
-        /// These at once.
+        /// With these at once.
         urgent: Vec<SocketAddrV4>,
-        /// These when there is time.
+        /// With these after that.
         idly: Vec<SocketAddrV4>,
     },
-    /// Answer from now on by these names who asks before it joins.
+    /// Answer nodes that ask before they join by these names from now on.
     ShowRoster(Roster),
     /// Look what a path leads to where the namespace of a pod is to be, or is: `Event::NetnsSeen`.
     LookAtNetns(PodName, PathBuf),
@@ -70,11 +70,11 @@ pub enum Effect {
     SendEchoes(Box<Borrowed>),
     /// Close the devices that podnet has opened: `Event::Closed`.
     CloseDevices,
-    /// Ask the members of a cluster: `Event::Probed`.
+    /// Ask the members of a cluster: `Event::Asked`.
     AskMembers(Box<Question>),
-    /// Ask no more: the port is free for the next question after this.
+    /// Ask the members no longer: the port is free for the next question after this.
     StopAsking,
-    /// Send echoes to these peers from now on, and no others.
+    /// Send echoes to these peers from now on, and to no others.
     Aim(Targets),
     /// Announce on its link where the node's address is.
     Announce(Seat),
@@ -114,7 +114,7 @@ impl Write {
 pub enum Generation {
     /// This one.
     Known(u64),
-    /// One that nobody can guess, and that is drawn for it.
+    /// A new one, drawn so that no other node can guess it.
     Fresh,
 }
 
@@ -127,7 +127,7 @@ pub struct Start {
     pub peers: PeerBook,
     /// The epoch is to be higher than this.
     pub above: u64,
-    /// An epoch that was drawn before and never used.
+    /// An epoch that was drawn before, and that no start has used.
     pub unused: Option<u64>,
     /// Under which of its gossip ids the node is to speak.
     pub generation: Generation,
@@ -146,7 +146,7 @@ pub struct Attach {
     pub namespaces: Vec<u64>,
 }
 
-/// Repairs that are of no pod which is on record.
+/// Repairs of what belongs to no pod on record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loose {
     /// Neighbour entries on the bridge.

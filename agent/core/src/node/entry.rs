@@ -22,7 +22,7 @@ pub(super) enum Entry {
     Asks(Attempt),
     /// The membership is being written, and gossip started.
     Begins(Box<Beginning>),
-    /// What is on disk of a membership goes again, since gossip could not be started, which is why.
+    /// What is on disk of a membership is removed, since gossip could not be started, for this reason.
     Undoes(Why, Box<ApiError>),
 }
 
@@ -48,7 +48,7 @@ pub(super) struct Look {
     pub(super) command: Command,
     pub(super) allow_overlap: bool,
     pub(super) ticket: Ticket,
-    /// Nobody waits for the answer any more.
+    /// No client waits for the answer any more.
     pub(super) abandoned: bool,
 }
 
@@ -70,7 +70,7 @@ impl Node {
         }));
     }
 
-    /// Whether a command is at work whose outcome decides what others are answered.
+    /// Whether a command is at work whose outcome decides how other commands are answered.
     pub(super) const fn is_entering(&self) -> bool {
         matches!(
             self.life.entry(),
@@ -125,14 +125,14 @@ impl Node {
         self.step();
         match why {
             Why::Resumes => self.go_on_leaving(),
-            // The answer follows when the data path stands.
+            // The answer follows when the data path is up.
             Why::Founds(ticket) => self.await_init(ticket),
             Why::Joins(ticket) => self.answer(ticket, Ok(self.status().into())),
         }
     }
 
     /// The node is no member, since gossip could not be started. What is on disk of a membership that has just
-    /// begun goes again.
+    /// begun is removed.
     pub(super) fn not_entered(&mut self, why: Why, api_error: ApiError) {
         if matches!(why, Why::Resumes) {
             return self.refuse(why, api_error);
@@ -141,10 +141,13 @@ impl Node {
         self.life = Life::Joining(Entry::Undoes(why, Box::new(api_error)));
     }
 
-    /// What was on disk of a membership that could not begin is gone, or stays.
+    /// What was on disk of a membership that could not begin is removed, or cannot be.
     pub(super) fn on_membership_undone(&mut self, result: Result<(), ApiError>) {
         if let Err(stays) = result {
-            tracing::error!(error = stays.message, "half a membership stays");
+            tracing::error!(
+                error = stays.message,
+                "what was written of a membership that could not begin cannot be removed"
+            );
         }
         let undoes = |entry: &mut Entry| matches!(entry, Entry::Undoes(..));
         if let Some(Entry::Undoes(why, api_error)) = self.life.take_entry(undoes) {
@@ -186,7 +189,7 @@ impl Node {
                 self.found(&host, seen.fresh, founding, allow_overlap, ticket);
             }
             (Ok(_), Command::Join(_)) if abandoned => {
-                tracing::info!("nobody waits for the join any more: it is given up");
+                tracing::info!("the join is given up: its client has gone");
             }
             (Ok(host), Command::Join(admission)) => {
                 self.plan_join(host, admission, allow_overlap, ticket);
@@ -194,11 +197,11 @@ impl Node {
         }
     }
 
-    /// Gives up the attempt that is under way, if there is one, since the node is told to leave.
+    /// Gives up the attempt that is under way, if there is one, since the user wants the node to leave.
     pub(super) fn give_up_join(&mut self) {
         let asks = |entry: &mut Entry| matches!(entry, Entry::Asks(_));
         if let Some(Entry::Asks(attempt)) = self.life.take_entry(asks) {
-            tracing::info!("the join that was under way is given up");
+            tracing::info!("the join is given up: the node is to leave");
             self.effects.push(Effect::StopAsking);
             let api_error = ApiError::new(
                 ErrorCode::Unreachable,
@@ -208,12 +211,12 @@ impl Node {
         }
     }
 
-    /// Gives up the attempt for whose outcome nobody waits any more.
+    /// Gives up the attempt whose client has gone.
     pub(super) fn abandon_join(&mut self, ticket: Ticket) {
         match self.life.entry_mut() {
             Some(Entry::Looks(look)) if look.ticket == ticket => look.abandoned = true,
             Some(Entry::Asks(attempt)) if attempt.ticket == ticket => {
-                tracing::info!("nobody waits for the join any more: it is given up");
+                tracing::info!("the join is given up: its client has gone");
                 self.life = Life::IDLE;
                 self.effects.push(Effect::StopAsking);
             }

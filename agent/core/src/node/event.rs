@@ -24,11 +24,11 @@ pub enum Event {
     PassDone(Box<Report>),
     /// What decides whether this host can be a node.
     HostSeen(Box<HostSeen>),
-    /// Something is written, or not.
+    /// Something is written, or cannot be.
     Stored(Write, Result<(), ApiError>),
-    /// The membership is ended on disk, and this is the number of the new boot, if one could be drawn; or it is not.
+    /// The membership is ended on disk, with the number of the new boot if one could be drawn; or it cannot be ended.
     Ended(Result<Option<Boot>, ApiError>),
-    /// Gossip is started, or not.
+    /// Gossip is started, or cannot be.
     GossipStarted(Box<Started>),
     /// What gossip has heard.
     Heard(Heard),
@@ -36,16 +36,16 @@ pub enum Event {
     Unpublished(Vec<Key>),
     /// What there is of the namespace of a pod.
     NetnsSeen(PodName, NetnsSeen),
-    /// A pod is attached, its namespace having this inode number, or not.
+    /// A pod is attached, and this is the inode number of its namespace; or it cannot be.
     Attached(PodName, Result<u64, AttachError>),
-    /// A pod is detached, or not.
+    /// A pod is detached, or cannot be.
     Detached(PodName, Result<(), OpError>),
-    /// A pod was put right, or not.
+    /// A pod was put right, or could not be.
     Repaired(PodName, Box<Repair>, Result<(), OpError>),
-    /// What no request waits for was put right, or not.
+    /// What no request waits for was put right, or could not be.
     Applied(Loose, Vec<(Repair, Result<(), OpError>)>),
-    /// The members of a cluster have answered, or not.
-    Probed(Ticket, Box<Result<Probed, ApiError>>),
+    /// A member of the cluster has answered, or none has.
+    Asked(Ticket, Box<Result<Welcomed, ApiError>>),
     /// The chains of other programs were looked at.
     Looked(Looked),
     /// What podnet had opened is closed; what stays, in words.
@@ -57,7 +57,7 @@ pub enum Event {
 /// What decides whether this host can be a node.
 #[derive(Debug)]
 pub struct HostSeen {
-    /// What of the kernel does, or why it could not be looked at.
+    /// What the kernel holds, or why it could not be looked at.
     pub observed: Result<Observed, ApiError>,
     /// The host's name.
     pub hostname: String,
@@ -65,7 +65,7 @@ pub struct HostSeen {
     pub fresh: Fresh,
 }
 
-/// What nobody can guess, drawn for a cluster that may be founded now.
+/// Secrets, drawn for a cluster that may be founded now.
 #[derive(Debug)]
 pub struct Fresh {
     /// Its id.
@@ -88,9 +88,10 @@ pub struct Started {
 /// What gossip has heard.
 #[derive(Debug)]
 pub struct Heard {
-    /// What each node says, as far as its keys are concerned.
+    /// What each node has published.
     pub entries: Vec<SignedEntry>,
-    /// The epoch under which somebody else has published values of this node.
+    /// The later epoch under which values of this node were published: by itself before its disk was rolled back, or
+    /// by another member.
     pub own_version_ahead: Option<u64>,
     /// Whether the node speaks at all: not while the host does not have the address that peers are told.
     pub speaks: bool,
@@ -99,7 +100,7 @@ pub struct Heard {
 /// What a path leads to where the namespace of a pod is to be, or is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NetnsSeen {
-    /// Whether something has that name, be it a link that leads nowhere.
+    /// Whether something has that name, even a link that leads nowhere.
     pub exists: bool,
     /// The inode number of what it leads to, if it leads somewhere.
     pub inode: Option<u64>,
@@ -109,7 +110,7 @@ pub struct NetnsSeen {
 
 /// A member that answered before this node joined.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Probed {
+pub struct Welcomed {
     /// Where it was asked.
     pub target: SocketAddrV4,
     /// What it said.
@@ -121,7 +122,7 @@ pub struct Probed {
 /// What a look at the chains of other programs has come to.
 #[derive(Debug)]
 pub struct Looked {
-    /// `None` where nothing could tell.
+    /// `None` if the chains could not be read.
     pub found: Option<BTreeSet<Suspect>>,
     /// How long it took.
     pub took: Duration,

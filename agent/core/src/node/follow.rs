@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::advertise::{Underlay, Verdict, seat, within};
+use crate::advertise::{Succession, Underlay, seat, within};
 use podnet_proto::ApiError;
 
 use super::effect::{Effect, Write};
@@ -11,7 +11,7 @@ use super::machine::Node;
 use super::member::Member;
 use crate::kernel::Kinds;
 
-/// How many addresses to remember at which members were.
+/// How many former addresses of members to remember.
 const MOST_SEEDS: usize = 16;
 
 impl Node {
@@ -30,11 +30,11 @@ impl Node {
         if let Some(seat) =
             seat(told, addresses).filter(|seat| membership.seat.as_ref() != Some(seat))
         {
-            tracing::info!(%told, device = %seat.ifname, "announcing the address on its link");
+            tracing::info!(%told, device = %seat.ifname, "announcing this node's address on its link");
             self.effects.push(Effect::Announce(seat.clone()));
             membership.seat = Some(seat);
         }
-        // A command has said which one it is.
+        // The user has chosen the address.
         if membership.member.advertise_fixed || membership.moving || ends {
             return;
         }
@@ -43,11 +43,11 @@ impl Node {
             ways: &self.reconciling.underlay,
         };
         match membership.follower.judge(now, told, underlay) {
-            Verdict::Stays => {}
-            Verdict::Waits(until) => {
+            Succession::Stays => {}
+            Succession::Waits(until) => {
                 self.reconciling.look_at(Kinds::routes(), until);
             }
-            Verdict::Becomes(address) => self.advertise(address),
+            Succession::Becomes(address) => self.advertise(address),
         }
     }
 
@@ -75,7 +75,7 @@ impl Node {
         if let Err(api_error) = result {
             tracing::error!(
                 error = api_error.message,
-                "the new address cannot be written: peers are not told"
+                "this node's new address cannot be written to disk: peers are not told it yet"
             );
             membership.disk_error = Some(api_error);
             self.reconciling.look_again(Kinds::routes(), now);

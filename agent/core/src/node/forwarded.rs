@@ -21,17 +21,17 @@ use super::problems::label;
 /// How long to wait between two tries.
 const STEADY: Duration = Duration::from_secs(10);
 
-/// The same while packets are lost.
+/// How long to wait while packets are lost.
 const SOON: Duration = Duration::from_secs(2);
 
-/// How many pods are borrowed before their packets count as lost: one may drop echoes itself.
+/// How many pods are borrowed before their packets count as lost: one pod may drop echoes itself.
 const MOST_PODS: usize = 3;
 
 /// What is known of the packets of pods.
 pub(super) struct Forwarded {
     due: Moment,
     running: bool,
-    /// The peers from which none come back, and a pod that has tried.
+    /// The peers from which no packets come back to pods, and a pod that has tried.
     lost: BTreeMap<NodeId, PodName>,
     /// The pod that the next try begins with.
     next: Option<PodName>,
@@ -47,7 +47,7 @@ impl Forwarded {
         }
     }
 
-    /// Forgets what was found: the node is no member any more.
+    /// Forgets what was found: the node is no longer a member.
     pub(super) fn forget(&mut self) {
         self.lost.clear();
         self.next = None;
@@ -86,16 +86,16 @@ impl Node {
     pub(super) fn on_echoes_of_pods(&mut self, echoes: Echoes) {
         let attached = self.pods.attached().into_iter().map(|pod| pod.pod);
         let attached: BTreeSet<PodName> = attached.collect();
-        // One that was removed meanwhile got no answers.
+        // A pod that was removed meanwhile got no answers.
         let mut lost = echoes.lost;
         lost.retain(|_, pod| attached.contains(pod));
         for (node, pod) in &mut lost {
             match self.forwarded.lost.get(node) {
-                // The first that has tried stays named.
+                // The first pod that has tried stays named.
                 Some(first) if attached.contains(first) => pod.clone_from(first),
                 Some(_) => {}
                 None => {
-                    tracing::warn!(%node, %pod, "packets of pods do not come back from a peer");
+                    tracing::warn!(%node, %pod, "packets that pods send to a peer do not come back");
                 }
             }
         }
@@ -147,7 +147,7 @@ impl Node {
     }
 }
 
-/// Pods in their order, from this one on or the one that has taken its place.
+/// The pods in their order, beginning with this one, or with the next if it is gone.
 fn beginning_with(mut pods: Vec<PodLink>, first: Option<&PodName>) -> Vec<PodLink> {
     let mut names = pods.iter().map(|pod| Some(&pod.pod));
     let start = names.position(|name| name >= first).unwrap_or(0);

@@ -88,7 +88,7 @@ impl Node {
             saving: None,
             saving_since: self.now(),
             disk_error: None,
-            // Whatever the last process left of the data path goes first, unless it is used.
+            // Whatever the last process left of the data path is removed first, unless the node uses it.
             stopping: true,
             awaiting_init: Vec::new(),
             init_passes: 0,
@@ -101,8 +101,8 @@ impl Node {
         self.life = if is_departing { life.leave() } else { life };
     }
 
-    /// The gossip task has died. The next step starts another: not at once, or one that dies at its
-    /// start would keep the agent busy.
+    /// The gossip task has died. The next step starts another: not at once, or a task that dies at
+    /// its start would keep the agent busy.
     pub(super) fn gossip_ended(&mut self) {
         let later = self.now() + RETRY;
         let Some(membership) = self.life.member_mut() else {
@@ -113,7 +113,7 @@ impl Node {
         self.effects.push(Effect::StopGossip);
     }
 
-    /// Starts gossip again, with values that are newer than all before: its task has died, the
+    /// Starts gossip again, with values that are newer than all before: gossip has ended, the
     /// node's address has changed, or its disk was rolled back. If it cannot be started, the
     /// next step tries again.
     pub(super) fn restart_gossip(&mut self, epoch_seen: u64) {
@@ -129,16 +129,18 @@ impl Node {
         let Some(membership) = self.life.member_mut() else {
             return;
         };
-        // What somebody has made up is not outdone, and least of all on disk: the node speaks under
-        // another of its ids instead.
+        // An epoch that another member has made up is not outdone, and least of all on disk: the node
+        // speaks under another of its ids instead.
         let (above, generation) = if is_plausible_start(membership.epoch, epoch_seen) {
             (epoch_seen, Generation::Known(membership.generation))
         } else {
             tracing::error!(
                 epoch = epoch_seen,
-                "somebody who has the token speaks in this node's name"
+                "another member publishes records in this node's name"
             );
-            (0, Generation::Fresh)
+            // Peers remember what this node has signed before its disk was rolled back, and ignore what is older.
+            let signed = membership.ear.latest_start(self.setup.own);
+            (signed, Generation::Fresh)
         };
         let start = Start {
             member: membership.member.clone(),
@@ -152,7 +154,7 @@ impl Node {
         self.effects.push(Effect::StartGossip(Box::new(start)));
     }
 
-    /// Gossip is started, or not: for a node that becomes a member, or again.
+    /// Gossip is started, or cannot be: for a node that becomes a member, or again.
     pub(super) fn on_gossip_started(&mut self, started: Started) {
         if let Some(beginning) = self.take_beginning() {
             return self.begun(beginning, started);
@@ -164,7 +166,7 @@ impl Node {
         };
         match (started.result, started.epoch) {
             (Ok(values), Some(epoch)) => {
-                tracing::warn!(epoch, "gossip was started again");
+                tracing::warn!(epoch, "gossip has been started again");
                 membership.listening_since = now;
                 membership.talk = Talk::Runs;
                 membership.published = values;
@@ -189,12 +191,12 @@ impl Node {
             membership.talk = Talk::Silent;
             self.restart_gossip(epoch_seen);
         } else if runs {
-            // Who has just begun to listen hears who else is there.
+            // The first step after a start hears which nodes are there.
             self.step_soon();
         }
     }
 
-    /// Becomes a member, now that gossip is started, or none, now that it is not.
+    /// The node becomes a member if gossip was started, and no member if it was not.
     fn begun(&mut self, beginning: Beginning, started: Started) {
         match (started.result, started.epoch) {
             (Ok(values), Some(epoch)) => {

@@ -91,7 +91,7 @@ impl Host {
     }
 
     /// The address that peers are told: the one that was asked for, if this host has it; else the
-    /// only one that there is, in the range that is set if one is.
+    /// only address in the range, if there is exactly one.
     pub(super) fn advertise(
         &self,
         asked: Option<SocketAddrV4>,
@@ -127,8 +127,8 @@ impl Host {
         }
     }
 
-    /// The address that questions to members come from, as far as it is settled already which one peers will be
-    /// told; else the kernel chooses.
+    /// The address that questions to members come from: the one that peers will be told, if that is settled
+    /// already; else the kernel chooses.
     pub(super) fn source(&self, asked: Option<SocketAddrV4>) -> Ipv4Addr {
         let set = || {
             let within = (self.range != Range::default()).then(|| self.advertise(None, 0));
@@ -138,8 +138,8 @@ impl Host {
         settled.map_or(Ipv4Addr::UNSPECIFIED, |address| *address.ip())
     }
 
-    /// The address that peers are told, where a member is reached from `source`: that one, if peers
-    /// may be told it.
+    /// The address that peers are told, if a member is reached from `source`: that one, if it is in
+    /// the range.
     pub(super) fn advertise_from(
         &self,
         source: Ipv4Addr,

@@ -15,14 +15,14 @@ use super::host::Host;
 use super::machine::Node;
 use super::member::Member;
 
-/// How many passes an answer waits for a data path that does not come to stand; `status` tells what
-/// is wrong.
+/// How many passes an answer waits for a data path that does not come up; `status` shows what is
+/// wrong.
 const INIT_PASSES: u64 = 3;
 
 impl Node {
     pub(super) fn init(&mut self, request: &InitRequest, ticket: Ticket) {
         match self.plan_init(request) {
-            // The answer follows when the data path stands.
+            // The answer follows when the data path is up.
             Ok(None) => self.await_init(ticket),
             Ok(Some(founding)) => {
                 self.look_at_host(Command::Found(founding), request.allow_overlap, ticket);
@@ -32,7 +32,7 @@ impl Node {
         self.answer_init();
     }
 
-    /// What a request asks for; `None` if it is founded already.
+    /// What a request asks for; `None` if that cluster is founded already.
     fn plan_init(&self, request: &InitRequest) -> Result<Option<Founding>, ApiError> {
         let founding = founding(request, self.setup.gossip_port)?;
         if let Some(membership) = self.life.member() {
@@ -103,15 +103,15 @@ impl Node {
         Ok((member, Durable::founder(ledger)))
     }
 
-    /// Lets somebody wait for the cluster to be founded.
+    /// Lets a request wait until the cluster is founded.
     pub(super) fn await_init(&mut self, ticket: Ticket) {
         if let Some(membership) = self.life.member_mut() {
             membership.awaiting_init.push(ticket);
         }
     }
 
-    /// Answers those who wait for a cluster to be founded, once its data path stands, or has
-    /// turned out not to: what is in its way, `status` names.
+    /// Answers the requests that wait for a cluster to be founded, once its data path is up, or has
+    /// turned out not to come up: `status` names what is in its way.
     pub(super) fn answer_init(&mut self) {
         let Some(membership) = self.life.member_mut() else {
             return;
@@ -122,11 +122,11 @@ impl Node {
             return;
         }
         let waiting = std::mem::take(&mut membership.awaiting_init);
-        let fault = self.reconciling.bridge_fault();
+        let hindrance = self.reconciling.bridge_hindrance();
         for ticket in waiting {
-            let answer = match &fault {
+            let answer = match &hindrance {
                 None => self.init_response().map(Response::from),
-                Some(fault) => Err(without_bridge(fault)),
+                Some(hindrance) => Err(without_bridge(hindrance)),
             };
             self.answer(ticket, answer);
         }
@@ -180,13 +180,16 @@ fn without_block() -> ApiError {
 }
 
 /// A cluster is founded, and its first node has no data path.
-fn without_bridge(fault: &ApiError) -> ApiError {
+fn without_bridge(hindrance: &ApiError) -> ApiError {
     let message = format!(
         "init: the cluster is founded, but this node has no network for pods: {}",
-        fault.message
+        hindrance.message
     );
-    let cure = fault.hint.as_deref().unwrap_or("mend what is in its way");
-    ApiError::new(fault.code, message).hint(format!(
+    let cure = hindrance
+        .hint
+        .as_deref()
+        .unwrap_or("mend what is in its way");
+    ApiError::new(hindrance.code, message).hint(format!(
         "{cure}; podnetd tries again by itself, and 'podnetctl init' with the same arguments then prints the \
          join command"
     ))

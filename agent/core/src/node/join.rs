@@ -13,7 +13,7 @@ use podnet_proto::{ApiError, ErrorCode, NodeName};
 use super::admission::{Admission, admission};
 use super::effect::{Effect, Question};
 use super::entry::{Command, Entry, Why};
-use super::event::Probed;
+use super::event::Welcomed;
 use super::host::Host;
 use super::life::Life;
 use super::machine::Node;
@@ -48,8 +48,8 @@ impl Node {
         }
     }
 
-    /// Gossips with these addresses at once: where all members of a cluster have got other ones
-    /// unseen by each other, only the user can tell where they are.
+    /// Gossips with these addresses at once: if all members of a cluster have got new addresses
+    /// without seeing those of each other, only the user knows where they are.
     fn greet(&mut self, targets: Vec<SocketAddrV4>) {
         self.effects.push(Effect::Nudge {
             urgent: targets,
@@ -57,7 +57,7 @@ impl Node {
         });
     }
 
-    /// What a request asks for, which a member may be asked for only if it is that already.
+    /// What a request asks for. A member accepts only what it is already.
     fn judge_join(&self, request: &JoinRequest) -> Result<Admission, ApiError> {
         let admission = admission(request, self.setup.gossip_port)?;
         let Some(membership) = self.life.member() else {
@@ -115,7 +115,7 @@ impl Node {
         self.ask_members(plan, patience, ticket);
     }
 
-    /// Asks the members beside the loop.
+    /// Lets the members be asked.
     fn ask_members(&mut self, plan: Plan, patience: Duration, ticket: Ticket) {
         let hello = Hello {
             node: self.own(),
@@ -134,21 +134,25 @@ impl Node {
         self.life = Life::Joining(Entry::Asks(Attempt { plan, ticket }));
     }
 
-    pub(super) fn on_probed(&mut self, asked: Ticket, result: Result<Probed, ApiError>) {
-        // The outcome of one that was given up is not taken for its.
+    pub(super) fn on_asked(&mut self, asked: Ticket, result: Result<Welcomed, ApiError>) {
+        // The outcome of an attempt that was given up counts for no other.
         let asks =
             |entry: &mut Entry| matches!(entry, Entry::Asks(attempt) if attempt.ticket == asked);
         let Some(Entry::Asks(Attempt { plan, ticket })) = self.life.take_entry(asks) else {
             return;
         };
-        match result.and_then(|probed| self.accept_welcome(plan, &probed)) {
+        match result.and_then(|welcomed| self.accept_welcome(plan, &welcomed)) {
             Ok((member, durable)) => self.become_member(member, durable, Why::Joins(ticket)),
             Err(api_error) => self.answer(ticket, Err(api_error)),
         }
     }
 
-    fn accept_welcome(&self, plan: Plan, probed: &Probed) -> Result<(Member, Durable), ApiError> {
-        if let Some(other) = probed.welcome.name_taken_by {
+    fn accept_welcome(
+        &self,
+        plan: Plan,
+        welcomed: &Welcomed,
+    ) -> Result<(Member, Durable), ApiError> {
+        if let Some(other) = welcomed.welcome.name_taken_by {
             let name = &plan.name;
             return Err(ApiError::new(
                 ErrorCode::Exists,
@@ -162,7 +166,7 @@ impl Node {
         let port = self.setup.gossip_port;
         let advertise = match plan.advertise {
             Some(advertise) => advertise,
-            None => plan.host.advertise_from(probed.source, port)?,
+            None => plan.host.advertise_from(welcomed.source, port)?,
         };
         let JoinToken {
             cluster,
@@ -170,7 +174,7 @@ impl Node {
             networks,
             checkpoint,
         } = plan.token;
-        tracing::info!(%cluster, name = %plan.name, %advertise, by = %probed.target, "joining");
+        tracing::info!(%cluster, name = %plan.name, %advertise, by = %welcomed.target, "joining a cluster");
         let member = Member {
             cluster,
             name: plan.name,

@@ -19,8 +19,8 @@ use crate::node::echoes::Targets;
 const LISTENING: Duration = Duration::from_secs(5);
 
 impl Node {
-    /// Answers those who want the node to leave, unless it is too early to say whether a majority
-    /// can be reached: a node that has just started has heard of nobody.
+    /// Answers the requests to leave, unless it is too early to say whether a majority can be
+    /// reached: a node that has just started has heard of no other.
     pub(super) fn answer_leaves(&mut self) {
         let now = self.now();
         let early = self.life.member().is_some_and(|membership| {
@@ -42,7 +42,7 @@ impl Node {
         }
     }
 
-    /// A user wants the node to leave. One that is no member has left.
+    /// A user wants the node to leave. A node that is no member has left already.
     pub(super) fn on_leave(&mut self, request: LeaveRequest, ticket: Ticket) {
         match self.life.member_mut() {
             Some(membership) => {
@@ -53,8 +53,8 @@ impl Node {
         }
     }
 
-    /// Begins to leave. It goes on by itself, also through a restart: the pods, the data path, the
-    /// block, the state.
+    /// Begins to leave. The node goes on by itself, also through a restart, with the pods, the data
+    /// path, the block and the state.
     fn leave(&mut self, request: LeaveRequest, ticket: Ticket) -> Result<(), ApiError> {
         let Some(membership) = self.life.member_mut() else {
             self.answer(ticket, Ok(self.status().into()));
@@ -64,7 +64,7 @@ impl Node {
             membership.early_leaves.push((request, ticket));
             return Ok(());
         }
-        if membership.machine.is_last_voter() && !membership.is_leaving() {
+        if membership.machine.is_last_voter() && !membership.gives_block_back() {
             return Err(ApiError::new(
                 ErrorCode::NoQuorum,
                 "leave: this node is the only voter, and other nodes are members",
@@ -82,7 +82,7 @@ impl Node {
                 .hint("remove them with 'podnetctl pod rm', or leave with --yes, which does"));
             }
             let quorum = membership.quorum;
-            // One that was just heard of may be dead for long.
+            // A voter that was just heard of may have been dead for long.
             if membership.ledger().is_some() && !quorum.is_live() {
                 return Err(ApiError::new(
                     ErrorCode::NoQuorum,
@@ -96,7 +96,7 @@ impl Node {
                      are lost, stop podnetd and run 'podnetd cleanup --yes --purge'",
                 ));
             }
-            tracing::info!(pods = pods.len(), "leaving the cluster");
+            tracing::info!(pods = pods.len(), "this node begins to leave its cluster");
             membership.machine.depart();
             // A node that knows no ledger has no pods, and nothing to give back.
             if membership.ledger().is_some() {
@@ -110,13 +110,13 @@ impl Node {
             }
             self.change_life(Life::leave);
         }
-        // Asked again, this also tries pods again that could not be removed.
+        // If the user asks again, pods that could not be removed are tried again.
         self.go_on_leaving();
         self.answer(ticket, Ok(self.status().into()));
         Ok(())
     }
 
-    /// It is on disk that the node is to leave, or it is not.
+    /// That the node is to leave is on disk, or cannot be written.
     pub(super) fn departed(&mut self, ticket: Ticket, result: Result<(), ApiError>) {
         if let Err(api_error) = result {
             if let Some(membership) = self.life.member_mut() {
@@ -130,7 +130,8 @@ impl Node {
         self.step_soon();
     }
 
-    pub(super) fn is_leaving(&self) -> bool {
+    /// Whether the node is to leave, be that on disk or not.
+    pub(super) fn is_departing(&self) -> bool {
         let member = self.life.member();
         member.is_some_and(Membership::is_departing)
     }
@@ -163,9 +164,11 @@ impl Node {
         if membership.is_departure_unsaved() {
             return;
         }
-        let begun = membership.is_leaving();
+        let begun = membership.gives_block_back();
         if membership.is_departing() && !begun && membership.machine.is_last_voter() {
-            tracing::warn!("not leaving: others have joined, and this is the only voter");
+            tracing::warn!(
+                "this node stays a member: it is the only voter, and other nodes have joined meanwhile"
+            );
             membership.machine.stay();
             self.change_life(Life::stay);
             self.step_soon();
@@ -205,14 +208,17 @@ impl Node {
         self.effects.push(Effect::EndMembership);
     }
 
-    /// The membership is ended on disk, or not.
+    /// The membership is ended on disk, or cannot be.
     pub(super) fn on_ended(&mut self, result: Result<Option<Boot>, ApiError>) {
         match result {
             Ok(Some(boot)) => self.setup.boot = boot,
             Ok(None) => {}
             Err(api_error) => {
-                // Still a member on disk: the next step tries again.
-                tracing::error!(error = api_error.message, "the state cannot be removed");
+                // On disk the node is still a member: the next step tries again.
+                tracing::error!(
+                    error = api_error.message,
+                    "this node has left, but its state cannot be removed from disk yet"
+                );
                 self.life.close(Closing::No);
                 return;
             }

@@ -23,16 +23,16 @@ pub(super) enum Life {
 /// How far a membership has come to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Closing {
-    /// There are pods, or the block is not given back, or the data path still carries it.
+    /// There are still pods, or the block is not given back, or the data path still carries it.
     No,
     /// What podnet has opened is being closed.
     Devices,
-    /// It is being ended on disk.
+    /// The membership is being ended on disk.
     Disk,
 }
 
 impl Life {
-    /// No member, and never failed to be one.
+    /// The node is no member, and did not fail to be one.
     pub(super) const IDLE: Self = Self::Idle { not_resumed: None };
 
     /// The membership, if there is one: it may be about to end.
@@ -43,7 +43,7 @@ impl Life {
         }
     }
 
-    /// The same, to be changed.
+    /// The membership, to be changed.
     pub(super) const fn member_mut(&mut self) -> Option<&mut Membership> {
         match self {
             Self::Member(membership) | Self::Leaving(membership, _) => Some(membership),
@@ -60,7 +60,7 @@ impl Life {
         }
     }
 
-    /// The same, to be changed.
+    /// The entry, to be changed.
     pub(super) const fn entry_mut(&mut self) -> Option<&mut Entry> {
         if let Self::Joining(entry) = self {
             Some(entry)
@@ -69,7 +69,7 @@ impl Life {
         }
     }
 
-    /// Takes out how the node is about to become a member, if it is by such a way: it is idle then.
+    /// Takes the entry out, if it is one that fits: the node is idle then.
     pub(super) fn take_entry(&mut self, fits: impl FnOnce(&mut Entry) -> bool) -> Option<Entry> {
         if !self.entry_mut().is_some_and(fits) {
             return None;
@@ -89,14 +89,14 @@ impl Life {
         }
     }
 
-    /// The end of the membership has come so far.
+    /// Notes how far the membership has come to its end.
     pub(super) const fn close(&mut self, so_far: Closing) {
         if let Self::Leaving(_, closing) = self {
             *closing = so_far;
         }
     }
 
-    /// A member is to leave, and that is on disk.
+    /// The life of a member that is to leave, which is on disk.
     pub(super) fn leave(self) -> Self {
         match self {
             Self::Member(membership) => Self::Leaving(membership, Closing::No),
@@ -104,7 +104,7 @@ impl Life {
         }
     }
 
-    /// A member stays after all.
+    /// The life of a member that stays after all.
     pub(super) fn stay(self) -> Self {
         match self {
             Self::Leaving(membership, _) => Self::Member(membership),

@@ -31,9 +31,9 @@ const GOSSIP_DEBOUNCE: Duration = Duration::from_millis(2);
 /// Something that has happened.
 #[derive(Debug)]
 pub enum Input {
-    /// A user asks something.
+    /// A user's request has come.
     Request(Request, Ticket),
-    /// Nobody waits for the answer to this request any more.
+    /// The client of this request has gone: nothing waits for the answer.
     Abandoned(Ticket),
     /// Something has come of an effect.
     Event(Event),
@@ -43,16 +43,16 @@ pub enum Input {
     Path(PathReport),
     /// Gossip has heard something.
     GossipNews,
-    /// Gossip has ended by itself.
+    /// Gossip has ended, though the node did not end it.
     GossipEnded,
-    /// It is as late as the node had asked for.
+    /// The node's deadline has come.
     Time,
 }
 
 /// Why a node wants to be woken up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Why {
-    /// The claim machine is to step, by itself or since gossip has news.
+    /// The claim machine is to step: in its own time, or since gossip has news.
     Claim,
     /// A pass of the reconciler is due.
     Pass,
@@ -77,17 +77,17 @@ pub struct Setup {
     pub hostname: String,
     /// Its version, as peers and users are shown it.
     pub version: &'static str,
-    /// Among which of the host's addresses the one is that peers are told.
+    /// The range of the address that peers are told.
     pub advertise: Range,
     /// The UDP port of gossip.
     pub gossip_port: u16,
     /// Where namespaces of pods are mounted.
     pub netns_dir: PathBuf,
-    /// How often all of the kernel's state is looked at unasked.
+    /// How often all of the kernel's state is looked at, though nothing was reported.
     pub resync: Duration,
-    /// How long a node that has rebooted, or a voter that has started, listens before it decides anything.
+    /// How long a node that has rebooted, or a voter that has started, only listens before it decides anything.
     pub listen: Duration,
-    /// What its choices among equals are drawn from.
+    /// The seed of its choices among equals.
     pub seed: u64,
     /// How the signatures of what gossip hears are checked.
     pub verify: &'static (dyn Verify + Sync),
@@ -111,13 +111,13 @@ pub struct Node {
     /// When the last input came: what follows from it happens at this moment.
     pub(super) now: Now,
     pub(super) life: Life,
-    /// What was asked while a command is at work whose outcome decides the answer.
+    /// Requests that wait while a command is at work whose outcome decides their answers.
     held: VecDeque<(Request, Ticket)>,
     pub(super) pods: Pods,
     pub(super) reconciling: Reconciling,
     pub(super) suspicion: Suspicion,
     pub(super) forwarded: Forwarded,
-    /// What the node left on this host when it last left a cluster, since others rely on it.
+    /// What the node left on this host when it last left a cluster, since other programs rely on it.
     pub(super) left: Vec<String>,
     /// What the echoes to each peer's gateway have shown.
     pub(super) paths: BTreeMap<NodeId, PathReport>,
@@ -128,8 +128,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node that goes on where the last agent of this host has ended: with what is on disk. What it wants done
-    /// first comes with its first input.
+    /// A node that goes on with what is on disk, where the last agent of this host has ended. The effects of that
+    /// come with its first input.
     #[must_use]
     pub fn new(setup: Setup, kept: Kept) -> Self {
         let now = Moment::START;
@@ -210,12 +210,12 @@ impl Node {
         self.now.moment
     }
 
-    /// The same for people.
+    /// The date of the last input, for people.
     pub(super) fn date(&self) -> String {
         self.now.date.to_string()
     }
 
-    /// Why the membership that the last agent had could not be gone on with, if so. Asked once.
+    /// Why the node could not go on with the membership that the last agent had, if it could not. Returned once.
     pub const fn take_failure(&mut self) -> Option<ApiError> {
         if let Life::Idle { not_resumed } = &mut self.life {
             not_resumed.take()
@@ -229,7 +229,7 @@ impl Node {
         self.setup.own
     }
 
-    /// Lets the claim machine step as soon as the loop turns.
+    /// Lets the claim machine step once this input is handled.
     pub(super) fn step_soon(&mut self) {
         self.news_due = Some(self.now());
     }
@@ -267,14 +267,14 @@ impl Node {
             Event::Repaired(name, repair, result) => self.on_repaired(&name, &repair, &result),
             Event::Applied(Loose::Neighbours, done) => self.on_neighbours_done(&done),
             Event::Applied(Loose::Strays, done) => self.on_strays_done(&done),
-            Event::Probed(attempt, result) => self.on_probed(attempt, *result),
+            Event::Asked(attempt, result) => self.on_asked(attempt, *result),
             Event::Looked(looked) => self.on_looked(looked),
             Event::Closed(left) => self.on_closed(left),
             Event::EchoesOfPods(echoes) => self.on_echoes_of_pods(echoes),
         }
     }
 
-    /// Something is written, or not.
+    /// Something is written, or cannot be.
     fn on_stored(&mut self, write: &Write, result: Result<(), ApiError>) {
         match write {
             Write::Pod(record) => self.on_pod_stored(&record.link.pod, write, result),
@@ -319,7 +319,7 @@ impl Node {
         self.effects.push(Effect::Answer(ticket, answer));
     }
 
-    /// Nobody waits for the answer to this request any more.
+    /// The client of this request has gone: nothing waits for the answer.
     fn on_abandoned(&mut self, ticket: Ticket) {
         self.pods.abandon(ticket);
         self.held

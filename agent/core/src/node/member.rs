@@ -18,7 +18,7 @@ pub struct Member {
     pub name: NodeName,
     /// Where peers reach it.
     pub advertise: SocketAddrV4,
-    /// Whether the user said so: then it stays, else it follows the host's addresses.
+    /// Whether the user has chosen this address: then it stays, else it follows the host's addresses.
     pub advertise_fixed: bool,
     /// The key that seals gossip.
     pub gossip_key: GossipKey,
@@ -26,7 +26,7 @@ pub struct Member {
     pub networks: Vec<PodNetwork>,
     /// What the join token vouches for.
     pub checkpoint: Checkpoint,
-    /// Members that answered before: where to gossip first.
+    /// Where to gossip first: members that answered before.
     pub seeds: Vec<SocketAddrV4>,
 }
 

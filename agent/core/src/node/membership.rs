@@ -21,15 +21,15 @@ use podnet_proto::{ApiError, NodeId, NodeName};
 
 use super::member::{Member, PeerBook};
 
-/// How long to wait after the disk has refused a write, or gossip a start.
+/// How long to wait after the disk has refused a write, or gossip could not be started.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
 
-/// The names of the members, for those who ask before they join.
+/// The names of the members, for nodes that ask before they join.
 #[derive(Debug, Default)]
 pub struct Roster {
-    /// Who bears which name.
+    /// Which node bears which name.
     pub names: BTreeMap<NodeName, NodeId>,
-    /// How far this node knows the ledger.
+    /// The slot of the ledger that this node knows.
     pub slot: u64,
 }
 
@@ -40,12 +40,13 @@ pub(super) enum Talk {
     Silent,
     /// It is being started.
     Starts,
+    /// It runs.
     Runs,
 }
 
 /// What goes on once the claim machine's state is on disk.
 pub(super) enum Saving {
-    /// A step, with the epoch of a later start of this node that others know of.
+    /// A step, with the epoch of a later start of this node that peers know of.
     Step(Box<Outcome>, Option<u64>),
     /// That the node is to leave, as this request asks.
     Departure(Ticket),
@@ -57,16 +58,16 @@ pub(super) struct Membership {
     pub(super) peers: PeerBook,
     pub(super) machine: Machine,
     pub(super) talk: Talk,
-    /// Hears what the others have signed.
+    /// Hears what the peers have signed.
     pub(super) ear: Ear<&'static (dyn Verify + Sync)>,
     pub(super) reader: Reader,
     pub(super) view: View,
-    /// The slot of the ledger that the peers were last learned with; none when gossip has changed.
+    /// The slot of the ledger with which the peers were last learned; `None` since gossip has changed.
     pub(super) learned: Option<u64>,
     /// How often gossip was started, this time included.
     pub(super) epoch: u64,
-    /// A later start that is on disk and came to nothing: the next one is this one again, or each try would
-    /// cost the disk a write.
+    /// The epoch of a start that is on disk and failed: the next start takes it again, or each try would cost the
+    /// disk a write.
     pub(super) unused_epoch: Option<u64>,
     /// Gossip is to be started once more, above this epoch, when the start that is under way has ended.
     pub(super) start_again: Option<u64>,
@@ -74,7 +75,7 @@ pub(super) struct Membership {
     pub(super) generation: u64,
     /// Why gossip could not be started again.
     pub(super) silenced: Option<ApiError>,
-    /// Why records are not published.
+    /// Which records cannot be published, and why.
     pub(super) unsaid: BTreeMap<Key, String>,
     /// What the claim machine said last.
     pub(super) state: ClaimState,
@@ -90,29 +91,29 @@ pub(super) struct Membership {
     pub(super) wake: Moment,
     /// When to look for a member that is not live.
     pub(super) search_due: Moment,
-    /// The values that gossip has, and those that it should have.
+    /// The values that gossip has, and the values that it should have.
     pub(super) published: BTreeMap<Key, String>,
     pub(super) values: BTreeMap<Key, String>,
     /// The claim machine's state is newer than the disk's.
     pub(super) unsaved: bool,
-    /// A step was carried out since the agent's start: before that nobody knows whether the node uses its block.
+    /// A step was carried out since the agent's start: before that it is not known whether the node uses its block.
     pub(super) decided: bool,
     /// What the disk is to take before the node goes on.
     pub(super) saving: Option<Saving>,
     pub(super) saving_since: Moment,
     /// Why the disk does not take it.
     pub(super) disk_error: Option<ApiError>,
-    /// The data path must stop to carry the block before anything more is published.
+    /// The data path must no longer carry the block before anything more is published.
     pub(super) stopping: bool,
-    /// Those who wait for the cluster to be founded, and how many passes for its first block there were.
+    /// The requests that wait until the cluster is founded, and how many passes for its first block there were.
     pub(super) awaiting_init: Vec<Ticket>,
     pub(super) init_passes: u64,
-    /// Those who want the node to leave before it can know whether a majority is there.
+    /// The requests to leave that came before the node can know whether a majority is there.
     pub(super) early_leaves: Vec<(LeaveRequest, Ticket)>,
     /// Another address of the node is being written.
     pub(super) moving: bool,
     pub(super) follower: Follower,
-    /// Where the neighbours on the link were last told that this node's address is.
+    /// Where this node's address was when it was last announced to the neighbours on the link.
     pub(super) seat: Option<Seat>,
 }
 
@@ -122,7 +123,7 @@ impl Membership {
     }
 
     /// Whether the claim machine gives the block back, or has.
-    pub(super) const fn is_leaving(&self) -> bool {
+    pub(super) const fn gives_block_back(&self) -> bool {
         matches!(self.state, ClaimState::Leaving | ClaimState::Gone)
     }
 
@@ -131,8 +132,8 @@ impl Membership {
         matches!(self.muted, Some(Muted::Twin { .. }))
     }
 
-    /// Whether the node is to leave. What was asked before the process or the host ended is still
-    /// asked.
+    /// Whether the node is to leave: also if the user asked for that before the process or the host
+    /// ended.
     pub(super) const fn is_departing(&self) -> bool {
         self.machine.durable().is_departing()
     }
@@ -170,7 +171,7 @@ impl Membership {
             .collect()
     }
 
-    /// Where the other members are; before any is known, where one answered first.
+    /// Where the other members are; before any is known, where to ask first.
     pub(super) fn peer_addresses(&self, own: NodeId) -> BTreeSet<IpAddr> {
         let others = self.ledger().into_iter().flat_map(|l| l.boots.keys());
         let known: BTreeSet<IpAddr> = others
@@ -227,7 +228,7 @@ impl Membership {
         }
     }
 
-    /// A node's name, or its id where nothing was heard of it yet, and its address if known.
+    /// A node's name, or its id if nothing was heard of it yet, and its address if known.
     pub(super) fn place(&self, id: NodeId) -> String {
         let name = self.peers.get(&id).map(|record| record.name.to_string());
         let name = name.unwrap_or_else(|| format!("node {id}"));
@@ -255,7 +256,7 @@ impl Membership {
         changed
     }
 
-    /// Whether somebody may be at several places: which is believed changes with time alone.
+    /// Whether a node may be at several addresses: which of them is believed changes with time alone.
     pub(super) fn is_ambiguous(&self) -> bool {
         let present = self.view.entries().iter().filter(|entry| entry.present);
         let nodes: Vec<NodeId> = present.map(|entry| entry.node).collect();
@@ -270,14 +271,14 @@ impl Membership {
             .map(|(node, _)| *node)
     }
 
-    /// Who bears which name, for those who ask before they join.
+    /// Which node bears which name, for nodes that ask before they join.
     pub(super) fn roster(&self, own: NodeId) -> Roster {
         let mut names: BTreeMap<NodeName, NodeId> = self
             .peers
             .iter()
             .map(|(node, record)| (record.name.clone(), *node))
             .collect();
-        // Those that are about to become members have their names too.
+        // Nodes that are about to become members have their names too.
         for entry in self.view.entries().iter().filter(|entry| entry.live) {
             let joins = entry
                 .want

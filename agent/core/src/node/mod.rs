@@ -12,7 +12,7 @@
 //! ```
 //!
 //! [`Node`] is a state machine, as the claim machine is: something happens ([`Input`]), and what is to be done
-//! goes out ([`Effect`]), in an order that makes an end between any two of them harmless. What has come of an
+//! goes out ([`Effect`]), in an order that makes a crash between any two effects harmless. What has come of an
 //! effect comes back as an [`Event`]. The node waits for nothing and has no clock; it writes log lines, which
 //! decide nothing.
 
@@ -47,7 +47,7 @@ mod suspicion;
 pub use admission::{Admission, Founding, admission, founding};
 pub use echoes::{Borrowed, Echoes, NO_ECHO, PathReport, Targets};
 pub use effect::{Attach, Effect, Generation, Loose, Question, Start, Write};
-pub use event::{Event, Fresh, Heard, HostSeen, Looked, NetnsSeen, Probed, Started};
+pub use event::{Event, Fresh, Heard, HostSeen, Looked, NetnsSeen, Started, Welcomed};
 pub use machine::{Input, Kept, Node, Setup, Why};
 pub use member::{Joined, Member, PeerBook};
 pub use membership::Roster;

@@ -1,20 +1,20 @@
-//! What others change back and forth.
+//! How soon a change is looked at, when another program changes the same again and again.
 
 use std::time::Duration;
 
 use crate::time::Moment;
 
-/// How long to collect changes before looking at them: they come in swarms.
+/// How long to collect changes before looking at them: changes come in swarms.
 const SOON: Duration = Duration::from_millis(5);
 
-/// The same while others undo again and again what is put back: neither the processor nor the log
-/// shall be theirs, and what they break is put back within a second all the same.
+/// How long to collect changes while another program undoes again and again what is put back: it
+/// must fill neither the processor nor the log, and what it breaks is still put back within a second.
 const LATER: Duration = Duration::from_millis(250);
 
 /// How many looks that put something back may follow one another at once.
 const MOST: u32 = 50;
 
-/// How long until one more may.
+/// After how long one more may follow.
 const EACH: Duration = Duration::from_millis(200);
 
 /// How soon a change is looked at.
@@ -34,12 +34,14 @@ impl Patience {
         }
     }
 
-    /// A look has put something back that others had changed.
+    /// A look has put something back that another program had changed.
     pub(super) fn put_back(&mut self, now: Moment) {
         self.credit = self.credit_at(now).saturating_sub(1);
         self.counted = now;
         if self.credit == 0 {
-            tracing::warn!("others change again and again what is put back: looking less often");
+            tracing::warn!(
+                "another program changes again and again what podnet puts back: podnet looks less often"
+            );
         }
     }
 

@@ -1,4 +1,4 @@
-//! What is wrong on this node, and what cures it.
+//! What is wrong on this node, and the cure.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
@@ -33,7 +33,7 @@ impl Node {
         let Some(membership) = self.life.member() else {
             for what in &self.left {
                 let api_error = ApiError::new(ErrorCode::ForeignObject, what.clone())
-                    .hint("set it back yourself once nobody needs it any more");
+                    .hint("set it back yourself once no other program needs it");
                 add(Severity::Warning, api_error);
             }
             return problems;
@@ -143,10 +143,10 @@ impl Node {
     }
 }
 
-/// How long the disk may take to write, before it is named.
+/// How long a write to disk may take before it is a problem.
 const SLOW_DISK: Duration = Duration::from_secs(10);
 
-/// The node decides nothing as long as the disk has not taken what it decided last.
+/// The disk has not taken the node's last decision for long, and the node decides nothing until it has.
 fn slow_disk() -> ApiError {
     let message = "the state directory: a write has not ended for more than 10 s, and this node decides \
                    nothing until it has";
@@ -154,7 +154,7 @@ fn slow_disk() -> ApiError {
         .hint("look what the disk or its file system waits for")
 }
 
-/// What stands in the place of what is podnet's, or among the addresses of pods.
+/// Foreign objects in the place of podnet's, or among the addresses of pods.
 fn foreign(conflicts: &BTreeSet<Conflict>) -> Vec<(Severity, ApiError)> {
     let severity = |conflict: &Conflict| {
         if conflict.is_harmless() {
@@ -168,7 +168,7 @@ fn foreign(conflicts: &BTreeSet<Conflict>) -> Vec<(Severity, ApiError)> {
         let api_error = ApiError::new(ErrorCode::ForeignObject, conflict.to_string());
         (severity(conflict), api_error.hint(conflict.cure()))
     });
-    // Those in blocks come first.
+    // Conflicts in blocks come first.
     let rest = counted.first().map(|worst| {
         let message = format!(
             "pod addresses: {} more routes or addresses are in the way",
@@ -182,7 +182,7 @@ fn foreign(conflicts: &BTreeSet<Conflict>) -> Vec<(Severity, ApiError)> {
     named.chain(rest).collect()
 }
 
-/// Gossip does not run; why it could not be started again, if that was tried.
+/// Gossip does not run; `why` it could not be started again, if that was tried.
 fn no_gossip(why: Option<&ApiError>) -> ApiError {
     match why {
         Some(why) => ApiError {
@@ -196,7 +196,7 @@ fn no_gossip(why: Option<&ApiError>) -> ApiError {
     }
 }
 
-/// A setting that a later version has brought in, or is needed to carry out.
+/// A setting of the cluster that only a later version can carry out.
 fn unknown(setting: &UnknownSetting) -> ApiError {
     let UnknownSetting { name, value } = setting;
     let message = format!(
@@ -207,7 +207,7 @@ fn unknown(setting: &UnknownSetting) -> ApiError {
         .hint("install the podnetd of the other nodes, or a newer one, on this node")
 }
 
-/// A record that gossip would not carry.
+/// A record that gossip does not carry.
 fn unsaid(key: Key, why: &str) -> ApiError {
     let message = format!(
         "gossip record '{}': the other nodes are not told: {why}",
@@ -246,7 +246,7 @@ fn no_path(node: &api::Node) -> ApiError {
     }
 }
 
-/// Gossip comes from a node, and an echo does not.
+/// Gossip from a node arrives, and no echo does.
 fn unproved(node: &api::Node) -> ApiError {
     let reason = node.path_reason.as_deref().unwrap_or_default();
     let message = format!("path to node {}: {reason}", label(node));
@@ -256,7 +256,7 @@ fn unproved(node: &api::Node) -> ApiError {
     )
 }
 
-/// Packets reach a node, and yet there is no gossip with it.
+/// Packets reach a node, and no gossip comes from it.
 fn silent(node: &api::Node, seconds: f64, port: u16) -> ApiError {
     ApiError::new(
         ErrorCode::Unreachable,
@@ -270,7 +270,7 @@ fn silent(node: &api::Node, seconds: f64, port: u16) -> ApiError {
     ))
 }
 
-/// A node's name, or its id where nothing was heard of it yet.
+/// A node's name, or its id if nothing was heard of it yet.
 pub(super) fn label(node: &api::Node) -> String {
     node.name
         .as_ref()
@@ -285,7 +285,7 @@ fn fenced() -> ApiError {
     .hint("if this host is a clone, run 'podnetd reset --new-identity' on it and join again")
 }
 
-/// What tells that this node's state, or another's, is not what it was.
+/// Signs that this node's state, or another's, is not what it was.
 fn distrust(membership: &Membership, machine_known: bool) -> Vec<(Severity, ApiError)> {
     let mut found = Vec::new();
     match membership.muted {
@@ -307,7 +307,8 @@ fn distrust(membership: &Membership, machine_known: bool) -> Vec<(Severity, ApiE
         found.push((Severity::Error, api_error));
     }
     if !machine_known {
-        let message = "this machine has no id: a clone of its disk is not told from the original";
+        let message =
+            "this machine has no id: a clone of its disk cannot be told from the original";
         let api_error = ApiError::new(ErrorCode::Unsupported, message)
             .hint("run 'podnetd reset --new-identity' on every clone before its agent starts");
         found.push((Severity::Warning, api_error));
@@ -332,7 +333,7 @@ fn behind(membership: &Membership, node: NodeId, slot: Slot) -> ApiError {
     let other = membership.place(node);
     let message = format!(
         "this node's ledger ends at decision {own}, and {other} knows decision {slot}: its disk \
-         was rolled back; nobody can join or leave until the members have shown it the rest"
+         was rolled back; no node can join or leave until the members have shown it the rest"
     );
     ApiError::new(ErrorCode::StateCorrupt, message)
         .hint("let podnetd run on most of the nodes; never restore an older state on this one")
@@ -354,7 +355,7 @@ fn contradicted(membership: &Membership) -> ApiError {
     )
 }
 
-/// How many gone pods are named; more are counted.
+/// How many gone pods are named; the rest are counted.
 const MOST_NAMES: usize = 5;
 
 /// Pods whose namespace has vanished, as that of a container does when it restarts.
@@ -374,11 +375,11 @@ fn gone(pods: &[&PodRecord]) -> Option<ApiError> {
     Some(ApiError::new(ErrorCode::NotFound, message).hint(cure))
 }
 
-/// What helps where the disks of a majority of the voters are lost, as that of the first node is.
+/// What helps if the disks of a majority of the voters are lost, as when the first node's is.
 const LOST_DISK: &str = "if its disk is lost, only a new cluster helps: 'podnetd cleanup --yes \
     --purge' on each node while its agent is stopped, then init and join";
 
-/// Without a majority a node goes on that has its block; one whose boot is new waits for it.
+/// Without a majority, a node that has its block goes on; a node whose boot is new waits for its block.
 fn no_quorum(membership: &Membership, own: NodeId) -> ApiError {
     let absent = membership.absent_voters(own).join(", ");
     if membership.block().is_none() {

@@ -30,21 +30,21 @@ pub use self::outcome::Repair;
 pub(super) struct Reconciling {
     /// What to look at in the next pass.
     wanted: Kinds,
-    /// What the kernel told of since the last one began.
+    /// What the kernel has reported since the last pass began.
     told: Changes,
-    /// When to start it.
+    /// When to start the next pass.
     due: Option<Moment>,
     /// A pass is under way.
     running: Option<Running>,
     resync: Duration,
     resync_due: Moment,
     patience: Patience,
-    /// For looks at the firewall, which cost the more the more rules others have.
+    /// For looks at the firewall, which cost the more the more rules other programs have.
     allowance: Allowance,
     /// For looks at the ways of packets, which cost the more the more peers and routes there are.
     allowance_of_ways: Allowance,
     retry: Retry,
-    /// Of which class what the last pass left wrong is.
+    /// The class of what the last pass left wrong.
     left: Option<OpErrorClass>,
     pub(super) totals: api::Reconcile,
     /// What the kernel was last known to hold, but for pods.
@@ -55,13 +55,13 @@ pub(super) struct Reconciling {
     pub(super) underlay: BTreeMap<IpAddr, UnderlayPath>,
     /// The host's addresses; unknown before the first look.
     pub(super) addresses: Option<Vec<HostAddress>>,
-    /// What is in the way.
+    /// The foreign objects that are in the way.
     pub(super) conflicts: BTreeSet<Conflict>,
     /// Whether the bridge did not come up.
     pub(super) bridge_down: bool,
-    /// What leads packets astray between pods of this node and of these.
+    /// What leads packets astray between pods of this node and pods of these nodes.
     pub(super) astray: BTreeMap<NodeId, Astray>,
-    /// What others have beside podnet's rules.
+    /// What other programs have beside podnet's rules.
     pub(super) bystanders: BTreeSet<Bystander>,
     /// Changes that failed in the last pass.
     pub(super) failed: Vec<(Op, OpError)>,
@@ -71,7 +71,7 @@ pub(super) struct Reconciling {
     pub(super) blind: Option<ApiError>,
     /// Why the ways of packets could not be looked at.
     pub(super) unseen_ways: Option<ApiError>,
-    /// Why it could not look at the firewall.
+    /// Why the last pass could not look at the firewall.
     pub(super) unread_firewall: Option<ApiError>,
     /// Whether nftables holds pods; unknown before the first look.
     pub(super) holding: Option<ObservedHolding>,
@@ -84,7 +84,7 @@ pub(super) struct Reconciling {
 /// What a pass that is under way looks at, and why.
 #[derive(Default)]
 struct Running {
-    /// Whether the node used a block when it began.
+    /// Whether the node used a block when the pass began.
     for_block: bool,
     parts: Kinds,
     told: Changes,
@@ -131,7 +131,7 @@ impl Reconciling {
         self.due = Some(Moment::START);
     }
 
-    /// Asks for a pass soon: changes come in swarms.
+    /// Asks for a pass after a moment: changes come in swarms.
     pub(super) fn on_change(&mut self, change: Change, now: Moment) {
         self.wanted.merge(Kinds::touched_by(&change.kind));
         self.told.add(change);
@@ -142,14 +142,14 @@ impl Reconciling {
         self.look_at(Kinds::default(), now + self.patience.delay(now));
     }
 
-    /// Asks for a pass then, if none is due before.
+    /// Asks for a pass at `due`, if none is due before.
     pub(super) fn look_at(&mut self, parts: Kinds, due: Moment) {
         self.wanted.merge(parts);
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
     }
 
-    /// Asks for another pass if one is under way that knows a pod only as it was: it may have put
-    /// back the neighbour of a pod that has just been removed, or removed that of a new one.
+    /// Asks for another pass if the one that is under way knows a pod only as it was: that pass may
+    /// have put back the neighbour of a pod that has just been removed, or removed that of a new one.
     pub(super) fn pod_changed(&mut self, now: Moment) {
         if self.running.is_some() {
             self.wanted.extend([Kind::Bridge, Kind::Holding]);
@@ -181,7 +181,7 @@ impl Reconciling {
         }
     }
 
-    /// Forgets everything: the node is no member any more.
+    /// Forgets everything: the node is no longer a member.
     pub(super) fn reset(&mut self, now: Moment) {
         let totals = std::mem::take(&mut self.totals);
         let running = self.running.take();
@@ -190,8 +190,8 @@ impl Reconciling {
         self.running = running;
     }
 
-    /// Whether another pass may make right what the last one left wrong, though nobody changes
-    /// anything else. What is foreign stays in the way until somebody removes it.
+    /// Whether another pass may put right what the last one left wrong, with nothing else changed.
+    /// A foreign object stays in the way until its owner removes it.
     pub(super) fn may_improve(&self) -> bool {
         self.left == Some(OpErrorClass::Transient)
     }
@@ -206,8 +206,8 @@ impl Reconciling {
         )
     }
 
-    /// Why the node has no bridge that is up; `None` where it has one.
-    pub(super) fn bridge_fault(&self) -> Option<ApiError> {
+    /// Why the node has no bridge that is up; `None` if it has one.
+    pub(super) fn bridge_hindrance(&self) -> Option<ApiError> {
         if !self.bridge_down {
             return None;
         }
@@ -281,7 +281,7 @@ impl Node {
         self.effects.push(Effect::Pass(Box::new(job)));
         if resync {
             self.suspicion.look(now, now);
-            // Pods that could not be removed are tried again.
+            // Pods that could not be removed before the node leaves are removed now, if they can be.
             self.go_on_leaving();
         }
     }
@@ -299,7 +299,7 @@ impl Node {
         if let Some(membership) = self.life.member_mut() {
             membership.init_passes += u64::from(for_block);
         }
-        // A link goes in steps, and the kernel names who removed it with the last one.
+        // A link is removed in steps, and the kernel names the process with the last one.
         told.merge(self.reconciling.told.clone());
         let stopped = report.desired.bridge.is_none();
         let found = report.applied.iter().map(|(finding, _)| finding);
@@ -323,7 +323,7 @@ impl Node {
         let repairs = pods.into_iter().map(|found| Repair::new(found, &told));
         self.repair_pods(repairs.collect());
 
-        // The next pass, whatever it is for, looks at what is in the way as well: else it would be taken for gone.
+        // The next pass, whatever it is for, looks at the conflicts as well: else they would be taken for gone.
         let contested = Kinds::contested(&self.reconciling.conflicts);
         self.reconciling.wanted.merge(contested);
         if self.reconciling.converged {
@@ -332,10 +332,10 @@ impl Node {
                 self.data_path_stopped();
             }
         } else {
-            // Pods that are on their way ask for a pass of their own when they have arrived.
+            // A pod that is being attached or detached asks for a pass of its own at its end.
             let unfinished = (stopped && !pods_right).then_some(OpErrorClass::Transient);
             if let Some(class) = class_of(self.reconciling.left.into_iter().chain(unfinished)) {
-                // What is put right only then was changed by the same.
+                // What the later pass puts right has the same cause.
                 self.reconciling.told = told;
                 self.reconciling.look_after(parts, class, now);
             } else if pods_right {
@@ -350,7 +350,7 @@ impl Node {
 }
 
 impl Node {
-    /// Sends echoes to the peers that have a route. Without one they would leave by the default
+    /// Sends echoes to the peers that have a route. Without a route, echoes would leave by the default
     /// gateway.
     fn aim_echoes(&mut self) {
         let Some(membership) = self.life.member() else {

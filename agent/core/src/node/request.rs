@@ -7,7 +7,7 @@ use podnet_proto::api::{
 use podnet_proto::{ApiError, PodName};
 use serde::Serialize;
 
-/// Something that a user asks.
+/// A request of a user.
 #[derive(Debug, Clone)]
 pub enum Request {
     /// `GET /v1/status`
@@ -34,7 +34,7 @@ pub enum Request {
     RemovePod(PodName),
 }
 
-/// Names a request, so that its answer finds who waits for it.
+/// Names a request, so that its answer finds the client that waits for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
@@ -42,7 +42,7 @@ pub struct Ticket(pub u64);
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Response {
-    /// Where the node stands; also once it has begun to join, or to leave.
+    /// Where the node stands: also the answer once it has begun to join, or to leave.
     Status(Box<Status>),
     /// The members.
     Nodes(Vec<Node>),

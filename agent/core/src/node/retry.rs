@@ -12,7 +12,7 @@ use crate::pass::Report;
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// The least to wait if trying again helps only once something else has changed, of which the kernel may
+/// The shortest wait if trying again helps only once something else has changed, of which the kernel may
 /// report nothing: a program was installed, a file system is writable again, a route inside of a pod is gone.
 const LASTING: Duration = Duration::from_secs(10);
 
@@ -33,7 +33,7 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// When to try again what has failed now: later each time, and not soon if it does not pass by itself.
+    /// When to try again what has failed now: later each time, and not soon if the failure does not pass by itself.
     pub(super) fn due(&mut self, class: OpErrorClass, now: Moment) -> Moment {
         let next = match class {
             OpErrorClass::Transient => &mut self.passing,
@@ -45,7 +45,7 @@ impl Retry {
     }
 }
 
-/// Of which class several failures are together: what may pass by itself is worth another try. `None` if
+/// The class of several failures together: one that may pass by itself is worth another try. `None` if
 /// there are none.
 pub(super) fn class_of(classes: impl IntoIterator<Item = OpErrorClass>) -> Option<OpErrorClass> {
     let mut all = None;
@@ -58,7 +58,7 @@ pub(super) fn class_of(classes: impl IntoIterator<Item = OpErrorClass>) -> Optio
     all
 }
 
-/// Of which class what a pass has left wrong is; `None` where another pass would find no more to do.
+/// The class of what a pass has left wrong; `None` if another pass would find no more to do.
 pub(super) fn class_of_pass(report: &Report) -> Option<OpErrorClass> {
     let unseen = [&report.error, &report.unread_firewall, &report.unseen_ways];
     let unseen = unseen.into_iter().flatten().map(ObserveError::class);
@@ -70,7 +70,7 @@ pub(super) fn class_of_pass(report: &Report) -> Option<OpErrorClass> {
     let failed = failed.into_iter().map(|(_, class)| class);
     let hidden = report.hidden.values().map(OpError::class);
     let all = class_of(unseen.chain(failed).chain(hidden));
-    // Devices are opened once the rest is there.
+    // Devices are opened only once the rest is there.
     all.or_else(|| class_of(openings.into_iter().map(|(_, class)| class)))
 }
 

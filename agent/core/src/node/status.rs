@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::claim::ClaimState;
-use crate::kernel::{Conflict, Contested, IfIndex, NextHop, NoPath, PROTOCOL, Path, UnderlayPath};
+use crate::kernel::{Conflict, Contested, NextHop, NoPath, PROTOCOL, Path};
 use ipnetwork::IpNetwork;
 use podnet_proto::api::{
     self, API_VERSION, Cluster, Encapsulation, HeldBy, PathState, Phase, Quorum, RouteState,
@@ -28,7 +28,7 @@ impl Node {
                 Phase::Idle
             };
         };
-        if self.is_leaving() {
+        if self.is_departing() {
             return Phase::Leaving;
         }
         match membership.state {
@@ -105,7 +105,7 @@ impl Node {
         }
     }
 
-    /// All members, sorted by name; those of whom nothing was heard yet by id, last.
+    /// All members, sorted by name; last, sorted by id, the members of which nothing was heard yet.
     pub(super) fn nodes(&self) -> Vec<api::Node> {
         let Some(membership) = self.life.member() else {
             return Vec::new();
@@ -181,8 +181,8 @@ impl Node {
                 Some("this node has no block yet".to_owned()),
             );
         }
-        if let Some(fault) = self.reconciling.bridge_fault() {
-            return (Some(PathState::Pending), Some(fault.message));
+        if let Some(hindrance) = self.reconciling.bridge_hindrance() {
+            return (Some(PathState::Pending), Some(hindrance.message));
         }
         let address = membership
             .address_of(id)
@@ -206,7 +206,7 @@ impl Node {
         }
     }
 
-    /// Whether a peer that is alive has never answered an echo: many firewalls drop those, and let pass what
+    /// Whether a peer that is alive has never answered an echo: many firewalls drop echoes, and let pass what
     /// pods send to each other.
     fn is_unproved(&self, membership: &Membership, id: NodeId) -> bool {
         let silent = self.paths.get(&id).is_some_and(|report| report.unproved);
@@ -229,11 +229,12 @@ impl Node {
             .routes
             .values()
             .map(|route| {
-                let (via, device) = match route.next_hop {
-                    NextHop::Gateway { via, device, .. } => (Some(via), self.device_name(device)),
+                let (via, device) = match &route.next_hop {
+                    NextHop::Gateway { via, device, .. } => (Some(*via), Some(device.to_string())),
                     NextHop::Unreachable => (None, None),
                 };
-                let foreign = |conflict: &Conflict| conflict.object == Contested::Route(*route);
+                let foreign =
+                    |conflict: &Conflict| conflict.object == Contested::Route(route.clone());
                 let state = if reconciling.conflicts.iter().any(foreign)
                     || self.is_overruled(route.destination)
                 {
@@ -278,21 +279,6 @@ impl Node {
         Some(owner.node)
     }
 
-    fn device_name(&self, index: IfIndex) -> Option<String> {
-        self.reconciling
-            .underlay
-            .values()
-            .find_map(|path| match path {
-                UnderlayPath::OnLink { device, ifname, .. } if *device == index => {
-                    Some(ifname.to_string())
-                }
-                UnderlayPath::OnLink { .. }
-                | UnderlayPath::Routed { .. }
-                | UnderlayPath::Local
-                | UnderlayPath::None(_) => None,
-            })
-    }
-
     pub(super) fn token(&self) -> Result<TokenResponse, ApiError> {
         let membership = self.life.member().ok_or_else(|| self.not_member("token"))?;
         let member = &membership.member;
@@ -330,7 +316,7 @@ impl Node {
         )
     }
 
-    /// The node's label where the user gives none: the first label of its hostname.
+    /// The node's label if the user gives none: the first label of its hostname.
     pub(super) fn default_name(&self) -> NodeName {
         let hostname = self.setup.hostname.to_ascii_lowercase();
         let label = hostname.split('.').next().unwrap_or_default();

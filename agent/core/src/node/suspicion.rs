@@ -20,10 +20,10 @@ use super::machine::Node;
 /// How long to collect changes before looking at them: nothing can be put right here, so there is no hurry.
 const LATER: Duration = Duration::from_millis(300);
 
-/// What is known of the chains of others.
+/// What is known of the chains of other programs.
 pub(super) struct Suspicion {
     found: BTreeSet<Suspect>,
-    /// What it was last judged by.
+    /// The packets of pods by which the chains were last judged.
     flows: Vec<Flow>,
     due: Option<Moment>,
     running: bool,
@@ -41,20 +41,20 @@ impl Suspicion {
         }
     }
 
-    /// A change of this may have brought what is in the way, or taken it away.
+    /// A change of chains may have put something in the way of pods, or taken it away.
     pub(super) fn on_change(&mut self, kind: &Kind, now: Moment) {
         if matches!(kind, Kind::Firewall | Kind::OtherChains | Kind::Everything) {
             self.look(now + LATER, now);
         }
     }
 
-    /// Asks for a look at `due`, or as soon after as the looks before allow.
+    /// Asks for a look at `due`, or as soon after it as the time that earlier looks took allows.
     pub(super) fn look(&mut self, due: Moment, now: Moment) {
         let due = due.max(self.allowance.next(now));
         self.due.get_or_insert(due);
     }
 
-    /// Forgets what was found: the node is no member any more.
+    /// Forgets what was found: the node is no longer a member.
     pub(super) fn forget(&mut self) {
         self.found.clear();
         self.flows.clear();
@@ -70,20 +70,20 @@ impl Suspicion {
         let found = looked.found.unwrap_or_default();
         for suspect in found.difference(&self.found) {
             if suspect.certain {
-                tracing::warn!(%suspect, "in the way of pods");
+                tracing::warn!(%suspect, "another program's chain is in the way of pods");
             } else {
-                tracing::debug!(%suspect, "perhaps in the way of pods");
+                tracing::debug!(%suspect, "another program's chain may be in the way of pods");
             }
         }
         for suspect in self.found.difference(&found).filter(|found| found.certain) {
-            tracing::info!(%suspect, "in the way of pods no more");
+            tracing::info!(%suspect, "another program's chain is no longer in the way of pods");
         }
         self.found = found;
     }
 }
 
 impl Node {
-    /// Looks again where pods send by other ways than before.
+    /// Looks again if pods send by other ways than before.
     pub(super) fn follow_flows(&mut self) {
         let flows = self.flows();
         if self.suspicion.flows != flows {
@@ -127,7 +127,7 @@ impl Node {
         self.suspicion.take(looked, self.now());
     }
 
-    /// What is in the way of pods. What may be harmless counts only while packets do get lost.
+    /// The chains in the way of pods. A chain that may be harmless counts only while packets do get lost.
     pub(super) fn problems_of_chains(&self) -> Vec<(Severity, ApiError)> {
         let Some(membership) = self.life.member() else {
             return Vec::new();

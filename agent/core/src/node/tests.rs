@@ -1,10 +1,15 @@
 //! Nodes that the test hands one input after another.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
+use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ed25519_dalek::{Signer as _, SigningKey};
 use podnet_proto::api::{InitRequest, ProblemEntry};
-use podnet_proto::gossip::Key;
+use podnet_proto::gossip::{Key, NodeRecord, Speaker, encode};
 use podnet_proto::{ApiError, Boot, ClusterId, ErrorCode, GossipKey, Instance, NodeId};
 
 use super::membership::{RETRY, Saving};
@@ -13,10 +18,16 @@ use crate::advertise::Range;
 use crate::claim::Nudge;
 use crate::kernel::model::Kernel;
 use crate::kernel::{IfName, Mtu};
-use crate::signed::Ed25519;
+use crate::signed::{Ed25519, SignedEntry, Voice};
 use crate::time::{Moment, Now};
 
 const PORT: u16 = 7846;
+
+const CLUSTER: ClusterId = ClusterId::from_bytes([9; 16]);
+
+fn key() -> SigningKey {
+    SigningKey::from_bytes(&[1; 32])
+}
 
 /// A node, and what time it is there.
 struct Run {
@@ -53,9 +64,13 @@ impl Run {
     }
 
     fn heard(&mut self, own_version_ahead: Option<u64>) -> Vec<Effect> {
+        self.heard_of(Vec::new(), own_version_ahead)
+    }
+
+    fn heard_of(&mut self, entries: Vec<SignedEntry>, ahead: Option<u64>) -> Vec<Effect> {
         self.event(Event::Heard(Heard {
-            entries: Vec::new(),
-            own_version_ahead,
+            entries,
+            own_version_ahead: ahead,
             speaks: true,
         }))
     }
@@ -90,7 +105,7 @@ fn founder() -> Run {
     kernel.add_link(&eth0, Mtu(1500));
     kernel.add_address(&eth0, "192.0.2.9/24".parse().unwrap());
     let setup = Setup {
-        own: NodeId::from_bytes([1; 16]),
+        own: NodeId::of_public_key(key().verifying_key().as_bytes()),
         boot: Boot(1),
         instance: Instance(1),
         on_known_machine: true,
@@ -121,7 +136,7 @@ fn founder() -> Run {
         observed: Ok(kernel.observe(kinds)),
         hostname: "Host.example".to_owned(),
         fresh: Fresh {
-            cluster: ClusterId::from_bytes([9; 16]),
+            cluster: CLUSTER,
             gossip_key: GossipKey::from_bytes([1; 32]),
         },
     })));
@@ -206,6 +221,40 @@ fn one_start_of_gossip_is_under_way_at_a_time() {
     );
 }
 
+/// Somebody who has the token has raised the versions of its values beyond all that can be outdone; and its disk was
+/// rolled back, so that peers remember what it has signed since, and hear nothing older.
+#[test]
+fn a_node_outdoes_what_it_has_signed_itself_and_not_what_others_have_made_up() {
+    let mut run = founder();
+    let own = run.node.status().node;
+    let speaker = Speaker {
+        cluster: CLUSTER,
+        node: own.id,
+        address: SocketAddrV4::new([192, 0, 2, 9].into(), PORT),
+    };
+    let record = encode(&NodeRecord {
+        name: own.name,
+        public_key: STANDARD.encode(key().verifying_key().as_bytes()),
+        endpoints: vec![speaker.address],
+        counter: 7,
+        agent_version: String::new(),
+    });
+    let sign = Box::new(|payload: &[u8]| key().sign(payload).to_bytes());
+    let values = BTreeMap::from([(Key::Node, record.unwrap())]);
+    let said = Voice::new(speaker, 7, sign).say_all(&values);
+    let entry = SignedEntry {
+        node: own.id,
+        address: speaker.address,
+        live: true,
+        last_seen: None,
+        values: Arc::new(said),
+    };
+    let effects = run.heard_of(vec![entry], Some(u64::from(u32::MAX)));
+    assert_eq!(starts(&effects), [(7, None)]);
+    let fresh = |effect: &Effect| matches!(effect, Effect::StartGossip(start) if start.generation == Generation::Fresh);
+    assert!(effects.iter().any(fresh));
+}
+
 #[test]
 fn what_waits_for_the_disk_is_decided_by_nothing_that_is_heard_meanwhile() {
     let mut run = founder();
@@ -220,7 +269,7 @@ fn what_waits_for_the_disk_is_decided_by_nothing_that_is_heard_meanwhile() {
     });
     run.node.go_on_leaving();
     assert!(run.node.effects.is_empty());
-    assert!(run.node.is_leaving() && !run.node.may_leave());
+    assert!(run.node.is_departing() && !run.node.may_leave());
     // It is on disk: who has asked is answered, once.
     run.node.on_durable_stored(Ok(()));
     assert!(run.node.may_leave());

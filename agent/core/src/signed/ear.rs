@@ -1,6 +1,6 @@
-//! What is heard of what is said: only what the id that it speaks for has signed.
+//! Hearing gossip: only records that the id which they speak for has signed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub struct Ear<V = Ed25519> {
     pub(super) heard: BTreeMap<(NodeId, SocketAddrV4), Heard>,
 }
 
-/// What was said, and what of it counts.
+/// The records that count, and those that do not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hearing {
     /// The entries whose node has signed at least what it says of itself, with the records that it has
@@ -30,11 +30,11 @@ pub struct Hearing {
     pub unheard: Vec<(NodeId, SocketAddrV4, Key)>,
 }
 
-/// What was heard of an entry.
+/// What is known of an entry.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
-    /// As it was said last, whether it counts or not.
-    said: Arc<BTreeMap<Key, String>>,
+    /// As it was said last under each id, whether it counts or not.
+    said: Vec<Arc<BTreeMap<Key, String>>>,
     /// The key that the node's id is the hash of.
     key: Option<[u8; KEY_LEN]>,
     records: Arc<BTreeMap<Key, String>>,
@@ -59,30 +59,38 @@ impl<V: Verify> Ear<V> {
         }
     }
 
-    /// Hears the gossip state as it is now.
+    /// Hears the gossip state as it is now. A node may be there at one address under several ids of gossip, some of
+    /// which others have made up: of each record the newest counts, whoever passed it on.
     pub fn hear(&mut self, said: Vec<SignedEntry>) -> Hearing {
         let mut last = std::mem::take(&mut self.heard);
         let mut hearing = Hearing::default();
+        let mut places: BTreeMap<(NodeId, SocketAddrV4), Vec<SignedEntry>> = BTreeMap::new();
         for entry in said {
             let at = (entry.node, entry.address);
+            places.entry(at).or_default().push(entry);
+        }
+        for (at, ids) in places {
             let speaker = Speaker {
                 cluster: self.cluster,
-                node: entry.node,
-                address: entry.address,
+                node: at.0,
+                address: at.1,
             };
-            let known = last.remove(&at).or_else(|| self.heard.remove(&at));
-            let mut heard = known.unwrap_or_default();
-            let unheard = heard.update(&speaker, &entry.values, &self.verify);
+            let mut heard = last.remove(&at).unwrap_or_default();
+            let values: Vec<_> = ids.iter().map(|id| Arc::clone(&id.values)).collect();
+            let unheard = heard.update(&speaker, values, &self.verify);
             let unheard = unheard.into_iter().map(|key| (at.0, at.1, key));
             hearing.unheard.extend(unheard);
             let signs = heard.key.is_some();
             // Of a node that is new, others may have told all else before the record with its key.
-            if signs || !heard.said.contains_key(&Key::Node) {
+            if signs || !ids.iter().any(|id| id.values.contains_key(&Key::Node)) {
+                // What does not say what the node last said of itself does not tell whether it lives.
+                let current = |id: &&SignedEntry| ids.len() == 1 || heard.is_current(&id.values);
+                let current = || ids.iter().filter(current);
                 hearing.entries.push(RawEntry {
-                    node: entry.node,
-                    address: entry.address,
-                    live: entry.live && signs,
-                    last_seen: entry.last_seen,
+                    node: at.0,
+                    address: at.1,
+                    live: signs && current().any(|id| id.live),
+                    last_seen: current().filter_map(|id| id.last_seen).max(),
                     values: Arc::clone(&heard.records),
                 });
             }
@@ -90,52 +98,82 @@ impl<V: Verify> Ear<V> {
         }
         hearing
     }
+
+    /// The latest start of its gossip under which a node has signed something that was heard; 0 if nothing was.
+    #[must_use]
+    pub fn latest_start(&self, node: NodeId) -> u64 {
+        let heard = self.heard.iter().filter(|((of, _), _)| *of == node);
+        let stamps = heard.flat_map(|(_, heard)| heard.stamps.values());
+        stamps.map(|stamp| stamp.epoch).max().unwrap_or_default()
+    }
 }
 
 impl Heard {
-    /// Takes over what is said now; returns the keys whose new values do not count.
+    /// Takes over what is said now, under each id; returns the keys whose new values do not count.
     fn update(
         &mut self,
         speaker: &Speaker,
-        said: &Arc<BTreeMap<Key, String>>,
+        said: Vec<Arc<BTreeMap<Key, String>>>,
         verify: &impl Verify,
     ) -> Vec<Key> {
-        if Arc::ptr_eq(&self.said, said) {
+        let mut same = self.said.iter().zip(&said);
+        if self.said.len() == said.len() && same.all(|(before, now)| Arc::ptr_eq(before, now)) {
             return Vec::new();
         }
-        let before = std::mem::replace(&mut self.said, Arc::clone(said));
         let knew = self.key.is_some();
-        if let Some(text) = said.get(&Key::Node).filter(|_| !knew) {
-            self.key = own_key(speaker, text, verify);
-        }
-        let mut unheard = Vec::new();
-        let mut records = None;
-        for (key, text) in said.iter() {
-            // Without the node's key nothing was checked before.
-            if knew && (before.get(key) == Some(text) || self.stands(*key, text)) {
-                continue;
+        if !knew {
+            let of_itself = said.iter().filter_map(|said| said.get(&Key::Node));
+            let mut known = of_itself.filter_map(|text| self.own_key(speaker, text, verify));
+            if let Some((key, stamp, record)) = known.next() {
+                self.key = Some(key);
+                self.take(Key::Node, stamp, record);
             }
-            match self.check(speaker, *key, text, verify) {
-                Some((stamp, record)) => {
-                    self.stamps.insert(*key, stamp);
-                    let records = records.get_or_insert_with(|| (*self.records).clone());
-                    records.insert(*key, record.to_owned());
+        }
+        let before = std::mem::replace(&mut self.said, said.clone());
+        let before: BTreeSet<(&Key, &String)> =
+            before.iter().flat_map(|said| said.iter()).collect();
+        let mut unheard = Vec::new();
+        for said in said {
+            for (key, text) in said.iter() {
+                // Without the node's key nothing was checked before.
+                if (knew && before.contains(&(key, text))) || self.stands(*key, text) {
+                    continue;
                 }
-                None => {
-                    // A key counts once it has signed that it is the node's, which comes first.
-                    if !knew && *key == Key::Node {
-                        self.key = None;
-                    }
-                    if before.get(key) != Some(text) && said.contains_key(&Key::Node) {
+                match self.check(self.key.as_ref(), speaker, *key, text, verify) {
+                    Some((stamp, record)) => self.take(*key, stamp, record),
+                    None if !before.contains(&(key, text)) && said.contains_key(&Key::Node) => {
                         unheard.push(*key);
                     }
+                    None => {}
                 }
             }
         }
-        if let Some(records) = records {
-            self.records = Arc::new(records);
-        }
         unheard
+    }
+
+    fn take(&mut self, key: Key, stamp: Stamp, record: &str) {
+        self.stamps.insert(key, stamp);
+        Arc::make_mut(&mut self.records).insert(key, record.to_owned());
+    }
+
+    /// Whether these are values of the node as it last said who it is.
+    fn is_current(&self, said: &BTreeMap<Key, String>) -> bool {
+        let of_itself = said.get(&Key::Node);
+        of_itself.is_some_and(|text| self.stands(Key::Node, text))
+    }
+
+    /// The key in what a node says of itself, if the node's id is the hash of it, and it has signed that.
+    fn own_key<'a>(
+        &self,
+        speaker: &Speaker,
+        text: &'a str,
+        verify: &impl Verify,
+    ) -> Option<([u8; KEY_LEN], Stamp, &'a str)> {
+        let key = public_key(Signed::read(text)?.record)?;
+        let is_own = verify.node_of(&key) == speaker.node;
+        let checked = || self.check(Some(&key), speaker, Key::Node, text, verify);
+        let (stamp, record) = is_own.then(checked).flatten()?;
+        Some((key, stamp, record))
     }
 
     /// Whether this is what was heard last under the key: gossip had forgotten it in between.
@@ -149,12 +187,13 @@ impl Heard {
     /// The record, if the node has signed it and has said nothing newer under this key.
     fn check<'a>(
         &self,
+        public: Option<&[u8; KEY_LEN]>,
         speaker: &Speaker,
         key: Key,
         text: &'a str,
         verify: &impl Verify,
     ) -> Option<(Stamp, &'a str)> {
-        let public = self.key.as_ref()?;
+        let public = public?;
         let Signed {
             stamp,
             signature,
@@ -164,10 +203,4 @@ impl Heard {
         let payload = || speaker.payload(key, stamp, record);
         (is_newer && verify.has_signed(public, &payload(), &signature)).then_some((stamp, record))
     }
-}
-
-/// The key in what a node says of itself, if the node's id is the hash of it.
-fn own_key(speaker: &Speaker, text: &str, verify: &impl Verify) -> Option<[u8; KEY_LEN]> {
-    let key = public_key(Signed::read(text)?.record)?;
-    (verify.node_of(&key) == speaker.node).then_some(key)
 }

@@ -225,6 +225,39 @@ fn one_whose_key_is_not_known_yet_is_known_says_nothing_and_is_not_alive() {
     assert!(hearing.entries[0].live);
 }
 
+/// Whoever has the token can put another id of gossip beside that of a node, and have it heard of later.
+#[test]
+fn what_others_put_beside_a_node_keeps_nothing_of_it_from_being_heard() {
+    let mut speaks = voice(1, node(1), 1, 7);
+    let old = speaks.say_all(&records(1, &[(Key::Use, "before")]));
+    let mut now = old.clone();
+    now.extend(speaks.say(&records(1, &[(Key::Use, "here")])));
+    let forged = voice(2, node(1), 1, 9).say_all(&records(2, &[(Key::Use, "a lie")]));
+    for beside in [Values::new(), old, forged] {
+        let mut ear = ear();
+        let live = |live, values: &Values| SignedEntry {
+            live,
+            last_seen: live.then_some(Moment::START),
+            ..entry(node(1), 1, values.clone())
+        };
+        for (own, other) in [(true, true), (true, false), (false, true)] {
+            for first in [true, false] {
+                let mut ids = vec![live(own, &now), live(other, &beside)];
+                if first {
+                    ids.reverse();
+                }
+                let hearing = ear.hear(ids);
+                assert_eq!(hearing.entries.len(), 1);
+                let heard_of = &hearing.entries[0];
+                assert_eq!(heard_of.values[&Key::Use], "here");
+                assert_eq!((heard_of.live, heard_of.last_seen.is_some()), (own, own));
+            }
+        }
+        assert_eq!(ear.latest_start(node(1)), 7, "that nobody else has signed");
+        assert_eq!(ear.latest_start(node(2)), 0);
+    }
+}
+
 #[test]
 fn a_record_of_a_later_version_has_the_key_too() {
     let mut ear = ear();

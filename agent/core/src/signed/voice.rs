@@ -1,4 +1,4 @@
-//! What a node says, signed.
+//! Signing what a node publishes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use podnet_proto::gossip::{Key, SIGNATURE_LEN, Signed, Speaker, Stamp};
 /// Signs a payload with the node's key.
 pub type Sign = Box<dyn Fn(&[u8]) -> [u8; SIGNATURE_LEN] + Send + Sync>;
 
-/// Signs what a node says, from one start of its gossip to the next.
+/// Signs what a node publishes, from one start of its gossip to the next.
 pub struct Voice {
     speaker: Speaker,
     last: Stamp,
@@ -34,7 +34,7 @@ impl Voice {
             .collect()
     }
 
-    /// The same for all keys: to say nothing is to say something.
+    /// These records and an empty one for each other key: that a key has no record is signed too.
     #[must_use]
     pub fn say_all(&mut self, records: &BTreeMap<Key, String>) -> BTreeMap<Key, String> {
         let mut all: BTreeMap<Key, String> =

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use ipnetwork::IpNetwork;
 use podnet_core::kernel::model::Hop;
 use podnet_core::kernel::{
-    Conflict, Contested, Desired, IfIndex, IfName, Intruder, Kind, Kinds, Mtu, NextHop, Observed,
-    Op, OpError, OpErrorKind, PROTOCOL, Place, Plan, Route, RouteKey, diff, firewall, pod, route,
+    Conflict, Contested, Desired, IfName, Intruder, Kind, Kinds, Mtu, NextHop, Observed, Op,
+    OpError, OpErrorKind, PROTOCOL, Place, Plan, Route, RouteKey, diff, firewall, pod, route,
 };
 use proptest::prelude::*;
 
@@ -80,7 +80,7 @@ proptest! {
         history in history(true),
         wish in wish(),
         no_addresses in any::<bool>(),
-        device in 0u32..20,
+        device in prop::sample::select(vec!["eth0", "eth1", "podnet0", "none0"]),
         mtu in prop::sample::select(vec![1500, 9000]),
     ) {
         let mut node = after(&history);
@@ -93,7 +93,7 @@ proptest! {
             destination: net("10.244.9.0/24"),
             next_hop: NextHop::Gateway {
                 via: net("192.0.2.77/32").ip(),
-                device: IfIndex(device),
+                device: device.parse().unwrap(),
                 source: net("10.244.0.1/32").ip(),
                 mtu: Mtu(mtu),
             },

@@ -29,7 +29,7 @@ enum Job {
     Epoch(u64, oneshot::Sender<Result<u64, ApiError>>),
 }
 
-/// What is written to.
+/// The directories that are written to.
 pub(super) struct Place {
     pub(super) state_dir: StateDir,
     pub(super) run_dir: PathBuf,
@@ -38,7 +38,7 @@ pub(super) struct Place {
 }
 
 impl Disk {
-    /// Begins to write what is asked for. Outcomes are sent to `events`.
+    /// Starts the thread that writes. Outcomes are sent to `events`.
     pub(super) fn start(place: Place, events: mpsc::Sender<News>) -> Self {
         let (jobs, queue) = sync_channel(MOST_WAITING);
         vital::thread("disk", move || {
@@ -66,7 +66,7 @@ impl Disk {
     /// Writes something, and reports no outcome.
     pub(super) fn note(&self, write: Write) {
         if let Err(TrySendError::Full(Job::Note(write))) = self.jobs.try_send(Job::Note(write)) {
-            tracing::warn!(%write, error = slow().message, "it is not on record");
+            tracing::warn!(%write, error = slow().message, "a record is not written to the state directory");
         }
     }
 
@@ -79,7 +79,7 @@ impl Disk {
     /// Draws an epoch of gossip that is higher than every one before, and than this.
     pub(super) fn epoch(&self, above: u64) -> impl Future<Output = Result<u64, ApiError>> + use<> {
         let (answer, drawn) = oneshot::channel();
-        // If there is no room to wait, nobody answers.
+        // If there is no room to wait, the sender is dropped, and `drawn` ends with an error.
         let _ = self.jobs.try_send(Job::Epoch(above, answer));
         async { drawn.await.unwrap_or_else(|_| Err(slow())) }
     }
@@ -102,14 +102,14 @@ impl Place {
             Job::Note(write) => {
                 if let Err(store_error) = self.write(&write) {
                     let error = error::chain(&store_error);
-                    tracing::warn!(%write, error, "it is not on record");
+                    tracing::warn!(%write, error, "a record cannot be written to the state directory");
                 }
                 None
             }
             Job::End => Some(Event::Ended(self.end().map_err(|e| error::store(&e)))),
             Job::Epoch(above, answer) => {
                 let drawn = self.state_dir.next_epoch(above);
-                // Who asked may have given up.
+                // The start of gossip that asked may have ended.
                 let _ = answer.send(drawn.map_err(|e| error::store(&e)));
                 None
             }
@@ -126,17 +126,22 @@ impl Place {
             Write::Member(member) => self.state_dir.save_member(member),
             Write::Durable(durable) => self.state_dir.save_durable(durable),
             Write::Peers(peers) => self.state_dir.save_peers(peers),
-            // These are of the run directory.
+            // These are written to the run directory.
             Write::Pod(_) | Write::NoPod(_) | Write::Freed(_) => Ok(()),
         }
     }
 
-    /// Ends the membership. The boot that was released never uses a block again.
+    /// Ends the membership, and draws a new boot: the one that was released never uses a block again.
     fn end(&self) -> Result<Option<podnet_proto::Boot>, StoreError> {
         self.state_dir.forget()?;
         let boot = new_boot(&self.run_dir, &self.boot_id_file, self.node);
         Ok(boot
-            .inspect_err(|e| tracing::error!(error = error::chain(e), "no new boot number"))
+            .inspect_err(|e| {
+                tracing::error!(
+                    error = error::chain(e),
+                    "the number of a new boot cannot be written"
+                );
+            })
             .ok())
     }
 }

@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 use crate::dataplane::Dataplane;
 use crate::probe::EchoSocket;
 
-/// Sends echoes from some of these pods, until all gateways have answered one of them. What is silent to the node
-/// itself as well has gone meanwhile.
+/// Sends echoes from some of these pods, until each gateway has answered one of them. A gateway that is silent to
+/// the node itself as well has gone meanwhile.
 pub(super) async fn ask(dataplane: &dyn Dataplane, borrowed: Borrowed) -> Echoes {
     let Borrowed {
         pods,
@@ -44,7 +44,7 @@ pub(super) async fn ask(dataplane: &dyn Dataplane, borrowed: Borrowed) -> Echoes
     let silent = match EchoSocket::of_node(own) {
         Ok(socket) => socket.silent(&gateways).await,
         Err(error) => {
-            tracing::debug!(%own, %error, "no echoes can be sent");
+            tracing::debug!(%own, %error, "this node cannot send echoes");
             gateways.keys().copied().collect()
         }
     };
@@ -69,7 +69,7 @@ async fn open(dataplane: &dyn Dataplane, pod: &PodLink) -> Option<EchoSocket> {
     });
     let entered = dataplane.inside(&pod.netns.path, pod.netns.inode?, work);
     if let Err(error) = entered.await {
-        tracing::debug!(pod = %pod.pod, %error, "a pod cannot be borrowed");
+        tracing::debug!(pod = %pod.pod, %error, "a pod cannot be borrowed for echoes");
         return None;
     }
     socket.await.ok()?.ok()

@@ -29,14 +29,14 @@ use super::waiters::Waiters;
 use crate::announce::Announcer;
 use crate::config::Config;
 use crate::dataplane::Dataplane;
-use crate::gossip::{Gossip, Keyring, probe};
+use crate::gossip::{Gossip, Keyring, ask_members};
 use crate::pods::{attach, detach};
 use crate::probe::Prober;
 use crate::reconciler::pass;
 use crate::store::{Identity, RunDir, StateDir, StoreError};
 use crate::vital;
 
-/// What the node reaches the world by.
+/// What carries out the node's effects.
 pub(super) struct Edge {
     dataplane: Arc<dyn Dataplane>,
     run_dir: RunDir,
@@ -45,15 +45,15 @@ pub(super) struct Edge {
     prober: Prober,
     announcer: Announcer,
     pub(super) waiters: Waiters,
-    /// The task that asks the members of a cluster, if one does.
+    /// The task that asks the members of a cluster, while it runs.
     asking: JoinSet<()>,
     news: mpsc::Sender<News>,
 }
 
-/// What comes back from what is done beside the loop.
+/// The outcome of something that was done beside the loop.
 pub(super) enum News {
     Event(Event),
-    /// Gossip was started, or not.
+    /// Gossip was started, or could not be.
     Gossip(Box<Voiced>),
 }
 
@@ -100,7 +100,7 @@ impl Edge {
         self.speech.gossip()
     }
 
-    /// Takes in what was done beside the loop.
+    /// Takes in the outcome of something that was done beside the loop.
     pub(super) fn take_in(&mut self, news: News) -> Event {
         match news {
             News::Event(event) => event,
@@ -108,13 +108,13 @@ impl Edge {
         }
     }
 
-    /// Ends in order: whoever waits for an answer is told at once that none will come.
+    /// Ends in order: clients that wait for an answer learn at once that none will come.
     pub(super) async fn stop(mut self) {
         drop(self.waiters);
         self.speech.stop().await;
     }
 
-    /// Carries out effects, in their order. Returns what has come of those that are done at once.
+    /// Carries out effects, in their order. Returns the outcomes of those that are done at once.
     pub(super) async fn carry_out(&mut self, effects: Vec<Effect>) -> Vec<Event> {
         let mut events = Vec::new();
         for effect in effects {
@@ -149,7 +149,7 @@ impl Edge {
                 Effect::Note(write) => {
                     if let Err(store_error) = self.write(&write) {
                         let error = error::chain(&store_error);
-                        tracing::warn!(%write, error, "it is not on record");
+                        tracing::warn!(%write, error, "a record cannot be written to the run directory");
                     }
                 }
                 Effect::LookAtNetns(name, path) => {
@@ -218,7 +218,7 @@ impl Edge {
             Write::Pod(record) => self.run_dir.save_pod(record),
             Write::NoPod(name) => self.run_dir.remove_pod(name),
             Write::Freed(addresses) => self.run_dir.save_freed(addresses),
-            // These are of the state directory.
+            // These are written to the state directory.
             Write::Membership(_)
             | Write::NoMembership
             | Write::Member(_)
@@ -266,9 +266,9 @@ impl Edge {
         let news = self.news.clone();
         self.asking = JoinSet::new();
         self.asking.spawn(vital::watched(async move {
-            let result = probe(bind, &Keyring::new(key), &hello, &targets, patience).await;
+            let result = ask_members(bind, &Keyring::new(key), &hello, &targets, patience).await;
             let result = result.map_err(|why| error::unanswered(&targets, &why));
-            let event = Event::Probed(attempt, Box::new(result));
+            let event = Event::Asked(attempt, Box::new(result));
             let _ = news.send(News::Event(event)).await;
         }));
     }

@@ -1,4 +1,4 @@
-//! Gossip: started, ended, and what is said by it.
+//! Gossip: how it is started and ended, and what the node publishes by it.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -12,12 +12,12 @@ use podnet_proto::{ApiError, ErrorCode, NodeId};
 
 use crate::config::Timing as AgentTiming;
 use crate::daemon::error;
-use crate::gossip::{Counters, Gossip, Keyring, Settings, Timing};
+use crate::gossip::{Counters, Gossip, GossipConfig, Keyring, Timing};
 use crate::store::Identity;
 
-/// What the node gossips by.
+/// The gossip of the node.
 pub(super) struct Speech {
-    /// Gossip, while it runs, and what signs what the node says by it.
+    /// Gossip, while it runs, and the voice that signs what the node publishes.
     running: Option<(Gossip, Voice)>,
     base: Arc<Base>,
 }
@@ -33,7 +33,7 @@ pub(super) struct Base {
     pub(super) roster: Arc<RwLock<Roster>>,
 }
 
-/// Gossip that was started, or not, and is not used yet.
+/// The outcome of a start of gossip, which is not used yet.
 pub(in crate::daemon) struct Voiced {
     started: Started,
     running: Option<(Gossip, Voice)>,
@@ -79,12 +79,12 @@ impl Speech {
         }))
     }
 
-    /// Publishes values. Returns which gossip did not take.
+    /// Publishes values. Returns their keys if gossip did not take them.
     pub(super) async fn publish(&mut self, values: BTreeMap<Key, String>) -> Option<Event> {
         let (gossip, voice) = self.running.as_mut()?;
         let refused = gossip.set(voice.say(&values)).await.err()?;
         let error = error::chain(&refused);
-        tracing::error!(error, "a value cannot be published");
+        tracing::error!(error, "values of this node cannot be published");
         Some(Event::Unpublished(values.into_keys().collect()))
     }
 
@@ -142,14 +142,14 @@ impl Base {
             address: start.member.advertise,
         };
         let mut voice = Voice::new(speaker, epoch, self.identity.signer());
-        let settings = self.settings(&start, epoch, generation);
-        let gossip = Gossip::spawn(settings, voice.say_all(&values))
+        let config = self.config(&start, epoch, generation);
+        let gossip = Gossip::spawn(config, voice.say_all(&values))
             .await
             .map_err(|e| error::gossip(&e))?;
         Ok((values, (gossip, voice)))
     }
 
-    fn settings(&self, start: &Start, epoch: u64, generation: u64) -> Settings {
+    fn config(&self, start: &Start, epoch: u64, generation: u64) -> GossipConfig {
         let member = &start.member;
         let node = self.identity.node();
         let known = start.peers.values();
@@ -159,7 +159,7 @@ impl Base {
         seeds.dedup();
         let roster = Arc::clone(&self.roster);
         let timing = &self.timing;
-        Settings {
+        GossipConfig {
             node,
             advertise: member.advertise,
             listen: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, self.gossip_port),

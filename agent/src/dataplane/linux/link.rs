@@ -1,6 +1,6 @@
 //! Links: what marks podnet's own, the bridge, and how links are read and looked up.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
@@ -233,6 +233,32 @@ pub(super) fn read_all(messages: &[RouteNetlinkMessage]) -> impl Iterator<Item =
 /// Looks a link up by its name.
 pub(super) async fn look_up(socket: &Socket, name: &IfName) -> Result<Option<Link>, KernelError> {
     found(socket.request(get(name), 0).await)
+}
+
+/// The links of these names, as far as there are any.
+pub(super) async fn look_up_all(
+    socket: &Socket,
+    names: impl IntoIterator<Item = &IfName>,
+) -> Vec<Result<Option<Link>, KernelError>> {
+    let requests = names.into_iter().map(|name| (get(name), 0));
+    let answers = socket.batch(requests.collect()).await;
+    answers.into_iter().map(found).collect()
+}
+
+/// The names of the links of these indices, as far as there are any.
+pub(super) async fn names(
+    socket: &Socket,
+    indices: &BTreeSet<u32>,
+) -> Result<BTreeMap<u32, IfName>, KernelError> {
+    let requests = indices.iter().map(|index| (get_index(*index), 0));
+    let answers = socket.batch(requests.collect()).await;
+    let mut names = BTreeMap::new();
+    for answer in answers {
+        if let Some(link) = found(answer)? {
+            names.extend(link.name.parse().map(|name| (link.index, name)));
+        }
+    }
+    Ok(names)
 }
 
 /// Lists links; all, or those of a kind.

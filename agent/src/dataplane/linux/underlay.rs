@@ -7,7 +7,7 @@ use netlink_packet_route::route::{
     RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use podnet_core::kernel::{HostAddress, HostRoute, IfIndex, IfName, Mtu, UnderlayPath};
+use podnet_core::kernel::{HostAddress, HostRoute, IfName, Mtu, UnderlayPath};
 
 use super::address;
 use super::errno::{Errno, KernelError};
@@ -180,7 +180,6 @@ fn path(route: Option<&KernelRoute>, links: &BTreeMap<u32, Link>) -> UnderlayPat
     let link = route.device.and_then(|device| links.get(&device));
     match link.and_then(|link| Some((link, name(link)?))) {
         Some((link, ifname)) => UnderlayPath::OnLink {
-            device: IfIndex(link.index),
             ifname,
             mtu: Mtu(route.mtu.map_or(link.mtu, |mtu| link.mtu.min(mtu))),
             source,

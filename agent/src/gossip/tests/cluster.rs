@@ -4,8 +4,8 @@ use super::*;
 
 #[tokio::test]
 async fn three_nodes_that_know_one_converge() {
-    let one = settings(1, &[]);
-    let others = [settings(2, &[one.listen]), settings(3, &[one.listen])];
+    let one = config(1, &[]);
+    let others = [config(2, &[one.listen]), config(3, &[one.listen])];
     let gossips = [
         spawn(&one, "of 1").await,
         spawn(&others[0], "of 2").await,
@@ -31,10 +31,10 @@ async fn three_nodes_that_know_one_converge() {
 
 #[tokio::test]
 async fn another_key_or_another_cluster_meets_nobody() {
-    let member = settings(1, &[]);
-    let mut stranger = settings(2, &[member.listen]);
+    let member = config(1, &[]);
+    let mut stranger = config(2, &[member.listen]);
     stranger.keyring = keyring(2);
-    let mut foreigner = settings(3, &[member.listen]);
+    let mut foreigner = config(3, &[member.listen]);
     foreigner.cluster = ClusterId::from_bytes([8; 16]);
     let gossip = spawn(&member, "").await;
     let strangers = [spawn(&stranger, "").await, spawn(&foreigner, "").await];
@@ -57,9 +57,9 @@ async fn nothing_readable_leaves_and_no_datagram_is_long() {
     let std::net::SocketAddr::V4(tapped) = wire.local_addr().unwrap() else {
         panic!("bound to IPv4");
     };
-    let member = settings(1, &[tapped]);
+    let member = config(1, &[tapped]);
     let _gossip = spawn(&member, &"secret".repeat(500)).await;
-    let cluster = settings::cluster_name(&member.cluster, &member.networks);
+    let cluster = config::cluster_name(&member.cluster, &member.networks);
     let words = [member.node.to_string(), cluster, "secret".to_owned()];
     for _ in 0..5 {
         let mut buffer = [0; 65_536];
@@ -76,8 +76,8 @@ async fn nothing_readable_leaves_and_no_datagram_is_long() {
 
 #[tokio::test]
 async fn the_longest_values_of_all_keys_replicate() {
-    let one = settings(1, &[]);
-    let two = settings(2, &[one.listen]);
+    let one = config(1, &[]);
+    let two = config(2, &[one.listen]);
     let gossips = [spawn(&one, "").await, spawn(&two, "").await];
     // Noise, so that compression does not help.
     let long = |_| -> String {
@@ -101,13 +101,13 @@ async fn the_longest_values_of_all_keys_replicate() {
 
 #[tokio::test]
 async fn keys_rotate_without_loss() {
-    let mut all = vec![settings(1, &[])];
-    all.push(settings(2, &[all[0].listen]));
-    all.push(settings(3, &[all[0].listen]));
+    let mut all = vec![config(1, &[])];
+    all.push(config(2, &[all[0].listen]));
+    all.push(config(3, &[all[0].listen]));
     let mut gossips = Vec::new();
-    for settings in &mut all {
-        settings.keyring = keyring(1);
-        gossips.push(spawn(settings, "").await);
+    for config in &mut all {
+        config.keyring = keyring(1);
+        gossips.push(spawn(config, "").await);
     }
     let converge = async |text: &str| {
         for gossip in &gossips {
@@ -121,8 +121,8 @@ async fn keys_rotate_without_loss() {
     };
     let old = all[0].keyring.ids()[0];
     converge("old key").await;
-    for settings in &all {
-        settings
+    for config in &all {
+        config
             .keyring
             .install(GossipKey::from_bytes([2; 32]))
             .unwrap();
@@ -130,25 +130,25 @@ async fn keys_rotate_without_loss() {
     let new = all[0].keyring.ids()[1];
     all[0].keyring.encrypt_with(new).unwrap();
     converge("one of three uses the new key").await;
-    for settings in &all[1..] {
-        settings.keyring.encrypt_with(new).unwrap();
+    for config in &all[1..] {
+        config.keyring.encrypt_with(new).unwrap();
     }
     converge("all use it").await;
-    for settings in &all {
-        settings.keyring.remove(old).unwrap();
+    for config in &all {
+        config.keyring.remove(old).unwrap();
     }
     converge("the old one is gone").await;
-    for settings in &all {
+    for config in &all {
         // What was under way while the old key went may be lost, no more.
-        assert!(settings.counters.dropped(Dropped::UnknownKey) <= 3);
-        assert_eq!(settings.counters.dropped(Dropped::Authentication), 0);
+        assert!(config.counters.dropped(Dropped::UnknownKey) <= 3);
+        assert_eq!(config.counters.dropped(Dropped::Authentication), 0);
     }
 }
 
 #[tokio::test]
 async fn a_nudge_does_not_wait_for_a_round() {
-    let mut one = settings(1, &[]);
-    let mut two = settings(2, &[one.listen]);
+    let mut one = config(1, &[]);
+    let mut two = config(2, &[one.listen]);
     one.timing = still();
     two.timing = still();
     let first = spawn(&one, "").await;
@@ -172,7 +172,7 @@ async fn a_nudge_does_not_wait_for_a_round() {
 
 #[tokio::test]
 async fn ones_own_values_are_no_news() {
-    let mut one = settings(1, &[]);
+    let mut one = config(1, &[]);
     one.timing = still();
     let gossip = spawn(&one, "").await;
     // The first round finds a living node: this one.
@@ -185,7 +185,7 @@ async fn ones_own_values_are_no_news() {
 
 #[tokio::test]
 async fn nudges_have_a_rate() {
-    let mut one = settings(1, &[]);
+    let mut one = config(1, &[]);
     one.timing = still();
     let gossip = spawn(&one, "").await;
     gossip.nudge(vec![address(); 100]);
@@ -199,9 +199,9 @@ async fn nudges_have_a_rate() {
 
 #[tokio::test]
 async fn the_dead_are_seen_and_in_the_end_forgotten() {
-    let mut one = settings(1, &[]);
+    let mut one = config(1, &[]);
     one.timing.dead_grace = Duration::from_millis(500);
-    let two = settings(2, &[one.listen]);
+    let two = config(2, &[one.listen]);
     let gossip = spawn(&one, "").await;
     let other = spawn(&two, "alive").await;
     reads(&gossip, 2, Key::Use, "alive").await;

@@ -73,7 +73,7 @@ pub(super) fn id(
 
 #[tokio::test]
 async fn a_digest_of_sixty_kilobytes_passes_both_ways() {
-    let mut one = settings(1, &[]);
+    let mut one = config(1, &[]);
     one.timing = still();
     let gossip = spawn(&one, "").await;
     let ids: Vec<_> = (0..900)
@@ -82,7 +82,7 @@ async fn a_digest_of_sixty_kilobytes_passes_both_ways() {
             id(node.to_string(), 0, "127.0.0.1:1")
         })
         .collect();
-    let cluster = settings::cluster_name(&one.cluster, &one.networks);
+    let cluster = config::cluster_name(&one.cluster, &one.networks);
     let question = syn(&cluster, &ids);
     assert!(question.len() > 60_000);
     let socket = send(question, one.listen).await;
@@ -108,30 +108,30 @@ async fn a_digest_of_sixty_kilobytes_passes_both_ways() {
 
 #[tokio::test]
 async fn ids_that_are_none_of_ours_are_left_out() {
-    let mut one = settings(1, &[]);
+    let mut one = config(1, &[]);
     one.timing = still();
     let gossip = spawn(&one, "").await;
     let sound = NodeId::from_bytes([5; 16]).to_string();
     let ids = [
         id("nobody", 0, "127.0.0.1:1"),
         id(sound.as_str(), 0, "[::1]:1"),
-        // Two ids of one node at one address count once.
+        // Two ids of one node at one address: signatures show what each of them says.
         id(sound.as_str(), 0, "127.0.0.1:1"),
         id(sound.as_str(), 1, "127.0.0.1:1"),
     ];
-    let cluster = settings::cluster_name(&one.cluster, &one.networks);
+    let cluster = config::cluster_name(&one.cluster, &one.networks);
     send(syn(&cluster, &ids), one.listen).await;
     let snapshot = eventually("two strange entries", async || {
         let snapshot = gossip.snapshot().await;
         (snapshot.skipped == 2).then_some(snapshot)
     })
     .await;
-    assert_eq!(snapshot.entries.len(), 2);
+    assert_eq!(snapshot.entries.len(), 3);
 }
 
 #[tokio::test]
 async fn gossip_that_dies_says_so_and_starts_again_at_its_port() {
-    let mut one = settings(1, &[]);
+    let mut one = config(1, &[]);
     let gossip = spawn(&one, "first").await;
     let own = id(one.node.to_string(), 0, &one.listen.to_string());
     send(contradictory_delta(&own, (1 << 32) + 6), one.listen).await;
@@ -144,7 +144,7 @@ async fn gossip_that_dies_says_so_and_starts_again_at_its_port() {
 
     one.epoch = 2;
     let again = spawn(&one, "second").await;
-    let two = settings(2, &[one.listen]);
+    let two = config(2, &[one.listen]);
     let other = spawn(&two, "").await;
     reads(&other, 1, Key::Use, "second").await;
     assert_eq!(again.snapshot().await.own_version_ahead, None);
@@ -152,7 +152,7 @@ async fn gossip_that_dies_says_so_and_starts_again_at_its_port() {
 
 #[tokio::test]
 async fn authentic_nonsense_is_counted_and_survived() {
-    let one = settings(1, &[]);
+    let one = config(1, &[]);
     let gossip = spawn(&one, "").await;
     for nonsense in [vec![], message(9), message(0), message(2), vec![0xff; 5000]] {
         send(nonsense, one.listen).await;

@@ -1,9 +1,9 @@
 //! Gossip between instances, over loopback.
 
+mod asking;
 mod cluster;
 mod fuzz;
 mod hostile;
-mod probing;
 mod restart;
 
 use std::collections::BTreeMap;
@@ -68,9 +68,9 @@ fn still() -> Timing {
     }
 }
 
-fn settings(number: u8, seeds: &[SocketAddrV4]) -> Settings {
+fn config(number: u8, seeds: &[SocketAddrV4]) -> GossipConfig {
     let (node, address) = (NodeId::from_bytes([number; 16]), address());
-    Settings {
+    GossipConfig {
         node,
         advertise: address,
         listen: address,
@@ -97,8 +97,8 @@ fn value(key: Key, text: impl Into<String>) -> BTreeMap<Key, String> {
     BTreeMap::from([(key, text.into())])
 }
 
-async fn spawn(settings: &Settings, use_value: &str) -> Gossip {
-    Gossip::spawn(settings.clone(), value(Key::Use, use_value))
+async fn spawn(config: &GossipConfig, use_value: &str) -> Gossip {
+    Gossip::spawn(config.clone(), value(Key::Use, use_value))
         .await
         .unwrap()
 }

@@ -2,8 +2,8 @@ use super::*;
 
 #[tokio::test]
 async fn a_restarted_nodes_new_values_win_and_it_lives_at_once() {
-    let one = settings(1, &[]);
-    let mut two = settings(2, &[one.listen]);
+    let one = config(1, &[]);
+    let mut two = config(2, &[one.listen]);
     let gossip = spawn(&one, "").await;
     let before = spawn(&two, "before").await;
     before.set(value(Key::Want, "wish")).await.unwrap();
@@ -36,8 +36,8 @@ async fn a_restarted_nodes_new_values_win_and_it_lives_at_once() {
 
 #[tokio::test]
 async fn twenty_restarts_leave_one_entry() {
-    let one = settings(1, &[]);
-    let mut two = settings(2, &[one.listen]);
+    let one = config(1, &[]);
+    let mut two = config(2, &[one.listen]);
     let gossip = spawn(&one, "").await;
     for epoch in 1..=20 {
         two.epoch = epoch;
@@ -53,8 +53,8 @@ async fn twenty_restarts_leave_one_entry() {
 
 #[tokio::test]
 async fn a_disk_rolled_back_shows_and_a_higher_epoch_heals_it() {
-    let one = settings(1, &[]);
-    let mut two = settings(2, &[one.listen]);
+    let one = config(1, &[]);
+    let mut two = config(2, &[one.listen]);
     two.epoch = 5;
     let gossip = spawn(&one, "").await;
     let original = spawn(&two, "epoch 5").await;
@@ -83,14 +83,14 @@ async fn a_disk_rolled_back_shows_and_a_higher_epoch_heals_it() {
 
 #[tokio::test]
 async fn a_moved_node_has_two_entries() {
-    let one = settings(1, &[]);
-    let two = settings(2, &[one.listen]);
+    let one = config(1, &[]);
+    let two = config(2, &[one.listen]);
     let gossip = spawn(&one, "").await;
     let before = spawn(&two, "here").await;
     reads(&gossip, 2, Key::Use, "here").await;
     before.shutdown().await;
 
-    let mut moved = settings(2, &[one.listen]);
+    let mut moved = config(2, &[one.listen]);
     moved.epoch = 2;
     let _after = spawn(&moved, "there").await;
     let addresses = eventually("both entries", async || {
@@ -108,7 +108,7 @@ async fn a_moved_node_has_two_entries() {
 
 #[tokio::test]
 async fn a_start_that_cannot_be_says_why() {
-    let one = settings(1, &[]);
+    let one = config(1, &[]);
     let _gossip = spawn(&one, "").await;
     let again = Gossip::spawn(one.clone(), BTreeMap::new()).await;
     assert!(matches!(
@@ -116,7 +116,7 @@ async fn a_start_that_cannot_be_says_why() {
         Some(GossipError::Bind(BindError::PortInUse { .. }))
     ));
 
-    let mut elsewhere = settings(2, &[]);
+    let mut elsewhere = config(2, &[]);
     elsewhere.listen = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 7846);
     let elsewhere = Gossip::spawn(elsewhere, BTreeMap::new()).await;
     assert!(matches!(
@@ -124,7 +124,7 @@ async fn a_start_that_cannot_be_says_why() {
         Some(GossipError::Bind(BindError::NotLocal { .. }))
     ));
 
-    let mut worn_out = settings(2, &[]);
+    let mut worn_out = config(2, &[]);
     worn_out.epoch = 1 << 32;
     let worn_out = Gossip::spawn(worn_out, BTreeMap::new()).await;
     assert!(matches!(

@@ -1,10 +1,8 @@
 //! What podnet has opened to pods, and what others do to that.
 
-use podnet_lab::eventually;
+use podnet_lab::prelude::*;
 
 use super::{Trial, drop_rules, forwarding, found, passes, scene, set_router, soon};
-use crate::scene::{LIMIT, idle, list, nodes, ready, shell, status_where};
-use crate::snapshot::Snapshot;
 
 /// Whoever removes podnet's record of what it has opened has closed nothing.
 #[test]
@@ -13,15 +11,15 @@ fn no_stranger_passes_where_the_record_of_opened_devices_is_lost() {
     let [node1, _, stranger] = nodes(&lab);
     let before = Snapshot::kernel(node1);
     found(node1);
-    ready(node1, 0);
+    node1.ready(0);
     let guards = drop_rules(node1);
     assert_eq!(guards.lines().count(), 2, "eth0 and lan0");
     let trial = Trial::start(stranger);
-    let lose = || shell(node1, "rm /run/podnet/sysctls");
+    let lose = || node1.shell("rm /run/podnet/sysctls");
     let put_right = || {
-        shell(node1, "iptables -A PODNET-FORWARD -s 10.9.9.9 -j ACCEPT");
+        node1.shell("iptables -A PODNET-FORWARD -s 10.9.9.9 -j ACCEPT");
         eventually(LIMIT, "a look", || {
-            match drop_rules(node1) + &shell(node1, "iptables -S PODNET-FORWARD") {
+            match drop_rules(node1) + &node1.shell("iptables -S PODNET-FORWARD") {
                 rules if rules.contains("10.9.9.9") => Err(rules),
                 _ => Ok(()),
             }
@@ -34,7 +32,7 @@ fn no_stranger_passes_where_the_record_of_opened_devices_is_lost() {
     node1.kill().unwrap();
     lose();
     node1.start().unwrap();
-    ready(node1, 0);
+    node1.ready(0);
     put_right();
     let left = node1.ctl(["--yes", "leave"]).unwrap();
     assert!(!left.success("leave").unwrap().stdout.contains("left:"));
@@ -47,7 +45,7 @@ fn what_stays_open_is_named_by_its_value() {
     let lab = scene();
     let [node1, _, stranger] = nodes(&lab);
     found(node1);
-    ready(node1, 0);
+    node1.ready(0);
     set_router(node1, 2);
     soon(stranger, true, "the guard has gone");
     let left = node1.ctl(["--yes", "leave"]).unwrap();
@@ -62,29 +60,27 @@ fn a_device_that_cannot_be_guarded_stays_closed_and_is_named() {
     let lab = idle(1);
     let [node] = nodes(&lab);
     found(node);
-    ready(node, 0);
+    node.ready(0);
     let named = |wanted: bool| {
         let what = "net.ipv4.conf.w+.forwarding: ";
-        status_where(node, what, |status| {
-            status["problems"].to_string().contains(what) == wanted
+        node.status_where(what, |status| {
+            told(&status.problems).contains(what) == wanted
         });
     };
-    shell(
-        node,
+    node.shell(
         "ip link add w+ type veth peer name w1; ip link set w1 up; ip link set w+ up
          ip route add 10.97.0.0/24 dev w+",
     );
     named(true);
     assert_eq!(forwarding(node, "w+"), "0");
     // As the cure says.
-    shell(node, "echo 1 > /proc/sys/net/ipv4/conf/w+/forwarding");
+    node.shell("echo 1 > /proc/sys/net/ipv4/conf/w+/forwarding");
     named(false);
-    shell(node, "echo 0 > /proc/sys/net/ipv4/conf/w+/forwarding");
+    node.shell("echo 0 > /proc/sys/net/ipv4/conf/w+/forwarding");
     named(true);
-    shell(
-        node,
-        "ip link set w+ down; ip link set w+ name w0; ip link set w0 up; ip route add 10.97.0.0/24 dev w0",
-    );
+    node.shell(
+"ip link set w+ down; ip link set w+ name w0; ip link set w0 up; ip route add 10.97.0.0/24 dev w0",
+);
     named(false);
     eventually(LIMIT, "opened", || match &*forwarding(node, "w0") {
         "1" => Ok(()),
@@ -99,27 +95,19 @@ fn a_rule_that_lets_strangers_pass_podnets_guard_is_named() {
     let lab = scene();
     let [node1, _, stranger] = nodes(&lab);
     found(node1);
-    ready(node1, 0);
+    node1.ready(0);
     assert!(!passes(stranger));
-    shell(
-        node1,
-        "iptables -I FORWARD -i eth0 -j ACCEPT; iptables -I FORWARD -i lan0 -j ACCEPT",
-    );
+    node1.shell("iptables -I FORWARD -i eth0 -j ACCEPT; iptables -I FORWARD -i lan0 -j ACCEPT");
     assert!(passes(stranger), "what is named is so");
     for device in ["eth0", "lan0"] {
         let what = format!("rule '-A FORWARD -i {device} -j ACCEPT' in iptables-nft");
-        status_where(node1, &what, |status| {
-            status["problems"].to_string().contains(&what)
-        });
+        node1.status_where(&what, |status| told(&status.problems).contains(&what));
     }
     // As the cure says.
-    shell(
-        node1,
+    node1.shell(
         "iptables -D FORWARD -i eth0 -j ACCEPT; iptables -D FORWARD -i lan0 -j ACCEPT
          iptables -A FORWARD -i eth0 -j ACCEPT; iptables -A FORWARD -i lan0 -j ACCEPT",
     );
-    status_where(node1, "no problems", |status| {
-        list(&status["problems"]).is_empty()
-    });
+    node1.status_where("no problems", |status| status.problems.is_empty());
     assert!(!passes(stranger));
 }

@@ -32,7 +32,7 @@ impl Operation for Op {
     fn found(&self, desired: &Desired, observed: &Observed) -> Vec<String> {
         let backends = observed.firewall.iter().flatten();
         backends
-            .flat_map(|backend| backend.faults(&desired.firewall))
+            .flat_map(|backend| backend.defects(&desired.firewall))
             .collect()
     }
 
@@ -52,7 +52,7 @@ impl Operation for Op {
     }
 }
 
-/// What is known of the rules is what was known before.
+/// Keeps what was known of the rules before.
 pub(in crate::kernel) fn keep(held: &mut Desired, before: &Desired) {
     held.firewall.clone_from(&before.firewall);
 }
@@ -70,9 +70,9 @@ pub(in crate::kernel) fn difference(desired: &Desired, observed: &Observed, draf
         let conflicts = hidden.map(|(_, conflict)| conflict);
         draft.plan.conflicts.extend(conflicts);
     }
-    // Rules that no back end could hold are tried as well, so that the failure is told.
+    // Rules that no back end can hold are tried as well, so that the failure is reported.
     let held = !wanted || backends.iter().any(|backend| backend.primary);
-    let right = |backend: &ObservedFirewall| backend.faults(&desired.firewall).is_empty();
+    let right = |backend: &ObservedFirewall| backend.defects(&desired.firewall).is_empty();
     if held && backends.iter().all(right) {
         return;
     }

@@ -1,4 +1,4 @@
-//! Firewall rules as data. A back end writes them down for the kernel and reads them back.
+//! Firewall rules as data. A back end writes them into the kernel and reads them back.
 
 mod difference;
 mod seen;
@@ -18,9 +18,9 @@ use super::link::IfName;
 /// A chain of podnet's own, at a stage of a packet's way. Each is jumped to from one built-in chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Chain {
-    /// What leaves the host: source NAT.
+    /// For what leaves the host: source NAT.
     Postrouting,
-    /// What the host forwards.
+    /// For what the host forwards.
     Forward,
 }
 
@@ -59,11 +59,11 @@ impl Chain {
 /// What happens to a packet that matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
-    /// Back to the built-in chain.
+    /// It goes back to the built-in chain.
     Return,
     /// It passes.
     Accept,
-    /// It is lost.
+    /// It is dropped.
     Drop,
     /// It leaves with the address of the device that it leaves by, and with a port that is chosen
     /// wholly at random: two connections at once never race for one.
@@ -95,7 +95,7 @@ impl Protocol {
     }
 }
 
-/// What packets are for: a protocol, and one of its ports or any.
+/// The service that packets are for: a protocol, and one of its ports or any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Service {
     /// The protocol.
@@ -107,9 +107,9 @@ pub struct Service {
 /// Some bits of the mark that the kernel keeps beside a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark {
-    /// What they are.
+    /// The values of the bits.
     pub value: u32,
-    /// Which bits count.
+    /// The bits that count.
     pub mask: u32,
 }
 
@@ -156,7 +156,7 @@ impl Rule {
         }
     }
 
-    /// Whether it is about IPv4, or about any family.
+    /// Whether the rule is about IPv4, or about any family.
     #[must_use]
     pub fn is_of_ipv4(&self) -> bool {
         let mut networks = [self.source, self.destination].into_iter().flatten();
@@ -164,7 +164,7 @@ impl Rule {
         networks.all(|network| network.is_ipv4()) && !redirected
     }
 
-    /// The device that it guards, if it is what a [`Guard`] comes to.
+    /// The device that the rule guards, if it is the rule of a [`Guard`].
     #[must_use]
     pub fn guarded(&self) -> Option<&IfName> {
         if let (Some(Device::Is(device)), Some(Device::IsNot(pods))) = (&self.input, &self.output)
@@ -178,8 +178,7 @@ impl Rule {
     }
 }
 
-/// A device that podnet has opened on a host that is no router: what comes in by it reaches pods, and
-/// nobody else.
+/// A device that podnet has opened on a host that is no router: what comes in by it reaches only pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guard {
     /// The device.
@@ -190,8 +189,8 @@ pub struct Guard {
 
 impl Guard {
     /// What a bridge passes on from port to port can meet the rules for what is forwarded
-    /// (`bridge-nf-call-iptables`), with the bridge on both sides; it needs no forwarding, and is none
-    /// of podnet's business.
+    /// (`bridge-nf-call-iptables`), with the bridge on both sides; it needs no forwarding, and podnet
+    /// must not drop it.
     fn rules(&self) -> impl Iterator<Item = Rule> {
         let input = Some(Device::Is(self.device.clone()));
         let bridged = Rule {
@@ -208,7 +207,7 @@ impl Guard {
     }
 }
 
-/// All of podnet's rules, for any back end to write down; an empty set has no chains.
+/// All of podnet's rules, for any back end; an empty set has no chains.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RuleSet {
     /// The rules of each chain, in order.

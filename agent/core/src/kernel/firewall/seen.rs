@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Chain, Rule, RuleSet};
 use crate::kernel::link::IfName;
 
-/// One firewall back end that must hold podnet's rules, and what it holds.
+/// A firewall back end that must hold podnet's rules, and what it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedFirewall {
     /// Its name, such as `iptables-legacy`.
@@ -16,19 +16,19 @@ pub struct ObservedFirewall {
     pub chains: BTreeMap<Chain, Vec<Option<Rule>>>,
     /// How often podnet's own jump to each chain stands in the built-in chain that it hooks into.
     pub jumps: BTreeMap<Chain, usize>,
-    /// Podnet's chains that rules of others jump to: these can be emptied, and not removed.
+    /// Podnet's chains that rules of other programs jump to: these can be emptied, but not removed.
     pub referenced: BTreeSet<Chain>,
-    /// Chains of others that bear names like podnet's, as `TABLE/NAME`.
+    /// Chains of other programs with names like podnet's, as `TABLE/NAME`.
     pub namesakes: BTreeSet<String>,
     /// Podnet's chains whose table the back end cannot show, since something in it was made by other
     /// means: nothing is known of it, and nothing in it is changed.
     pub unreadable: BTreeSet<Chain>,
-    /// Rules of others before podnet's jump that accept whatever is forwarded, or whatever comes in or leaves
+    /// Rules of other programs before podnet's jump that accept whatever is forwarded, or whatever comes in or leaves
     /// by a device, as the back end shows them.
     pub ahead: BTreeSet<String>,
 }
 
-/// What others have beside podnet's rules, and podnet leaves alone.
+/// Something that other programs have beside podnet's rules, and that podnet leaves as it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bystander {
     /// What it is, in words.
@@ -38,8 +38,8 @@ pub struct Bystander {
 }
 
 impl ObservedFirewall {
-    /// What podnet may have in tables that it cannot look at, and so cannot take back, in words with
-    /// their cure.
+    /// What podnet may have in tables that it cannot look at, and so cannot remove, in words with the
+    /// cure.
     pub fn out_of_reach(&self) -> impl Iterator<Item = String> {
         let backend = &self.backend;
         self.unreadable.iter().map(move |chain| {
@@ -52,8 +52,8 @@ impl ObservedFirewall {
         })
     }
 
-    /// What others keep under podnet's names, which is in nobody's way, and what opens devices to strangers
-    /// that podnet has opened to pods.
+    /// Chains of other programs under podnet's names, which are harmless, and their rules that open to
+    /// strangers the devices that podnet has opened to pods.
     pub fn bystanders(&self) -> impl Iterator<Item = Bystander> {
         let named = self.namesakes().chain(self.relied_on());
         let named = named.map(|what| Bystander {
@@ -63,14 +63,14 @@ impl ObservedFirewall {
         named.chain(self.bypasses())
     }
 
-    /// Chains of others that bear names like podnet's, in words.
+    /// Chains of other programs with names like podnet's, in words.
     pub fn namesakes(&self) -> impl Iterator<Item = String> {
         let backend = &self.backend;
         let namesakes = self.namesakes.iter();
         namesakes.map(move |chain| format!("chain {chain} in {backend}: podnet did not make it"))
     }
 
-    /// Rules of others that open to strangers what podnet has opened to pods.
+    /// Rules of other programs that open to strangers what podnet has opened to pods.
     fn bypasses(&self) -> impl Iterator<Item = Bystander> {
         let ahead = self
             .ahead
@@ -87,17 +87,17 @@ impl ObservedFirewall {
         })
     }
 
-    /// Podnet's chains that others rely on, in words.
+    /// Podnet's chains that rules of other programs jump to, in words.
     pub fn relied_on(&self) -> impl Iterator<Item = String> {
         let backend = &self.backend;
         self.referenced.iter().map(move |chain| {
             let (table, name) = (chain.table(), chain.name());
-            format!("chain {table}/{name} in {backend}: rules of others jump to it")
+            format!("chain {table}/{name} in {backend}: rules of another program jump to it")
         })
     }
 
-    /// Chains of podnet's names with rules that podnet never makes, in words: where podnet has not made
-    /// them yet, somebody else has.
+    /// Chains of podnet's names with rules that podnet never makes, in words: as long as podnet has made no
+    /// chain, another program has made these.
     pub fn taken(&self) -> impl Iterator<Item = String> {
         let strange = self
             .chains
@@ -115,7 +115,7 @@ impl ObservedFirewall {
         rules.flatten().filter_map(Rule::guarded)
     }
 
-    /// Whether nothing is left of a chain but what cannot be removed.
+    /// Whether nothing is left of podnet's chain except what cannot be removed.
     fn is_husk(&self, chain: Chain) -> bool {
         let empty = self.chains.get(&chain).is_some_and(Vec::is_empty);
         empty && self.referenced.contains(&chain)
@@ -132,29 +132,29 @@ impl ObservedFirewall {
 
     /// What is wrong with the rules, in words: this back end is to hold exactly its share of these, and a single
     /// jump to each chain. Of a table that cannot be read nothing is known.
-    pub(super) fn faults(&self, wanted: &RuleSet) -> Vec<String> {
+    pub(super) fn defects(&self, wanted: &RuleSet) -> Vec<String> {
         let wanted = self.share(wanted);
-        let mut faults = Vec::new();
+        let mut defects = Vec::new();
         let readable = |chain: &Chain| !self.unreadable.contains(chain);
         for chain in Chain::ALL.into_iter().filter(readable) {
             let (name, hook) = (chain.name(), chain.hook());
             let backend = &self.backend;
             match (wanted.chains.get(&chain), self.chains.get(&chain)) {
-                (Some(_), None) => faults.push(format!("no chain {name} in {backend}")),
+                (Some(_), None) => defects.push(format!("no chain {name} in {backend}")),
                 (None, Some(_)) if self.is_husk(chain) => {}
-                (None, Some(_)) => faults.push(format!("a chain {name} in {backend}")),
+                (None, Some(_)) => defects.push(format!("a chain {name} in {backend}")),
                 (Some(rules), Some(held))
                     if !held.iter().map(Option::as_ref).eq(rules.iter().map(Some)) =>
                 {
-                    faults.push(format!("other rules in {name} of {backend}"));
+                    defects.push(format!("other rules in {name} of {backend}"));
                 }
                 (Some(_), Some(_)) | (None, None) => {}
             }
             let jumps = self.jumps.get(&chain).copied().unwrap_or(0);
             if jumps != usize::from(wanted.chains.contains_key(&chain)) {
-                faults.push(format!("{jumps} jumps from {hook} to {name} in {backend}"));
+                defects.push(format!("{jumps} jumps from {hook} to {name} in {backend}"));
             }
         }
-        faults
+        defects
     }
 }

@@ -10,13 +10,13 @@ use crate::kernel::link::IfName;
 use crate::kernel::observed::Observed;
 use crate::kernel::op::Operation;
 
-/// How many pods are held again one by one: more of them are missing only where the table as a whole is wrong.
+/// How many pods are held again one by one: if more are missing, the table as a whole is wrong.
 const MOST_BY_ONE: usize = 32;
 
 /// A change of what pods are held to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
-    /// Makes podnet's table of the bridge hold pods to exactly this.
+    /// Makes podnet's table of the bridge hold exactly this.
     Set(Holding),
     /// Holds a pod in podnet's table of the bridge, if there is one.
     Hold {
@@ -25,7 +25,7 @@ pub enum Op {
         /// What is missing of it.
         holding: Holding,
     },
-    /// Takes what a pod was held to out of podnet's table of the bridge.
+    /// Removes what a pod was held to from podnet's table of the bridge.
     Release {
         /// Its host end.
         host_ifname: IfName,
@@ -63,7 +63,7 @@ impl Operation for Op {
         match self {
             Self::Set(wanted) => {
                 let found = observed.holding.as_ref();
-                found.map_or_else(Vec::new, |found| found.faults(wanted))
+                found.map_or_else(Vec::new, |found| found.defects(wanted))
             }
             Self::Hold { holding, .. } => holding.missing().collect(),
             Self::Release { holding, .. } => holding.extra().collect(),
@@ -78,7 +78,7 @@ impl Operation for Op {
             Self::Hold { holding, .. } => {
                 known.is_some_and(|known| holding.without(known).is_empty())
             }
-            // What should not be there, and was not there: another program has added it.
+            // An element that should not be there, and was not there before: another program has added it.
             Self::Release { host_ifname, .. } => held.is_stray(host_ifname),
             Self::Remove => false,
         }
@@ -87,7 +87,7 @@ impl Operation for Op {
     fn keep(&self, held: &mut Desired, before: &Desired) {
         match self {
             Self::Set(_) | Self::Remove => keep(held, before),
-            // What became of the pods, their records tell.
+            // The records of pods say what became of them.
             Self::Hold { .. } | Self::Release { .. } => {}
         }
     }
@@ -97,7 +97,7 @@ impl Operation for Op {
     }
 }
 
-/// What is known of the table is what was known before.
+/// Keeps what was known of the table before.
 pub(in crate::kernel) fn keep(held: &mut Desired, before: &Desired) {
     held.holding.clone_from(&before.holding);
 }
@@ -119,8 +119,8 @@ pub(in crate::kernel) fn difference(desired: &Desired, observed: &Observed, draf
 }
 
 impl ObservedHolding {
-    /// What makes it hold what it should. Pods that are being attached or detached right now stay as they
-    /// are. What is about a single pod is an operation of its own, since pods come and go meanwhile.
+    /// The changes that make the table hold what it should. Pods that are being attached or detached right
+    /// now stay as they are. A single pod has an operation of its own, since pods come and go meanwhile.
     fn changes(&self, desired: &Desired) -> Vec<Op> {
         let mut wanted = desired.holding.clone().unwrap_or_default();
         let (ruled, found) = match self {
@@ -136,9 +136,9 @@ impl ObservedHolding {
             holding,
         });
         let many = missing.by_port().nth(MOST_BY_ONE).is_some();
-        // Nobody but another program lets a pod of this node send from more than it has.
+        // Only another program lets a pod of this node send from addresses that it does not have.
         if !ruled || many || extra != strays {
-            // A stray may be a pod that came after all pods were counted: whoever lets go of one asks again.
+            // A stray may be a pod that came after the pods were counted: the node checks that before it lets go.
             wanted.extend(&strays);
             return iter::once(Op::Set(wanted)).chain(release).collect();
         }

@@ -1,4 +1,4 @@
-//! What the pods of a node are held to by nftables: beside the bridge, which knows nothing of IP addresses.
+//! What nftables holds the pods of a node to: the IP addresses, of which the bridge knows nothing.
 
 mod difference;
 mod seen;
@@ -15,7 +15,7 @@ use super::desired::Input;
 use super::link::{IfName, MacAddr};
 use super::pod::PodLink;
 
-/// What a pod may send from.
+/// A source that a pod may send from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Source {
     /// Its host end.
@@ -26,7 +26,7 @@ pub struct Source {
     pub address: Ipv4Addr,
 }
 
-/// Which ports are held, and to what: nothing comes in by them but IPv4 and ARP from these sources.
+/// Which ports are held, and to what: only IPv4 and ARP from these sources come in by them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Holding {
     /// The ports.
@@ -36,7 +36,7 @@ pub struct Holding {
 }
 
 impl Holding {
-    /// What a pod is held to: a trusted one to nothing.
+    /// What a pod is held to: a trusted pod to nothing.
     #[must_use]
     pub fn of(pod: &PodLink) -> Self {
         Self::of_all([pod])
@@ -69,13 +69,13 @@ impl Holding {
         }));
     }
 
-    /// Holds what another does, too.
+    /// Adds all that another holds.
     pub fn extend(&mut self, other: &Self) {
         self.ports.extend(other.ports.iter().cloned());
         self.sources.extend(other.sources.iter().cloned());
     }
 
-    /// What is held here and not by another.
+    /// What this holds, and another does not.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
         Self {
@@ -84,7 +84,7 @@ impl Holding {
         }
     }
 
-    /// What is held of these ports.
+    /// The part that is about these ports.
     fn of_ports(&self, wanted: impl Fn(&IfName) -> bool) -> Self {
         let ports = self.ports.iter().filter(|port| wanted(port));
         let sources = self.sources.iter().filter(|source| wanted(&source.port));
@@ -103,20 +103,20 @@ impl Holding {
             .map(|port| (port.clone(), self.of_ports(|other| other == port)))
     }
 
-    /// Whether nobody is held.
+    /// Whether no pod is held.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ports.is_empty() && self.sources.is_empty()
     }
 
-    /// In words, where it is missing.
+    /// In words, if it is missing.
     fn missing(&self) -> impl Iterator<Item = String> {
         let ports = self.ports.iter().map(|port| format!("{port} not held"));
         let sources = self.sources.iter();
         ports.chain(sources.map(|source| format!("no source {}", source.address)))
     }
 
-    /// In words, where it should not be.
+    /// In words, if it should not be there.
     fn extra(&self) -> impl Iterator<Item = String> {
         let ports = self.ports.iter().map(|port| format!("{port} held"));
         let sources = self.sources.iter();
@@ -130,10 +130,10 @@ pub(super) fn wanted(input: &Input<'_>) -> Holding {
     Holding::of_all(input.pods.iter().filter(settled))
 }
 
-/// What has become of single pods of late. Whoever writes the table as a whole knows pods only as they were before
-/// the look that showed that it has to be written, and may undo nothing that was done since.
+/// What has become of single pods of late. A pass that writes the table as a whole knows pods only as they were
+/// before its look showed that the table has to be written, and must undo nothing that was done since.
 ///
-/// What he knows is of some time after the look before that: so this goes back that far.
+/// What a pass knows of pods is later than the look before its own: so this goes back that far.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Meanwhile {
     before_look: Changed,
@@ -167,7 +167,7 @@ impl Meanwhile {
         *held = held.without(pod);
     }
 
-    /// What the table is to hold, where somebody who may not know of all this wants it to hold that.
+    /// What the table is to hold, if a pass that may not know of all this wants it to hold `wanted`.
     #[must_use]
     pub fn upon(&self, wanted: &Holding) -> Holding {
         let changes = [&self.before_look, &self.since_look];
@@ -211,7 +211,7 @@ mod tests {
         meanwhile.release(&port("pna"));
         meanwhile.hold(&port("pnd"));
         assert_eq!(meanwhile.upon(&knows), of(&["pnb", "pnc", "pnd"]));
-        // The last word counts.
+        // The last change counts.
         meanwhile.release(&port("pnc"));
         meanwhile.release(&port("pnd"));
         meanwhile.hold(&port("pna"));

@@ -5,9 +5,9 @@ use super::Holding;
 /// Podnet's table of the bridge in nftables, as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ObservedHolding {
-    /// There is none, and this host cannot hold pods by nftables; why.
+    /// There is no table, and this host cannot hold pods by nftables; why.
     Impossible(String),
-    /// What is there cannot be looked at; why.
+    /// The table cannot be looked at; why.
     Unseen(String),
     /// There is no table.
     Absent,
@@ -15,7 +15,7 @@ pub enum ObservedHolding {
     Table {
         /// Whether its rules are podnet's.
         ruled: bool,
-        /// What the rules are about.
+        /// The elements of its sets.
         holding: Holding,
     },
 }
@@ -40,8 +40,8 @@ impl ObservedHolding {
         Self::Table { ruled, holding }
     }
 
-    /// What is wrong with it, in words.
-    pub(super) fn faults(&self, wanted: &Holding) -> Vec<String> {
+    /// What is wrong with the table, in words.
+    pub(super) fn defects(&self, wanted: &Holding) -> Vec<String> {
         let (ruled, found) = match self {
             Self::Impossible(_) | Self::Unseen(_) => return Vec::new(),
             Self::Absent => return vec!["no table".to_owned()],
@@ -50,8 +50,8 @@ impl ObservedHolding {
         let rules = (!ruled).then(|| "other rules".to_owned());
         let missing = wanted.without(found);
         let extra = found.without(wanted);
-        let faults = rules.into_iter().chain(missing.missing());
-        faults.chain(extra.extra()).collect()
+        let defects = rules.into_iter().chain(missing.missing());
+        defects.chain(extra.extra()).collect()
     }
 }
 

@@ -68,7 +68,7 @@ impl Kernel {
         Ok(())
     }
 
-    /// Takes an address from podnet's bridge; another link's is none of podnet's.
+    /// Removes an address from podnet's bridge; an address of another link is not podnet's.
     fn take_address(&mut self, name: &IfName, address: IpNetwork) {
         if self.bridge_mut(name).is_ok() {
             self.delete_address(name, address);

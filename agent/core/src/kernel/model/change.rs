@@ -1,4 +1,4 @@
-//! What the kernel answers when it refuses.
+//! The answers of the kernel when it refuses.
 
 use std::fmt;
 

@@ -6,7 +6,7 @@ use super::Kernel;
 use crate::kernel::firewall::{Chain, ObservedFirewall, Op, Rule, RuleSet};
 use crate::kernel::{OpError, OpErrorKind};
 
-/// A firewall back end, with what podnet and others keep in it.
+/// A firewall back end, with what podnet and other programs keep in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backend {
     name: String,
@@ -57,7 +57,7 @@ impl Backend {
         }
     }
 
-    /// Adds a rule of somebody else's, outside of podnet's chains.
+    /// Adds a rule of another program, outside of podnet's chains.
     pub fn add_foreign(&mut self, rule: &str) {
         self.foreign.push(rule.to_owned());
     }

@@ -9,7 +9,7 @@ use crate::kernel::forwarding::Op;
 use crate::kernel::{Forwarding, IfName, Ingress, LinkParameter, OpError};
 
 impl Kernel {
-    /// Declares the host a router, or none. To write what is there already changes nothing.
+    /// Declares the host a router, or none. Writing the value that is there already changes nothing.
     pub fn set_router(&mut self, router: bool) {
         if self.router == router {
             return;

@@ -19,14 +19,14 @@ pub(super) struct Link {
     pub(super) mtu: Mtu,
     pub(super) up: bool,
     pub(super) master: Option<IfName>,
-    /// What a bridge does with it.
+    /// How the bridge treats it, if it is a port of one.
     pub(super) port: ObservedPort,
     pub(super) addresses: BTreeSet<IpNetwork>,
-    /// The permanent ones.
+    /// The permanent neighbours.
     pub(super) neighbours: BTreeMap<IpAddr, MacAddr>,
     /// Whether the kernel gives it a link-local address.
     pub(super) link_local: bool,
-    /// Of podnet's own.
+    /// The kernel parameters of podnet's own links.
     pub(super) parameters: LinkParameters,
     /// Whether what comes in by it is forwarded.
     pub(super) forwarding: bool,

@@ -1,17 +1,17 @@
 //! A model of the part of Linux that podnet relies on.
 //!
 //! It holds what [`Op`]s change and [`Kinds`] ask for, and behaves like the kernel where podnet
-//! would notice the difference: what needs what, and what silently takes what along. Tests compare
+//! would notice the difference: what needs what, and what is silently removed with what. Tests compare
 //! it with the real kernel by one suite for both; where the two differ, the model is wrong.
 //!
 //! The side effects that it knows are the kernel's own (`net/ipv4/fib_frontend.c`,
 //! `net/ipv4/devinet.c`, `net/core/neighbour.c`, `drivers/net/veth.c`):
 //! - a route's source address must be one of the host's, its device up, its gateway on the link;
-//! - an address that goes takes the routes along that have it as their source;
-//! - a link that goes down takes its routes and neighbours along, also the permanent ones;
+//! - with an address, the routes are removed that have it as their source;
+//! - a link that goes down loses its routes and neighbours, also the permanent ones;
 //! - a link that gets another link-layer address loses its neighbours, also the permanent ones;
-//! - one end of a veth takes the other along, and a namespace all that is in it;
-//! - to write `ip_forward` sets the forwarding of every link, and of those to come.
+//! - with one end of a veth the other is removed, and with a namespace all that is in it;
+//! - writing `ip_forward` sets the forwarding of every link, and of those to come.
 
 mod bridge;
 mod change;
@@ -41,8 +41,8 @@ use super::{IfIndex, IfName, MacAddr, Made, Mtu, ObservedPort, Op, OpError, PROT
 #[cfg(doc)]
 use super::Kinds;
 
-/// The kernel of a host, as a value. Two are equal when nothing tells them apart but numbers that
-/// the kernel chose are compared as well.
+/// The kernel of a host, as a value. Two are equal if they hold the same, including the numbers that
+/// the kernel chose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kernel {
     links: BTreeMap<IfName, Link>,
@@ -83,7 +83,7 @@ impl Kernel {
     /// Applies one change, as [`Op`] says it.
     ///
     /// # Errors
-    /// Where the kernel refuses; then nothing has changed.
+    /// When the kernel refuses; then nothing has changed.
     pub fn apply(&mut self, op: &Op) -> Result<Made, OpError> {
         match op {
             Op::Bridge(op) => self.apply_to_bridge(op)?,
@@ -93,7 +93,7 @@ impl Kernel {
             Op::Firewall(op) => self.apply_to_firewall(op)?,
             Op::Forwarding(op) => self.apply_to_forwarding(op)?,
             Op::Route(op) => self.apply_to_route(op)?,
-            // It tracks none.
+            // The model tracks no connections.
             Op::Connections(_) => {}
         }
         Ok(Made::Nothing)
@@ -110,7 +110,7 @@ impl Kernel {
                 .take()
                 .filter(|master| self.links.contains_key(master));
             link.master = link.master.take().filter(|master| !self.links[master].ours);
-            // Podnet opens devices of others, and closes what it opened.
+            // Podnet opens devices that are not its own, and closes what it opened.
             link.forwarding = false;
         }
         rest.routes.retain(|_, entry| entry.protocol != PROTOCOL);

@@ -12,7 +12,7 @@ impl Kernel {
                 address,
                 mac,
             } => drop(self.bridge_mut(device)?.neighbours.insert(*address, *mac)),
-            // Another link's is none of podnet's.
+            // A neighbour on another link is not podnet's.
             Op::Delete { device, address } => {
                 if let Ok(link) = self.bridge_mut(device) {
                     link.neighbours.remove(address);

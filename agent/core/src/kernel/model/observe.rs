@@ -4,7 +4,7 @@ use super::Kernel;
 use crate::kernel::{Kind, Kinds, Observed};
 
 impl Kernel {
-    /// Looks at what is named.
+    /// Looks at these kinds.
     #[must_use]
     pub fn observe(&self, kinds: &Kinds) -> Observed {
         let asked = |kind: Kind| kinds.has(&kind);

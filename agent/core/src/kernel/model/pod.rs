@@ -34,7 +34,7 @@ pub(super) struct Namespace {
 /// An interface in a namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Interface {
-    /// The other end, where the two are a pair of podnet's.
+    /// The other end, if the two are a pair of podnet's.
     pub(super) host_end: Option<IfIndex>,
     pub(super) state: ObservedInterface,
 }
@@ -162,7 +162,7 @@ impl Kernel {
         self.repair(pod)
     }
 
-    /// The namespace to attach to; none where it is still to be made.
+    /// The namespace to attach to; `None` if it is still to be made.
     fn enter(&self, pod: &PodLink) -> Result<Option<u64>, OpError> {
         let path = pod.netns.path.display();
         match (

@@ -9,7 +9,7 @@ use super::Kernel;
 use super::change::{foreign, missing, refused};
 use crate::kernel::route::Op;
 use crate::kernel::{
-    IfIndex, Mtu, NextHop, ObservedRoute, OpError, PROTOCOL, Route, RouteKey, is_inside,
+    IfIndex, IfName, Mtu, NextHop, ObservedRoute, OpError, PROTOCOL, Route, RouteKey, is_inside,
 };
 
 /// `EINVAL`, as in errno(3).
@@ -39,30 +39,11 @@ impl Hop {
 /// addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// The routing protocol number: whose it is.
+    /// The routing protocol number, which shows whose route it is.
     pub(super) protocol: u8,
     pub(super) hop: Hop,
     pub(super) source: Option<IpAddr>,
     pub(super) mtu: Option<Mtu>,
-}
-
-impl Entry {
-    fn observed(&self) -> ObservedRoute {
-        if self.protocol != PROTOCOL {
-            return ObservedRoute::Foreign(format!("a route of protocol {}", self.protocol));
-        }
-        let next_hop = match (self.hop, self.source, self.mtu) {
-            (Hop::Gateway(via, device), Some(source), Some(mtu)) => Some(NextHop::Gateway {
-                via,
-                device,
-                source,
-                mtu,
-            }),
-            (Hop::Unreachable, None, None) => Some(NextHop::Unreachable),
-            (Hop::Gateway(..) | Hop::Link(_) | Hop::Unreachable, _, _) => None,
-        };
-        ObservedRoute::Ours { next_hop }
-    }
 }
 
 impl Kernel {
@@ -86,7 +67,7 @@ impl Kernel {
                     .iter()
                     .any(|whole| *whole == destination || is_inside(destination, *whole))
         };
-        // Those in the table come last: they stood there first.
+        // The routes in the table come last: they stood there first.
         let connected = self
             .table()
             .skip(self.routes.len())
@@ -95,8 +76,29 @@ impl Kernel {
         connected
             .chain(in_table)
             .filter(|(key, entry)| wanted(key, entry.protocol))
-            .map(|(key, entry)| (key, entry.observed()))
+            .map(|(key, entry)| (key, self.observed_route(&entry)))
             .collect()
+    }
+
+    fn observed_route(&self, entry: &Entry) -> ObservedRoute {
+        if entry.protocol != PROTOCOL {
+            return ObservedRoute::Foreign(format!("a route of protocol {}", entry.protocol));
+        }
+        let device = entry.hop.device().and_then(|index| self.link_of(index));
+        let device = device.map(|(name, _)| name.clone());
+        let next_hop = match (entry.hop, device, entry.source, entry.mtu) {
+            (Hop::Gateway(via, _), Some(device), Some(source), Some(mtu)) => {
+                Some(NextHop::Gateway {
+                    via,
+                    device,
+                    source,
+                    mtu,
+                })
+            }
+            (Hop::Unreachable, None, None, None) => Some(NextHop::Unreachable),
+            (Hop::Gateway(..) | Hop::Link(_) | Hop::Unreachable, ..) => None,
+        };
+        ObservedRoute::Ours { next_hop }
     }
 
     pub(super) fn leaves_by_own_link(&self, entry: &Entry) -> bool {
@@ -105,7 +107,7 @@ impl Kernel {
     }
 
     fn put_route(&mut self, route: &Route) -> Result<(), OpError> {
-        let entry = match route.next_hop {
+        let entry = match &route.next_hop {
             NextHop::Unreachable => Entry {
                 protocol: PROTOCOL,
                 hop: Hop::Unreachable,
@@ -118,12 +120,12 @@ impl Kernel {
                 source,
                 mtu,
             } => {
-                self.check_gateway(via, device, source)?;
+                let index = self.check_gateway(*via, device, *source)?;
                 Entry {
                     protocol: PROTOCOL,
-                    hop: Hop::Gateway(via, device),
-                    source: Some(source),
-                    mtu: Some(mtu),
+                    hop: Hop::Gateway(*via, index),
+                    source: Some(*source),
+                    mtu: Some(*mtu),
                 }
             }
         };
@@ -148,9 +150,18 @@ impl Kernel {
         }
     }
 
-    fn check_gateway(&self, via: IpAddr, device: IfIndex, source: IpAddr) -> Result<(), OpError> {
-        let (_, link) = self.link_of(device).ok_or_else(|| missing("the device"))?;
-        if !(link.up && self.on_link(via, device)) {
+    /// The index of the device that a route leaves by, if the kernel would take it.
+    fn check_gateway(
+        &self,
+        via: IpAddr,
+        device: &IfName,
+        source: IpAddr,
+    ) -> Result<IfIndex, OpError> {
+        let link = self
+            .links
+            .get(device)
+            .ok_or_else(|| missing("the device"))?;
+        if !(link.up && self.on_link(via, link.index)) {
             Err(missing(format_args!("the way to {via}")))
         } else if !self.has_address(source) {
             Err(refused(
@@ -158,7 +169,7 @@ impl Kernel {
                 format_args!("{source} is not an address of this host"),
             ))
         } else {
-            Ok(())
+            Ok(link.index)
         }
     }
 
@@ -167,7 +178,7 @@ impl Kernel {
             .any(|(key, entry)| entry.hop == Hop::Link(device) && key.destination.contains(address))
     }
 
-    /// What stands at this key, the first that counts.
+    /// The route at this key; of several, the one that counts.
     pub(super) fn standing(&self, key: &RouteKey) -> Option<Entry> {
         self.routes.get(key).cloned().or_else(|| {
             self.connected()
@@ -199,7 +210,7 @@ impl Kernel {
             .retain(|_, entry| entry.hop.device() != Some(device));
     }
 
-    /// Removes the routes whose source address is no address of the host any more.
+    /// Removes the routes whose source address is no longer an address of the host.
     pub(super) fn drop_routes_without_source(&mut self) {
         let lost: Vec<_> = self
             .routes

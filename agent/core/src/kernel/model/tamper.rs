@@ -1,4 +1,4 @@
-//! What others do to the host, behind podnet's back.
+//! What other programs do to the host, unseen by podnet.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::kernel::{
 
 /// Links.
 impl Kernel {
-    /// Adds a link of somebody else's, which is up. One of this name that is there already stays.
+    /// Adds a link of another program, which is up. A link of this name that is there already stays.
     pub fn add_link(&mut self, name: &IfName, mtu: Mtu) -> IfIndex {
         match self.links.get(name) {
             Some(link) => link.index,
@@ -23,7 +23,7 @@ impl Kernel {
         }
     }
 
-    /// Adds a bridge of somebody else's, which is up.
+    /// Adds a bridge of another program, which is up.
     pub fn add_other_bridge(&mut self, name: &IfName, mtu: Mtu) {
         self.add_link(name, mtu);
         if let Some(link) = self.links.get_mut(name) {
@@ -31,7 +31,7 @@ impl Kernel {
         }
     }
 
-    /// Deletes a link, and all that needs it.
+    /// Deletes a link, and all that depends on it.
     pub fn delete_link(&mut self, name: &IfName) {
         let Some(link) = self.links.remove(name) else {
             return;
@@ -56,7 +56,7 @@ impl Kernel {
         }
     }
 
-    /// Sets a link down: its routes and neighbours go.
+    /// Sets a link down: its routes and neighbours are gone.
     pub fn set_link_down(&mut self, name: &IfName) {
         if let Some(link) = self.links.get_mut(name) {
             link.up = false;
@@ -66,7 +66,7 @@ impl Kernel {
         }
     }
 
-    /// Gives a link another link-layer address: its neighbours go.
+    /// Gives a link another link-layer address: its neighbours are gone.
     pub fn set_link_mac(&mut self, name: &IfName, mac: MacAddr) {
         if let Some(link) = self.links.get_mut(name) {
             link.set_mac(mac);
@@ -109,7 +109,7 @@ impl Kernel {
         }
     }
 
-    /// Lets a bridge do with a port what it does with any.
+    /// Lets a bridge treat a port as it treats any.
     pub fn open_port(&mut self, name: &IfName) {
         if let Some(link) = self.links.get_mut(name) {
             link.port = ObservedPort {
@@ -133,7 +133,7 @@ impl Kernel {
         }
     }
 
-    /// Takes an address from a link: the routes go that have it as their source.
+    /// Removes an address from a link: the routes that have it as their source are gone.
     pub fn delete_address(&mut self, name: &IfName, address: IpNetwork) {
         if let Some(link) = self.links.get_mut(name) {
             link.addresses.remove(&address);
@@ -171,7 +171,7 @@ impl Kernel {
         );
     }
 
-    /// Removes a route, whosever it is.
+    /// Removes a route, podnet's or not.
     pub fn delete_route(&mut self, key: &RouteKey) {
         self.routes.remove(key);
     }
@@ -206,7 +206,7 @@ impl Kernel {
         self.paths.insert(path.to_owned(), Target::Host);
     }
 
-    /// Removes what is at a path; with its last path goes a namespace and all that is in it.
+    /// Removes what is at a path; with its last path a namespace is gone, and all that is in it.
     pub fn remove_path(&mut self, path: &Path) {
         let Some(Target::Namespace(inode)) = self.paths.remove(path) else {
             return;
@@ -232,7 +232,7 @@ impl Kernel {
         }
     }
 
-    /// Adds an interface of somebody else's inside of a namespace.
+    /// Adds an interface of another program inside of a namespace.
     pub fn add_interface(&mut self, path: &Path, ifname: &IfName) {
         let Some(Target::Namespace(inode)) = self.paths.get(path) else {
             return;

@@ -63,7 +63,6 @@ impl Kernel {
         match entry.hop {
             Hop::Gateway(via, _) => UnderlayPath::Routed { via, source },
             Hop::Link(_) | Hop::Unreachable => UnderlayPath::OnLink {
-                device: link.index,
                 ifname: ifname.clone(),
                 mtu: link.mtu,
                 source,

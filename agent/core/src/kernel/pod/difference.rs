@@ -29,7 +29,7 @@ pub(in crate::kernel) fn difference(desired: &Desired, observed: &Observed, draf
             // Nothing is known of it.
         } else if looked_into {
             looked_at(pod, host_end, observed.insides.get(host_ifname), draft);
-        } else if !matches!(host_end, Place::Ours(end) if end.faults(pod).is_empty()) {
+        } else if !matches!(host_end, Place::Ours(end) if end.defects(pod).is_empty()) {
             draft.plan.unclear.insert(host_ifname.clone());
         }
     }
@@ -65,11 +65,11 @@ fn looked_at(
     };
     match (host_end, &inside.interface) {
         (Place::Ours(end), Some(interface)) => {
-            if !(end.faults(pod).is_empty() && interface.faults(pod).is_empty()) {
+            if !(end.defects(pod).is_empty() && interface.defects(pod).is_empty()) {
                 draft.add(Op::Repair(pod.clone()));
             }
         }
-        // One end of a veth never outlives the other: this interface is none of ours.
+        // One end of a veth never outlives the other: this interface is not podnet's.
         (Place::Absent | Place::Foreign(_), Some(_)) => {
             let object = Contested::Interface {
                 ifname: pod.ifname.clone(),

@@ -30,7 +30,7 @@ pub struct Netns {
     pub path: PathBuf,
     /// Whether podnet made it, and removes it with the pod.
     pub made: bool,
-    /// Its inode number, which tells whether the path still leads to the same namespace; `None`
+    /// Its inode number, which shows whether the path still leads to the same namespace; `None`
     /// before podnet has made it.
     pub inode: Option<u64>,
 }
@@ -72,7 +72,7 @@ impl PodLink {
     /// Off are addresses that wait for the detection of duplicates (podnet gives each address
     /// once), and advertisements that would give the pod addresses and routes that podnet knows
     /// nothing of. A pod without IPv6 does not speak it at all: what it would announce of itself
-    /// the bridge would carry to each of the other pods. And nobody redirects what a pod sends: podnet gives
+    /// the bridge would carry to each of the other pods. And no router redirects what a pod sends: podnet gives
     /// it the one way that there is.
     #[must_use]
     pub fn parameters(&self) -> LinkParameters {
@@ -116,12 +116,12 @@ impl PodView {
 /// A change of a pod's attachment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
-    /// Attaches a pod, whole or not at all: namespace (where podnet makes it), veth, addresses,
-    /// default route, neighbours.
+    /// Attaches a pod, whole or not at all: namespace (if podnet makes it), veth, addresses, default
+    /// route, neighbours.
     Attach(PodLink),
     /// Puts right what differs in an attached pod.
     Repair(PodLink),
-    /// Removes a pod's veth, and its namespace where podnet made it.
+    /// Removes a pod's veth, and its namespace if podnet made it.
     Detach {
         /// The host end.
         host_ifname: IfName,
@@ -131,7 +131,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// How this attaches a pod; `None` for what attaches none.
+    /// How this attaches a pod; `None` if it attaches none.
     #[must_use]
     pub const fn pod_link(&self) -> Option<&PodLink> {
         match self {
@@ -164,7 +164,7 @@ impl Operation for Op {
     fn found(&self, _desired: &Desired, observed: &Observed) -> Vec<String> {
         match self {
             Self::Attach(_) => Vec::new(),
-            Self::Repair(pod) => faults(pod, observed),
+            Self::Repair(pod) => defects(pod, observed),
             Self::Detach { host_ifname, .. } => vec![format!("{host_ifname} of no pod")],
         }
     }
@@ -172,7 +172,7 @@ impl Operation for Op {
     fn is_drift(&self, held: &Desired) -> bool {
         match self {
             Self::Attach(pod) | Self::Repair(pod) => held.pods.get(&pod.host_ifname) == Some(pod),
-            // What should not be there, and was not there: another program has added it.
+            // A host end that should not be there, and was not there before: another program has added it.
             Self::Detach { host_ifname, .. } => held.is_stray(host_ifname),
         }
     }
@@ -190,19 +190,19 @@ impl Operation for Op {
 }
 
 /// What is wrong with both ends of a pod's veth, in words.
-fn faults(pod: &PodLink, observed: &Observed) -> Vec<String> {
-    let mut faults = Vec::new();
+fn defects(pod: &PodLink, observed: &Observed) -> Vec<String> {
+    let mut defects = Vec::new();
     if let Some(Place::Ours(found)) = seen::place(&pod.host_ifname, observed) {
-        faults.extend(found.faults(pod));
+        defects.extend(found.defects(pod));
     }
     let inside = observed.insides.get(&pod.host_ifname);
     if let Some(found) = inside.and_then(|inside| inside.interface.as_ref()) {
-        faults.extend(found.faults(pod));
+        defects.extend(found.defects(pod));
     }
-    faults
+    defects
 }
 
-/// A pod, where something foreign is in its place.
+/// The part of a pod in whose place something foreign stands.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Contested {
     /// The host end of a pod.

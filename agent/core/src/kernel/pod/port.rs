@@ -3,8 +3,8 @@
 //! A pod is held to its own link-layer address, and hears no other pod's unicast packets. The bridge alone
 //! sees to that: it has an entry for the pod's address that nothing a pod sends can move, learns no
 //! addresses from the port, takes nothing from it that comes from another address, and sends nothing there
-//! that is for an address it does not know. Frames to the reserved group addresses it would hand to the host as
-//! the port's own, past all its rules, unless it is told to forward them as others.
+//! that is for an address it does not know. Without a setting of its own, the bridge would pass frames to the
+//! reserved group addresses to the host as the port's own, past all its rules.
 
 use std::collections::BTreeSet;
 
@@ -19,12 +19,12 @@ pub struct ObservedPort {
     /// Whether it sends packets there that are for a link-layer address it does not know.
     pub flooded: bool,
     /// Whether it drops what comes in from another link-layer address than those it has at the port;
-    /// `None` where the kernel cannot do that.
+    /// `None` if the kernel cannot do that.
     pub locked: Option<bool>,
     /// Whether frames to a reserved group address (01:80:c2:00:00:0X) pass by all that it checks, and go up the
     /// host's own stack.
     pub bypassed: bool,
-    /// The link-layer addresses that it has at the port, whatever pods send. Where a single pod was asked
+    /// The link-layer addresses that it has at the port, whatever pods send. If a single pod was asked
     /// for, only the pod's own counts.
     pub fixed: BTreeSet<MacAddr>,
 }
@@ -44,31 +44,32 @@ impl Default for ObservedPort {
 
 impl ObservedPort {
     /// What is wrong with the port of a pod, in words. A trusted pod may send from other addresses, and hear
-    /// what is for them; that somebody lets its port learn nothing, or locks it, stays.
-    pub(super) fn faults(&self, pod: &PodLink) -> Vec<String> {
+    /// what is for them; if another program keeps its port from learning, or locks it, that
+    /// stays.
+    pub(super) fn defects(&self, pod: &PodLink) -> Vec<String> {
         let host_ifname = &pod.host_ifname;
-        let mut faults = Vec::new();
+        let mut defects = Vec::new();
         if !self.fixed.contains(&pod.mac) {
-            faults.push(format!("no fixed entry of {} at {host_ifname}", pod.mac));
+            defects.push(format!("no fixed entry of {} at {host_ifname}", pod.mac));
         }
         if pod.trusted {
             if !self.flooded {
-                faults.push(format!("{host_ifname} without unicast flooding"));
+                defects.push(format!("{host_ifname} without unicast flooding"));
             }
-            return faults;
+            return defects;
         }
         if self.learning {
-            faults.push(format!("{host_ifname} with learning"));
+            defects.push(format!("{host_ifname} with learning"));
         }
         if self.flooded {
-            faults.push(format!("{host_ifname} with unicast flooding"));
+            defects.push(format!("{host_ifname} with unicast flooding"));
         }
         if self.locked == Some(false) {
-            faults.push(format!("{host_ifname} not locked"));
+            defects.push(format!("{host_ifname} not locked"));
         }
         if self.bypassed {
-            faults.push(format!("{host_ifname} bypassed by reserved addresses"));
+            defects.push(format!("{host_ifname} bypassed by reserved addresses"));
         }
-        faults
+        defects
     }
 }

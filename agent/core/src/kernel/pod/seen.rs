@@ -23,35 +23,35 @@ pub struct ObservedHostEnd {
     pub blocked: bool,
     /// Whether the kernel gives it a link-local IPv6 address.
     pub link_local: bool,
-    /// What else the bridge does with it.
+    /// How the bridge treats it.
     pub port: ObservedPort,
 }
 
 impl ObservedHostEnd {
     /// What is wrong with it, in words.
-    pub(super) fn faults(&self, pod: &PodLink) -> Vec<String> {
+    pub(super) fn defects(&self, pod: &PodLink) -> Vec<String> {
         let host_ifname = &pod.host_ifname;
-        let mut faults = Vec::new();
+        let mut defects = Vec::new();
         if !self.on_bridge {
-            faults.push(format!("{host_ifname} not on the bridge"));
+            defects.push(format!("{host_ifname} not on the bridge"));
         }
         if self.mtu != pod.mtu {
-            faults.push(format!("{host_ifname} with MTU {}", self.mtu.0));
+            defects.push(format!("{host_ifname} with MTU {}", self.mtu.0));
         }
         if !self.up {
-            faults.push(format!("{host_ifname} down"));
+            defects.push(format!("{host_ifname} down"));
         }
         if self.blocked {
-            faults.push(format!("{host_ifname} blocked by the bridge"));
+            defects.push(format!("{host_ifname} blocked by the bridge"));
         }
         if self.link_local {
-            faults.push(format!("{host_ifname} with link-local addresses"));
+            defects.push(format!("{host_ifname} with link-local addresses"));
         }
-        // Where it is no port, there is nothing to hold it by.
+        // What is no port of the bridge cannot be held by the bridge.
         if self.on_bridge {
-            faults.extend(self.port.faults(pod));
+            defects.extend(self.port.defects(pod));
         }
-        faults
+        defects
     }
 }
 
@@ -91,42 +91,42 @@ pub struct ObservedInterface {
     pub gateways: BTreeSet<IpAddr>,
     /// Its permanent neighbours.
     pub neighbours: BTreeMap<IpAddr, MacAddr>,
-    /// Its kernel parameters; one that this kernel does not have, or not at this MTU, is absent.
+    /// Its kernel parameters; a parameter that this kernel does not have, or not at this MTU, is absent.
     pub parameters: LinkParameters,
 }
 
 impl ObservedInterface {
     /// What is wrong with it, in words. It may have more of everything: what the pod's user adds is not
     /// podnet's.
-    pub(super) fn faults(&self, pod: &PodLink) -> Vec<String> {
+    pub(super) fn defects(&self, pod: &PodLink) -> Vec<String> {
         let ifname = &pod.ifname;
-        let mut faults = Vec::new();
+        let mut defects = Vec::new();
         if !self.up {
-            faults.push(format!("{ifname} down"));
+            defects.push(format!("{ifname} down"));
         }
         if self.mac != pod.mac {
-            faults.push(format!("{ifname} with link-layer address {}", self.mac));
+            defects.push(format!("{ifname} with link-layer address {}", self.mac));
         }
         if self.mtu != pod.mtu {
-            faults.push(format!("{ifname} with MTU {}", self.mtu.0));
+            defects.push(format!("{ifname} with MTU {}", self.mtu.0));
         }
         for address in &pod.addresses {
             if !self.addresses.contains(address) {
-                faults.push(format!("{ifname} without address {address}"));
+                defects.push(format!("{ifname} without address {address}"));
             }
         }
         for gateway in &pod.gateways {
             if !self.gateways.contains(gateway) {
-                faults.push(format!("no default route via {gateway}"));
+                defects.push(format!("no default route via {gateway}"));
             }
             match self.neighbours.get(gateway) {
                 Some(mac) if *mac == pod.gateway_mac => {}
-                Some(mac) => faults.push(format!("neighbour {gateway} at {mac}")),
-                None => faults.push(format!("no neighbour {gateway}")),
+                Some(mac) => defects.push(format!("neighbour {gateway} at {mac}")),
+                None => defects.push(format!("no neighbour {gateway}")),
             }
         }
-        faults.extend(sysctl::faults(ifname, &pod.parameters(), &self.parameters));
-        faults
+        defects.extend(sysctl::defects(ifname, &pod.parameters(), &self.parameters));
+        defects
     }
 }
 

@@ -15,7 +15,7 @@ use crate::kernel::underlay::HostAddress;
 /// Addresses of the pod network that another program has a route to, or gives to the host.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Intruder {
-    /// Which.
+    /// The addresses.
     pub range: IpNetwork,
     /// Whose they are.
     pub owner: Owner,
@@ -24,7 +24,7 @@ pub struct Intruder {
 /// Whose addresses of the pod network are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Owner {
-    /// They are the whole block of this node, which the bridge's own route leads to.
+    /// They are the whole block of this node, to which the bridge's own route should lead.
     Bridge,
     /// They are in the block of a node.
     Node,
@@ -65,7 +65,7 @@ impl Disputed for Intruder {
         Kind::OtherRoutes
     }
 
-    /// Podnet's own routes are there all the same.
+    /// Podnet's own routes are there too.
     fn keep(&self, _held: &mut Desired, _before: &Desired) {}
 }
 
@@ -108,8 +108,8 @@ impl Desired {
     }
 }
 
-/// Foreign routes that come before podnet's and the bridge's own: those that are narrower, and one to the own
-/// block that stands in the bridge's place.
+/// Foreign routes that come before podnet's and the bridge's own: narrower ones, and a route to the own block
+/// that stands in the place of the bridge's.
 pub(super) fn routes<'a>(
     desired: &'a Desired,
     found: &'a BTreeMap<RouteKey, ObservedRoute>,
@@ -121,7 +121,7 @@ pub(super) fn routes<'a>(
         let range = key.destination;
         let replaces = desired.routes.contains_key(&RouteKey::to(range));
         let owner = desired.owner(range);
-        // The kernel takes the bridge's own before those.
+        // The kernel takes the bridge's own route before those.
         let comes_after = owner == Owner::Bridge && key.metric > 0;
         let mut ranges = desired.ranges();
         let narrower = owner == Owner::Bridge || ranges.any(|whole| is_inside(range, whole));
@@ -130,7 +130,7 @@ pub(super) fn routes<'a>(
     })
 }
 
-/// Addresses of the host, but for those of podnet's bridge, that are in a block: packets to a pod that has such
+/// Addresses of the host, except for those of podnet's bridge, that are in a block: packets to a pod that has such
 /// an address would end at the host.
 pub fn addresses(desired: &Desired, addresses: &[HostAddress]) -> impl Iterator<Item = Conflict> {
     addresses.iter().filter_map(|found| {
@@ -163,7 +163,7 @@ mod tests {
         };
         let gateway = NextHop::Gateway {
             via: "192.0.2.1".parse().unwrap(),
-            device: IfIndex(2),
+            device: "eth0".parse().unwrap(),
             source: "10.244.0.1".parse().unwrap(),
             mtu: Mtu(1500),
         };

@@ -15,7 +15,7 @@ use super::conflict::{self, Disputed};
 use super::desired::{Desired, Input, PeerBlock};
 use super::diff::Draft;
 use super::kinds::{Kind, Kinds};
-use super::link::{IfIndex, Mtu};
+use super::link::{IfName, Mtu};
 use super::observed::Observed;
 use super::op::Operation;
 use super::path::Path;
@@ -23,12 +23,12 @@ use super::path::Path;
 /// The routing protocol number that marks a route as podnet's (`rtm_protocol`, rtnetlink(7)).
 pub const PROTOCOL: u8 = 112;
 
-/// What tells two routes of the main table apart.
+/// What distinguishes two routes of the main table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteKey {
     /// Where packets go.
     pub destination: IpNetwork,
-    /// The route's priority; podnet's have 0, which none beats.
+    /// The route's priority; podnet's have 0, the highest.
     pub metric: u32,
 }
 
@@ -44,26 +44,26 @@ impl RouteKey {
 }
 
 /// What happens to packets on a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NextHop {
     /// They go to a peer on the link.
     Gateway {
         /// The peer's address.
         via: IpAddr,
-        /// The device that they leave by.
-        device: IfIndex,
+        /// The device that they leave by: its name, since it may be one that podnet makes first.
+        device: IfName,
         /// The source address of what the host itself sends: the node's gateway address, which
         /// every encapsulation carries.
         source: IpAddr,
         /// The MTU of the device.
         mtu: Mtu,
     },
-    /// They are refused, and the sender is told (ICMP "host unreachable").
+    /// They are refused, with an answer to the sender (ICMP "host unreachable").
     Unreachable,
 }
 
 /// A route of podnet's, in the main table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
     /// Where packets go.
     pub destination: IpNetwork,
@@ -77,19 +77,28 @@ impl Route {
     pub const fn key(&self) -> RouteKey {
         RouteKey::to(self.destination)
     }
+
+    /// The device that packets leave by, if they do.
+    #[must_use]
+    pub const fn device(&self) -> Option<&IfName> {
+        match &self.next_hop {
+            NextHop::Gateway { device, .. } => Some(device),
+            NextHop::Unreachable => None,
+        }
+    }
 }
 
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.next_hop {
+        match &self.next_hop {
             NextHop::Gateway { via, .. } => write!(f, "{} via {via}", self.destination),
             NextHop::Unreachable => write!(f, "unreachable {}", self.destination),
         }
     }
 }
 
-/// The routes of a node that uses a block: to the blocks of the peers on the link, and all that is left of the
-/// pod networks refused.
+/// The routes of a node that uses a block: to the blocks of the peers on the link; the rest of the pod networks
+/// is refused.
 pub(super) fn wanted(input: &Input<'_>) -> BTreeMap<RouteKey, Route> {
     let peers = input.peers.iter();
     unreachable_networks(input)
@@ -99,7 +108,7 @@ pub(super) fn wanted(input: &Input<'_>) -> BTreeMap<RouteKey, Route> {
 }
 
 /// The pod networks, refused as a whole: more specific routes make the exceptions. A network of a
-/// single block is all the node's own, which the bridge's address has a route for.
+/// single block is all the node's own, to which the bridge's address has a route.
 fn unreachable_networks(input: &Input<'_>) -> impl Iterator<Item = Route> {
     let cidrs = input.networks.iter().map(PodNetwork::cidr);
     cidrs.filter(|cidr| *cidr != input.block).map(|cidr| Route {
@@ -130,12 +139,12 @@ fn peer_route(input: &Input<'_>, peer: &PeerBlock) -> Option<Route> {
 /// A route in the main table, as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ObservedRoute {
-    /// One with podnet's protocol number.
+    /// A route with podnet's protocol number.
     Ours {
         /// What happens to packets on it; `None` for a kind of route that podnet never makes.
         next_hop: Option<NextHop>,
     },
-    /// One of another program's at a destination that was asked for, or inside of it; in words.
+    /// A route of another program at a destination that was asked for, or inside of it; in words.
     Foreign(String),
 }
 
@@ -157,7 +166,7 @@ impl fmt::Display for ObservedRoute {
 /// A change of a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
-    /// Adds a route where none stands.
+    /// Adds a route to a destination that has none.
     Add(Route),
     /// Changes a route of podnet's.
     Replace(Route),
@@ -166,16 +175,16 @@ pub enum Op {
 }
 
 impl Op {
-    /// The route as it should be; `None` for one that should not be there.
+    /// The route as it should be; `None` if it should not be there.
     #[must_use]
-    pub const fn route(&self) -> Option<Route> {
+    pub const fn route(&self) -> Option<&Route> {
         match self {
-            Self::Add(route) | Self::Replace(route) => Some(*route),
+            Self::Add(route) | Self::Replace(route) => Some(route),
             Self::Delete(_) => None,
         }
     }
 
-    /// What tells the route from others.
+    /// What distinguishes the route from others.
     #[must_use]
     pub const fn key(&self) -> RouteKey {
         match self {
@@ -205,7 +214,7 @@ impl Operation for Op {
     fn is_drift(&self, held: &Desired) -> bool {
         match self {
             Self::Add(route) | Self::Replace(route) => held.routes.get(&route.key()) == Some(route),
-            // What should not be there, and was not there: another program has added it.
+            // A route that should not be there, and was not there before: another program has added it.
             Self::Delete(key) => held.bridge.is_some() && !held.routes.contains_key(key),
         }
     }
@@ -225,15 +234,15 @@ impl Operation for Op {
     }
 }
 
-/// What is known of the routes is what was known before.
+/// Keeps what was known of the routes before.
 pub(super) fn keep(held: &mut Desired, before: &Desired) {
     held.routes.clone_from(&before.routes);
 }
 
-/// What is known of a route is what was known before.
+/// Keeps what was known of a route before.
 pub(super) fn keep_one(held: &mut Desired, before: &Desired, key: RouteKey) {
     match before.routes.get(&key) {
-        Some(route) => drop(held.routes.insert(key, *route)),
+        Some(route) => drop(held.routes.insert(key, route.clone())),
         None => drop(held.routes.remove(&key)),
     }
 }
@@ -247,15 +256,19 @@ pub(super) fn difference(desired: &Desired, observed: &Observed, draft: &mut Dra
     }
     for (key, route) in &desired.routes {
         let op = match found.get(key) {
-            Some(ObservedRoute::Ours { next_hop }) if *next_hop == Some(route.next_hop) => continue,
-            Some(ObservedRoute::Ours { .. }) => Op::Replace(*route),
-            Some(ObservedRoute::Foreign(found)) => {
-                draft.contest(*route, found);
+            Some(ObservedRoute::Ours { next_hop })
+                if next_hop.as_ref() == Some(&route.next_hop) =>
+            {
                 continue;
             }
-            None => Op::Add(*route),
+            Some(ObservedRoute::Ours { .. }) => Op::Replace(route.clone()),
+            Some(ObservedRoute::Foreign(found)) => {
+                draft.contest(route.clone(), found);
+                continue;
+            }
+            None => Op::Add(route.clone()),
         };
-        // Without the bridge there is no gateway address for such a route to come from.
+        // Without the bridge there is no gateway address that such a route could have as its source.
         let needs_bridge = matches!(route.next_hop, NextHop::Gateway { .. });
         if !(needs_bridge && bridge::is_foreign(observed)) {
             draft.add(op);

@@ -1,7 +1,7 @@
 //! Which way the kernel leads what pods send to each other, and what leads it astray.
 //!
 //! A route of podnet's in the main table is not yet a way: rules of policy routing are asked first, narrower
-//! routes count more, and the kernel checks where a packet comes from. So it is asked, packet by packet.
+//! routes count more, and the kernel checks where a packet comes from. So the kernel is asked, packet by packet.
 
 mod policy;
 
@@ -27,7 +27,7 @@ pub struct Packet {
     pub from: IpAddr,
     /// Its destination.
     pub to: IpAddr,
-    /// The device that it comes in by; none for what the host itself sends.
+    /// The device that it comes in by; `None` if the host itself sends it.
     pub by: Option<IfName>,
 }
 
@@ -36,14 +36,14 @@ pub struct Packet {
 pub enum Way {
     /// Out of the host.
     Out {
-        /// The next hop; none where its destination is on the link.
+        /// The next hop; `None` if its destination is on the link.
         via: Option<IpAddr>,
         /// The device that it leaves by.
         device: IfName,
     },
     /// To the host itself.
     Local,
-    /// None: the kernel refuses it, in its words.
+    /// Nowhere: the kernel refuses it, in its words.
     Refused(String),
 }
 
@@ -63,13 +63,13 @@ pub struct Course {
 /// What leads the packets of pods astray, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Astray {
-    /// What is so.
+    /// What happens to the packets, and why.
     pub what: String,
     /// What cures it.
     pub cure: String,
 }
 
-/// The packets that tell whether pods reach those of each peer that has a route: what a pod sends, what comes
+/// The packets that show whether pods reach those of each peer that has a route: what a pod sends, what comes
 /// back to it, and what the node itself sends.
 #[must_use]
 pub fn courses(
@@ -84,10 +84,11 @@ pub fn courses(
     let mut courses = Vec::new();
     for peer in peers {
         let route = desired.routes.get(&RouteKey::to(peer.block.into()));
-        let Some(NextHop::Gateway { via, source, .. }) = route.map(|route| route.next_hop) else {
+        let Some(NextHop::Gateway { via, source, .. }) = route.map(|route| &route.next_hop) else {
             continue;
         };
-        let Path::Direct { ifname, .. } = Path::choose(Some(via), underlay) else {
+        let (via, source) = (*via, *source);
+        let Path::Direct { device, .. } = Path::choose(Some(via), underlay) else {
             continue;
         };
         let far_pod = IpAddr::from(first_pod(peer.block));
@@ -100,9 +101,9 @@ pub fn courses(
         let bridge = IfName::bridge();
         let far_gateway = network::gateway(peer.block).into();
         courses.extend([
-            course(own_pod, far_pod, Some(bridge.clone()), Some(via), &ifname),
-            course(far_pod, own_pod, Some(ifname.clone()), None, &bridge),
-            course(source, far_gateway, None, Some(via), &ifname),
+            course(own_pod, far_pod, Some(bridge.clone()), Some(via), &device),
+            course(far_pod, own_pod, Some(device.clone()), None, &bridge),
+            course(source, far_gateway, None, Some(via), &device),
         ]);
     }
     courses
@@ -113,7 +114,7 @@ fn first_pod(block: Ipv4Network) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(network::gateway(block)).saturating_add(1))
 }
 
-/// The packets that do not go where they should, by peer. Of one that was not asked about nothing is known.
+/// The packets that do not go where they should, by peer. Of a packet that was not asked about nothing is known.
 #[must_use]
 pub fn strays<'a>(
     courses: &'a [Course],
@@ -133,7 +134,7 @@ pub fn strays<'a>(
     strays
 }
 
-/// Where the routes of the policy are needed for [`explain`].
+/// The destinations whose routes [`explain`] needs in the policy.
 #[must_use]
 pub fn destinations(strays: &BTreeMap<NodeId, Vec<&Course>>) -> BTreeSet<IpAddr> {
     let courses = strays.values().flatten();
@@ -239,7 +240,6 @@ mod tests {
             address: Some(gateway("192.0.2.1")),
         };
         let way = UnderlayPath::OnLink {
-            device: crate::kernel::IfIndex(2),
             ifname: "eth0".parse().unwrap(),
             mtu: crate::kernel::Mtu(1500),
             source: gateway("192.0.2.9"),

@@ -15,13 +15,13 @@ const MAIN: u32 = 254;
 /// The number of the table of the host's own addresses (`RT_TABLE_LOCAL`).
 const LOCAL: u32 = 255;
 
-/// The number of the table that no rule needs to name (`RT_TABLE_DEFAULT`).
+/// The number of the table named `default` (`RT_TABLE_DEFAULT`).
 const DEFAULT: u32 = 253;
 
-/// What the kernel takes for the device of packets that the host itself sends.
+/// The name that the kernel takes for the device of packets that the host itself sends.
 const LOOPBACK: &str = "lo";
 
-/// What decides which way packets take.
+/// The rules and routes that decide which way packets take.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Policy {
     /// The rules, in the order in which they are asked.
@@ -30,7 +30,7 @@ pub struct Policy {
     pub routes: Vec<PolicyRoute>,
 }
 
-/// A rule, as far as podnet can judge it: one that asks for more than is here is left out.
+/// A rule, as far as podnet can judge it: a rule with other conditions than these is left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyRule {
     /// Its place among the rules; the lowest is asked first.
@@ -41,7 +41,7 @@ pub struct PolicyRule {
     pub to: Option<IpNetwork>,
     /// It concerns packets that come in by this device.
     pub by: Option<String>,
-    /// It concerns packets with this mark, under this mask. Those of pods have none.
+    /// It concerns packets with this mark, under this mask. Packets of pods have no mark.
     pub mark: Option<(u32, u32)>,
     /// It concerns all packets but these.
     pub inverted: bool,
@@ -52,11 +52,11 @@ pub struct PolicyRule {
 /// What a rule does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PolicyAction {
-    /// It looks into a table, and does not count what is wider than this there.
+    /// It looks into a table, and ignores routes there that are wider than this.
     Table {
         /// The table.
         table: u32,
-        /// The longest prefix that does not count.
+        /// The longest prefix that is ignored.
         suppressed: Option<u8>,
     },
     /// It refuses the packet; in the words of `ip rule`.
@@ -72,7 +72,7 @@ pub struct PolicyRoute {
     pub destination: IpNetwork,
     /// Which of several routes to one destination counts: the lowest.
     pub metric: u32,
-    /// Whether it is podnet's, or comes with the addresses of podnet's bridge.
+    /// Whether the route is podnet's, or comes with the addresses of podnet's bridge.
     pub ours: bool,
     /// Whether the kernel made it, for an address of the host.
     pub by_address: bool,
@@ -85,7 +85,7 @@ pub struct PolicyRoute {
 pub enum Outcome {
     /// They leave by one of these devices.
     Out {
-        /// The next hop; none for one on the link, and for several.
+        /// The next hop; `None` for a destination on the link, and for several devices.
         via: Option<IpAddr>,
         /// The devices, of which the kernel chooses one.
         devices: Vec<String>,
@@ -107,7 +107,7 @@ pub(super) struct Blame<'a> {
     pub(super) rule: &'a PolicyRule,
     /// The route that the rule leads to; none if the rule itself refuses.
     pub(super) route: Option<&'a PolicyRoute>,
-    /// The place of the last rule that looks for the host's own addresses: nothing may come before it.
+    /// The place of the last rule that looks for the host's own addresses: no cure may come before it.
     local: u32,
 }
 

@@ -40,7 +40,7 @@ enum Planned {
 }
 
 impl Node {
-    /// Begins to add a pod: whether its namespace is there already, the answer depends on.
+    /// Begins to add a pod: the answer depends on whether its namespace is there already.
     pub(in crate::node) fn add_pod(&mut self, request: Box<PodRequest>, ticket: Ticket) {
         let (name, path) = match self.netns_of_request(&request) {
             Ok(found) => found,
@@ -53,8 +53,8 @@ impl Node {
         self.effects.push(Effect::LookAtNetns(name, path));
     }
 
-    /// The path of the namespace that a request is about: that of the pod which is there already, or the one
-    /// that was asked for.
+    /// The path of the namespace that a request is about: that of the pod if it is there already, else the one
+    /// that the request names.
     fn netns_of_request(&self, request: &PodRequest) -> Result<(PodName, PathBuf), ApiError> {
         let name = pod_name(request)?;
         let requested = self.requested_netns(&name, request)?;
@@ -64,7 +64,7 @@ impl Node {
         Ok((name, path))
     }
 
-    /// What there is of the namespace of a pod that is to be added.
+    /// Goes on to add a pod, now that its namespace was looked at.
     pub(super) fn add_seen(&mut self, request: Box<PodRequest>, seen: NetnsSeen, ticket: Ticket) {
         match self.plan_pod(&request, seen) {
             Ok(Planned::Early) => self.pods.early.push((request, ticket)),
@@ -82,7 +82,7 @@ impl Node {
         }
     }
 
-    /// Decides what a request for a pod comes to. Takes an address where it comes to a new pod.
+    /// Decides what a request for a pod comes to. Takes an address if it comes to a new pod.
     fn plan_pod(&mut self, request: &PodRequest, seen: NetnsSeen) -> Result<Planned, ApiError> {
         let name = pod_name(request)?;
         let netns = self.requested_netns(&name, request)?;
@@ -158,7 +158,7 @@ impl Node {
         })
     }
 
-    /// Takes an address: the one that a pod of this name had before it was gone, if it is free still.
+    /// Takes an address: the one that a pod of this name had before it was gone, if that is still free.
     fn take_address(&mut self, name: &PodName) -> Result<Taken, ApiError> {
         let gone = self.pods.gone();
         let (own, others): (Vec<_>, Vec<_>) = gone.partition(|record| record.link.pod == *name);
@@ -212,7 +212,7 @@ impl Node {
         let Some(membership) = self.life.member() else {
             return Err(self.not_member(&format!("pod {name}")));
         };
-        if self.is_leaving() {
+        if self.is_departing() {
             return Err(ApiError::new(
                 ErrorCode::NotMember,
                 format!("pod {name}: this node is leaving its cluster"),
@@ -260,7 +260,7 @@ impl Node {
         } else {
             self.pods.namespaces()
         };
-        // On record before anything is made: whatever happens, the next agent finds it.
+        // The pod is on record before anything is made: whatever happens, the next agent finds it.
         let write = Write::Pod(Box::new(record.clone()));
         self.effects.push(Effect::Store(write));
         let gone = self.pods.records.insert(name.clone(), record);
@@ -289,7 +289,7 @@ impl Node {
         self.pods.begin(name.clone(), Doing::Attach(planned));
     }
 
-    /// A new pod cannot be put on record: nothing was made of it.
+    /// A new pod cannot be put on record: nothing of it was made.
     pub(super) fn forget_unrecorded(&mut self, name: &PodName, planned: Attachment, why: ApiError) {
         self.undo(planned.taken);
         match planned.gone {
@@ -332,7 +332,7 @@ impl Node {
         };
         tracing::warn!(pod = %name, error = %op_error, "a pod cannot be attached");
         let write = match gone {
-            // A gone pod is listed again, as it was before somebody tried to add it anew.
+            // A gone pod is listed again, as it was before the user tried to add it anew.
             Some(gone) => {
                 self.pods.records.insert(name.clone(), (*gone).clone());
                 Write::Pod(gone)
@@ -344,7 +344,7 @@ impl Node {
         self.effects.push(Effect::Store(write));
     }
 
-    /// What was on record of a pod that could not be attached is taken back, or not.
+    /// The record of a pod that could not be attached is taken back, or cannot be.
     pub(super) fn undone(
         &mut self,
         write: &Write,
@@ -357,7 +357,7 @@ impl Node {
         self.answer(ticket, Err(result.err().unwrap_or(why)));
     }
 
-    /// Puts a pod on record as attached, before anybody is told.
+    /// Puts a pod on record as attached, before its request is answered.
     fn record_attached(&mut self, name: &PodName, inode: u64, ticket: Ticket) {
         let Some(record) = self.pods.records.get_mut(name) else {
             return;
@@ -403,7 +403,7 @@ impl Node {
     }
 }
 
-/// Whether a pod's namespace is not there any more. The kernel reports that a moment later.
+/// Whether a pod's namespace has vanished. The kernel reports that a moment later.
 fn has_vanished(netns: &Netns, seen: NetnsSeen) -> bool {
     let another = |found| netns.inode.is_some_and(|inode| inode != found);
     seen.missing || seen.inode.is_some_and(another)

@@ -1,4 +1,4 @@
-//! Pods: which there are, and one thing at a time for each.
+//! The pods of this node, and what is being done to them: one thing at a time for each.
 
 mod add;
 mod record;
@@ -26,9 +26,9 @@ pub use self::record::{PodRecord, PodRecordState};
 /// Why a pod is not attached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttachError {
-    /// It cannot be, and nothing was done.
+    /// The pod cannot be attached, and nothing was done.
     Refused(OpError),
-    /// The kernel refused; what was done is undone.
+    /// The kernel refused; what had been done is undone.
     Failed(OpError),
 }
 
@@ -80,13 +80,13 @@ impl Pods {
         self.busy.contains_key(name)
     }
 
-    /// Something is being done to a pod from now on.
+    /// Notes that something is being done to a pod from now on.
     fn begin(&mut self, name: PodName, doing: Doing) {
         let waiting = VecDeque::new();
         self.busy.insert(name, Busy { doing, waiting });
     }
 
-    /// Lets a request wait until nothing is being done to a pod any more.
+    /// Lets a request wait until nothing is being done to the pod.
     fn wait(&mut self, name: &PodName, request: Waiting) {
         if let Some(busy) = self.busy.get_mut(name) {
             busy.waiting.push_back(request);
@@ -99,8 +99,8 @@ impl Pods {
         records.filter(|record| self.is_shown(record))
     }
 
-    /// Whether users see a pod: not before it is attached, and no more once it is being removed; but
-    /// again where that failed.
+    /// Whether users see a pod: not before it is attached, and no longer once it is being removed; but
+    /// again if that has failed.
     fn is_shown(&self, record: &PodRecord) -> bool {
         match record.state {
             PodRecordState::Ready | PodRecordState::Gone => true,
@@ -126,14 +126,14 @@ impl Pods {
         records.filter(|record| record.state == PodRecordState::Gone)
     }
 
-    /// What could not be put right, of pods that are still there.
+    /// The changes that failed, of pods that are still there.
     pub(in crate::node) fn unrepaired(&self) -> impl Iterator<Item = &(Op, OpError)> {
         let pods = self.unrepaired.iter();
         pods.filter(|(host_ifname, _)| self.by_host_end(host_ifname).is_some())
             .map(|(_, failed)| failed)
     }
 
-    /// Nobody waits for the answer to this request any more, nor expects a pod.
+    /// The client of this request has gone, and expects no pod.
     pub(in crate::node) fn abandon(&mut self, ticket: Ticket) {
         self.early.retain(|(_, early)| *early != ticket);
     }
@@ -156,17 +156,18 @@ struct Busy {
 enum Doing {
     /// What there is of its namespace is looked at, before it is added.
     Look(Box<PodRequest>, Ticket),
-    /// It is put on record, to be attached then.
+    /// It is put on record, and attached after that.
     Record(Attachment, Box<Attach>),
     Attach(Attachment),
     /// It is put on record that it is attached.
     Settle(Ticket),
     /// It could not be attached: what is on record of it is taken back.
     Undo(Ticket, ApiError),
-    /// Its record is taken away.
+    /// Its record is removed.
     Forget(Option<Ticket>),
-    /// Without a ticket it is for the node's leaving, or since the last agent did not finish with it.
+    /// It is detached: without a ticket since the node is to leave, or since the last agent did not finish with it.
     Detach(Option<Ticket>),
+    /// It is put right.
     Repair,
     /// What is left of it, after its namespace has vanished, is removed.
     ClearAway,
@@ -208,7 +209,7 @@ impl Node {
             .map(|(name, _)| name.clone())
             .collect();
         for name in unfinished {
-            tracing::warn!(pod = %name, "the last agent did not finish with this pod: removing it");
+            tracing::warn!(pod = %name, "the last agent did not finish with a pod: it is removed");
             self.start_detach(&name, None);
         }
     }
@@ -331,7 +332,7 @@ impl Node {
         self.leave_when_empty();
     }
 
-    /// Gives back the address of a pod that nobody has seen.
+    /// Gives back the address of a pod that no client has seen.
     fn undo(&mut self, taken: Taken) {
         if let Some(pool) = &mut self.pods.pool {
             pool.undo(taken);

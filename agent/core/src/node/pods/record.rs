@@ -29,7 +29,7 @@ pub struct PodRecord {
     pub link: PodLink,
     /// When it was attached, RFC 3339.
     pub created_at: String,
-    /// The addresses of a pod that is gone, for it to have again.
+    /// The addresses of a pod that is gone, which it gets again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub last_addresses: Vec<Ipv4Addr>,
 }

@@ -10,7 +10,7 @@ use crate::node::error;
 use crate::node::pods::PodRecordState;
 
 impl Node {
-    /// Removes a pod. Without a ticket it is for the node's leaving.
+    /// Removes a pod: without a ticket since the node is to leave.
     pub(in crate::node) fn remove_pod(&mut self, name: &PodName, ticket: Option<Ticket>) {
         if self.pods.is_busy(name) {
             if let Some(ticket) = ticket {
@@ -25,7 +25,7 @@ impl Node {
                     self.answer(ticket, Err(no_such_pod(name)));
                 }
             }
-            // What has its path now is not podnet's.
+            // What is at the path of its namespace now is not podnet's.
             Some(PodRecordState::Gone) => self.forget_recorded(name, ticket),
             Some(PodRecordState::Attaching | PodRecordState::Ready | PodRecordState::Detaching) => {
                 self.start_detach(name, ticket);
@@ -33,8 +33,8 @@ impl Node {
         }
     }
 
-    /// Removes a pod that something was being done to when the node began to leave. One that could
-    /// not be removed is tried again when the node is asked again.
+    /// Removes a pod that something was being done to when the node began to leave. A pod that could
+    /// not be removed is tried again when the user asks the node again to leave.
     pub(super) fn remove_settled(&mut self, name: &PodName) {
         if self.pods.unremoved.contains_key(name) {
             return;
@@ -85,13 +85,13 @@ impl Node {
         }
     }
 
-    /// Takes the record of a pod away of which nothing is left.
+    /// Removes the record of a pod of which nothing else is left.
     fn forget_recorded(&mut self, name: &PodName, ticket: Option<Ticket>) {
         self.effects.push(Effect::Store(Write::NoPod(name.clone())));
         self.pods.begin(name.clone(), Doing::Forget(ticket));
     }
 
-    /// The record of a pod is taken away, or not.
+    /// The record of a pod is removed, or cannot be.
     pub(super) fn forgotten(
         &mut self,
         name: &PodName,

@@ -1,4 +1,4 @@
-//! Pods that others have changed, or whose namespace has vanished.
+//! Pods that another program has changed, or whose namespace has vanished.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use crate::pass::Finding;
 
 impl Node {
     /// Puts right what a pass found to be wrong with pods and their neighbour entries, as far as it
-    /// still is.
+    /// is still wrong.
     pub(in crate::node) fn repair_pods(&mut self, repairs: Vec<Repair>) {
         let (neighbours, pods): (Vec<Repair>, Vec<Repair>) = repairs
             .into_iter()
@@ -61,7 +61,7 @@ impl Node {
 
     pub(in crate::node) fn on_neighbours_done(&mut self, done: &[(Repair, Result<(), OpError>)]) {
         self.count_all(done);
-        // Whether they are right now, the next look tells.
+        // The next look shows whether they are right now.
         let parts = Kinds::from([Kind::Bridge]);
         let results = done.iter().map(|(_, result)| result);
         let class = class_of(results.map(class_of_result));
@@ -74,7 +74,7 @@ impl Node {
         let released = done.iter().filter(|(repair, _)| {
             matches!(repair.finding.op, Op::Holding(holding::Op::Release { .. }))
         });
-        // A pod may have got the port meanwhile.
+        // A pod may have come to this port meanwhile.
         if let Some(class) = class_of(released.map(|(_, result)| class_of_result(result))) {
             let parts = Kinds::from([Kind::Holding]);
             self.reconciling.look_after(parts, class, self.now());
@@ -116,7 +116,7 @@ impl Node {
         (same && settled).then(|| name.clone())
     }
 
-    /// Removes a host end of no pod, or what is held of it: left by an agent that lost its run directory.
+    /// Removes a host end of no pod, or its elements in the table: left by an agent that lost its run directory.
     fn remove_stray(&mut self, host_ifname: &IfName, repair: Repair) {
         // Its pod came after the pass had begun; one that is gone has nothing in the kernel.
         let holder = self.pods.by_host_end(host_ifname);
@@ -155,7 +155,7 @@ impl Node {
                 self.pods.unrepaired.insert(host_ifname.clone(), failed);
             }
         }
-        // Whether it is right now, the next look tells.
+        // The next look shows whether the pod is right now.
         let mut parts = Kinds::from([Kind::HostEnd(host_ifname)]);
         if is_of_holding(&repair.finding.op) {
             parts.add(Kind::Holding);
@@ -164,7 +164,7 @@ impl Node {
         self.reconciling.look_after(parts, class, self.now());
     }
 
-    /// Forgets what could not be put right, where a pass has looked and found nothing wrong.
+    /// Forgets what could not be put right, if a pass has looked at it and found nothing wrong.
     pub(in crate::node) fn forget_repaired(&mut self, looked_at: &Kinds, found: &[Finding]) {
         if self.reconciling.blind.is_some() {
             return;
@@ -178,15 +178,15 @@ impl Node {
         });
     }
 
-    /// The namespace of a pod has vanished: what is left of it goes, and its addresses are free
-    /// again.
+    /// The namespace of a pod has vanished: what is left of the pod is removed, and its addresses are
+    /// free again.
     pub(in crate::node) fn pod_gone(&mut self, host_ifname: &IfName) {
         if let Some(name) = self.judged(host_ifname) {
             self.clear_away(name);
         }
     }
 
-    /// Removes what is left of a pod whose namespace has vanished. It is busy until then.
+    /// Removes what is left of a pod whose namespace has vanished. The pod is busy until then.
     pub(super) fn clear_away(&mut self, name: PodName) {
         tracing::warn!(pod = %name, "the namespace of a pod has vanished");
         let link = self.pods.records[&name].link.clone();
@@ -194,10 +194,10 @@ impl Node {
         self.pods.begin(name, Doing::ClearAway);
     }
 
-    /// The pod stays listed until somebody removes it or adds it anew.
+    /// The pod stays listed until the user removes it or adds it anew.
     pub(super) fn vanished(&mut self, name: &PodName, result: Result<(), OpError>) {
         if let Err(op_error) = result {
-            tracing::warn!(pod = %name, error = %op_error, "something is left of a gone pod");
+            tracing::warn!(pod = %name, error = %op_error, "what is left of a gone pod cannot be removed");
         }
         let Some(record) = self.pods.records.get_mut(name) else {
             return;
@@ -207,14 +207,14 @@ impl Node {
         record.last_addresses = v4_addresses(&link).collect();
         record.link.addresses.clear();
         let record = record.clone();
-        // First: an address that is on record nowhere would count as never used.
+        // Before the record is written: an address that is on record nowhere would count as never used.
         self.free(&link);
         let write = Write::Pod(Box::new(record));
         self.effects.push(Effect::Note(write));
     }
 }
 
-/// Whether a change is of what nftables holds a pod to: looks at the pod itself do not tell of it.
+/// Whether a change is of what nftables holds a pod to: a look at the pod itself does not show that.
 const fn is_of_holding(op: &Op) -> bool {
     matches!(
         op,
@@ -222,7 +222,7 @@ const fn is_of_holding(op: &Op) -> bool {
     )
 }
 
-/// Whether a look at these parts tells of what a change of a pod was to put right.
+/// Whether a look at these parts shows what a change of a pod was to put right.
 fn tells_of(looked_at: &Kinds, op: &Op, host_ifname: &IfName) -> bool {
     if is_of_holding(op) {
         looked_at.has(&Kind::Holding)
@@ -231,7 +231,7 @@ fn tells_of(looked_at: &Kinds, op: &Op, host_ifname: &IfName) -> bool {
     }
 }
 
-/// How soon to look at something again that was changed, or not.
+/// How soon to look again at something that was changed, or could not be.
 fn class_of_result(result: &Result<(), OpError>) -> OpErrorClass {
     match result {
         Ok(()) => OpErrorClass::Transient,

@@ -43,7 +43,7 @@ impl Reconciling {
             return;
         }
         self.unread_firewall = report.unread_firewall.as_ref().map(error::observe);
-        // What was written as a whole is as it should be.
+        // A table that was written as a whole is as it should be.
         let set = |(finding, result): &(Finding, Result<(), OpError>)| {
             if let (Op::Holding(holding::Op::Set(holding)), Ok(())) = (&finding.op, result) {
                 Some(ObservedHolding::Table {
@@ -66,10 +66,10 @@ impl Reconciling {
             .collect();
         let hidden: Vec<OpError> = report.hidden.into_values().collect();
         for op_error in hidden.iter().filter(|error| !self.hidden.contains(error)) {
-            tracing::warn!(error = %op_error, "a pod cannot be looked into");
+            tracing::warn!(error = %op_error, "podnet cannot look into a pod");
         }
         self.hidden = hidden;
-        // What is in the way of rules stays so until somebody looks.
+        // A conflict of rules stays until a pass looks at the rules.
         if report.bystanders.is_none() {
             let of_rules = |conflict: &&Conflict| matches!(conflict.object, Contested::Rules(..));
             let unseen = self.conflicts.iter().filter(of_rules).cloned();
@@ -83,47 +83,50 @@ impl Reconciling {
                 found = conflict.found,
                 told = cause.map(|change| change.what.as_str()),
                 by = cause.and_then(Change::makers),
-                "not podnet's"
+                "a foreign object is in the way of podnet's"
             );
         }
         if !counted.is_empty() {
             tracing::warn!(
                 more = counted.len(),
-                "not podnet's: more routes and addresses among those of pods"
+                "more foreign routes or addresses are among those of pods"
             );
         }
         self.conflicts = report.conflicts;
         let unseen_ways = report.unseen_ways.as_ref().map(error::observe);
-        // A pass that does not look at them says nothing of them.
+        // A pass that does not look at the ways of packets reports nothing of them.
         if report.astray.is_some() || unseen_ways.is_some() {
             if let Some(unseen) = unseen_ways
                 .as_ref()
                 .filter(|now| self.unseen_ways.as_ref() != Some(*now))
             {
-                tracing::warn!(error = %unseen.message, "the ways of packets cannot be looked at");
+                tracing::warn!(error = %unseen.message, "podnet cannot look at the ways of packets");
             }
             self.unseen_ways = unseen_ways;
         }
         if let Some(astray) = report.astray {
             for (node, found) in &astray {
                 if self.astray.get(node) != Some(found) {
-                    tracing::warn!(%node, found = found.what, "packets of pods go astray");
+                    tracing::warn!(%node, found = found.what, "packets of pods to a peer go astray");
                 }
             }
             for node in self.astray.keys().filter(|node| !astray.contains_key(node)) {
-                tracing::info!(%node, "packets of pods go where they should again");
+                tracing::info!(%node, "packets of pods to a peer no longer go astray");
             }
             self.astray = astray;
         }
         if let Some(bystanders) = report.bystanders {
             for found in bystanders.difference(&self.bystanders) {
-                tracing::warn!(found = found.what, "left alone: podnet did not make it");
+                tracing::warn!(
+                    found = found.what,
+                    "something that podnet did not make is left as it is"
+                );
             }
             self.bystanders = bystanders;
         }
         self.desired = report.desired;
         self.bridge_down = report.bridge_up.map_or(self.bridge_down, |up| !up);
-        // What was not looked at, and pods that were attached meanwhile, have the old one.
+        // What the pass did not look at, and pods that were attached meanwhile, have the old MTU.
         if self.mtu.is_some() && report.mtu.is_some_and(|mtu| self.mtu != Some(mtu)) {
             self.want(Kinds::routes().and(Kind::Bridge).and(Kind::HostEnds));
         }
@@ -132,7 +135,7 @@ impl Reconciling {
         self.addresses = Some(report.addresses);
     }
 
-    /// Counts a change that was made, and tells of it.
+    /// Counts a change that was made, and logs it.
     pub(in crate::node) fn count(&mut self, repair: &Repair, result: &Result<(), OpError>) {
         self.totals.operations_total += 1;
         let Repair { finding, cause } = repair;
@@ -146,17 +149,17 @@ impl Reconciling {
                     found = finding.found,
                     told = cause.map(|change| change.what.as_str()),
                     by = cause.and_then(Change::makers),
-                    "put back what others had changed"
+                    "podnet has put back what another program had changed"
                 );
             }
-            // Others may have changed it while no agent ran.
+            // Another program may have changed it while no agent ran.
             Ok(()) if self.totals.passes == 1 => {
-                tracing::info!(%op, found = finding.found, "brought about at the first look");
+                tracing::info!(%op, found = finding.found, "podnet has put something right at its first look");
             }
-            Ok(()) => tracing::debug!(%op, "applied"),
+            Ok(()) => tracing::debug!(%op, "podnet has made a change"),
             Err(op_error) => {
                 self.totals.failed_total += 1;
-                tracing::warn!(%op, error = %op_error, "a change failed");
+                tracing::warn!(%op, error = %op_error, "podnet could not make a change");
             }
         }
     }

@@ -31,42 +31,62 @@ pub(super) enum Outcome {
     NotThere,
 }
 
+/// The socket of transactions. It stays open: when one is closed, the kernel waits until what transactions have
+/// removed is gone from all processors, and lets no other transaction begin (`nft_rcv_nl_event`).
+#[derive(Debug, Default)]
+pub(super) struct Line(Option<Socket>);
+
+impl Line {
+    /// Sends this, after what came back before and nobody has read.
+    fn send(&mut self, bytes: &[u8]) -> Result<&Socket, KernelError> {
+        let socket = match self.0.take() {
+            Some(socket) => socket,
+            None => opened()?,
+        };
+        while socket.recv_from_full().is_ok() {}
+        socket.send_to(bytes, &SocketAddr::new(0, 0), 0)?;
+        Ok(self.0.insert(socket))
+    }
+}
+
 /// Adds what a pod is held to, in one transaction; from the calling thread's namespace, as all of this.
-pub(super) fn add(holding: &Holding) -> Result<Outcome, KernelError> {
+pub(super) fn add(line: &mut Line, holding: &Holding) -> Result<Outcome, KernelError> {
     let elements = elements(holding);
     let changes = elements.map(|(set, key)| element(set, key, true));
-    transaction(&changes.collect::<Vec<_>>())
+    transaction(line, &changes.collect::<Vec<_>>())
 }
 
 /// Takes away what a pod is held to, as far as it is there.
-pub(super) fn remove(holding: &Holding) -> Result<Outcome, KernelError> {
+pub(super) fn remove(line: &mut Line, holding: &Holding) -> Result<Outcome, KernelError> {
     let elements = elements(holding);
     let changes: Vec<_> = elements
         .map(|(set, key)| element(set, key, false))
         .collect();
-    match transaction(&changes)? {
+    match transaction(line, &changes)? {
         Outcome::Done => Ok(Outcome::Done),
         // What is not there keeps the rest of a transaction.
         Outcome::NotThere => changes
             .chunks(1)
             .try_fold(Outcome::NotThere, |all, change| {
-                let one = transaction(change)?;
+                let one = transaction(line, change)?;
                 Ok(if one == Outcome::Done { one } else { all })
             }),
     }
 }
 
 /// Removes the table, with all that is in it.
-pub(super) fn remove_table() -> Result<Outcome, KernelError> {
+pub(super) fn remove_table(line: &mut Line) -> Result<Outcome, KernelError> {
     let message = NfTablesMessage::DeleteTable(table());
-    transaction(&[serialized(header(), message, NLM_F_ACK)])
+    transaction(line, &[serialized(header(), message, NLM_F_ACK)])
 }
 
 /// Whether there is a table.
 pub(super) fn table_is_there() -> Result<bool, KernelError> {
     let question = serialized(header(), NfTablesMessage::GetTable(table()), 0);
     let asked = || {
-        let (answer, _) = sent(&question)?.recv_from_full()?;
+        let socket = opened()?;
+        socket.send_to(&question, &SocketAddr::new(0, 0), 0)?;
+        let (answer, _) = socket.recv_from_full()?;
         refusal(&answer, false).map_or(Ok(()), Err)
     };
     // What a kernel without nftables says of sockets, and of questions.
@@ -97,8 +117,8 @@ fn elements(holding: &Holding) -> impl Iterator<Item = (&'static str, Vec<u8>)> 
 }
 
 /// Makes all of these changes, or none.
-fn transaction(changes: &[Vec<u8>]) -> Result<Outcome, KernelError> {
-    match attempt(changes) {
+fn transaction(line: &mut Line, changes: &[Vec<u8>]) -> Result<Outcome, KernelError> {
+    match attempt(line, changes) {
         Ok(()) => Ok(Outcome::Done),
         // A kernel without nftables has no table either.
         Err(error) if error.is(Errno::NotFound) || error.is(Errno::Unsupported) => {
@@ -108,13 +128,13 @@ fn transaction(changes: &[Vec<u8>]) -> Result<Outcome, KernelError> {
     }
 }
 
-fn attempt(changes: &[Vec<u8>]) -> Result<(), KernelError> {
+fn attempt(line: &mut Line, changes: &[Vec<u8>]) -> Result<(), KernelError> {
     if changes.is_empty() {
         return Ok(());
     }
     let begin = edge(ControlMessage::BatchBegin);
     let end = edge(ControlMessage::BatchEnd);
-    let socket = sent(&[begin, changes.concat(), end].concat())?;
+    let socket = line.send(&[begin, changes.concat(), end].concat())?;
     for _ in changes {
         let (answer, _) = socket.recv_from_full()?;
         refusal(&answer, true).map_or(Ok(()), Err)?;
@@ -122,13 +142,11 @@ fn attempt(changes: &[Vec<u8>]) -> Result<(), KernelError> {
     Ok(())
 }
 
-/// A socket that has sent this.
-fn sent(bytes: &[u8]) -> Result<Socket, KernelError> {
+fn opened() -> Result<Socket, KernelError> {
     let mut socket = Socket::new(NETLINK_NETFILTER)?;
     socket.bind_auto()?;
-    // The kernel has done all, and answered, when it has taken the message.
+    // The kernel has done all, and answered, when it has taken a message.
     socket.set_non_blocking(true)?;
-    socket.send_to(bytes, &SocketAddr::new(0, 0), 0)?;
     Ok(socket)
 }
 

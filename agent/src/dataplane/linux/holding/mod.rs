@@ -8,17 +8,20 @@ mod elements;
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use netlink_packet_route::link::InfoKind;
 use nix::unistd::{Pid, gettid};
 use podnet_core::kernel::holding::Op;
-use podnet_core::kernel::{Holding, IfName, Made, Meanwhile, ObservedHolding, OpError, Source};
+use podnet_core::kernel::{
+    Holding, IfName, Made, Meanwhile, ObservedHolding, OpError, OpErrorKind, Source,
+};
 use serde_json::Value;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
+use tokio::task::yield_now;
 
-use self::elements::Outcome;
+use self::elements::{Line, Outcome};
 use super::errno::KernelError;
 use super::firewall::iptables::ProgramError;
 use super::thread::on_thread;
@@ -88,14 +91,28 @@ pub(super) async fn observe(host: &Host) -> ObservedHolding {
     ObservedHolding::Impossible(why)
 }
 
+/// How many pods are let go of in one transaction at most: its acknowledgements must fit the receive buffer, and one
+/// that is made again element by element must end within the deadline.
+const TOGETHER: usize = 32;
+
 /// Pods that are held by nftables. Changes are made one after the other.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     /// What has become of single pods of late. Who changes the table has it.
     meanwhile: Mutex<Meanwhile>,
+    /// Pods that are to be let go of next, together.
+    leaving: std::sync::Mutex<Vec<Leaving>>,
+    line: Arc<std::sync::Mutex<Line>>,
     threads: Arc<Threads>,
     /// The number of the process that last changed the table for podnet.
     process: AtomicU32,
+}
+
+/// A pod that is to be let go of, and who waits for it.
+#[derive(Debug)]
+struct Leaving {
+    holding: Holding,
+    done: oneshot::Sender<Result<(), OpError>>,
 }
 
 impl Held {
@@ -140,29 +157,66 @@ impl Held {
         let mut meanwhile = self.meanwhile.lock().await;
         meanwhile.hold(pod);
         let pod = pod.clone();
-        self.on_noted_thread(move || elements::add(&pod)).await
+        self.on_noted_thread(move |line| elements::add(line, &pod))
+            .await
     }
 
-    /// Lets go of a pod.
+    /// Lets go of a pod. The kernel takes its time for each transaction that removes something, so pods that wait for
+    /// one go together in the next.
     async fn release(&self, pod: &Holding) -> Result<(), OpError> {
         if pod.is_empty() {
             return Ok(());
         }
+        let (done, outcome) = oneshot::channel();
+        let holding = pod.clone();
+        self.leaving().push(Leaving { holding, done });
+        // Those whose links were deleted together come along.
+        yield_now().await;
         let mut meanwhile = self.meanwhile.lock().await;
-        meanwhile.release(pod);
-        let pod = pod.clone();
-        self.on_noted_thread(move || elements::remove(&pod)).await
+        let leaving = std::mem::take(&mut *self.leaving());
+        self.release_all(&mut meanwhile, leaving).await;
+        drop(meanwhile);
+        // Whoever had it before took this pod along.
+        outcome.await.unwrap_or_else(|_| {
+            let why = format!("table bridge {TABLE}: the change was given up");
+            Err(OpError::new(OpErrorKind::Busy, why))
+        })
+    }
+
+    async fn release_all(&self, meanwhile: &mut Meanwhile, mut leaving: Vec<Leaving>) {
+        while !leaving.is_empty() {
+            let together = leaving.split_off(leaving.len().saturating_sub(TOGETHER));
+            let mut all = Holding::default();
+            for Leaving { holding, .. } in &together {
+                meanwhile.release(holding);
+                all.ports.extend(holding.ports.iter().cloned());
+                all.sources.extend(holding.sources.iter().cloned());
+            }
+            let released = self
+                .on_noted_thread(move |line| elements::remove(line, &all))
+                .await;
+            for Leaving { done, .. } in together {
+                // Nobody may wait any more.
+                let _ = done.send(released.clone());
+            }
+        }
+    }
+
+    fn leaving(&self) -> MutexGuard<'_, Vec<Leaving>> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a change, and keeps in mind which thread does it. What is not there is no error: a look finds it.
     async fn on_noted_thread(
         &self,
-        change: impl FnOnce() -> Result<Outcome, KernelError> + Send + 'static,
+        change: impl FnOnce(&mut Line) -> Result<Outcome, KernelError> + Send + 'static,
     ) -> Result<(), OpError> {
         let threads = Arc::clone(&self.threads);
+        let line = Arc::clone(&self.line);
         let changed = on_thread(move || {
+            let mut line = line.lock().unwrap_or_else(PoisonError::into_inner);
             threads.note(gettid());
-            change()
+            change(&mut line)
         });
         let changed = changed.await.flatten();
         changed

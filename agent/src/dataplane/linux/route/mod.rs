@@ -2,7 +2,7 @@
 
 mod seen;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::net::IpAddr;
 
@@ -14,11 +14,12 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use podnet_core::kernel::route::Op;
-use podnet_core::kernel::{NextHop, OpError, OpErrorKind, PROTOCOL, Route, RouteKey};
+use podnet_core::kernel::{IfName, NextHop, OpError, OpErrorKind, PROTOCOL, Route, RouteKey};
 
 use self::seen::MAIN;
 pub(super) use self::seen::{Filter, KernelRoute, list, listing, observe, read_all};
 use super::errno::{Errno, KernelError};
+use super::link::{self, Link};
 use super::socket::Socket;
 use super::{Results, nothing_made};
 
@@ -30,7 +31,7 @@ pub(super) async fn apply(socket: &Socket, ops: &[&Op]) -> Results {
     let mut results = Results::with_capacity(ops.len());
     for alike in ops.chunk_by(|a, b| mem::discriminant(*a) == mem::discriminant(*b)) {
         let keys: Vec<RouteKey> = alike.iter().map(|op| op.key()).collect();
-        let routes: Vec<Route> = alike.iter().filter_map(|op| op.route()).collect();
+        let routes: Vec<&Route> = alike.iter().filter_map(|op| op.route()).collect();
         let done = match alike.first() {
             None => Vec::new(),
             Some(Op::Add(_)) => add(socket, &routes).await,
@@ -42,23 +43,44 @@ pub(super) async fn apply(socket: &Socket, ops: &[&Op]) -> Results {
     results
 }
 
+/// Sends one message for each route that can be made now: the devices that routes leave by are known by name.
+async fn send(socket: &Socket, routes: &[&Route], flags: u16) -> Vec<Result<(), KernelError>> {
+    let names: BTreeSet<&IfName> = routes.iter().filter_map(|route| route.device()).collect();
+    let links = link::look_up_all(socket, names.iter().copied()).await;
+    let links: BTreeMap<&IfName, Result<Option<Link>, KernelError>> =
+        names.into_iter().zip(links).collect();
+    let index = |route: &Route| match route.device().map(|device| &links[device]) {
+        None => Ok(None),
+        Some(Ok(Some(link))) => Ok(Some(link.index)),
+        Some(Ok(None)) => Err(KernelError::Refused {
+            errno: libc::ENODEV,
+            words: None,
+        }),
+        Some(Err(error)) => Err(error.clone()),
+    };
+    let indices: Vec<Result<Option<u32>, KernelError>> =
+        routes.iter().map(|route| index(route)).collect();
+    let known = routes.iter().zip(&indices);
+    let requests =
+        known.filter_map(|(route, index)| Some((new(route, *index.as_ref().ok()?), flags)));
+    let mut answers = socket.batch(requests.collect()).await.into_iter();
+    let answer = |index: Result<Option<u32>, KernelError>| {
+        index?;
+        answers.next().unwrap_or(Err(KernelError::Lost)).map(drop)
+    };
+    indices.into_iter().map(answer).collect()
+}
+
 /// Adds routes where none stand, in one batch. Where one of podnet's stands already, it is changed.
-async fn add(socket: &Socket, routes: &[Route]) -> Vec<Result<(), OpError>> {
-    let requests = routes
-        .iter()
-        .map(|route| (new(route), NLM_F_CREATE | NLM_F_EXCL));
-    let answers = socket.batch(requests.collect()).await;
+async fn add(socket: &Socket, routes: &[&Route]) -> Vec<Result<(), OpError>> {
+    let answers = send(socket, routes, NLM_F_CREATE | NLM_F_EXCL).await;
     let mut results = Vec::with_capacity(routes.len());
     let mut standing = Vec::new();
     for (position, (answer, route)) in answers.into_iter().zip(routes).enumerate() {
         if matches!(&answer, Err(error) if error.is(Errno::Exists)) {
             standing.push((position, *route));
         }
-        results.push(
-            answer
-                .map(drop)
-                .map_err(|error| error.at(format!("route {route}"))),
-        );
+        results.push(answer.map_err(|error| error.at(format!("route {route}"))));
     }
     if !standing.is_empty() {
         let (positions, routes): (Vec<_>, Vec<_>) = standing.into_iter().unzip();
@@ -71,11 +93,11 @@ async fn add(socket: &Socket, routes: &[Route]) -> Vec<Result<(), OpError>> {
 
 /// Changes routes of podnet's, in one batch. What stands there is looked at first: the kernel
 /// would replace anybody's.
-async fn replace(socket: &Socket, routes: &[Route]) -> Vec<Result<(), OpError>> {
+async fn replace(socket: &Socket, routes: &[&Route]) -> Vec<Result<(), OpError>> {
     let standing = match list(socket, MAIN).await {
         Ok(standing) => standing,
         Err(error) => {
-            let failed = |route: &Route| Err(error.at(format!("route {route}")));
+            let failed = |route: &&Route| Err(error.at(format!("route {route}")));
             return routes.iter().map(failed).collect();
         }
     };
@@ -84,21 +106,22 @@ async fn replace(socket: &Socket, routes: &[Route]) -> Vec<Result<(), OpError>> 
         .filter(|found| found.protocol != OURS && found.tos == 0)
         .map(|found| (found.key(), found))
         .collect();
-    let free = routes
-        .iter()
-        .filter(|route| !foreign.contains_key(&route.key()));
-    let requests = free.map(|route| (new(route), NLM_F_CREATE | NLM_F_REPLACE));
-    let mut answers = socket.batch(requests.collect()).await.into_iter();
-    let result = |route: &Route| match foreign.get(&route.key()) {
+    let free = routes.iter().copied();
+    let free: Vec<&Route> = free
+        .filter(|route| !foreign.contains_key(&route.key()))
+        .collect();
+    let mut answers = send(socket, &free, NLM_F_CREATE | NLM_F_REPLACE)
+        .await
+        .into_iter();
+    let result = |route: &&Route| match foreign.get(&route.key()) {
         Some(found) => {
             let detail = format!("route {route}: {} stands there", found.words());
             Err(OpError::new(OpErrorKind::Foreign, detail))
         }
-        None => match answers.next() {
-            Some(Ok(_)) => Ok(()),
-            Some(Err(error)) => Err(error.at(format!("route {route}"))),
-            None => Err(KernelError::Lost.at(format!("route {route}"))),
-        },
+        None => {
+            let answer = answers.next().unwrap_or(Err(KernelError::Lost));
+            answer.map_err(|error| error.at(format!("route {route}")))
+        }
     };
     routes.iter().map(result).collect()
 }
@@ -128,19 +151,20 @@ async fn delete(socket: &Socket, keys: &[RouteKey]) -> Vec<Result<(), OpError>> 
         .collect()
 }
 
-fn new(route: &Route) -> RouteNetlinkMessage {
+/// A request for a route, which leaves by the device of this index, if it leaves by one.
+fn new(route: &Route, device: Option<u32>) -> RouteNetlinkMessage {
     let mut message = to(route.destination);
-    match route.next_hop {
+    message.attributes.extend(device.map(RouteAttribute::Oif));
+    match &route.next_hop {
         NextHop::Unreachable => message.header.kind = RouteType::Unreachable,
         NextHop::Gateway {
             via,
-            device,
+            device: _,
             source,
             mtu,
         } => message.attributes.extend([
-            gateway(route.destination, via),
-            RouteAttribute::Oif(device.0),
-            RouteAttribute::PrefSource(source.into()),
+            gateway(route.destination, *via),
+            RouteAttribute::PrefSource((*source).into()),
             RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu.0)]),
         ]),
     }

@@ -9,10 +9,11 @@ use netlink_packet_route::route::{
     RouteVia,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use podnet_core::kernel::{IfIndex, Mtu, NextHop, ObservedRoute, RouteKey, is_inside};
+use podnet_core::kernel::{IfName, Mtu, NextHop, ObservedRoute, RouteKey, is_inside};
 
 use super::super::bridge;
 use super::super::errno::{Errno, KernelError};
+use super::super::link;
 use super::super::socket::Socket;
 use super::OURS;
 
@@ -119,7 +120,7 @@ impl KernelRoute {
     }
 
     /// What happens on a route of podnet's; `None` for what podnet never makes.
-    fn next_hop(&self) -> Option<NextHop> {
+    fn next_hop(&self, names: &BTreeMap<u32, IfName>) -> Option<NextHop> {
         if self.kind == RouteType::Unreachable {
             return Some(NextHop::Unreachable);
         }
@@ -128,7 +129,7 @@ impl KernelRoute {
         }
         Some(NextHop::Gateway {
             via: self.gateway?,
-            device: IfIndex(self.device?),
+            device: names.get(&self.device?)?.clone(),
             source: self.source?,
             mtu: Mtu(self.mtu?),
         })
@@ -226,14 +227,18 @@ pub(in super::super) async fn observe(
         wanted.contains(&destination) || ranges.any(|range| is_inside(destination, *range))
     };
     let mut of_bridge = BTreeSet::new();
-    for route in list(socket, MAIN).await? {
+    let routes = list(socket, MAIN).await?;
+    let ours = routes.iter().filter(|route| route.protocol == OURS);
+    let devices = ours.filter_map(|route| route.device).collect();
+    let names = link::names(socket, &devices).await?;
+    for route in routes {
         // What comes with the bridge's address goes with it.
         if bridge.is_some() && route.device == bridge && route.protocol == RouteProtocol::Kernel {
             of_bridge.insert(route.key());
         }
         let place = if route.protocol == OURS {
             ObservedRoute::Ours {
-                next_hop: route.next_hop(),
+                next_hop: route.next_hop(&names),
             }
         } else if concerned(route.destination)
             && !of_bridge.contains(&route.key())

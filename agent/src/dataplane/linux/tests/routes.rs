@@ -2,8 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnetwork::IpNetwork;
 use podnet_core::kernel::{
-    IfIndex, Kind, Kinds, Made, Mtu, NextHop, ObservedRoute, Op, OpErrorKind, Route, RouteKey,
-    route,
+    IfName, Kind, Kinds, Made, Mtu, NextHop, ObservedRoute, Op, OpErrorKind, Route, RouteKey, route,
 };
 
 use super::harness::{apply, look, on_a_host, run, with_bridge};
@@ -11,24 +10,24 @@ use crate::dataplane::Dataplane;
 use crate::dataplane::linux::Linux;
 
 /// A node with an underlay: `u0` has 192.0.2.9/24.
-async fn with_underlay(linux: &Linux) -> IfIndex {
+async fn with_underlay(linux: &Linux) -> IfName {
     with_bridge(linux).await;
     run(
         "ip link add u0 type veth peer name u1 && ip link set u1 up && ip address add 192.0.2.9/24 dev u0 && ip link set u0 up",
     );
-    IfIndex(run("cat /sys/class/net/u0/ifindex").trim().parse().unwrap())
+    "u0".parse().unwrap()
 }
 
 fn network(text: &str) -> IpNetwork {
     text.parse().unwrap()
 }
 
-fn to_peer(number: u8, device: IfIndex) -> Route {
+fn to_peer(number: u8, device: &IfName) -> Route {
     Route {
         destination: network(&format!("10.244.{number}.0/24")),
         next_hop: NextHop::Gateway {
             via: format!("192.0.2.{number}").parse().unwrap(),
-            device,
+            device: device.clone(),
             source: "10.244.0.1".parse().unwrap(),
             mtu: Mtu(1500),
         },
@@ -54,7 +53,7 @@ async fn observed(linux: &Linux, routes: &[Route]) -> BTreeMap<RouteKey, Observe
 
 fn as_observed(routes: &[Route]) -> BTreeMap<RouteKey, ObservedRoute> {
     let ours = |route: &Route| ObservedRoute::Ours {
-        next_hop: Some(route.next_hop),
+        next_hop: Some(route.next_hop.clone()),
     };
     routes
         .iter()
@@ -66,7 +65,7 @@ fn as_observed(routes: &[Route]) -> BTreeMap<RouteKey, ObservedRoute> {
 fn routes_are_read_back_as_they_were_set() {
     on_a_host(async |linux| {
         let device = with_underlay(&linux).await;
-        let mut routes: Vec<_> = (1..=200).map(|number| to_peer(number, device)).collect();
+        let mut routes: Vec<_> = (1..=200).map(|number| to_peer(number, &device)).collect();
         let destination = network(UNREACHABLE);
         routes.push(Route {
             destination,
@@ -74,7 +73,7 @@ fn routes_are_read_back_as_they_were_set() {
         });
         let add: Vec<_> = routes
             .iter()
-            .copied()
+            .cloned()
             .map(|x| Op::Route(route::Op::Add(x)))
             .collect();
         // The second time finds them there.
@@ -83,9 +82,9 @@ fn routes_are_read_back_as_they_were_set() {
         }
         assert_eq!(observed(&linux, &routes).await, as_observed(&routes));
 
-        let mut changed = to_peer(7, device);
+        let mut changed = to_peer(7, &device);
         changed.next_hop = NextHop::Unreachable;
-        apply(&linux, Op::Route(route::Op::Replace(changed)))
+        apply(&linux, Op::Route(route::Op::Replace(changed.clone())))
             .await
             .unwrap();
         let found = observed(&linux, &[]).await;
@@ -109,17 +108,17 @@ fn a_foreign_route_stays_and_is_told_of() {
         let device = with_underlay(&linux).await;
         run("ip route add 10.244.1.0/24 via 192.0.2.77");
         run("ip route add 10.244.9.0/24 via 192.0.2.77");
-        let (in_the_way, free) = (to_peer(1, device), to_peer(2, device));
+        let (in_the_way, free) = (to_peer(1, &device), to_peer(2, &device));
         let ops = [
-            Op::Route(route::Op::Add(in_the_way)),
-            Op::Route(route::Op::Add(free)),
+            Op::Route(route::Op::Add(in_the_way.clone())),
+            Op::Route(route::Op::Add(free.clone())),
         ];
         let results = linux.apply(&ops).await;
         let error = results[0].clone().unwrap_err();
         assert_eq!(error.kind, OpErrorKind::Foreign);
         assert!(error.detail.contains("192.0.2.77"), "{error}");
         assert_eq!(results[1], Ok(Made::Nothing));
-        let error = apply(&linux, Op::Route(route::Op::Replace(in_the_way)))
+        let error = apply(&linux, Op::Route(route::Op::Replace(in_the_way.clone())))
             .await
             .unwrap_err();
         assert_eq!(error.kind, OpErrorKind::Foreign);
@@ -128,7 +127,7 @@ fn a_foreign_route_stays_and_is_told_of() {
             .unwrap();
         assert!(run("ip route show 10.244.1.0/24").contains("192.0.2.77"));
 
-        let found = observed(&linux, &[in_the_way, free]).await;
+        let found = observed(&linux, &[in_the_way.clone(), free.clone()]).await;
         assert!(matches!(
             &found[&in_the_way.key()],
             ObservedRoute::Foreign(_)
@@ -146,13 +145,16 @@ fn what_podnet_never_makes_is_told_of() {
     on_a_host(async |linux| {
         let device = with_underlay(&linux).await;
         run("ip route add 10.244.1.0/24 dev u0 proto 112");
-        let route = to_peer(1, device);
-        let found = observed(&linux, &[route]).await;
+        let route = to_peer(1, &device);
+        let found = observed(&linux, std::slice::from_ref(&route)).await;
         assert_eq!(found[&route.key()], ObservedRoute::Ours { next_hop: None });
-        apply(&linux, Op::Route(route::Op::Replace(route)))
+        apply(&linux, Op::Route(route::Op::Replace(route.clone())))
             .await
             .unwrap();
-        assert_eq!(observed(&linux, &[route]).await, as_observed(&[route]));
+        assert_eq!(
+            observed(&linux, std::slice::from_ref(&route)).await,
+            as_observed(std::slice::from_ref(&route))
+        );
     });
 }
 
@@ -161,7 +163,7 @@ fn a_route_without_its_source_says_so() {
     on_a_host(async |linux| {
         let device = with_underlay(&linux).await;
         run("ip address flush dev podnet0");
-        let error = apply(&linux, Op::Route(route::Op::Add(to_peer(1, device))))
+        let error = apply(&linux, Op::Route(route::Op::Add(to_peer(1, &device))))
             .await
             .unwrap_err();
         assert!(

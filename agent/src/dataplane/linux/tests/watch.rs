@@ -101,7 +101,7 @@ fn podnets_own_changes_are_not_told_of() {
         let ops = [
             Op::Pod(pod::Op::Attach(red.clone())),
             Op::Pod(pod::Op::Attach(blue.clone())),
-            Op::Route(route::Op::Add(route)),
+            Op::Route(route::Op::Add(route.clone())),
             Op::Route(route::Op::Delete(route.key())),
             detach(&red),
             detach(&blue),

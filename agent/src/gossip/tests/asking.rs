@@ -14,31 +14,35 @@ fn hello() -> Hello {
 }
 
 #[tokio::test]
-async fn a_probe_finds_the_member_among_the_targets() {
-    let member = settings(1, &[]);
+async fn a_question_finds_the_member_among_the_targets() {
+    let member = config(1, &[]);
     let _gossip = spawn(&member, "").await;
     let bind = address();
     // Nobody listens at the first; the kernel refuses to send to the second.
     let refused = SocketAddrV4::new(Ipv4Addr::BROADCAST, 7846);
     let targets = [address(), refused, member.listen];
-    let probed = probe(bind, &keyring(1), &hello(), &targets, DEADLINE)
+    let asked = ask_members(bind, &keyring(1), &hello(), &targets, DEADLINE)
         .await
         .unwrap();
-    assert_eq!(probed.target, member.listen);
-    assert_eq!(probed.welcome.node, member.node);
-    assert_eq!(probed.source, *bind.ip());
+    assert_eq!(asked.target, member.listen);
+    assert_eq!(asked.welcome.node, member.node);
+    assert_eq!(asked.source, *bind.ip());
 }
 
 #[tokio::test]
-async fn a_probe_with_another_key_or_to_no_member_meets_silence() {
-    let mut not_yet = settings(1, &[]);
+async fn a_question_with_another_key_or_to_no_member_meets_silence() {
+    let mut not_yet = config(1, &[]);
     not_yet.welcomer = Arc::new(|_| None);
     let _gossip = spawn(&not_yet, "").await;
     for key in [1, 2] {
-        let probed = probe(address(), &keyring(key), &hello(), &[not_yet.listen], SHORT).await;
-        assert!(matches!(probed, Err(ProbeError::Silent { .. })));
+        let asked = ask_members(address(), &keyring(key), &hello(), &[not_yet.listen], SHORT).await;
+        assert!(matches!(asked, Err(AskError::Silent { .. })));
     }
-    assert_eq!(not_yet.counters.dropped(Dropped::UnknownKey), 2);
+    // How many were asked in this time, the machine's load decides.
+    eventually("a question that is dropped", async || {
+        (not_yet.counters.dropped(Dropped::UnknownKey) > 0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -69,29 +73,29 @@ async fn an_answer_to_another_question_is_none() {
         }
     };
     let (ring, hello, targets) = (keyring(1), hello(), [target]);
-    let probed = tokio::select! {
-        probed = probe(address(), &ring, &hello, &targets, SHORT) => probed,
+    let asked = tokio::select! {
+        asked = ask_members(address(), &ring, &hello, &targets, SHORT) => asked,
         () = answer_wrongly => unreachable!("it has no end"),
     };
-    assert!(matches!(probed, Err(ProbeError::Silent { .. })));
+    assert!(matches!(asked, Err(AskError::Silent { .. })));
 }
 
 #[tokio::test]
 async fn what_this_host_does_wrong_shows_at_once() {
     let taken = address();
     let _holder = std::net::UdpSocket::bind(taken).unwrap();
-    let probed = probe(taken, &keyring(1), &hello(), &[address()], DEADLINE).await;
+    let asked = ask_members(taken, &keyring(1), &hello(), &[address()], DEADLINE).await;
     assert!(matches!(
-        probed,
-        Err(ProbeError::Bind(BindError::PortInUse { .. }))
+        asked,
+        Err(AskError::Bind(BindError::PortInUse { .. }))
     ));
 
     // Neither of these leaves the host: the kernel refuses to send them.
     let broadcast = [SocketAddrV4::new(Ipv4Addr::BROADCAST, 7846)];
-    let probed = probe(address(), &keyring(1), &hello(), &broadcast, DEADLINE).await;
-    assert!(matches!(probed, Err(ProbeError::Forbidden { .. })));
+    let asked = ask_members(address(), &keyring(1), &hello(), &broadcast, DEADLINE).await;
+    assert!(matches!(asked, Err(AskError::Forbidden { .. })));
 
     let from_loopback = [SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 7846)];
-    let probed = probe(address(), &keyring(1), &hello(), &from_loopback, DEADLINE).await;
-    assert!(matches!(probed, Err(ProbeError::Unreachable { .. })));
+    let asked = ask_members(address(), &keyring(1), &hello(), &from_loopback, DEADLINE).await;
+    assert!(matches!(asked, Err(AskError::Unreachable { .. })));
 }

@@ -1,11 +1,11 @@
-//! The question to a cluster's members that comes before everything else.
+//! The question to the members of a cluster that comes before a join.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
-use podnet_core::node::Probed;
+use podnet_core::node::Welcomed;
 use podnet_proto::gossip::{Hello, Welcome};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
@@ -20,16 +20,16 @@ use super::socket::{self, BindError};
 /// The time between two questions to the same member.
 const PERIOD: Duration = Duration::from_millis(250);
 
-/// The most questions whose answer is still taken.
+/// The most questions to remember, for an answer to be taken.
 const MAX_QUESTIONS: usize = 1024;
 
-/// Why no member answered.
+/// Why no member has answered.
 #[derive(Debug, thiserror::Error)]
-pub enum ProbeError {
-    /// No socket.
+pub enum AskError {
+    /// There is no socket to be had.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// This host has no way to any of them.
+    /// This host has no way to any of the targets.
     #[error("this host cannot reach {target}")]
     Unreachable {
         /// The last that was tried.
@@ -37,7 +37,7 @@ pub enum ProbeError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// A firewall of this host, or a lack of permission.
+    /// A firewall of this host keeps the questions in, or a permission is missing.
     #[error("this host does not let packets to {target} out")]
     Forbidden {
         /// The last that was tried.
@@ -45,18 +45,18 @@ pub enum ProbeError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// Nobody answered: a wrong key, a wrong address, a firewall in between and a member that is
+    /// No member answered: a wrong key, a wrong address, a firewall in between and a member that is
     /// down all look like this.
-    #[error("nobody answered within {} s", waited.as_secs_f32())]
+    #[error("no answer within {} s", waited.as_secs_f32())]
     Silent {
-        /// How long the probe waited.
+        /// How long an answer was waited for.
         waited: Duration,
     },
     /// The question could not be sealed.
     #[error("the question cannot be sealed")]
     Seal(#[source] SealError),
     /// The socket failed.
-    #[error("the socket of the probe failed")]
+    #[error("the socket for the question to the members failed")]
     Socket(#[source] io::Error),
 }
 
@@ -66,45 +66,45 @@ pub enum ProbeError {
 /// that lets answers in will let gossip in.
 ///
 /// # Errors
-/// At once where this host itself is what keeps the question from every target; after `patience`
-/// where nobody answers.
-pub async fn probe(
+/// At once if this host itself keeps the question from every target; after `patience`
+/// if no member answers.
+pub async fn ask_members(
     bind: SocketAddrV4,
     keyring: &Keyring,
     hello: &Hello,
     targets: &[SocketAddrV4],
     patience: Duration,
-) -> Result<Probed, ProbeError> {
+) -> Result<Welcomed, AskError> {
     let deadline = Instant::now() + patience;
-    let mut probe = Probe::open(bind, keyring, hello).await?;
+    let mut asking = Asking::open(bind, keyring, hello).await?;
     let mut rounds = interval(PERIOD);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let answer = async {
         loop {
             tokio::select! {
-                _ = rounds.tick() => probe.ask(targets)?,
-                answer = probe.udp.recv_from(&mut probe.buffer) => match answer {
-                    Ok((len, _)) => if let Some(found) = probe.answer(len) {
+                _ = rounds.tick() => asking.send(targets)?,
+                answer = asking.udp.recv_from(&mut asking.buffer) => match answer {
+                    Ok((len, _)) => if let Some(found) = asking.answer(len) {
                         return Ok(found);
                     },
                     Err(error) if socket::is_transient(&error) => {}
-                    Err(error) => return Err(ProbeError::Socket(error)),
+                    Err(error) => return Err(AskError::Socket(error)),
                 },
             }
         }
     };
     let (target, welcome) = timeout_at(deadline, answer)
         .await
-        .unwrap_or(Err(ProbeError::Silent { waited: patience }))?;
-    let source = source_towards(*bind.ip(), target).map_err(ProbeError::Socket)?;
-    Ok(Probed {
+        .unwrap_or(Err(AskError::Silent { waited: patience }))?;
+    let source = source_towards(*bind.ip(), target).map_err(AskError::Socket)?;
+    Ok(Welcomed {
         target,
         welcome,
         source,
     })
 }
 
-struct Probe {
+struct Asking {
     udp: UdpSocket,
     sealer: Sealer,
     opener: Opener,
@@ -113,19 +113,15 @@ struct Probe {
     buffer: [u8; MAX_DATAGRAM + 1],
 }
 
-impl Probe {
-    async fn open(
-        bind: SocketAddrV4,
-        keyring: &Keyring,
-        hello: &Hello,
-    ) -> Result<Self, ProbeError> {
+impl Asking {
+    async fn open(bind: SocketAddrV4, keyring: &Keyring, hello: &Hello) -> Result<Self, AskError> {
         let udp = socket::bind(bind).await?;
-        let sealer = Sealer::new(keyring.clone()).map_err(ProbeError::Socket)?;
+        let sealer = Sealer::new(keyring.clone()).map_err(AskError::Socket)?;
         let own = Some(sealer.instance());
         let counters = Arc::new(Counters::default());
         Ok(Self {
             udp,
-            opener: Opener::new(keyring.clone(), own, counters).map_err(ProbeError::Socket)?,
+            opener: Opener::new(keyring.clone(), own, counters).map_err(AskError::Socket)?,
             sealer,
             question: hello.clone(),
             asked: Vec::new(),
@@ -134,13 +130,13 @@ impl Probe {
     }
 
     /// Asks each target once; an error if not one question got out of this host.
-    fn ask(&mut self, targets: &[SocketAddrV4]) -> Result<(), ProbeError> {
+    fn send(&mut self, targets: &[SocketAddrV4]) -> Result<(), AskError> {
         let mut refused = None;
         let mut sent = false;
         for &target in targets {
             let hello = self.question.clone();
             let question = Payload::Hello { target, hello };
-            let sealed = self.sealer.seal(&question).map_err(ProbeError::Seal)?;
+            let sealed = self.sealer.seal(&question).map_err(AskError::Seal)?;
             for datagram in &sealed.datagrams {
                 match self.udp.try_send_to(datagram, SocketAddr::V4(target)) {
                     Ok(_) => sent = true,
@@ -159,7 +155,7 @@ impl Probe {
         }
     }
 
-    /// The answer in the buffer's first `len` bytes, if it is one to a question of this probe.
+    /// The answer in the buffer's first `len` bytes, if it answers one of these questions.
     fn answer(&mut self, len: usize) -> Option<(SocketAddrV4, Welcome)> {
         let opened = self
             .opener
@@ -174,11 +170,11 @@ impl Probe {
     }
 }
 
-fn classify(target: SocketAddrV4, source: io::Error) -> ProbeError {
+fn classify(target: SocketAddrV4, source: io::Error) -> AskError {
     if source.kind() == io::ErrorKind::PermissionDenied {
-        ProbeError::Forbidden { target, source }
+        AskError::Forbidden { target, source }
     } else {
-        ProbeError::Unreachable { target, source }
+        AskError::Unreachable { target, source }
     }
 }
 

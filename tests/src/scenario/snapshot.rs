@@ -1,15 +1,17 @@
 //! All of a node that podnet could change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use podnet_lab::{Node, eventually};
+use ipnetwork::IpNetwork;
 
-use crate::scene::{LIMIT, shell};
+use super::waits::LIMIT;
+use crate::node::Node;
+use crate::wait::eventually;
 
 /// What shows the network part of a node's kernel.
 const KERNEL: &[(&str, &str)] = &[
@@ -36,14 +38,15 @@ const OTHER_VARIANT: &str = "case $(iptables --version) in *nf_tables*) other=le
 
 /// A node at one moment, by section. Two of them are compared, never read.
 #[derive(Debug)]
-pub(crate) struct Snapshot {
+pub struct Snapshot {
     sections: BTreeMap<String, String>,
 }
 
 impl Snapshot {
     /// The network part of the kernel.
+    #[must_use]
     #[track_caller]
-    pub(crate) fn kernel(node: Node<'_>) -> Self {
+    pub fn kernel(node: Node<'_>) -> Self {
         settle(node);
         let script = KERNEL
             .iter()
@@ -53,7 +56,7 @@ impl Snapshot {
             });
         let mut sections = BTreeMap::new();
         let mut section = String::new();
-        for line in shell(node, &script).lines() {
+        for line in node.shell(&script).lines() {
             match line.strip_prefix("# ") {
                 Some(name) if KERNEL.iter().any(|(known, _)| *known == name) => {
                     name.clone_into(&mut section);
@@ -74,8 +77,9 @@ impl Snapshot {
     }
 
     /// The network part of the kernel, and what the agent keeps in files.
+    #[must_use]
     #[track_caller]
-    pub(crate) fn whole(node: Node<'_>) -> Self {
+    pub fn whole(node: Node<'_>) -> Self {
         let mut snapshot = Self::kernel(node);
         // With what a test has mounted there.
         let root = format!("/proc/{}/root", node.holder().unwrap().pid);
@@ -89,7 +93,8 @@ impl Snapshot {
     }
 
     /// The sections that have changed since.
-    pub(crate) fn changed(&self, now: &Self) -> Vec<&str> {
+    #[must_use]
+    pub fn changed(&self, now: &Self) -> Vec<&str> {
         let sections = self.sections.iter();
         let changed = sections.filter(|(name, before)| now.sections.get(*name) != Some(*before));
         changed.map(|(name, _)| name.as_str()).collect()
@@ -97,7 +102,8 @@ impl Snapshot {
 
     /// The same without what the kernel adds to podnet's links: their numbers, others each time, and
     /// an IPv6 route for what is multicast, as soon as a link has had a carrier.
-    pub(crate) fn plain(mut self) -> Self {
+    #[must_use]
+    pub fn plain(mut self) -> Self {
         self.sections.remove("IPv6 routes");
         for name in ["links", "addresses"] {
             let lines = self.sections.remove(name).unwrap_or_default();
@@ -110,8 +116,11 @@ impl Snapshot {
 
     /// The same of a member, without what differs with its block and with the members beside this
     /// one.
-    pub(crate) fn of_member(mut self, block: &str, beside: Ipv4Addr) -> Self {
-        let network: Ipv4Addr = block.split_once('/').unwrap().0.parse().unwrap();
+    #[must_use]
+    pub fn of_member(mut self, block: IpNetwork, beside: Ipv4Addr) -> Self {
+        let IpAddr::V4(network) = block.network() else {
+            panic!("{block} is none of IPv4");
+        };
         let [a, b, c, _] = network.octets();
         let in_words = format!("{a}.{b}.{c}.");
         // The bridge's link-layer address ends as its IP address does.
@@ -129,30 +138,30 @@ impl Snapshot {
     }
 
     /// What has changed since, line by line; nothing where nothing has.
-    pub(crate) fn difference(&self, now: &Self) -> String {
+    #[must_use]
+    pub fn difference(&self, now: &Self) -> String {
         let mut changes = String::new();
         for (name, before) in &self.sections {
             let after = now.sections.get(name).map_or("", String::as_str);
-            let lost = before
-                .lines()
-                .filter(|line| !after.lines().any(|l| l == *line));
-            let new = after
-                .lines()
-                .filter(|line| !before.lines().any(|l| l == *line));
+            if before == after {
+                continue;
+            }
+            let [was, is] =
+                [before.as_str(), after].map(|text| text.lines().collect::<HashSet<_>>());
+            let lost = before.lines().filter(|line| !is.contains(line));
+            let new = after.lines().filter(|line| !was.contains(line));
             let lost = lost.map(|line| format!("  - {line}\n"));
             let lines: String = lost
                 .chain(new.map(|line| format!("  + {line}\n")))
                 .collect();
-            if before != after {
-                let _ = write!(changes, "{name}:\n{lines}");
-            }
+            let _ = write!(changes, "{name}:\n{lines}");
         }
         changes
     }
 
     /// Asserts that nothing has changed since.
     #[track_caller]
-    pub(crate) fn assert_same(&self, now: &Self, when: &str) {
+    pub fn assert_same(&self, now: &Self, when: &str) {
         let changes = self.difference(now);
         assert!(changes.is_empty(), "{when}: changed\n{changes}");
     }
@@ -161,13 +170,13 @@ impl Snapshot {
 /// Waits until the kernel has given a link its own IPv6 address, which takes until the link has a
 /// carrier, and has found all such addresses to be unique, which changes them.
 #[track_caller]
-pub(crate) fn settle(node: Node<'_>) {
+pub fn settle(node: Node<'_>) {
     // In this order: one that comes in between is tentative.
     let script = "off=$(cat /proc/sys/net/ipv6/conf/eth0/disable_ipv6 2>/dev/null || echo 1)
         [ $off = 1 ] || ip -6 -o address show dev eth0 scope link | grep -q . || echo none yet
         ip -6 -o address show tentative";
     eventually(LIMIT, "the kernel's own addresses", || {
-        match shell(node, script) {
+        match node.shell(script) {
             unsettled if unsettled.is_empty() => Ok(()),
             unsettled => Err(unsettled),
         }

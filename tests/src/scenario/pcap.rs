@@ -6,12 +6,13 @@ use std::process::ChildStdout;
 use std::thread::{self, JoinHandle};
 
 use nix::sys::signal::Signal;
-use podnet_lab::command::Guard;
-use podnet_lab::lines::Lines;
-use podnet_lab::process::ProcessId;
-use podnet_lab::{Lab, eventually};
 
-use crate::scene::LIMIT;
+use super::waits::LIMIT;
+use crate::command::Guard;
+use crate::lab::Lab;
+use crate::lines::Lines;
+use crate::process::ProcessId;
+use crate::wait::eventually;
 
 /// The file header of pcap-savefile(5), and that of each packet.
 const FILE_HEADER: usize = 24;
@@ -21,45 +22,55 @@ const MAGIC: u32 = 0xa1b2_c3d4;
 const ETHERNET: u32 = 1;
 const ETHERNET_HEADER: usize = 14;
 
-/// Protocol numbers of IPv4, from IANA's list.
-pub(crate) const ICMP: u8 = 1;
+/// The number of ICMP among the protocols of IPv4, from IANA's list.
+pub const ICMP: u8 = 1;
+/// And that of UDP.
 const UDP: u8 = 17;
 /// Where agents gossip.
-pub(crate) const GOSSIP_PORT: u16 = 7846;
+pub const GOSSIP_PORT: u16 = 7846;
 /// The most that a datagram of gossip carries, in bytes: it passes where IPv6's least MTU does.
-pub(crate) const MAX_DATAGRAM: usize = 1200;
+pub const MAX_DATAGRAM: usize = 1200;
 
 /// An IPv4 packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Packet {
-    pub(crate) source: Ipv4Addr,
-    pub(crate) destination: Ipv4Addr,
+pub struct Packet {
+    /// Where it comes from.
+    pub source: Ipv4Addr,
+    /// Where it goes.
+    pub destination: Ipv4Addr,
     /// What `body` is.
-    pub(crate) protocol: u8,
+    pub protocol: u8,
     /// What follows the IPv4 header.
-    pub(crate) body: Vec<u8>,
+    pub body: Vec<u8>,
 }
 
 impl Packet {
     /// Whether it is a datagram to an agent.
-    pub(crate) fn is_gossip(&self) -> bool {
+    #[must_use]
+    pub fn is_gossip(&self) -> bool {
         self.protocol == UDP && self.ports().1 == GOSSIP_PORT
     }
 
     /// The two ports, of a packet that has them.
-    pub(crate) fn ports(&self) -> (u16, u16) {
+    #[must_use]
+    pub fn ports(&self) -> (u16, u16) {
         let port = |at: usize| u16::from_be_bytes([self.body[at], self.body[at + 1]]);
         (port(0), port(2))
     }
 
     /// What a UDP datagram carries.
-    pub(crate) fn datagram(&self) -> &[u8] {
+    #[must_use]
+    pub fn datagram(&self) -> &[u8] {
         &self.body[8..]
     }
 }
 
+/// The most bytes that a packet has on an underlay.
+const LONGEST: &str = "16384";
+
 /// A capture of all that goes over the underlay of a lab.
-pub(crate) struct Recording {
+#[derive(Debug)]
+pub struct Recording {
     guard: Guard,
     bytes: JoinHandle<Vec<u8>>,
     progress: Lines,
@@ -67,10 +78,16 @@ pub(crate) struct Recording {
 
 impl Recording {
     /// Begins it.
-    pub(crate) fn of(lab: &Lab) -> Self {
+    #[must_use]
+    #[track_caller]
+    pub fn of(lab: &Lab) -> Self {
+        // The buffer, in KiB, holds a packet in each place of the greatest length: with enough places
+        // nothing is lost while the capture waits for a processor.
         let words = [
             "tcpdump",
             "--immediate-mode",
+            "-s",
+            LONGEST,
             "-B",
             "65536",
             "-i",
@@ -92,7 +109,9 @@ impl Recording {
     }
 
     /// Ends it, and returns the IPv4 packets.
-    pub(crate) fn stop(mut self) -> Vec<Packet> {
+    #[must_use]
+    #[track_caller]
+    pub fn stop(mut self) -> Vec<Packet> {
         let process = ProcessId::of(self.guard.pid()).unwrap();
         process.signal(Signal::SIGINT).unwrap();
         self.guard.wait(LIMIT).unwrap();

@@ -13,7 +13,7 @@ use super::counters::Counters;
 use super::keyring::Keyring;
 use super::transport::Welcomer;
 
-/// The version of what agents say to each other. Agents of two versions do not gossip.
+/// The version of gossip between agents. Agents of two versions do not gossip with each other.
 const PROTOCOL_VERSION: u32 = 2;
 
 /// The clockwork of gossip. The default is what clusters run with; tests run faster.
@@ -25,12 +25,12 @@ pub struct Timing {
     pub window: usize,
     /// The interval between heartbeats that the failure detector expects of a newcomer.
     pub initial_interval: Duration,
-    /// An interval longer than this says nothing about the ones to come.
+    /// A longer interval than this is not counted: it says nothing about the ones to come.
     pub max_interval: Duration,
     /// After how many of the usual intervals of silence the failure detector gives a node up.
     pub phi: f64,
-    /// How long the entry of a dead node is kept. Each costs every node some 100 bytes a second, also
-    /// that of one that has left; and whoever is a member is looked for where it was, for ever.
+    /// How long the entry of a dead node is kept. Each entry costs every node some 100 bytes a second,
+    /// also that of a node that has left; a member is looked for at its last address for ever anyway.
     pub dead_grace: Duration,
 }
 
@@ -50,7 +50,7 @@ impl Default for Timing {
 
 /// What gossip needs to start.
 #[derive(Clone)]
-pub struct Settings {
+pub struct GossipConfig {
     /// This node.
     pub node: NodeId,
     /// Where the other nodes reach it.
@@ -64,14 +64,14 @@ pub struct Settings {
     /// How often gossip was started with this identity, this time included. On disk before it is
     /// used: it makes this start's values newer than those of every start before.
     pub epoch: u64,
-    /// Which of its ids at this address the node speaks under: 0, unless somebody else has spoken
+    /// Which of its ids at this address the node speaks under: 0, unless another member has spoken
     /// under that with versions that leave no room above them.
     pub generation: u64,
     /// The clockwork.
     pub timing: Timing,
     /// The keys.
     pub keyring: Keyring,
-    /// Nodes that may know the others.
+    /// Addresses of nodes that may know the other members.
     pub seeds: Vec<SocketAddrV4>,
     /// The agent's start, from which every `Moment` counts.
     pub start: Instant,
@@ -81,9 +81,9 @@ pub struct Settings {
     pub counters: Arc<Counters>,
 }
 
-impl fmt::Debug for Settings {
+impl fmt::Debug for GossipConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
+        f.debug_struct("GossipConfig")
             .field("node", &self.node)
             .field("advertise", &self.advertise)
             .field("listen", &self.listen)
