@@ -1,5 +1,5 @@
 //! The connections that are served at a time: never more than there is room for, and never all of
-//! them by clients that ask nothing.
+//! them by clients that ask nothing, or that ask without end.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,11 +10,12 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
-/// Whether the agent is at work for a connection.
+/// Whether the agent is at work for a connection, and whether another waits for its place.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Work {
     under_way: Arc<AtomicBool>,
     done: Arc<Notify>,
+    others_wait: Arc<AtomicBool>,
 }
 
 impl Work {
@@ -22,6 +23,12 @@ impl Work {
     pub(super) fn begin(&self) -> WorkGuard<'_> {
         self.under_way.store(true, Ordering::Relaxed);
         WorkGuard(self)
+    }
+
+    /// Whether somebody waits for a place. Then a connection has one answer more: its client may
+    /// have sent thousands of requests at once.
+    pub(super) fn others_wait(&self) -> bool {
+        self.others_wait.load(Ordering::Relaxed)
     }
 }
 
@@ -56,6 +63,7 @@ pub(super) struct Connections {
     tasks: JoinSet<()>,
     open: VecDeque<Connection>,
     done: Arc<Notify>,
+    others_wait: Arc<AtomicBool>,
 }
 
 impl Connections {
@@ -68,6 +76,7 @@ impl Connections {
             tasks: JoinSet::new(),
             open: VecDeque::new(),
             done: Arc::default(),
+            others_wait: Arc::default(),
         }
     }
 
@@ -80,8 +89,10 @@ impl Connections {
             self.open
                 .retain(|connection| !connection.task.is_finished());
             if self.open.len() < self.most {
+                self.others_wait.store(false, Ordering::Relaxed);
                 return;
             }
+            self.others_wait.store(true, Ordering::Relaxed);
             let first = self.open.iter().position(Connection::waits);
             let due = first.map(|first| self.open[first].since + self.patience);
             if due.is_some_and(|due| due <= Instant::now()) {
@@ -127,6 +138,7 @@ impl Connections {
         let work = Work {
             under_way: Arc::default(),
             done: Arc::clone(&self.done),
+            others_wait: Arc::clone(&self.others_wait),
         };
         let task = self.tasks.spawn(serve(work.clone()));
         self.open.push_back(Connection {

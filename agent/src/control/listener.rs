@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::http::{HeaderValue, header};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -211,7 +212,15 @@ pub(super) async fn serve_connection(
 ) {
     let service = service_fn(|request| {
         let (router, work) = (router.clone(), work.clone());
-        async move { Ok::<_, Infallible>(answer(router, &work, request).await) }
+        async move {
+            let mut response = answer(router, &work, request).await;
+            if work.others_wait() {
+                // RFC 9112, section 9.6: the last answer, however much more was asked already.
+                let headers = response.headers_mut();
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -226,5 +235,51 @@ pub(super) async fn serve_connection(
 impl Drop for Listener {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use podnet_core::node::Response;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, split};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_asks_without_end_gives_its_place_to_another() {
+        let long = Duration::from_secs(3600);
+        let mut connections = Connections::at_most(1, long);
+        let (requests, mut asked) = mpsc::channel::<Asked>(8);
+        let router = router(requests);
+        let ending = GracefulShutdown::new();
+        let watcher = ending.watcher();
+        let (client, server) = tokio::io::duplex(1 << 10);
+        connections.make_room().await;
+        connections.add(|work| serve_connection(server, router, work, watcher));
+        let (mut answers, mut questions) = split(client);
+        let ask = async {
+            let request = b"GET /v1/status HTTP/1.1\r\nHost: podnet\r\n\r\n";
+            while questions.write_all(request).await.is_ok() {}
+        };
+        let read = async {
+            let mut text = String::new();
+            answers.read_to_string(&mut text).await.unwrap();
+            text
+        };
+        let answer = async {
+            while let Some(asked) = asked.recv().await {
+                let _ = asked.answer.send(Ok(Response::Done(())));
+            }
+        };
+        let enough = Duration::from_secs(10);
+        let gives = tokio::time::timeout(enough, connections.make_room());
+        let (text, gives, (), ()) = tokio::join!(read, gives, ask, answer);
+        gives.unwrap();
+        assert!(text.matches("HTTP/1.1 200").count() > 0, "{text}");
+        assert_eq!(text.matches("connection: close").count(), 1, "{text}");
+        assert!(
+            text.ends_with("\r\n\r\n"),
+            "the last answer is whole: {text}"
+        );
     }
 }

@@ -1,7 +1,9 @@
 //! Connections to the control socket that carry no HTTP, or that are held on to.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -15,6 +17,21 @@ const MANY: usize = 600;
 
 /// How long an answer may take while others do what they can to prevent it.
 const UNDER_LOAD: &str = "10s";
+
+/// A request that costs its client little.
+const STATUS: &str = "GET /v1/status HTTP/1.1\r\nHost: podnet\r\n\r\n";
+
+/// A client asks while others do what they can to prevent the answer.
+fn status_under_load(node: Node<'_>) -> Output {
+    let words = ["--timeout", UNDER_LOAD, "-o", "json", "status"];
+    node.ctl(words).unwrap()
+}
+
+/// Lets this process have many connections: each has a descriptor.
+fn allow_many() {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
+}
 
 /// Connections by which somebody tries to keep the agent busy. They end with this value.
 fn many(node: Node<'_>, bytes: &[u8]) -> Vec<UnixStream> {
@@ -37,9 +54,7 @@ fn many(node: Node<'_>, bytes: &[u8]) -> Vec<UnixStream> {
 
 #[test]
 fn clients_that_hold_on_to_their_connections_keep_out_nobody() {
-    // Each has a descriptor in this process.
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
+    allow_many();
     let lab = two();
     let [member, idle] = nodes(&lab);
     let unharmed = [member, idle].map(Unharmed::watch);
@@ -48,13 +63,12 @@ fn clients_that_hold_on_to_their_connections_keep_out_nobody() {
         "{half_head}Content-Length: 65000\r\n\r\n{{\"name\":\"{}",
         "x".repeat(60_000)
     );
-    let unread = "GET /v1/status HTTP/1.1\r\nHost: podnet\r\n\r\n".repeat(5_000);
+    let unread = STATUS.repeat(5_000);
     for bytes in ["", half_head, &half_body, &unread] {
         for node in [member, idle] {
             let held = many(node, bytes.as_bytes());
             let answers = || {
-                let words = ["--timeout", UNDER_LOAD, "-o", "json", "status"];
-                let output = node.ctl(words).unwrap();
+                let output = status_under_load(node);
                 assert!(
                     output.ok(),
                     "among {MANY} of {}: {output}",
@@ -69,6 +83,47 @@ fn clients_that_hold_on_to_their_connections_keep_out_nobody() {
     for unharmed in &unharmed {
         unharmed.assert("connections that were held");
     }
+}
+
+/// Asks for the status as fast as the agent answers, ten requests ahead of the answers, until `stop` is set.
+/// A connection that the agent closes is made anew.
+fn ask_without_end(node: Node<'_>, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        let Ok(stream) = UnixStream::connect(node.socket()) else {
+            continue;
+        };
+        let ask = |times| (&stream).write_all(STATUS.repeat(times).as_bytes());
+        let mut asked = ask(10);
+        let mut lines = BufReader::new(&stream).split(b'\n');
+        while let (Ok(()), Some(Ok(line)), false) =
+            (&asked, lines.next(), stop.load(Ordering::Relaxed))
+        {
+            if line.ends_with(b"HTTP/1.1 200 OK\r") {
+                asked = ask(1);
+            }
+        }
+    }
+}
+
+#[test]
+fn clients_that_ask_without_end_keep_out_nobody() {
+    allow_many();
+    let lab = two();
+    let [member, _] = nodes(&lab);
+    let unharmed = Unharmed::watch(member);
+    let stop = AtomicBool::new(false);
+    let answers: Vec<_> = thread::scope(|scope| {
+        for _ in 0..MANY {
+            scope.spawn(|| ask_without_end(member, &stop));
+        }
+        let answers = (0..5).map(|_| status_under_load(member)).collect();
+        stop.store(true, Ordering::Relaxed);
+        answers
+    });
+    for output in answers {
+        assert!(output.ok(), "{output}");
+    }
+    unharmed.assert("clients that asked without end");
 }
 
 #[test]
@@ -169,7 +224,7 @@ fn bytes_that_are_no_http_are_taken_for_no_request() {
             assert!(refused, "{}: {answer}", escaped(&bytes));
         }
         // What is sound in front of nonsense is answered, and the nonsense ends the connection.
-        let sound = "GET /v1/status HTTP/1.1\r\nHost: podnet\r\n\r\n".repeat(3);
+        let sound = STATUS.repeat(3);
         let answer = raw(node, format!("{sound}\0\0nonsense\r\n\r\n").as_bytes());
         assert_eq!(answer.matches("HTTP/1.1 200").count(), 3, "{answer}");
         assert!(answer.matches("HTTP/1.1 4").count() <= 1, "{answer}");
