@@ -87,17 +87,15 @@ impl World {
     }
 
     /// The membership is ended on disk.
-    pub(crate) fn end_membership(&mut self, host: usize) -> Option<Boot> {
-        let boot = self.mutant.boot_after_leaving(Boot(self.rng.u64(..)));
+    pub(crate) fn end_membership(&mut self, host: usize) -> Boot {
+        let boot = Boot(self.rng.u64(..));
         let ending = &mut self.hosts[host];
         ending.disk = Disk {
             epoch: ending.disk.epoch,
             ..Disk::default()
         };
         ending.fates.clear();
-        if let Some(boot) = boot {
-            ending.run.boot = boot;
-        }
+        ending.run.boot = boot;
         boot
     }
 

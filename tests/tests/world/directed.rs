@@ -163,3 +163,30 @@ fn a_node_that_is_a_member_again_remembers_which_addresses_pods_have_had() {
             .ask(3500, 0, add(1))
     });
 }
+
+#[test]
+fn a_node_that_has_left_joins_again() {
+    for seed in 0..20 {
+        let plan = Plan::cluster(seed, 2)
+            .ask(3000, 1, LEAVE)
+            .ask(5000, 1, Command::Join)
+            .ask(8000, 1, add(0));
+        assert_eq!(assert_sound(&plan).pods, 1);
+    }
+}
+
+/// Its user was told that it is no member.
+#[test]
+fn nothing_stays_on_disk_of_a_membership_that_could_not_begin() {
+    for at in 10..20 {
+        let fails = |host| Act::DiskFails { host, time: 1000 };
+        assert_all_sound(|seed| Plan::cluster(seed, 1).act(at, fails(0)));
+        assert_all_sound(|seed| Plan::cluster(seed, 2).act(990 + 5 * at, fails(1)));
+        assert_all_sound(|seed| {
+            Plan::cluster(seed, 1)
+                .act(at, fails(0))
+                .ask(at + 100, 0, Command::Init)
+                .ask(at + 1100, 0, Command::Init)
+        });
+    }
+}

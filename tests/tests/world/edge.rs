@@ -19,9 +19,6 @@ use crate::process::Task;
 use crate::verdict::Failure;
 use crate::world::{MILLI, OfProcess, World};
 
-/// How many writes wait for a slow disk at most.
-const MOST_WAITING: usize = 64;
-
 /// How long the looks take whose cost the node counts.
 const LOOK: Duration = Duration::from_millis(1);
 
@@ -110,7 +107,7 @@ impl World {
             Effect::EndMembership => events.extend(self.job(host, Job::End)),
             Effect::StartGossip(start) => match start.unused {
                 None => events.extend(self.job(host, Job::Epoch(start))),
-                Some(epoch) => events.push(self.speak(host, *start, Ok(epoch))),
+                Some(epoch) => events.push(self.speak(host, &start, Ok(epoch))),
             },
             Effect::StopGossip => self.speaking(host, |speech| *speech = None),
             Effect::Listen => events.extend(self.listen(host)),
@@ -281,90 +278,6 @@ impl World {
                 Event::PassDone(Box::new(report))
             }),
         );
-    }
-
-    /// Gives the disk something to do. Returns the outcome at once if there is no room to wait.
-    fn job(&mut self, host: usize, job: Job) -> Option<Event> {
-        let full = || ApiError::new(ErrorCode::Timeout, "the disk takes too long to write");
-        let slow = self.hosts[host].disk_slow > self.now;
-        let process = self.hosts[host].process.as_mut()?;
-        if process.jobs.len() >= MOST_WAITING {
-            return match job {
-                Job::Store(write) => Some(Event::Stored(write, Err(full()))),
-                Job::End => Some(Event::Ended(Err(full()))),
-                Job::Epoch(start) => Some(self.speak(host, *start, Err(full()))),
-                Job::Note(_) => None,
-            };
-        }
-        process.jobs.push_back(job);
-        if process.jobs.len() == 1 {
-            self.work(host, slow);
-        }
-        None
-    }
-
-    /// The disk begins with the next of its jobs.
-    fn work(&mut self, host: usize, slow: bool) {
-        let most = if slow { 1000 * MILLI } else { 3 * MILLI };
-        let at = self.now + self.rng.u64(100..most);
-        self.push_to(at, host, OfProcess::Disk);
-    }
-
-    /// The disk has done the first of its jobs.
-    pub(crate) fn disk(&mut self, host: usize) -> Result<(), Failure> {
-        let now = self.now;
-        let fails = self.hosts[host].disk_fails > now;
-        let Some(process) = self.hosts[host].process.as_mut() else {
-            return Ok(());
-        };
-        let Some(job) = process.jobs.pop_front() else {
-            return Ok(());
-        };
-        if !process.jobs.is_empty() {
-            let slow = self.hosts[host].disk_slow > now;
-            self.work(host, slow);
-        }
-        let result = if fails {
-            Err(ApiError::new(
-                ErrorCode::Internal,
-                "the disk refuses to write",
-            ))
-        } else {
-            Ok(())
-        };
-        let event = match job {
-            Job::Store(write) => {
-                if result.is_ok() {
-                    self.written(host, &write)?;
-                }
-                let result = if self.mutant.hides_failures() {
-                    Ok(())
-                } else {
-                    result
-                };
-                Some(Event::Stored(write, result))
-            }
-            Job::Note(write) => {
-                if result.is_ok() {
-                    self.written(host, &write)?;
-                }
-                None
-            }
-            Job::End => Some(Event::Ended(result.map(|()| self.end_membership(host)))),
-            Job::Epoch(start) => {
-                let disk = &mut self.hosts[host].disk;
-                let drawn = result.map(|()| {
-                    disk.epoch = disk.epoch.max(start.above) + 1;
-                    disk.epoch
-                });
-                let drawn = drawn.map(|epoch| self.mutant.epoch(epoch));
-                Some(self.speak(host, *start, drawn))
-            }
-        };
-        match event {
-            Some(event) => self.turn(host, Input::Event(event)),
-            None => Ok(()),
-        }
     }
 }
 

@@ -9,10 +9,13 @@
     reason = "a fault is about one thing, and leaves the rest alone"
 )]
 
+mod acts;
 mod checks;
 mod closing;
 mod directed;
 mod disk;
+mod draw;
+mod echo;
 mod edge;
 mod history;
 mod host;

@@ -7,7 +7,6 @@ use podnet_core::kernel::{Change, Kind};
 use podnet_core::node::{Event, Kept, PodRecordState, Ticket, Why, Write};
 use podnet_core::pass::{Job, Report};
 use podnet_core::time::Moment;
-use podnet_proto::Boot;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mutant {
@@ -39,8 +38,6 @@ pub(crate) enum Mutant {
     NotDetached,
     /// The data path counts as stopped before it is.
     StoppedTooEarly,
-    /// A node that has left keeps its boot.
-    OldBoot,
     /// Gossip starts under the same epoch each time.
     SameEpoch,
     /// Changes that other programs make are not heard of.
@@ -131,10 +128,6 @@ impl Mutant {
     /// Whether a pass that is to stop the data path counts as done before it is.
     pub(crate) fn takes_for_stopped(self, job: &Job) -> bool {
         self == Self::StoppedTooEarly && job.target.is_none()
-    }
-
-    pub(crate) fn boot_after_leaving(self, boot: Boot) -> Option<Boot> {
-        (self != Self::OldBoot).then_some(boot)
     }
 
     pub(crate) fn epoch(self, epoch: u64) -> u64 {

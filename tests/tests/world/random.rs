@@ -215,22 +215,23 @@ fn clusters_whose_disks_are_rolled_back_and_cloned() {
     );
 }
 
-/// Asserts that random schedules find this fault of the driver.
-fn assert_caught(mutant: Mutant, within: u64) {
+/// Whether schedules find this fault of the driver.
+fn is_caught(mutant: Mutant, within: u64) -> bool {
     let broken = |result: Result<Summary, Failure>| match result {
         Err(failure) => Err(failure.to_string()),
         Ok(_) => Ok(()),
     };
     let (caught, _) = search(0..within, None, Plan::random, mutant, broken);
-    let Some((seed, what)) = caught else {
-        panic!("{mutant:?} is not caught by {within} schedules");
-    };
-    tell(&format!("{mutant:?}, seed {seed}: {what:.200}"));
+    tell(&match &caught {
+        Some((seed, what)) => format!("{mutant:?}, seed {seed}: {what:.200}"),
+        None => format!("{mutant:?} is not caught by {within} schedules"),
+    });
+    caught.is_some()
 }
 
 #[test]
 fn mutants_are_caught() {
-    for (mutant, within) in [
+    let mutants = [
         (Mutant::Hasty, 500),
         (Mutant::FailuresHidden, 2000),
         (Mutant::Unrecorded, 100),
@@ -244,13 +245,14 @@ fn mutants_are_caught() {
         (Mutant::Late, 2000),
         (Mutant::NotDetached, 2000),
         (Mutant::StoppedTooEarly, 2000),
-        (Mutant::OldBoot, 2000),
         (Mutant::SameEpoch, 2000),
         (Mutant::ChangesUnheard, 2000),
         (Mutant::RepairsUnheard, 2000),
         (Mutant::DetachesUnheard, 2000),
         (Mutant::LeavesAtOnce, 2000),
-    ] {
-        assert_caught(mutant, within);
-    }
+    ];
+    let mutants = mutants.into_iter();
+    let uncaught = mutants.filter(|(mutant, within)| !is_caught(*mutant, *within));
+    let uncaught: Vec<_> = uncaught.collect();
+    assert_eq!(uncaught, [], "so many schedules do not find these");
 }

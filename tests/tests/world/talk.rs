@@ -1,20 +1,18 @@
-//! What goes between hosts: gossip, questions before a host joins, echoes.
+//! What goes between hosts: gossip, and questions before a host joins.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddrV4};
 use std::time::Duration;
 
-use podnet_core::kernel::{Change, Kind, Kinds, UnderlayPath};
+use podnet_core::kernel::Change;
 use podnet_core::node::{
-    Event, Generation, Heard, Input, NO_ECHO, PathReport, Question, Start, Started, Targets,
-    Ticket, Welcomed,
+    Event, Generation, Heard, Input, Question, Start, Started, Ticket, Welcomed,
 };
 use podnet_lab::model::gossip::{Board, Message};
 use podnet_lab::model::signing::{key_text, voice_with};
 use podnet_proto::gossip::{Hello, Key, NodeRecord, Welcome, encode};
-use podnet_proto::{ApiError, ClusterId, ErrorCode, NodeId};
+use podnet_proto::{ApiError, ClusterId, ErrorCode};
 
-use crate::host::Host;
 use crate::process::Speech;
 use crate::verdict::Failure;
 use crate::world::{Happening, MILLI, OfProcess, SECOND, World};
@@ -51,7 +49,7 @@ impl World {
     pub(crate) fn speak(
         &mut self,
         host: usize,
-        start: Start,
+        start: &Start,
         epoch: Result<u64, ApiError>,
     ) -> Event {
         let generation = match start.generation {
@@ -150,7 +148,7 @@ impl World {
         let (cluster, from) = (speech.cluster, speech.address);
         for to in peers {
             let content = Content::Gossip(syn.clone());
-            self.send(host, from, *to, Datagram { cluster, content });
+            self.send(host, from, *to, &Datagram { cluster, content });
         }
     }
 
@@ -183,7 +181,7 @@ impl World {
     }
 
     /// Sends a datagram, unless the host does not have the address that it is to come from.
-    fn send(&mut self, host: usize, from: SocketAddrV4, to: SocketAddrV4, datagram: Datagram) {
+    fn send(&mut self, host: usize, from: SocketAddrV4, to: SocketAddrV4, datagram: &Datagram) {
         let Some(receiver) = self.host_at(*to.ip()) else {
             return;
         };
@@ -198,7 +196,7 @@ impl World {
         }
     }
 
-    fn host_at(&self, address: impl Into<IpAddr>) -> Option<usize> {
+    pub(crate) fn host_at(&self, address: impl Into<IpAddr>) -> Option<usize> {
         let address = address.into();
         self.hosts
             .iter()
@@ -263,7 +261,7 @@ impl World {
             }
         };
         if let Some(content) = answer {
-            self.send(host, to, from, Datagram { cluster, content });
+            self.send(host, to, from, &Datagram { cluster, content });
         }
         if changed {
             self.turn(host, Input::GossipNews)
@@ -308,83 +306,9 @@ impl World {
                 cluster: token.cluster,
                 content: content.clone(),
             };
-            self.send(host, endpoint, to, datagram);
+            self.send(host, endpoint, to, &datagram);
         }
         self.push_to(self.now + HELLO, host, OfProcess::Hello { until });
-    }
-
-    pub(crate) fn aim(&mut self, host: usize, targets: Targets) {
-        if let Some(process) = &mut self.hosts[host].process
-            && process.targets != targets
-        {
-            let aimed =
-                |node: &NodeId, gateway: &IpAddr| targets.gateways.get(node) == Some(gateway);
-            process
-                .echoes
-                .retain(|(node, gateway), _| aimed(node, gateway));
-            process.targets = targets;
-        }
-    }
-
-    /// Echoes are sent to all peers.
-    pub(crate) fn echo(&mut self, host: usize) -> Result<(), Failure> {
-        self.push_to(self.now + SECOND, host, OfProcess::Echo);
-        let Some(process) = &self.hosts[host].process else {
-            return Ok(());
-        };
-        let Targets { source, gateways } = process.targets.clone();
-        let Some(source) = source else {
-            return Ok(());
-        };
-        for (node, gateway) in gateways {
-            let comes = self.comes_back(host, source, gateway);
-            let Some(process) = &mut self.hosts[host].process else {
-                return Ok(());
-            };
-            let before = process.echoes.insert((node, gateway), comes);
-            if before != Some(comes) {
-                let outcome = if comes {
-                    Ok(Duration::from_millis(1))
-                } else {
-                    Err(format!("{NO_ECHO} comes back"))
-                };
-                let unproved = before.is_none() && !comes;
-                let report = PathReport {
-                    node,
-                    gateway,
-                    outcome,
-                    unproved,
-                };
-                self.turn(host, Input::Path(report))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a packet from one gateway to another arrives, and another comes back.
-    pub(crate) fn comes_back(&self, host: usize, source: IpAddr, gateway: IpAddr) -> bool {
-        let way = |from: &Host, to: IpAddr| {
-            let kinds = Kinds::from([Kind::Path(to)]);
-            from.look(|kernel| kernel.observe(&kinds))
-                .underlay
-                .remove(&to)
-        };
-        let next = |from: &Host, to: IpAddr| match way(from, to) {
-            Some(UnderlayPath::Routed { via, .. }) => Some(via),
-            Some(UnderlayPath::OnLink { .. } | UnderlayPath::Local | UnderlayPath::None(_))
-            | None => None,
-        };
-        let from = &self.hosts[host];
-        let Some(peer) = next(from, gateway).and_then(|via| self.host_at(via)) else {
-            return false;
-        };
-        let to = &self.hosts[peer];
-        let back = next(to, source).and_then(|via| self.host_at(via));
-        way(from, source) == Some(UnderlayPath::Local)
-            && way(to, gateway) == Some(UnderlayPath::Local)
-            && back == Some(host)
-            && !self.network.is_cut(host, peer)
-            && !self.network.is_cut(peer, host)
     }
 
     /// The agent hears of what others have changed in the kernel.
