@@ -5,8 +5,9 @@ CARGO ?= cargo
 export CARGO_TARGET_DIR := $(CURDIR)/target
 PREFIX ?= /usr/local
 DESTDIR ?=
-# How long `make chaos` lasts, and `make fuzz` for each target.
+# How long `make chaos` lasts, `make sim` for each of its two simulators, and `make fuzz` for each target.
 chaos: SECONDS ?= 600
+sim: SECONDS ?= 60
 fuzz: SECONDS ?= 60
 # What `make chaos` does.
 SEED ?= 1
@@ -43,13 +44,14 @@ BEFORE = $(CURDIR)/target/vm/podnet-before.deb
 # The time that its files bear.
 EPOCH = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),$(shell date +%s))
 
-.PHONY: help deps build release programs demo test vm-test vagrant-test vagrant-validate chaos fuzz corpus bench lint fmt deny install uninstall deb clean
+.PHONY: help deps build release programs demo test vm-test vagrant-test vagrant-validate chaos sim fuzz corpus bench lint fmt deny install uninstall deb clean
 
 help:
 	@echo 'make demo     three nodes on this machine, pods on each, pings between all'
 	@echo 'make test     every test (root) [ONLY="repair rules::"]'
 	@echo 'make vm-test  three virtual machines, from the package [ONLY=power::]'
 	@echo 'make chaos    random failures of five nodes [SECONDS=600 SEED=1]'
+	@echo 'make sim      random schedules of the claim machine, and of whole clusters [SECONDS=60 for each]'
 	@echo 'make fuzz     libFuzzer on all that comes from outside [SECONDS=60 for each target]'
 	@echo 'make corpus   the inputs that fuzzing starts from, written anew'
 	@echo 'make bench    what podnet costs, beside its peers [ONLY="pods routes path join agent repair"]'
@@ -98,6 +100,13 @@ test: deps
 chaos: build
 	PODNET_BIN_DIR=$(CURDIR)/target/debug PODNET_CHAOS_SECONDS=$(SECONDS) PODNET_CHAOS_SEED=$(SEED) \
 	    $(CARGO) test --locked -p podnet-lab --test chaos -- --nocapture
+
+# Other schedules each time; a failure names its seed.
+sim: deps
+	for suite in sim world; do \
+	    SIM_SECONDS=$(SECONDS) SIM_SEED=$$(date +%s)000 $(CARGO) test --workspace --locked --features $(FAULTS) \
+	        --test $$suite -- --nocapture --test-threads 1 three_voters whole_clusters || exit 1; \
+	done
 
 bench: release
 	PODNET_BIN_DIR=$(CURDIR)/target/release $(CARGO) bench --locked -p podnet-lab --bench podnet -- $(ONLY)

@@ -15,6 +15,7 @@ pub mod holder;
 pub mod interrupt;
 pub mod lab;
 pub mod lines;
+pub mod model;
 pub mod mtu;
 pub mod name;
 pub mod node;

@@ -7,6 +7,7 @@ mod ear;
 mod voice;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 
@@ -38,7 +39,7 @@ pub struct SignedEntry {
 }
 
 /// How signatures are checked.
-pub trait Verify {
+pub trait Verify: fmt::Debug {
     /// The node that a key is of.
     fn node_of(&self, key: &[u8; KEY_LEN]) -> NodeId {
         NodeId::of_public_key(key)
@@ -51,6 +52,21 @@ pub trait Verify {
         payload: &[u8],
         signature: &[u8; SIGNATURE_LEN],
     ) -> bool;
+}
+
+impl<V: Verify + ?Sized> Verify for &V {
+    fn node_of(&self, key: &[u8; KEY_LEN]) -> NodeId {
+        (**self).node_of(key)
+    }
+
+    fn has_signed(
+        &self,
+        key: &[u8; KEY_LEN],
+        payload: &[u8],
+        signature: &[u8; SIGNATURE_LEN],
+    ) -> bool {
+        (**self).has_signed(key, payload, signature)
+    }
 }
 
 /// Signatures by ed25519.

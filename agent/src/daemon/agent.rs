@@ -8,6 +8,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use podnet_core::kernel::Change;
 use podnet_core::node::{Input, Kept, Node, PathReport, Setup};
+use podnet_core::signed::Ed25519;
 use podnet_core::summary::summary;
 use podnet_core::time::{Moment, Now};
 use podnet_proto::{ApiError, Boot, Instance};
@@ -91,6 +92,7 @@ impl Agent {
             resync: config.timing.resync,
             listen: config.timing.listen,
             seed: rand::random(),
+            verify: &Ed25519,
         };
         let identity = Arc::new(identity);
         let edge = Edge::new(&config, identity, start, run_dir, dataplane, prober, news);

@@ -1,10 +1,10 @@
 //! Schedules written by hand, for what random ones meet rarely.
 
 use crate::mutant::Mutant;
-use crate::network::Cut;
 use crate::plan::{Act, Plan, STAGES};
 use crate::verdict::{Failure, Summary};
 use crate::world::World;
+use podnet_lab::model::network::Cut;
 
 pub(crate) fn assert_sound(plan: &Plan) -> Summary {
     let mut world = World::new(plan.clone(), Mutant::Sound);

@@ -2,11 +2,11 @@
 
 use podnet_core::claim::{ClaimState, Outcome};
 
-use crate::checker::Running;
 use crate::mutant::Mutant;
 use crate::setup::new_node;
 use crate::verdict::Failure;
 use crate::world::World;
+use podnet_lab::model::checker::Running;
 
 impl World {
     /// One step of a host's agent: write, apply, publish, nudge, in this order; it may die before

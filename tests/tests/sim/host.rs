@@ -12,9 +12,9 @@ use podnet_proto::gossip::{Key, NodeRecord, encode};
 use podnet_proto::network::BlockIndex;
 use podnet_proto::{Boot, Instance, NodeId};
 
-use crate::checker::Running;
-use crate::gossip::Board;
-use crate::signing::{CLUSTER, Checksums, public_key, voice};
+use podnet_lab::model::checker::Running;
+use podnet_lab::model::gossip::Board;
+use podnet_lab::model::signing::{CLUSTER, Checksums, public_key, voice};
 
 /// The most nudges at once, and per second.
 const NUDGES: f64 = 6.0;
@@ -88,7 +88,7 @@ impl Host {
         };
         let own = (self.node, self.address);
         let said = BTreeMap::from([(Key::Node, record(self.node, disk.epoch))]);
-        let mut voice = voice(self.node, self.address, disk.epoch);
+        let mut voice = voice(CLUSTER, self.node, self.address, disk.epoch);
         let grace = Duration::from_secs(grace);
         let board = Board::new(own, disk.epoch, grace, &voice.say_all(&said));
         self.life += 1;
@@ -128,7 +128,7 @@ impl Host {
         self.epoch = self.epoch.max(seen) + 1;
         let own = (self.node, self.address);
         agent.said.insert(Key::Node, record(self.node, self.epoch));
-        agent.voice = voice(self.node, self.address, self.epoch);
+        agent.voice = voice(CLUSTER, self.node, self.address, self.epoch);
         let said = agent.voice.say_all(&agent.said);
         agent.board = Board::new(own, self.epoch, Duration::from_secs(grace), &said);
         agent.reader = Reader::default();

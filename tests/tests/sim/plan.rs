@@ -1,6 +1,6 @@
 //! What happens in one schedule: drawn from a seed, or written by hand.
 
-use crate::network::{Cut, Weather};
+use podnet_lab::model::network::{Cut, Weather};
 
 /// The point of a step before which the agent dies: the write to the disk, the change of the data
 /// path, the publication, the nudge.

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::mutant::Mutant;
 use crate::plan::Plan;
@@ -30,20 +31,23 @@ fn run(seed: u64, voters: usize, mutant: Mutant) -> Result<Summary, Failure> {
     World::new(Plan::random(seed, voters), mutant).run()
 }
 
-/// Runs the schedules of some seeds on all cores, until one is `interesting`. Returns the first
-/// that is, and what the others led to.
+/// Runs the schedules of some seeds on all cores, until one is `interesting` or the time is over. Returns the
+/// first that is, and what the others led to.
 fn search<T: Send>(
     seeds: Range<u64>,
+    time: Option<Duration>,
     voters: usize,
     mutant: Mutant,
     interesting: impl Fn(Result<Summary, Failure>) -> Result<T, String> + Sync,
 ) -> (Option<(u64, String)>, Vec<T>) {
+    let began = Instant::now();
     let next = AtomicU64::new(seeds.start);
     let end = AtomicU64::new(seeds.end);
     let found = Mutex::new((None::<(u64, String)>, Vec::new()));
     let work = || loop {
         let seed = next.fetch_add(1, Ordering::Relaxed);
-        if seed >= end.load(Ordering::Relaxed) {
+        let over = time.is_some_and(|time| began.elapsed() > time);
+        if seed >= end.load(Ordering::Relaxed) || over {
             return;
         }
         let result = std::panic::catch_unwind(|| run(seed, voters, mutant));
@@ -97,9 +101,16 @@ fn assert_sound(voters: usize, schedules: u64) {
         }
     }
     let start = from_env("SIM_SEED").unwrap_or(0);
-    let count = from_env("SIM_SCHEDULES").unwrap_or(schedules);
+    let time = from_env("SIM_SECONDS").map(Duration::from_secs);
+    let unless_told = if time.is_some() {
+        u64::MAX - start
+    } else {
+        schedules
+    };
+    let count = from_env("SIM_SCHEDULES").unwrap_or(unless_told);
     let failure = |result: Result<Summary, Failure>| result.map_err(|failure| failure.to_string());
-    let (failed, all) = search(start..start + count, voters, Mutant::Sound, failure);
+    let (failed, all) = search(start..start + count, time, voters, Mutant::Sound, failure);
+    let count = all.len() as u64;
     if let Some((seed, _)) = failed {
         panic!("{}", replay(seed, voters));
     }
@@ -188,7 +199,7 @@ fn assert_caught(mutant: Mutant, voters: usize, within: u64) {
         Err(Failure::Broken(what)) => Err(what),
         Ok(_) | Err(Failure::Stuck(_)) => Ok(()),
     };
-    let (caught, _) = search(0..within, voters, mutant, broken);
+    let (caught, _) = search(0..within, None, voters, mutant, broken);
     let Some((seed, what)) = caught else {
         panic!("{mutant:?} is not caught by {within} schedules with {voters} voters");
     };

@@ -8,7 +8,7 @@ use podnet_proto::{Boot, NodeId, PodNetwork};
 
 use crate::host::Host;
 use crate::plan::Plan;
-use crate::signing::CLUSTER;
+use podnet_lab::model::signing::CLUSTER;
 
 pub(crate) fn new_node(rng: &mut fastrand::Rng) -> NodeId {
     NodeId::from_bytes(rng.u128(..).to_be_bytes())

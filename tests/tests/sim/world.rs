@@ -9,14 +9,14 @@ use std::net::SocketAddrV4;
 use podnet_core::claim::{ClaimState, Durable, Muted};
 use podnet_proto::NodeId;
 
-use crate::checker::Checker;
-use crate::gossip::Message;
 use crate::host::Host;
 use crate::mutant::Mutant;
-use crate::network::{Network, Weather};
 use crate::plan::{Act, Plan};
 use crate::setup::{genesis, new_host};
 use crate::verdict::{Failure, Summary};
+use podnet_lab::model::checker::Checker;
+use podnet_lab::model::gossip::Message;
+use podnet_lab::model::network::{Network, Weather};
 
 /// How long after the last fault the members may take to agree again, in milliseconds.
 const CONVERGENCE: u64 = 120_000;

@@ -22,7 +22,7 @@ pub(super) enum Entry {
     Asks(Attempt),
     /// The membership is being written, and gossip started.
     Begins(Box<Beginning>),
-    /// What is on disk of a membership is removed, since gossip could not be started, for this reason.
+    /// What is on disk of a membership is removed, since it could not begin, for this reason.
     Undoes(Why, Box<ApiError>),
 }
 
@@ -72,10 +72,11 @@ impl Node {
 
     /// Whether a command is at work whose outcome decides how other commands are answered.
     pub(super) const fn is_entering(&self) -> bool {
-        matches!(
-            self.life.entry(),
-            Some(Entry::Looks(_) | Entry::Begins(_) | Entry::Undoes(..))
-        )
+        self.removes_remains()
+            || matches!(
+                self.life.entry(),
+                Some(Entry::Looks(_) | Entry::Begins(_) | Entry::Undoes(..))
+            )
     }
 
     /// Makes the node a member: on disk first, then in gossip. All of it or nothing.
@@ -87,6 +88,8 @@ impl Node {
             durable,
             peers: PeerBook::new(),
         };
+        // What was left on disk of another is written over.
+        self.remains = None;
         self.life = Life::Joining(Entry::Begins(Box::new(Beginning { joined, why })));
     }
 
@@ -107,7 +110,8 @@ impl Node {
                 self.start_gossip_of(&beginning.joined);
                 self.life = Life::Joining(Entry::Begins(Box::new(beginning)));
             }
-            Err(api_error) => self.refuse(beginning.why, api_error),
+            // A part of it may be there.
+            Err(api_error) => self.not_entered(beginning.why, api_error),
         }
     }
 
@@ -131,31 +135,17 @@ impl Node {
         }
     }
 
-    /// The node is no member, since gossip could not be started. What is on disk of a membership that has just
-    /// begun is removed.
+    /// The node is no member, since the membership could not be written or gossip not be started. What is on disk of
+    /// a membership that has just begun is removed.
     pub(super) fn not_entered(&mut self, why: Why, api_error: ApiError) {
         if matches!(why, Why::Resumes) {
             return self.refuse(why, api_error);
         }
-        self.effects.push(Effect::Store(Write::NoMembership));
+        self.remove_membership();
         self.life = Life::Joining(Entry::Undoes(why, Box::new(api_error)));
     }
 
-    /// What was on disk of a membership that could not begin is removed, or cannot be.
-    pub(super) fn on_membership_undone(&mut self, result: Result<(), ApiError>) {
-        if let Err(stays) = result {
-            tracing::error!(
-                error = stays.message,
-                "what was written of a membership that could not begin cannot be removed"
-            );
-        }
-        let undoes = |entry: &mut Entry| matches!(entry, Entry::Undoes(..));
-        if let Some(Entry::Undoes(why, api_error)) = self.life.take_entry(undoes) {
-            self.refuse(why, *api_error);
-        }
-    }
-
-    fn refuse(&mut self, why: Why, api_error: ApiError) {
+    pub(super) fn refuse(&mut self, why: Why, api_error: ApiError) {
         match why {
             Why::Resumes => {
                 self.life = Life::Idle {

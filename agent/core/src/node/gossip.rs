@@ -59,7 +59,7 @@ impl Node {
         };
         let membership = Membership {
             machine: machine.listening_for(self.setup.listen),
-            ear: Ear::new(member.cluster),
+            ear: Ear::with(member.cluster, self.setup.verify),
             member,
             peers,
             talk: Talk::Runs,

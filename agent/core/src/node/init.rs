@@ -40,10 +40,14 @@ impl Node {
             let same = ledger.is_some_and(|ledger| {
                 ledger.networks == founding.networks && ledger.settings == founding.settings
             });
-            return if same && self.same_node(founding.name.as_ref(), founding.advertise) {
-                Ok(None)
-            } else {
-                Err(self.already_member())
+            let same = same && self.same_node(founding.name.as_ref(), founding.advertise);
+            let own = self.own();
+            let grants = ledger.is_some_and(|ledger| ledger.voters.contains(&own));
+            return match (same, membership.using.is_some() || grants) {
+                (true, true) => Ok(None),
+                // Nobody knows how long it waits for the voters.
+                (true, false) => Err(without_block()),
+                (false, _) => Err(self.already_member()),
             };
         }
         self.no_attempt("init")?;
@@ -165,6 +169,14 @@ impl Node {
         )
         .hint("leave it first with 'podnetctl leave'")
     }
+}
+
+/// The node is a member of such a cluster, which gives it no block yet.
+fn without_block() -> ApiError {
+    let message =
+        "init: this node is a member of such a cluster already, and has no block of it yet";
+    ApiError::new(ErrorCode::NoQuorum, message)
+        .hint("wait until 'podnetctl status' shows the phase ready")
 }
 
 /// A cluster is founded, and its first node has no data path.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::claim::ClaimState;
 use crate::node::Ticket;
+use crate::time::Moment;
 use podnet_proto::api::LeaveRequest;
 use podnet_proto::{ApiError, Boot, ErrorCode, PodName};
 
@@ -180,7 +181,11 @@ impl Node {
     /// Begins to end the membership, once the block is released and the data path is gone: what podnet has
     /// opened is closed, beside the loop, since iptables may take its time.
     pub(super) fn finish_leaving(&mut self) {
-        let may_end = self.life.member().is_some_and(may_end);
+        let now = self.now();
+        let may_end = self
+            .life
+            .member()
+            .is_some_and(|member| may_end(member, now));
         if !may_end || self.life.closing() != Closing::No {
             return;
         }
@@ -192,7 +197,9 @@ impl Node {
     /// gives it.
     pub(super) fn on_closed(&mut self, left: Vec<String>) {
         self.life.close(Closing::No);
-        let may_end = |membership: &Membership| may_end(membership) && membership.saving.is_none();
+        let now = self.now();
+        let may_end =
+            |membership: &Membership| may_end(membership, now) && membership.saving.is_none();
         if !self.life.member().is_some_and(may_end) {
             return;
         }
@@ -247,9 +254,12 @@ fn left_meanwhile() -> ApiError {
 }
 
 /// Whether nothing is left to give back, or to stop.
-fn may_end(membership: &Membership) -> bool {
-    // A node that never knew a ledger has nothing to give back.
-    let nothing_to_release = membership.is_departing() && membership.ledger().is_none();
+fn may_end(membership: &Membership, now: Moment) -> bool {
+    // A node that never knew a ledger has nothing to give back, but its wish for a block may be granted while it
+    // leaves. Whoever hears of that gives the block back.
+    let listening = now.since(membership.listening_since) < LISTENING;
+    let nothing_to_release =
+        membership.is_departing() && membership.ledger().is_none() && !listening;
     let released = membership.state == ClaimState::Gone || nothing_to_release;
     released && !membership.stopping
 }

@@ -18,10 +18,12 @@ use super::life::Life;
 use super::member::Joined;
 use super::pods::{PodRecord, Pods};
 use super::reconcile::Reconciling;
+use super::remains::Remains;
 use super::request::{Answer, Request, Response, Ticket};
 use super::suspicion::Suspicion;
 use crate::advertise::Range;
 use crate::kernel::Change;
+use crate::signed::Verify;
 use crate::time::{Moment, Now};
 
 /// How long to collect what gossip hears before acting on it.
@@ -59,6 +61,8 @@ pub enum Why {
     Chains,
     /// Echoes are to be sent from pods.
     Echoes,
+    /// What could not be removed from disk is to be removed.
+    Disk,
 }
 
 /// What a node is from its start on, and what its operator has set.
@@ -88,6 +92,8 @@ pub struct Setup {
     pub listen: Duration,
     /// The seed of its choices among equals.
     pub seed: u64,
+    /// How the signatures of what gossip hears are checked.
+    pub verify: &'static (dyn Verify + Sync),
 }
 
 /// What is on disk when a node starts.
@@ -110,6 +116,8 @@ pub struct Node {
     pub(super) life: Life,
     /// Requests that wait while a command is at work whose outcome decides their answers.
     held: VecDeque<(Request, Ticket)>,
+    /// What stays on disk of a membership that could not begin.
+    pub(super) remains: Option<Remains>,
     pub(super) pods: Pods,
     pub(super) reconciling: Reconciling,
     pub(super) suspicion: Suspicion,
@@ -137,6 +145,7 @@ impl Node {
             now: Now::default(),
             life: Life::IDLE,
             held: VecDeque::new(),
+            remains: None,
             pods: Pods::default(),
             suspicion: Suspicion::new(now),
             forwarded: Forwarded::new(now),
@@ -180,7 +189,11 @@ impl Node {
     /// When the node wants to be woken up at the latest, and why; `None` if it waits for nothing.
     #[must_use]
     pub fn deadline(&self) -> Option<(Moment, Why)> {
-        let member = self.life.member()?;
+        let Some(member) = self.life.member() else {
+            let due = self.remains.as_ref()?.due()?;
+            let idle = matches!(self.life, Life::Idle { .. });
+            return idle.then_some((due, Why::Disk));
+        };
         let deadlines = [
             (Some(member.wake), Why::Claim),
             (self.news_due, Why::Claim),
@@ -241,6 +254,7 @@ impl Node {
             self.step();
             self.answer_leaves();
         }
+        self.remove_due_remains(now);
         self.start_due_pass(now);
         self.start_due_suspicion(now);
         self.start_due_echoes_of_pods(now);
@@ -279,7 +293,7 @@ impl Node {
             Write::Membership(_) => self.on_membership_stored(result),
             Write::Member(member) => self.on_member_stored((**member).clone(), result),
             Write::Durable(_) => self.on_durable_stored(result),
-            Write::NoMembership => self.on_membership_undone(result),
+            Write::NoMembership => self.on_membership_removed(result),
             Write::Freed(_) | Write::Peers(_) => {}
         }
     }

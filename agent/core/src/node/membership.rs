@@ -9,7 +9,7 @@ use crate::claim::{ClaimState, Machine, Muted, Outcome, Quorum, UnknownSetting};
 use crate::kernel::PeerBlock;
 use crate::node::Ticket;
 use crate::peer::believed;
-use crate::signed::Ear;
+use crate::signed::{Ear, Verify};
 use crate::time::Moment;
 use crate::view::{Entry, Reader, Registered, View};
 use ipnetwork::Ipv4Network;
@@ -59,7 +59,7 @@ pub(super) struct Membership {
     pub(super) machine: Machine,
     pub(super) talk: Talk,
     /// Hears what the peers have signed.
-    pub(super) ear: Ear,
+    pub(super) ear: Ear<&'static (dyn Verify + Sync)>,
     pub(super) reader: Reader,
     pub(super) view: View,
     /// The slot of the ledger with which the peers were last learned; `None` since gossip has changed.

@@ -39,6 +39,7 @@ mod patience;
 mod pods;
 mod problems;
 mod reconcile;
+mod remains;
 mod request;
 mod retry;
 mod status;

@@ -36,6 +36,9 @@ impl Node {
                     .hint("set it back yourself once no other program needs it");
                 add(Severity::Warning, api_error);
             }
+            if let Some(remains) = &self.remains {
+                add(Severity::Error, remains.problem());
+            }
             return problems;
         };
         if let Some(disk_error) = &membership.disk_error {

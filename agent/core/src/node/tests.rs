@@ -18,7 +18,7 @@ use crate::advertise::Range;
 use crate::claim::Nudge;
 use crate::kernel::model::Kernel;
 use crate::kernel::{IfName, Mtu};
-use crate::signed::{SignedEntry, Voice};
+use crate::signed::{Ed25519, SignedEntry, Voice};
 use crate::time::{Moment, Now};
 
 const PORT: u16 = 7846;
@@ -117,6 +117,7 @@ fn founder() -> Run {
         resync: Duration::from_secs(60),
         listen: Duration::ZERO,
         seed: 1,
+        verify: &Ed25519,
     };
     let mut run = Run {
         node: Node::new(setup, Kept::default()),

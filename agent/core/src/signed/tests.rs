@@ -15,7 +15,7 @@ use crate::view::RawEntry;
 const CLUSTER: ClusterId = ClusterId::from_bytes([9; 16]);
 
 /// Counts the checks.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Counting(Cell<usize>);
 
 impl Verify for Counting {

@@ -110,6 +110,15 @@ impl Node {
                         self.clear_away(name.clone());
                         return Ok(Planned::Wait(name));
                     }
+                    if record.state != PodRecordState::Ready {
+                        return Err(ApiError::new(
+                            ErrorCode::Exists,
+                            format!(
+                                "pod {name}: it could not be removed, and a part of it may be left"
+                            ),
+                        )
+                        .hint(format!("try again with 'podnetctl pod rm {name}'")));
+                    }
                     let why = if (&there.path, there.made) != (&netns.path, netns.made) {
                         format!("in the namespace {}", there.path.display())
                     } else if record.link.trusted == request.trusted {

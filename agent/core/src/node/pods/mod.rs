@@ -228,9 +228,14 @@ impl Node {
         self.pods.pool = Some(Pool::new(block, used, freed));
     }
 
-    /// Forgets all pods: the node has left.
+    /// Forgets all pods: the node has left. The addresses that they had stay known, since the node may get the same
+    /// block again, and the kernel remembers their connections.
     pub(in crate::node) fn forget_pods(&mut self) {
-        self.pods = Pods::default();
+        let Pods { pool, freed, .. } = std::mem::take(&mut self.pods);
+        self.pods.freed = match pool {
+            Some(pool) => pool.freed().collect(),
+            None => freed,
+        };
     }
 
     pub(in crate::node) fn on_attached(

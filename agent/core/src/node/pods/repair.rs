@@ -118,8 +118,11 @@ impl Node {
 
     /// Removes a host end of no pod, or its elements in the table: left by an agent that lost its run directory.
     fn remove_stray(&mut self, host_ifname: &IfName, repair: Repair) {
-        if self.pods.by_host_end(host_ifname).is_some() {
-            // Its pod came after the pass had begun.
+        // Its pod came after the pass had begun; one that is gone has nothing in the kernel.
+        let holder = self.pods.by_host_end(host_ifname);
+        if holder.is_some_and(|record| {
+            record.state != PodRecordState::Gone || self.pods.is_busy(&record.link.pod)
+        }) {
             return;
         }
         self.effects

@@ -8,30 +8,40 @@ use podnet_proto::{Boot, NodeId};
 
 /// Who runs pods, and with what block: the data path of a host, which outlives its agent.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Running {
-    pub(crate) node: NodeId,
-    pub(crate) boot: Boot,
-    pub(crate) block: Option<BlockIndex>,
+pub struct Running {
+    /// Whose.
+    pub node: NodeId,
+    /// With which boot.
+    pub boot: Boot,
+    /// The block that the data path carries, if it does.
+    pub block: Option<BlockIndex>,
 }
 
 /// Everything that was ever decided, as far as a disk has held it.
 #[derive(Debug, Default)]
-pub(crate) struct Checker {
+pub struct Checker {
     history: BTreeMap<(u64, Slot), Decided>,
 }
 
 impl Checker {
-    pub(crate) fn first(&self) -> Option<&Decided> {
+    /// The first decision.
+    #[must_use]
+    pub fn first(&self) -> Option<&Decided> {
         self.history.values().next()
     }
 
-    pub(crate) fn latest(&self) -> Option<&Decided> {
+    /// The last decision.
+    #[must_use]
+    pub fn latest(&self) -> Option<&Decided> {
         self.history.values().next_back()
     }
 
     /// A ledger is on a disk. I1: there is one for each slot. I2: a block has one owner there, by
     /// the type; a node has one block. I4: who lost a claim in it had stopped before.
-    pub(crate) fn decided(&mut self, ledger: &Decided, hosts: &[Running]) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// Which rule is broken, and how.
+    pub fn decided(&mut self, ledger: &Decided, hosts: &[Running]) -> Result<(), String> {
         let order = ledger.order();
         if let Some(known) = self.history.get(&order) {
             return if known == ledger {
@@ -56,7 +66,10 @@ impl Checker {
 
     /// I3: every host that runs pods was once given its block with its boot. And what it is all
     /// for: no two hosts use one block.
-    pub(crate) fn running(&self, hosts: &[Running]) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// Which rule is broken, and how.
+    pub fn running(&self, hosts: &[Running]) -> Result<(), String> {
         let mut users: BTreeMap<BlockIndex, NodeId> = BTreeMap::new();
         for Running { node, boot, block } in hosts {
             let Some(block) = *block else { continue };

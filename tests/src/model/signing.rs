@@ -1,13 +1,16 @@
 //! Signatures that cost nothing: here nobody forges any, and what is tried is what follows from the
 //! order in which records are heard.
 
+use std::net::SocketAddrV4;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use podnet_core::signed::{Verify, Voice};
 use podnet_proto::gossip::{SIGNATURE_LEN, Speaker};
 use podnet_proto::{ClusterId, NodeId};
 
-pub(crate) const CLUSTER: ClusterId = ClusterId::from_bytes([1; 16]);
+/// The cluster of schedules in which there is but one.
+pub const CLUSTER: ClusterId = ClusterId::from_bytes([1; 16]);
 
 /// The key of a node, which is its id.
 fn key(node: NodeId) -> [u8; 32] {
@@ -16,8 +19,16 @@ fn key(node: NodeId) -> [u8; 32] {
     key
 }
 
-pub(crate) fn public_key(node: NodeId) -> String {
+/// The key of a node, as its record names it.
+#[must_use]
+pub fn public_key(node: NodeId) -> String {
     STANDARD.encode(key(node))
+}
+
+/// A key, as the record of its node names it.
+#[must_use]
+pub fn key_text(key: &[u8; 32]) -> String {
+    STANDARD.encode(key)
 }
 
 /// A checksum of the payload and the key.
@@ -36,8 +47,19 @@ fn signature(key: &[u8; 32], payload: &[u8]) -> [u8; SIGNATURE_LEN] {
     signature
 }
 
+/// Checksums in the place of signatures, where a node's id is the hash of its key, as it is in truth.
 #[derive(Debug)]
-pub(crate) struct Checksums;
+pub struct HashedChecksums;
+
+impl Verify for HashedChecksums {
+    fn has_signed(&self, key: &[u8; 32], payload: &[u8], found: &[u8; SIGNATURE_LEN]) -> bool {
+        signature(key, payload) == *found
+    }
+}
+
+/// Checksums in the place of signatures, where a node's id is its key.
+#[derive(Debug)]
+pub struct Checksums;
 
 impl Verify for Checksums {
     fn node_of(&self, key: &[u8; 32]) -> NodeId {
@@ -50,12 +72,26 @@ impl Verify for Checksums {
     }
 }
 
-pub(crate) fn voice(node: NodeId, address: std::net::SocketAddrV4, epoch: u64) -> Voice {
+/// The voice of a node whose id is its key.
+#[must_use]
+pub fn voice(cluster: ClusterId, node: NodeId, address: SocketAddrV4, epoch: u64) -> Voice {
+    voice_with(key(node), cluster, node, address, epoch)
+}
+
+/// The voice of a node with a key of its own.
+#[must_use]
+pub fn voice_with(
+    key: [u8; 32],
+    cluster: ClusterId,
+    node: NodeId,
+    address: SocketAddrV4,
+    epoch: u64,
+) -> Voice {
     let speaker = Speaker {
-        cluster: CLUSTER,
+        cluster,
         node,
         address,
     };
-    let sign = move |payload: &[u8]| signature(&key(node), payload);
+    let sign = move |payload: &[u8]| signature(&key, payload);
     Voice::new(speaker, epoch, Box::new(sign))
 }

@@ -2,21 +2,22 @@
 
 /// How the underlay behaves while faults last.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Weather {
+pub struct Weather {
     /// The share of datagrams that are lost.
-    pub(crate) loss: f64,
+    pub loss: f64,
     /// The share that arrives twice.
-    pub(crate) duplicates: f64,
+    pub duplicates: f64,
     /// The usual longest delay, in milliseconds.
-    pub(crate) delay: u64,
+    pub delay: u64,
     /// The share that takes up to five seconds.
-    pub(crate) stragglers: f64,
+    pub stragglers: f64,
     /// How many values one message holds.
-    pub(crate) room: usize,
+    pub room: usize,
 }
 
 impl Weather {
-    pub(crate) const FAIR: Self = Self {
+    /// Nothing is lost or late.
+    pub const FAIR: Self = Self {
         loss: 0.0,
         duplicates: 0.0,
         delay: 5,
@@ -27,7 +28,7 @@ impl Weather {
 
 /// Which datagrams do not get through.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Cut {
+pub enum Cut {
     /// Those between the hosts of this set (a bit for each host) and the others.
     Apart(u64),
     /// Those that the hosts of this set send to the others.
@@ -47,16 +48,20 @@ impl Cut {
     }
 }
 
+/// The underlay.
 #[derive(Debug)]
-pub(crate) struct Network {
-    pub(crate) weather: Weather,
-    pub(crate) cuts: Vec<Cut>,
+pub struct Network {
+    /// How it behaves.
+    pub weather: Weather,
+    /// What is cut.
+    pub cuts: Vec<Cut>,
 }
 
 impl Network {
     /// The delays, in milliseconds, after which a datagram arrives: none, once or twice.
-    pub(crate) fn arrivals(&self, from: usize, to: usize, rng: &mut fastrand::Rng) -> Vec<u64> {
-        if self.cuts.iter().any(|cut| cut.stops(from, to)) || rng.f64() < self.weather.loss {
+    #[must_use]
+    pub fn arrivals(&self, from: usize, to: usize, rng: &mut fastrand::Rng) -> Vec<u64> {
+        if self.is_cut(from, to) || rng.f64() < self.weather.loss {
             return Vec::new();
         }
         let copies = if rng.f64() < self.weather.duplicates {
@@ -70,5 +75,10 @@ impl Network {
                 1 + rng.u64(0..if late { 5000 } else { self.weather.delay })
             })
             .collect()
+    }
+    /// Whether nothing gets from one host to another.
+    #[must_use]
+    pub fn is_cut(&self, from: usize, to: usize) -> bool {
+        self.cuts.iter().any(|cut| cut.stops(from, to))
     }
 }

@@ -19,13 +19,14 @@ use podnet_proto::gossip::Key;
 const DEAD_AFTER: Duration = Duration::from_secs(6);
 
 /// A node at an address: to gossip two different nodes, if either differs.
-pub(crate) type EntryId = (NodeId, SocketAddrV4);
+pub type EntryId = (NodeId, SocketAddrV4);
 
 /// Of each entry: its heartbeat and its highest version.
-pub(crate) type Digest = BTreeMap<EntryId, (u64, u64)>;
+pub type Digest = BTreeMap<EntryId, (u64, u64)>;
 
+/// What a reader lacks of one entry.
 #[derive(Debug, Clone)]
-pub(crate) struct Patch {
+pub struct Patch {
     id: EntryId,
     /// The version up to which the reader was taken to know the writer.
     from: u64,
@@ -34,12 +35,17 @@ pub(crate) struct Patch {
     values: Vec<(Key, u64, Rc<str>)>,
 }
 
-pub(crate) type Delta = Vec<Patch>;
+/// What a reader lacks.
+pub type Delta = Vec<Patch>;
 
+/// A message of a handshake.
 #[derive(Debug, Clone)]
-pub(crate) enum Message {
+pub enum Message {
+    /// What the sender knows.
     Syn(Digest),
+    /// What the answering node knows, and what the first sender lacks.
     SynAck(Digest, Delta),
+    /// What the answering node lacks.
     Ack(Delta),
 }
 
@@ -51,6 +57,8 @@ struct Entry {
     first_heard: Moment,
     version: u64,
     values: BTreeMap<Key, (u64, Rc<str>)>,
+    /// The values as they were last read; none when they have changed since.
+    shown: Option<Arc<BTreeMap<Key, String>>>,
 }
 
 impl Entry {
@@ -65,7 +73,7 @@ impl Entry {
 
 /// One process' copy of the blackboard.
 #[derive(Debug)]
-pub(crate) struct Board {
+pub struct Board {
     own: EntryId,
     entries: BTreeMap<EntryId, Entry>,
     /// How long a dead entry is kept; half as long it is given to others.
@@ -77,12 +85,11 @@ pub(crate) struct Board {
 impl Board {
     /// The copy of a process that starts for the `epoch`th time with these values. Its versions are
     /// above all of the starts before, and every key is set.
-    pub(crate) fn new(
-        own: EntryId,
-        epoch: u64,
-        grace: Duration,
-        said: &BTreeMap<Key, String>,
-    ) -> Self {
+    ///
+    /// # Panics
+    /// If a key has no value.
+    #[must_use]
+    pub fn new(own: EntryId, epoch: u64, grace: Duration, said: &BTreeMap<Key, String>) -> Self {
         let base = epoch << 32;
         let values = Key::ALL.iter().zip(base + 1..);
         let entry = Entry {
@@ -94,6 +101,7 @@ impl Board {
             values: values
                 .map(|(key, version)| (*key, (version, Rc::from(said[key].as_str()))))
                 .collect(),
+            shown: None,
         };
         Self {
             own,
@@ -103,22 +111,30 @@ impl Board {
         }
     }
 
-    /// [`Self::ahead`](field@Self::ahead).
-    pub(crate) const fn ahead(&self) -> Option<u64> {
+    /// The highest start under which others hold values of this node that it has not published.
+    #[must_use]
+    pub const fn ahead(&self) -> Option<u64> {
         self.ahead
     }
 
     /// Publishes values.
-    pub(crate) fn set(&mut self, said: BTreeMap<Key, String>) {
+    ///
+    /// # Panics
+    /// Never: one's own entry is always there.
+    pub fn set(&mut self, said: BTreeMap<Key, String>) {
         let own = self.entries.get_mut(&self.own).expect("one's own entry");
         for (key, value) in said {
             own.version += 1;
+            own.shown = None;
             own.values.insert(key, (own.version, Rc::from(value)));
         }
     }
 
     /// One gossip interval: one's own heartbeat rises, and what is long dead is dropped.
-    pub(crate) fn tick(&mut self, now: Moment) {
+    ///
+    /// # Panics
+    /// Never: one's own entry is always there.
+    pub fn tick(&mut self, now: Moment) {
         let (own, grace) = (self.own, self.grace);
         self.entries
             .retain(|id, entry| *id == own || entry.silence(now) < grace);
@@ -128,7 +144,16 @@ impl Board {
             .heartbeat += 1;
     }
 
-    pub(crate) fn addresses(&self, of: impl Fn(NodeId) -> bool) -> Vec<SocketAddrV4> {
+    /// How many others look alive.
+    #[must_use]
+    pub fn live(&self, now: Moment) -> usize {
+        let others = self.entries.iter().filter(|(id, _)| **id != self.own);
+        others.filter(|(_, entry)| entry.is_live(now)).count()
+    }
+
+    /// The addresses of the others, as far as `of` says.
+    #[must_use]
+    pub fn addresses(&self, of: impl Fn(NodeId) -> bool) -> Vec<SocketAddrV4> {
         let others = self.entries.keys().filter(|id| **id != self.own);
         others
             .filter(|(node, _)| of(*node))
@@ -136,12 +161,14 @@ impl Board {
             .collect()
     }
 
-    pub(crate) fn syn(&self, now: Moment) -> Message {
+    /// What begins a handshake.
+    #[must_use]
+    pub fn syn(&self, now: Moment) -> Message {
         Message::Syn(self.digest(now))
     }
 
     /// Takes a message in. Returns the answer, and whether any value changed.
-    pub(crate) fn receive(
+    pub fn receive(
         &mut self,
         now: Moment,
         message: Message,
@@ -165,21 +192,16 @@ impl Board {
     }
 
     /// The blackboard as the agent reads it.
-    pub(crate) fn read(&self, now: Moment) -> Vec<SignedEntry> {
-        let raw = |(id, entry): (&EntryId, &Entry)| SignedEntry {
+    pub fn read(&mut self, now: Moment) -> Vec<SignedEntry> {
+        let own = self.own;
+        let raw = |(id, entry): (&EntryId, &mut Entry)| SignedEntry {
             node: id.0,
             address: id.1,
-            live: *id == self.own || entry.is_live(now),
+            live: *id == own || entry.is_live(now),
             last_seen: entry.last_rise,
-            values: Arc::new(
-                entry
-                    .values
-                    .iter()
-                    .map(|(key, (_, value))| (*key, value.to_string()))
-                    .collect(),
-            ),
+            values: entry.shown(),
         };
-        self.entries.iter().map(raw).collect()
+        self.entries.iter_mut().map(raw).collect()
     }
 
     fn digest(&self, now: Moment) -> Digest {
@@ -261,6 +283,7 @@ impl Board {
                 if version > entry.version {
                     changed = true;
                     entry.values.insert(key, (version, value));
+                    entry.shown = None;
                 }
             }
             entry.version = patch.to;
@@ -282,6 +305,18 @@ impl Entry {
             first_heard: now,
             version: 0,
             values: BTreeMap::new(),
+            shown: None,
         }
+    }
+
+    /// The values, in the same allocation as before if none has changed.
+    fn shown(&mut self) -> Arc<BTreeMap<Key, String>> {
+        let values = &self.values;
+        let read = || {
+            let values = values.iter();
+            let texts = values.map(|(key, (_, value))| (*key, value.to_string()));
+            Arc::new(texts.collect())
+        };
+        Arc::clone(self.shown.get_or_insert_with(read))
     }
 }
