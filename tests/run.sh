@@ -68,6 +68,14 @@ start_all() {
     done <<<"$programs"
 }
 
+# Sends a signal to the started test programs for which this holds.
+signal_all() {
+    local job
+    for job in "${!running[@]}"; do
+        if "$2" "${running[$job]}"; then kill "-$1" -- "-$job"; fi
+    done
+}
+
 # Waits for the started test programs for which this holds, and shows what failing ones have printed.
 finish_all() {
     local job code name told
@@ -77,7 +85,7 @@ finish_all() {
     done
     while [ ${#jobs[@]} != 0 ]; do
         code=0
-        wait -n -p job "${jobs[@]}" || code=$?
+        wait -fn -p job "${jobs[@]}" || code=$?
         name=${running[$job]}
         forget "$job"
         if [ $code = 0 ]; then
@@ -144,8 +152,10 @@ if [ $# = 0 ]; then
     start_all computes
     start_all waits
     finish_all waits
+    signal_all STOP computes
     start_all bounded
     finish_all bounded
+    signal_all CONT computes
     finish_all computes
     $CARGO test --workspace --locked --features "$FAULTS" --doc --quiet || failed+=('the examples of the documentation')
     for name in "${failed[@]}"; do

@@ -38,6 +38,19 @@ pub enum Fate {
     Passed(i32),
 }
 
+/// Of the points at which the simulator of whole clusters ends agents as well, one in so many is taken on the real
+/// kernel. The variable `PODNET_TEST_EVERY=1` has each of them taken.
+///
+/// # Panics
+/// When the variable is no number above 0.
+#[must_use]
+pub fn every() -> u32 {
+    let chosen = std::env::var("PODNET_TEST_EVERY").ok();
+    let every = chosen.map_or(7, |text| text.parse().unwrap_or(0));
+    assert!(every > 0, "PODNET_TEST_EVERY is a number above 0");
+    every
+}
+
 impl LabBuilder {
     /// Whether the agents can be told to die at a point.
     #[must_use]

@@ -46,7 +46,7 @@ pub use cluster::{Invitation, POD_CIDR};
 pub use command::{Guard, Output};
 pub use cut::Direction;
 pub use error::LabError;
-pub use fault::{Fate, Fault};
+pub use fault::{Fate, Fault, every};
 pub use lab::{Lab, LabBuilder, unique_name};
 pub use mtu::Mtu;
 pub use name::{LabName, Member};

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use podnet_lab::prelude::*;
-use podnet_lab::{Fate, Lab, Node};
+use podnet_lab::{Fate, Lab, Node, every};
 
 /// No look at what others may have changed counts among the steps.
 pub(crate) const RESYNC: Duration = Duration::from_secs(3600);
@@ -107,11 +107,15 @@ fn assert_becomes(wanted: &Snapshot, look: impl Fn() -> Snapshot, when: &str) {
     eventually(LIMIT, when, same).unwrap();
 }
 
-/// Goes through all steps on several nodes at once: each of them takes its share.
-pub(crate) fn share(nodes: &[Node<'_>], work: impl Fn(Node<'_>, StepBy<RangeFrom<u32>>) + Sync) {
-    let (stride, work) = (nodes.len(), &work);
+/// Goes through one in so many steps on several nodes at once: each of them takes its share.
+pub(crate) fn share(
+    every: u32,
+    nodes: &[Node<'_>],
+    work: impl Fn(Node<'_>, StepBy<RangeFrom<u32>>) + Sync,
+) {
+    let (stride, work) = (nodes.len() * every as usize, &work);
     thread::scope(|scope| {
-        for (first, node) in (1..).zip(nodes) {
+        for (first, node) in (1..).step_by(every as usize).zip(nodes) {
             scope.spawn(move || work(*node, (first..).step_by(stride)));
         }
     });
@@ -120,7 +124,7 @@ pub(crate) fn share(nodes: &[Node<'_>], work: impl Fn(Node<'_>, StepBy<RangeFrom
 #[test]
 fn founders() {
     let lab = lab(3);
-    share(&lab.nodes(), one_founder);
+    share(every(), &lab.nodes(), one_founder);
 }
 
 /// A node that founds a cluster and leaves it, again and again, until both get through.
@@ -170,7 +174,7 @@ fn members() {
     let lab = lab(4);
     let [founder, members @ ..]: [Node<'_>; 4] = nodes(&lab);
     let invitation = founder.init(None).unwrap();
-    share(&members, |node, points| {
+    share(every(), &members, |node, points| {
         one_member(node, founder, &invitation, points);
     });
     assert_eq!(founder.status().phase, Phase::Ready);
@@ -180,7 +184,7 @@ fn members() {
 #[test]
 fn cleanups() {
     let lab = lab(3);
-    share(&lab.nodes(), one_cleanup);
+    share(1, &lab.nodes(), one_cleanup);
 }
 
 /// A host that is cleaned up, again and again, until that gets through.
@@ -270,7 +274,7 @@ fn one_member(
 fn voters() {
     let lab = lab(4);
     let [first, member1, second, member2] = nodes(&lab);
-    share(&[first, second], |founder, points| {
+    share(every(), &[first, second], |founder, points| {
         let member = if founder.name() == first.name() {
             member1
         } else {

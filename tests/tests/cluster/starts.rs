@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use podnet_lab::Fate;
 use podnet_lab::prelude::*;
+use podnet_lab::{Fate, every};
 
 use crate::atomic::{INIT, RESYNC, assert_nothing, assert_only_owner, names, settled, share};
 
@@ -105,7 +105,7 @@ fn assert_member(node: Node<'_>, when: &str) {
 #[test]
 fn of_a_new_node() {
     let lab = lab(3);
-    share(&lab.nodes(), one_new);
+    share(1, &lab.nodes(), one_new);
 }
 
 /// A node that starts with nothing on its disk, again and again, until it gets through.
@@ -140,7 +140,9 @@ fn of_a_member_after_a_reboot() {
     for node in members {
         node.join(&invitation, founder).unwrap();
     }
-    share(&members, |node, points| one_rebooted(node, founder, points));
+    share(every(), &members, |node, points| {
+        one_rebooted(node, founder, points);
+    });
     founder.ready(members.len());
 }
 
@@ -173,7 +175,7 @@ fn of_a_member_that_was_killed_amid_an_add() {
     let lab = lab(4);
     let [founder, members @ ..]: [Node<'_>; 4] = nodes(&lab);
     let invitation = founder.init(None).unwrap();
-    share(&members, |node, _| {
+    share(1, &members, |node, _| {
         // How far the pod has come: further on each node.
         let reached = match node.name().as_str() {
             "node2" => 4,
@@ -213,7 +215,7 @@ fn one_amid_add(node: Node<'_>, founder: Node<'_>, invitation: &Invitation, reac
 #[test]
 fn of_a_node_that_is_made_another() {
     let lab = lab(3);
-    share(&lab.nodes(), one_reset);
+    share(1, &lab.nodes(), one_reset);
 }
 
 /// A member that is made another node, again and again, until that gets through.

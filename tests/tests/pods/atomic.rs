@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use podnet_lab::Fate;
 use podnet_lab::prelude::*;
+use podnet_lab::{Fate, every};
 
 use super::crash::{form, whole};
 use crate::stage::{everything, found_small, until_again};
@@ -26,15 +26,15 @@ fn stage() -> Lab {
     lab
 }
 
-/// Runs a command again and again, each time with an agent that is killed one step later, and lets
-/// the next agent come to rest, until the command gets through. Returns how often that was.
+/// Runs a command again and again, each time with an agent that is killed some steps later, and lets
+/// the next agent come to rest, until the command gets through. Returns after how many steps that was.
 fn killed_at_each_step(
     node: Node<'_>,
     command: &[&str],
     mut prepare: impl FnMut(),
     mut check: impl FnMut(u32),
 ) -> u32 {
-    for point in 1.. {
+    for point in (1..).step_by(every() as usize) {
         prepare();
         match node.ctl_until(point, command, &[]).unwrap() {
             Fate::Died(last) => {

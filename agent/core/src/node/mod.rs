@@ -19,6 +19,7 @@
 mod admission;
 mod allowance;
 mod claim;
+mod distrust;
 mod echoes;
 mod effect;
 mod entry;

@@ -1,10 +1,14 @@
 //! The pods of this node, and what is being done to them: one thing at a time for each.
 
 mod add;
+mod addresses;
+mod attach;
 mod record;
 mod remove;
 mod repair;
 mod show;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,11 +16,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::kernel::{IfName, Op, OpError, PodLink};
 use crate::node::Ticket;
 use crate::podip::{Pool, Taken};
-use ipnetwork::{IpNetwork, Ipv4Network};
+use ipnetwork::IpNetwork;
 use podnet_proto::api::PodRequest;
 use podnet_proto::{ApiError, ErrorCode, PodName};
 
-use super::effect::{Attach, Effect, Write};
+use super::effect::{Attach, Write};
 use super::event::NetnsSeen;
 use super::machine::Node;
 use super::reconcile::Repair;
@@ -214,30 +218,6 @@ impl Node {
         }
     }
 
-    /// Sets up the pool of a block that the node begins to use.
-    pub(in crate::node) fn use_block(&mut self, block: Ipv4Network) {
-        let used = self
-            .pods
-            .records
-            .values()
-            .flat_map(|record| v4_addresses(&record.link));
-        let freed = match &self.pods.pool {
-            Some(pool) => pool.freed().collect(),
-            None => std::mem::take(&mut self.pods.freed),
-        };
-        self.pods.pool = Some(Pool::new(block, used, freed));
-    }
-
-    /// Forgets all pods: the node has left. The addresses that they had stay known, since the node may get the same
-    /// block again, and the kernel remembers their connections.
-    pub(in crate::node) fn forget_pods(&mut self) {
-        let Pods { pool, freed, .. } = std::mem::take(&mut self.pods);
-        self.pods.freed = match pool {
-            Some(pool) => pool.freed().collect(),
-            None => freed,
-        };
-    }
-
     pub(in crate::node) fn on_attached(
         &mut self,
         name: &PodName,
@@ -331,39 +311,6 @@ impl Node {
         }
         self.leave_when_empty();
     }
-
-    /// Gives back the address of a pod that no client has seen.
-    fn undo(&mut self, taken: Taken) {
-        if let Some(pool) = &mut self.pods.pool {
-            pool.undo(taken);
-        }
-    }
-
-    fn free(&mut self, link: &PodLink) {
-        let freed: Vec<Ipv4Addr> = match &mut self.pods.pool {
-            Some(pool) => {
-                for address in v4_addresses(link) {
-                    pool.free(address);
-                }
-                pool.freed().collect()
-            }
-            // Before the node uses its block again: the pool that it makes then knows of them.
-            None => {
-                self.pods.freed.extend(v4_addresses(link));
-                self.pods.freed.clone()
-            }
-        };
-        self.effects.push(Effect::Note(Write::Freed(freed)));
-    }
-}
-
-fn v4_addresses(link: &PodLink) -> impl Iterator<Item = Ipv4Addr> {
-    link.addresses
-        .iter()
-        .filter_map(|address| match address.ip() {
-            IpAddr::V4(ip) => Some(ip),
-            IpAddr::V6(_) => None,
-        })
 }
 
 fn no_such_pod(name: &PodName) -> ApiError {
@@ -372,53 +319,4 @@ fn no_such_pod(name: &PodName) -> ApiError {
         format!("pod {name}: no such pod on this node"),
     )
     .hint("list the pods of this node with 'podnetctl pod list'")
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::kernel::{MacAddr, Mtu, Netns};
-
-    use super::*;
-
-    fn record(name: &str, state: PodRecordState, inode: u64) -> PodRecord {
-        let netns = Netns {
-            path: name.into(),
-            made: false,
-            inode: Some(inode),
-        };
-        let link = PodLink {
-            pod: name.parse().unwrap(),
-            host_ifname: "pn0".parse().unwrap(),
-            netns,
-            ifname: IfName::pod(),
-            mac: MacAddr([2; 6]),
-            mtu: Mtu(1500),
-            addresses: Vec::new(),
-            gateways: Vec::new(),
-            gateway_mac: MacAddr([2; 6]),
-            trusted: false,
-        };
-        PodRecord {
-            state,
-            link,
-            created_at: String::new(),
-            last_addresses: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn a_pod_that_is_gone_has_no_namespace() {
-        let records = [
-            record("red", PodRecordState::Ready, 1),
-            record("green", PodRecordState::Gone, 2),
-            record("blue", PodRecordState::Detaching, 3),
-        ];
-        let pods = Pods {
-            records: records
-                .map(|record| (record.link.pod.clone(), record))
-                .into(),
-            ..Pods::default()
-        };
-        assert_eq!(pods.namespaces(), [3, 1]);
-    }
 }

@@ -7,7 +7,8 @@ use crate::kernel::{
 };
 use podnet_proto::PodName;
 
-use super::{Doing, Node, v4_addresses};
+use super::addresses::v4_addresses;
+use super::{Doing, Node};
 use crate::node::effect::{Effect, Loose, Write};
 use crate::node::pods::PodRecordState;
 use crate::node::reconcile::Repair;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use podnet_proto::api::{Pod, PodState};
 use podnet_proto::{ApiError, PodName};
 
-use super::{Node, no_such_pod, v4_addresses};
+use super::addresses::v4_addresses;
+use super::{Node, no_such_pod};
 use crate::node::membership::Membership;
 use crate::node::pods::{PodRecord, PodRecordState};
 
