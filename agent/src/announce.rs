@@ -1,7 +1,7 @@
 //! Telling the neighbours on a link who has an address: ARP announcements (RFC 5227, section 2.3).
 //!
-//! Neighbours remember for up to a minute which network card an address was on, and the kernel tells
-//! them nothing when it moves to another.
+//! Neighbours remember for up to a minute which network card an address was on, and the kernel does
+//! not inform them when it moves to another.
 
 use std::io;
 use std::time::Duration;
@@ -20,7 +20,7 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// choked.
 const PATIENCE: Duration = Duration::from_millis(10);
 
-/// Announces addresses, beside whoever wants it.
+/// Announces addresses in a task of its own.
 #[derive(Debug, Default)]
 pub struct Announcer {
     /// The announcement that is under way; it ends with this.

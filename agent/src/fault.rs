@@ -1,4 +1,4 @@
-//! Fault points: where a test ends the agent as `kill -9` does, between any two of the things that
+//! Fault points: at which a test ends the agent as `kill -9` does, between any two of the things that
 //! it does to the kernel and to its files.
 //!
 //! They are there only with the feature `fault-points`, which release builds refuse. Then the file
@@ -41,7 +41,7 @@ mod counted {
     /// One thread counts at a time, so that none passes a point after the fatal one.
     static COUNTING: Mutex<()> = Mutex::new(());
 
-    /// What the file holds where the code is to panic.
+    /// What the file holds if the code is to panic.
     const PANIC: &str = "panic";
 
     pub(crate) fn awaited() -> bool {
@@ -76,7 +76,7 @@ mod counted {
         }
     }
 
-    /// Dies, unless somebody has removed the file meanwhile, who wants the agent to live.
+    /// Dies, unless the test has removed the file meanwhile: then the agent is to live.
     fn fatal(file: &Path, what: &str) {
         if fs::remove_file(file).is_ok() {
             tracing::error!(what, "the fatal point");

@@ -1,4 +1,4 @@
-//! What systemd's journal wants to be told beside the text.
+//! What systemd's journal takes beside the text.
 
 use std::fmt;
 use std::os::fd::AsFd;

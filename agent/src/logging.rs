@@ -25,7 +25,7 @@ pub fn start(config: &Config) -> Result<(), ApiError> {
     })?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        // It would be told on the same stream, and end the agent where that is broken.
+        // It would be written to the same stream, and end the agent if that is broken.
         .log_internal_errors(false)
         .with_writer(std::io::stderr);
     match (config.log_format, journal::is_stderr()) {
@@ -41,7 +41,7 @@ pub fn start(config: &Config) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Lets a panic be a log line as others are; if errors are not logged, Rust prints it as ever.
+/// Lets a panic be a log line as other errors are; if errors are not logged, Rust prints it as ever.
 fn log_panics() {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -57,7 +57,7 @@ fn log_panics() {
 }
 
 /// Reads a log level. A word alone is a level: `EnvFilter` would take a misspelled one for the name
-/// of a module, and say nothing of all others.
+/// of a module, and say nothing of other modules.
 fn filter(text: &str) -> Result<EnvFilter, String> {
     let mut words = text.split(',').map(str::trim);
     if let Some(word) = words.find(|word| {

@@ -10,7 +10,7 @@ use podnet_agent::{journal, logging, manual};
 use podnet_proto::{ApiError, ErrorCode};
 use tracing::Level;
 
-/// What `podnetd run` ends with where another start would end the same, until somebody has looked
+/// What `podnetd run` ends with if another start would end the same until the operator has looked
 /// at the state: the unit does not start it again.
 const EXIT_STATE: u8 = 6;
 

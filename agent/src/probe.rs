@@ -205,11 +205,11 @@ async fn watch_path(
 /// Why there is no answer.
 struct NoEcho {
     reason: String,
-    /// Whether somebody says that there will be none; else it is only missing.
+    /// Whether a host on the way says that there will be none; else it is only missing.
     refused: bool,
 }
 
-/// Sends one echo. What comes back may be an answer, or somebody's word that there will be none.
+/// Sends one echo. What comes back may be an answer, or the word of a host on the way that there will be none.
 async fn echo(pinger: &mut Pinger, sequence: u16) -> Result<Duration, NoEcho> {
     let sent = Instant::now();
     let answer = pinger.ping(PingSequence(sequence), &[]).await;

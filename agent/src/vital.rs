@@ -11,10 +11,10 @@ pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> JoinHand
     tokio::spawn(watched(task))
 }
 
-/// A task whose panic ends the process: whoever supervises the agent starts another one, which finds
+/// A task whose panic ends the process: the supervisor starts another agent, which finds
 /// the data path as it is. An agent that went on would wait for the task for ever, and yet look well.
 pub(crate) async fn watched(task: impl Future<Output = ()> + Send) {
-    // What the panic left behind is used by nobody any more.
+    // What the panic left behind is not used any more.
     if AssertUnwindSafe(task).catch_unwind().await.is_err() {
         tracing::error!("a task has failed without which the agent cannot go on");
         process::abort();

@@ -12,7 +12,7 @@ pub(crate) fn pod_name(text: &str) -> Result<PodName, ApiError> {
         .map_err(|error| ApiError::new(ErrorCode::BadName, format!("pod name: {error}")))
 }
 
-/// The name of a node, where one is given.
+/// The name of a node, if one is given.
 pub(crate) fn node_name(flag: &str, text: Option<&str>) -> Result<(), ApiError> {
     text.map_or(Ok(()), |text| {
         text.parse::<NodeName>()

@@ -60,7 +60,7 @@ impl Output {
         })
     }
 
-    /// Prints a list; where it is empty, people are told so on standard error.
+    /// Prints a list; if it is empty, standard error says so.
     pub(crate) fn list<T: Serialize>(
         &self,
         list: &[T],
@@ -115,7 +115,7 @@ impl Output {
         if self.format == Format::Json
             && let Ok(document) = json(&ErrorDocument { error })
         {
-            // Where even that fails there is nobody left to tell; the exit code stands.
+            // If even that fails, only the exit code is left to say so.
             let _ = write_stdout(&document);
         }
         ExitCode::from(failure.exit)
@@ -154,7 +154,7 @@ fn labelled(label: &str, color: AnsiColor, line: &str) -> String {
     format!("{style}{label}:{style:#} {}\n", printable(line))
 }
 
-/// Whether standard error may be coloured: a terminal, and nobody objects (no-color.org).
+/// Whether standard error may be coloured: a terminal, and `NO_COLOR` is not set (no-color.org).
 fn has_color() -> bool {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");

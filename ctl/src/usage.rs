@@ -1,4 +1,4 @@
-//! Errors in what was typed, in the same form as all others.
+//! Errors in what was typed, in the same form as all other errors.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -72,7 +72,7 @@ fn command_of(usage: &str) -> String {
         .join(" ")
 }
 
-/// Whether JSON is asked for among arguments that clap refused, and so could not tell.
+/// Whether JSON is asked for among arguments that clap refused, and so did not report.
 fn wants_json(arguments: &[OsString]) -> bool {
     let mut words = arguments.iter().skip(1).map(|word| word.to_string_lossy());
     let mut json = false;

@@ -150,7 +150,7 @@ pub struct Reconcile {
     pub operations_total: u64,
     /// Operations that failed.
     pub failed_total: u64,
-    /// Objects that others had changed or removed, and that were put back.
+    /// Objects that other programs had changed or removed, and that were put back.
     pub drift_total: u64,
     /// When the last pass ended.
     pub last_at: Option<String>,
@@ -217,7 +217,7 @@ pub struct Node {
     pub addresses: Vec<SocketAddr>,
     /// Its blocks.
     pub blocks: Vec<IpNetwork>,
-    /// Whether it is alive, as far as gossip tells.
+    /// Whether it is alive, as far as gossip knows.
     pub live: bool,
     /// How long ago its heartbeat rose last.
     pub last_seen_seconds: Option<f64>,
@@ -370,7 +370,7 @@ impl fmt::Debug for InitResponse {
     }
 }
 
-/// `POST /v1/join`. Answered with 202 once a member has answered; `GET /v1/status` tells the rest.
+/// `POST /v1/join`. Answered with 202 once a member has answered; `GET /v1/status` shows the rest.
 #[derive(Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JoinRequest {

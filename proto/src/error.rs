@@ -141,7 +141,7 @@ impl ApiError {
 /// The body of an HTTP error: problem details (RFC 9457) with podnet's `code` and `hint`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// Always `about:blank`: `code` tells the kind.
+    /// Always `about:blank`: `code` names the kind.
     #[serde(rename = "type")]
     pub type_uri: String,
     /// The code in words.

@@ -25,7 +25,7 @@ mod wire;
 
 pub use signed::{MAX_ENVELOPE_LEN, SIGNATURE_LEN, Signed, Speaker, Stamp};
 
-/// The UDP port of gossip where the user gives no other.
+/// The UDP port of gossip if the user gives no other.
 pub const DEFAULT_PORT: u16 = 7846;
 
 /// The longest value of a key, in bytes.
@@ -219,7 +219,7 @@ pub struct UseRecord {
     pub slot: Slot,
     /// Its boot.
     pub boot: Boot,
-    /// Its block, where it uses one.
+    /// Its block, if it uses one.
     pub block: Option<BlockIndex>,
 }
 

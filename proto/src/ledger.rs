@@ -48,7 +48,7 @@ pub struct Ledger {
     pub boots: BTreeMap<NodeId, Boot>,
     /// Blocks that were given back, and the slot that freed them.
     pub freed: BTreeMap<BlockIndex, Slot>,
-    /// The slot of the last release of a member; 0 where there was none.
+    /// The slot of the last release of a member; 0 if there was none.
     pub released: Slot,
     /// The epoch of the gossip key.
     pub key_epoch: u64,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// `net/bridge/br_private.h`; no port has the number 0).
 pub const MAX_PORTS: u32 = 1023;
 
-/// The length of a block's prefix where the user asks for no other.
+/// The length of a block's prefix if the user asks for no other.
 pub const DEFAULT_BLOCK_PREFIX: u8 = 24;
 
 /// The longest prefix of a block: a /30 holds the gateway and one pod.
@@ -73,7 +73,7 @@ pub enum PodNetworkError {
 /// When it is not of the form `a.b.c.d/len`, or has host bits set.
 pub fn parse_range(text: &str) -> Result<Ipv4Network, PodNetworkError> {
     let not_a_cidr = || PodNetworkError::NotACidr(text.escape_default().take(80).collect());
-    // `Ipv4Network` takes a bare address for a /32; nobody who types one means that.
+    // `Ipv4Network` takes a bare address for a /32; a user who types one does not mean that.
     if !text.contains('/') {
         return Err(not_a_cidr());
     }
@@ -161,7 +161,7 @@ impl PodNetwork {
         1 << (self.block_prefix - self.cidr.prefix())
     }
 
-    /// The range of the block with this number; `None` where there is none.
+    /// The range of the block with this number; `None` if there is none.
     #[must_use]
     pub fn block(&self, index: BlockIndex) -> Option<Ipv4Network> {
         if index.0 >= self.block_count() {

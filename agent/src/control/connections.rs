@@ -25,7 +25,7 @@ impl Work {
         WorkGuard(self)
     }
 
-    /// Whether somebody waits for a place. Then a connection has one answer more: its client may
+    /// Whether another client waits for a place. Then a connection has one answer more: its client may
     /// have sent thousands of requests at once.
     pub(super) fn others_wait(&self) -> bool {
         self.others_wait.load(Ordering::Relaxed)
@@ -80,7 +80,7 @@ impl Connections {
         }
     }
 
-    /// Makes room for one more. Where there is none, the first that came goes, of those that had
+    /// Makes room for one more. If there is none, the first that came goes, of those that had
     /// time to ask something and that the agent is not at work for: they are waited for, or wait
     /// themselves. While there is none of these, this waits.
     pub(super) async fn make_room(&mut self) {

@@ -28,7 +28,7 @@ const GROUP: &str = "podnet";
 /// How many connections are served at a time.
 const MAX_CONNECTIONS: usize = 128;
 
-/// How long a connection may ask nothing while others wait for its place.
+/// How long a connection may ask nothing while other clients wait for its place.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How much of a connection is read ahead, in bytes: the longest head of a request.
@@ -43,14 +43,14 @@ const RETRY: Duration = Duration::from_millis(100);
 /// How long what was asked may take to be answered when the agent stops.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// How long to wait for whoever listens in the socket's place: the kernel may not be done yet with
+/// How long to wait for an agent that listens in the socket's place: the kernel may not be done yet with
 /// an agent that was killed.
 const LAST_BREATH: Duration = Duration::from_secs(1);
 
 /// Why the control socket cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// Something that is no agent's socket is in its place, or somebody listens there.
+    /// Something that is no agent's socket is in its place, or another program listens there.
     #[error("control socket {}: {what} is there", path.display())]
     Taken {
         /// The place.
@@ -78,7 +78,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Makes the socket, for root and the group `podnet`; for root alone where there is no such
+    /// Makes the socket, for root and the group `podnet`; for root alone if there is no such
     /// group. One that a dead agent left there is replaced.
     ///
     /// # Errors
@@ -126,7 +126,7 @@ impl Listener {
         })
     }
 
-    /// Serves requests until `stop` ends. Then nobody is let in any more, and what was asked has a moment
+    /// Serves requests until `stop` ends. Then no client is let in any more, and what was asked has a moment
     /// to be answered.
     pub async fn serve(self, requests: mpsc::Sender<Asked>, stop: impl Future<Output = ()>) {
         let mut connections = Connections::at_most(MAX_CONNECTIONS, PATIENCE);
@@ -154,7 +154,7 @@ impl Listener {
             let stream = match self.socket.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    // Out of descriptors, say. Those that nobody uses are given back.
+                    // Out of descriptors, say. Those of idle connections are given back.
                     let closed = connections.let_idle_go();
                     tracing::warn!(%error, closed, "control socket: accept failed");
                     tokio::time::sleep(RETRY).await;
@@ -172,9 +172,9 @@ impl Listener {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Found {
     Nothing,
-    /// A socket that nobody listens on.
+    /// A socket that no program listens on.
     LeftBehind,
-    /// A socket that somebody listens on.
+    /// A socket that a program listens on.
     Listener,
 }
 

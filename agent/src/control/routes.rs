@@ -30,7 +30,7 @@ const MAX_BODY: usize = 64 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the event loop may take for an answer. The longest job, a `join` that nobody answers,
+/// How long the event loop may take for an answer. The longest job, a `join` that no member answers,
 /// takes 10 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 

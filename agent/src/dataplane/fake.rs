@@ -17,7 +17,7 @@ use tokio::time;
 
 use super::Dataplane;
 
-/// How many changes wait for the watcher; more are told as one.
+/// How many changes wait for the watcher; more are reported as one.
 const WAITING_CHANGES: usize = 64;
 
 /// A data plane around the model of a kernel. Clones share it.
@@ -55,7 +55,7 @@ pub struct Fault {
 pub enum Effect {
     /// It is refused: nothing happens.
     Refuse(OpError),
-    /// It happens, but an error is told, as where an answer comes after the deadline.
+    /// It happens, but an error is reported, as if the answer came after the deadline.
     Lose(OpError),
     /// It happens so much later.
     Delay(Duration),
@@ -83,7 +83,7 @@ impl Fault {
         }
     }
 
-    /// A fault that befalls one change, after so many others from now on.
+    /// A fault that befalls one change, after so many other changes from now on.
     #[must_use]
     pub fn after(others: usize, effect: Effect) -> Self {
         Self {
@@ -144,7 +144,7 @@ impl Fake {
         self.state().kernel.clone()
     }
 
-    /// Changes the kernel behind podnet's back; the watcher is told what to look at.
+    /// Changes the kernel behind podnet's back; the watcher hears what to look at.
     pub fn tamper<R>(&self, kind: Kind, tamper: impl FnOnce(&mut Kernel) -> R) -> R {
         let mut state = self.state();
         let result = tamper(&mut state.kernel);
@@ -199,7 +199,7 @@ impl Fake {
             None => self.state().kernel.apply(op),
             Some(Effect::Refuse(error)) => Err(error),
             Some(Effect::Lose(error)) => {
-                // Whether the kernel did it is what nobody hears.
+                // Whether the kernel did it is not reported.
                 let _ = self.state().kernel.apply(op);
                 Err(error)
             }
@@ -211,7 +211,7 @@ impl Fake {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A test that panicked elsewhere tells what went wrong itself.
+        // A test that panicked elsewhere reports itself what went wrong.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -37,9 +37,9 @@ pub trait Dataplane: Send + Sync + 'static {
         work: Box<dyn FnOnce() + Send>,
     ) -> Result<(), ObserveError>;
 
-    /// The changes that others make, from now on. To be called once.
+    /// The changes that other programs make, from now on. To be called once.
     ///
     /// # Errors
-    /// When the kernel refuses to tell.
+    /// When the kernel refuses to report them.
     async fn watch(&self) -> Result<mpsc::Receiver<Change>, ObserveError>;
 }

@@ -86,7 +86,7 @@ impl Client {
     /// `GET /v1/pods/NAME`: one pod.
     ///
     /// # Errors
-    /// As [`Client::status`]; `not_found` where there is no such pod.
+    /// As [`Client::status`]; `not_found` if there is no such pod.
     pub async fn pod(&self, name: &PodName) -> Result<Pod, ClientError> {
         self.get(&pod_path(name)).await
     }
@@ -110,18 +110,18 @@ impl Client {
     }
 
     /// `POST /v1/join`: enters a cluster. Returns once a member has answered; from then on
-    /// [`Client::status`] tells how far it is. The agent waits for that answer for as long as
+    /// [`Client::status`] shows how far it is. The agent waits for that answer for as long as
     /// [`JoinRequest::timeout_seconds`] says, so this client's limit should be longer.
     ///
     /// # Errors
-    /// As [`Client::status`]; `unreachable` where no member answered, `already_member` and
+    /// As [`Client::status`]; `unreachable` if no member answered, `already_member` and
     /// `wrong_cluster` on a member, and what the agent finds wrong with the request.
     pub async fn join(&self, request: &JoinRequest) -> Result<(), ClientError> {
         self.send(Method::POST, "/v1/join", Some(request)).await?;
         Ok(())
     }
 
-    /// `POST /v1/leave`: leaves the cluster. [`Client::status`] tells when that is done.
+    /// `POST /v1/leave`: leaves the cluster. [`Client::status`] shows when that is done.
     ///
     /// # Errors
     /// As [`Client::status`]; `exists` where pods are in the way.
@@ -133,8 +133,8 @@ impl Client {
     /// `POST /v1/pods`: attaches a pod. The same call again changes nothing.
     ///
     /// # Errors
-    /// As [`Client::status`]; `exists` where the pod is there with other properties,
-    /// `foreign_object` where its namespace is someone else's, `not_member`, `full`, `fenced`.
+    /// As [`Client::status`]; `exists` if the pod is there with other properties,
+    /// `foreign_object` if its namespace is another program's, `not_member`, `full`, `fenced`.
     pub async fn add_pod(&self, request: &PodRequest) -> Result<Pod, ClientError> {
         let answer = self.send(Method::POST, "/v1/pods", Some(request)).await?;
         decode(&answer, "POST /v1/pods")
@@ -143,7 +143,7 @@ impl Client {
     /// `DELETE /v1/pods/NAME`: detaches a pod and gives its addresses back.
     ///
     /// # Errors
-    /// As [`Client::status`]; `not_found` where there is no such pod.
+    /// As [`Client::status`]; `not_found` if there is no such pod.
     pub async fn remove_pod(&self, name: &PodName) -> Result<(), ClientError> {
         let nothing: Option<&()> = None;
         self.send(Method::DELETE, &pod_path(name), nothing).await?;

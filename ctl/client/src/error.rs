@@ -69,7 +69,7 @@ impl From<ClientError> for ApiError {
     }
 }
 
-/// Says which of the usual causes it is: the errno alone helps nobody who has just typed a command.
+/// Says which of the usual causes it is: the errno alone does not help a user who has just typed a command.
 fn unreachable(socket: &Path, source: &io::Error) -> ApiError {
     const START: &str = "start it with `systemctl start podnetd`, or name its socket";
     let kind = source.kind();

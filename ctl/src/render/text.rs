@@ -7,7 +7,7 @@ use std::fmt::Display;
 pub(crate) const NOTHING: &str = "-";
 
 /// The text without anything that a terminal would act on. Some of it was written by other nodes,
-/// and an escape sequence in a name must not move the cursor of whoever looks at it.
+/// and an escape sequence in a name must not move the cursor of the terminal that shows it.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     if !text.chars().any(acts_on_terminals) {
         return Cow::Borrowed(text);

@@ -68,7 +68,7 @@ impl Speaker {
     }
 }
 
-/// A record and its signature, which nobody has looked at yet.
+/// A record and its signature, which is not checked yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Signed<'a> {
     /// Which of the speaker's records it is.

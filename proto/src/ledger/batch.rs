@@ -14,7 +14,7 @@ use crate::network::BlockIndex;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "op", rename_all = "kebab-case")]
 pub enum Operation {
-    /// A node becomes a member with this boot. Where it owns a block already, only its boot
+    /// A node becomes a member with this boot. If it owns a block already, only its boot
     /// changes; else it gets the block, if that is free.
     Join {
         /// The node.

@@ -96,7 +96,7 @@ impl Decided {
         LedgerHash(Sha256::digest(self.text()).into())
     }
 
-    /// What a newcomer is told about the ledger before it has seen one.
+    /// What a newcomer learns about the ledger before it has seen one.
     #[must_use]
     pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint {

@@ -1,4 +1,4 @@
-//! JSON as somebody wrote it: what this version does not know stays as it is, to the letter.
+//! JSON as its author wrote it: what this version does not know stays as it is, to the letter.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! Dumps inside of pods' namespaces, which their owners may have filled with anything.
 //!
 //! A dump is read piece by piece, and what is not looked for is dropped at once: however much there is, it
-//! takes no memory, and of too much no more is read than tells that it is.
+//! takes no memory, and of too much only so much is read as shows that it is too much.
 
 use netlink_packet_core::{
     NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,

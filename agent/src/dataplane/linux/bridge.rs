@@ -76,7 +76,7 @@ pub(super) async fn ours(socket: &Socket, name: &IfName) -> Result<Link, OpError
     }
 }
 
-/// The number of podnet's bridge; `None` where there is none.
+/// The number of podnet's bridge; `None` if there is none.
 pub(super) async fn index(socket: &Socket) -> Result<Option<u32>, KernelError> {
     let bridge = link::look_up(socket, &IfName::bridge()).await?;
     Ok(bridge.filter(Link::is_our_bridge).map(|link| link.index))
@@ -119,7 +119,7 @@ async fn update(socket: &Socket, bridge: &Bridge) -> Result<(), OpError> {
     right.map_err(|error| error.at(format!("bridge {}", bridge.name)))
 }
 
-/// Sets what a bridge cannot be born with: an MTU that it is born with counts as nobody's choice,
+/// Sets what a bridge cannot be born with: an MTU that it is born with does not count as chosen,
 /// and changes with its ports. A parameter that cannot be set does not keep it down.
 async fn set_right(socket: &Socket, bridge: &Bridge, found: &Link) -> Result<(), KernelError> {
     let mut prepared = prepare(socket, bridge).await;

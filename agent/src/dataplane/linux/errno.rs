@@ -58,7 +58,7 @@ impl From<i32> for Errno {
     }
 }
 
-/// Why the kernel did not do, or tell, what it was asked for.
+/// Why the kernel did not do, or answer, what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum KernelError {
     /// It refused.
@@ -142,7 +142,7 @@ impl KernelError {
         }
     }
 
-    /// What the kernel's refusal means; `None` where it did not refuse but fail to answer.
+    /// What the kernel's refusal means; `None` if it did not refuse but failed to answer.
     pub(super) fn errno(&self) -> Option<Errno> {
         match self {
             Self::Refused { errno, .. } | Self::Parameter { errno, .. } => {

@@ -89,12 +89,12 @@ fn read(
     Ok(found)
 }
 
-/// Whether a parameter is on; `None` where there is none.
+/// Whether a parameter is on; `None` if there is none.
 fn is_on(path: &str) -> io::Result<Option<bool>> {
     Ok(value(path)?.map(|value| value != OFF))
 }
 
-/// The value of a parameter; `None` where there is none.
+/// The value of a parameter; `None` if there is none.
 fn value(path: &str) -> io::Result<Option<String>> {
     match fs::read_to_string(Path::new(sysctl::ROOT).join(path)) {
         Ok(value) => Ok(Some(value.trim_end().to_owned())),

@@ -40,7 +40,7 @@ pub(super) struct Link {
     /// What the bridge does with it that it is a port of.
     pub(super) port: Port,
     pub(super) loopback: bool,
-    /// How often it has lost its carrier; 0 where the kernel does not count (before 4.16).
+    /// How often it has lost its carrier; 0 if the kernel does not count (before 4.16).
     pub(super) carrier_losses: u32,
     /// The bridge that it is a port of.
     pub(super) master: Option<u32>,
@@ -108,7 +108,7 @@ impl Link {
                 .is_ok_and(|name| name.is_host_end())
     }
 
-    /// What somebody else's link is, in words.
+    /// What another program's link is, in words.
     pub(super) fn foreign(&self) -> String {
         match &self.kind {
             Some(kind) => format!("a {kind} that podnet did not make"),

@@ -2,7 +2,7 @@
 //!
 //! The kernel carries out a request inside of `sendmsg`, and may hold the sender there for as long
 //! as another holds the lock of the network configuration. So all sockets are driven by one thread
-//! of their own: nobody else's tasks stand still, and deadlines fire.
+//! of their own: no other task stands still, and deadlines fire.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -121,7 +121,7 @@ impl<T: Message> Socket<T> {
     ) -> io::Result<(Self, Events<T>)> {
         let _reactor = driver.enter();
         let (mut connection, handle, events) = new_connection::<T>(protocol)?;
-        // Each request is answered by an acknowledgement, so that answers can be told apart.
+        // Each request is answered by an acknowledgement, so that answers can be distinguished.
         connection.set_forward_ack(true);
         connection.set_forward_done(true);
         let socket = connection.socket_mut().socket_mut();

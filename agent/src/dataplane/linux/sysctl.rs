@@ -48,7 +48,7 @@ pub(super) async fn of_bridge(ifname: &IfName) -> Result<LinkParameters, KernelE
     Ok(on_thread(move || read_link(bridge.as_str(), &LinkParameter::OF_BRIDGE)).await??)
 }
 
-/// Whether the host takes packets from any address that it has a way to, whatever it is told of single links: the
+/// Whether the host takes packets from any address that it has a way to, whatever is set for single links: the
 /// greater one of the two values counts.
 pub(super) async fn takes_any_source() -> Result<bool, KernelError> {
     const FILTER: LinkParameter = LinkParameter::ReversePathFilter;
@@ -56,7 +56,7 @@ pub(super) async fn takes_any_source() -> Result<bool, KernelError> {
     Ok(found.get(&FILTER).is_some_and(|value| *value > 1))
 }
 
-/// The folder of an interface's parameters, in the calling thread's namespace; `None` where there is
+/// The folder of an interface's parameters, in the calling thread's namespace; `None` if there is
 /// none: a kernel without IPv6 has nothing to turn off, nor has a link of less than 1280 bytes.
 ///
 /// The way to it is gone once for all of them: the kernel looks among the directories of all
@@ -109,7 +109,7 @@ fn write_one(directory: &OwnedFd, parameter: LinkParameter, value: i32) -> io::R
     written
 }
 
-/// Reads a parameter in the folder of its interface; `None` where the interface went meanwhile.
+/// Reads a parameter in the folder of its interface; `None` if the interface went meanwhile.
 fn read_one(directory: &OwnedFd, parameter: LinkParameter) -> io::Result<Option<i32>> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
     let file = match openat(directory, parameter.name(), flags, Mode::empty()) {

@@ -29,7 +29,7 @@ const FIRST_ANSWER: Duration = Duration::from_secs(10);
 /// rather than run out of time in the same moment.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How long the agent's probes of members that nobody has heard of may take.
+/// How long the agent's probes of members that gossip does not know may take.
 const PROBES: Duration = Duration::from_secs(3);
 
 /// Joins this node to a cluster: returns when it owns a block and has a path to every live peer.
@@ -102,7 +102,7 @@ struct Done {
     status: Status,
     /// The dead peers.
     dead: Vec<String>,
-    /// The peers that only gossip tells of.
+    /// The peers that only gossip knows of.
     unproved: Vec<String>,
 }
 

@@ -7,7 +7,7 @@ use podnet_proto::{ApiError, ErrorCode};
 
 use crate::render::joined;
 
-/// Whether the agent may still be probing members that nobody has heard of yet.
+/// Whether the agent may still be probing members that gossip does not know yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Probes {
     /// It may: a silent member counts as dead only when its probe has failed.
@@ -25,7 +25,7 @@ pub(crate) enum Progress {
     Done {
         /// The peers that were not waited for.
         dead: Vec<String>,
-        /// The peers that only gossip tells of, and why.
+        /// The peers that only gossip knows of, and why.
         unproved: Vec<String>,
     },
     /// It will not get there by waiting.
@@ -47,10 +47,10 @@ pub(crate) enum Step {
         ok: usize,
         /// How many they must reach.
         of: usize,
-        /// The others, and why they are not reached.
+        /// The other peers, and why they are not reached.
         missing: Vec<String>,
     },
-    /// An agent that tells.
+    /// An agent that reports it.
     Agent(String),
 }
 

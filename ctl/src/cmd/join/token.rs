@@ -72,7 +72,7 @@ pub(crate) fn read(source: Source, timeout: Duration) -> Result<Zeroizing<String
     Ok(text)
 }
 
-/// Opens and reads on a thread of its own: a pipe that nobody writes to would block for ever.
+/// Opens and reads on a thread of its own: a pipe without a writer would block for ever.
 fn read_within<R: io::Read>(
     timeout: Duration,
     name: &str,

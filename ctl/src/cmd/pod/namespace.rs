@@ -143,7 +143,7 @@ fn is_own(netns: &File) -> io::Result<bool> {
 fn mount_sysfs() -> Result<(), NamespaceError> {
     const SYS: &str = "/sys";
     let mut flags = MsFlags::empty();
-    // Where it cannot be taken away it is covered; the kernel refuses to cover a read-only sysfs
+    // If it cannot be taken away, it is covered; the kernel refuses to cover a read-only sysfs
     // with a writable one.
     if umount2(SYS, MntFlags::MNT_DETACH).is_err()
         && statvfs(SYS).is_ok_and(|sys| sys.flags().contains(FsFlags::ST_RDONLY))

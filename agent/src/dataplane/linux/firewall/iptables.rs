@@ -160,7 +160,7 @@ impl Programs {
     }
 
     /// Changes tables; each as a whole, or not at all. `process` is set to the number of the process
-    /// that does it, where the kernel will tell of it.
+    /// that does it, if the kernel will report it.
     pub(super) async fn restore(
         self,
         script: &str,

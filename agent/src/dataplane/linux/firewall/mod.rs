@@ -62,7 +62,7 @@ impl Firewall {
         Ok(observed.collect())
     }
 
-    /// Looks at the chains of all programs that pods' packets pass; `None` where nothing can tell.
+    /// Looks at the chains of all programs that pods' packets pass; `None` if they cannot be read.
     pub(super) async fn others(&self) -> Option<Ruleset> {
         nft::observe().await
     }
@@ -135,7 +135,7 @@ impl Firewall {
     }
 }
 
-/// Reads the tables of these chains; others may be long.
+/// Reads the tables of these chains; other tables may be long.
 async fn read(programs: Programs, chains: &[Chain]) -> Result<Saved, ProgramError> {
     let mut saved = String::new();
     for chain in chains {
@@ -152,7 +152,7 @@ async fn read_legacy(programs: Programs) -> Result<Saved, ProgramError> {
     read(programs, &chains).await
 }
 
-/// The other variant, where it has a say in what is forwarded.
+/// The other variant, if it has a say in what is forwarded.
 async fn secondary(variant: Variant) -> Result<Option<(Programs, Saved)>, ProgramError> {
     let programs = Programs::of(variant);
     let saved = match variant {

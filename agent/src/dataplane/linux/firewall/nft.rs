@@ -16,7 +16,7 @@ use super::iptables::ProgramError;
 /// How much of a table is read, in bytes: one with more rules is not judged.
 const MOST: usize = 1 << 20;
 
-/// Looks at the tables with chains that forwarded packets pass; `None` where `nft` cannot tell.
+/// Looks at the tables with chains that forwarded packets pass; `None` if `nft` cannot read them.
 pub(super) async fn observe() -> Option<Ruleset> {
     match read().await {
         Ok(ruleset) => Some(ruleset),

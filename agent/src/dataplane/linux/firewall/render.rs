@@ -11,7 +11,7 @@ use super::saved::Saved;
 const COMMENT: &str = "podnet";
 
 /// The input for `iptables-restore --noflush` that makes a back end hold exactly these rules:
-/// each table changes at once, and one that cannot be read does not change. `None` where there is
+/// each table changes at once, and one that cannot be read does not change. `None` if there is
 /// nothing to change.
 pub(super) fn script(found: &Saved, wanted: &RuleSet) -> Option<String> {
     let mut script = String::new();
@@ -29,7 +29,7 @@ pub(super) fn script(found: &Saved, wanted: &RuleSet) -> Option<String> {
 }
 
 /// Fills a chain; to name a chain empties it first. One jump leads to it, from the first place of
-/// the built-in chain where there is none yet.
+/// the built-in chain if there is none yet.
 fn fill(chain: Chain, rules: &[Rule], found: &Saved) -> String {
     let mut script = format!(":{} - [0:0]\n", chain.name());
     let written = rules.iter().filter(|rule| rule.is_of_ipv4());
@@ -58,7 +58,7 @@ fn remove(chain: Chain, found: &Saved) -> String {
     if !rules.is_empty() {
         let _infallible = writeln!(script, "-F {}", chain.name());
     }
-    // The kernel keeps a chain that others jump to, and then the rest would not be done either.
+    // The kernel keeps a chain that other chains jump to, and then the rest would not be done either.
     if !found.referenced.contains(&chain) {
         let _infallible = writeln!(script, "-X {}", chain.name());
     }

@@ -1,6 +1,6 @@
 //! Reads what `iptables-save` shows.
 //!
-//! Rules of others may hold any text. So the output is read as iptables writes it
+//! Rules of other programs may hold any text. So the output is read as iptables writes it
 //! (`xtables_save_string` in its `libxtables/xtables.c`): a text that is not a plain word stands in double
 //! quotes, in which a backslash comes before a quote or a backslash, and line breaks stay as they are. What
 //! is not podnet's to the letter is another program's.
@@ -31,13 +31,13 @@ pub(super) struct Saved {
     pub(super) chains: BTreeMap<Chain, Vec<Option<Rule>>>,
     /// How often podnet's own jump to each chain stands in the built-in one.
     pub(super) jumps: BTreeMap<Chain, usize>,
-    /// The chains that rules of others jump to.
+    /// The chains that rules of other programs jump to.
     pub(super) referenced: BTreeSet<Chain>,
-    /// Chains of others that bear names like podnet's, as `TABLE/NAME`.
+    /// Chains of other programs that bear names like podnet's, as `TABLE/NAME`.
     pub(super) namesakes: BTreeSet<String>,
     /// The chains whose table iptables cannot show.
     pub(super) unreadable: BTreeSet<Chain>,
-    /// Rules of others before podnet's jump that accept whatever is forwarded, or whatever comes in or leaves
+    /// Rules of other programs before podnet's jump that accept whatever is forwarded, or whatever comes in or leaves
     /// by a device.
     pub(super) ahead: BTreeSet<String>,
     /// Whether the filter table has the chain that forwarded packets pass.

@@ -37,7 +37,7 @@ pub(super) enum Outcome {
 pub(super) struct Line(Option<Socket>);
 
 impl Line {
-    /// Sends this, after what came back before and nobody has read.
+    /// Sends this, after what came back before and was not read.
     fn send(&mut self, bytes: &[u8]) -> Result<&Socket, KernelError> {
         let socket = match self.0.take() {
             Some(socket) => socket,

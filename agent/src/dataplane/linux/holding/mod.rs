@@ -66,7 +66,7 @@ pub(super) async fn apply(host: &Host, ops: &[&Op]) -> Results {
     results
 }
 
-/// What nftables holds pods to. Where it cannot, the reason names what is lacking of the rest that holds them, too.
+/// What nftables holds pods to. If it cannot, the reason names what is lacking of the rest that holds them, too.
 pub(super) async fn observe(host: &Host) -> ObservedHolding {
     let found = host.held.observe().await;
     let ObservedHolding::Impossible(mut why) = found else {
@@ -250,11 +250,11 @@ async fn check() -> Result<(), ProgramError> {
     nft::show(&["list", "tables"]).await.map(drop)
 }
 
-/// How long the number of a thread is kept in mind: the kernel tells of a change at once, and gives the number to
-/// others in time.
+/// How long the number of a thread is kept in mind: the kernel reports a change at once, and gives the number to
+/// another thread in time.
 const NOTED: Duration = Duration::from_secs(2);
 
-/// The numbers of the threads that have changed something, by which the kernel tells of it, and when they did.
+/// The numbers of the threads that have changed something, by which the kernel reports it, and when they did.
 #[derive(Debug, Default)]
 struct Threads(std::sync::Mutex<VecDeque<(u32, Instant)>>);
 
@@ -275,7 +275,7 @@ impl Threads {
     }
 }
 
-/// Holds a pod, where there is a table: without one, a look finds that it is missing.
+/// Holds a pod, if there is a table: without one, a look finds that it is missing.
 pub(super) async fn hold(host: &Host, holding: &Holding) -> Result<(), OpError> {
     host.held.hold(holding).await
 }

@@ -26,7 +26,7 @@ use super::super::socket::Socket;
 /// What an event means: what may have changed, and the event in words.
 type Meaning = (Vec<Kind>, String);
 
-/// The links, and the neighbours on the bridge, as events last told of them. The kernel tells of a
+/// The links, and the neighbours on the bridge, as events last reported them. The kernel reports a
 /// link far more often than what podnet cares about changes: a dozen times while one pod is attached;
 /// and of neighbours that come and go by themselves.
 #[derive(Debug, Default)]
@@ -151,7 +151,7 @@ impl Seen {
         (kinds, what)
     }
 
-    /// What a bridge tells of a port. Its state follows the carrier, which has events of its own.
+    /// What a bridge reports of a port. Its state follows the carrier, which has events of its own.
     fn port_changed(&mut self, message: &LinkMessage, told: &Link) -> Meaning {
         let none = (Vec::new(), String::new());
         let Some(seen) = self.links.get_mut(&told.index) else {
@@ -216,7 +216,7 @@ impl Seen {
 }
 
 impl Seen {
-    /// What a bridge tells of a link-layer address. Those that it learns are nobody's business.
+    /// What a bridge reports of a link-layer address. Those that it learns are left out.
     fn entry(&mut self, entry: Entry, gone: bool) -> Meaning {
         let before = if entry.fixed && !gone {
             self.fixed.insert(entry.mac, entry.index)
@@ -234,7 +234,7 @@ impl Seen {
     }
 }
 
-/// What a bridge tells of a port, as events of bridges have it.
+/// What a bridge reports of a port, as events of bridges have it.
 fn port(message: &LinkMessage) -> Port {
     let settings = message.attributes.iter().filter_map(|attribute| {
         if let LinkAttribute::ProtoInfoBridge(settings) = attribute {
@@ -254,7 +254,7 @@ fn setting(told: &LinkProtoInfoBridge) -> Option<InfoBridgePort> {
     InfoBridgePort::parse(&NlaBuffer::new(&bytes)).ok()
 }
 
-/// A link without what follows from the state of others. The carrier of a host end is the other end:
+/// A link without what follows from the state of other links. The carrier of a host end is the other end:
 /// a pod's interface that was set down and up has lost its routes, and the kernel says no more of it
 /// than that. Other carriers come and go by themselves.
 fn settings(link: Link) -> Link {

@@ -1,4 +1,4 @@
-//! What the kernel tells of changes that others make.
+//! What the kernel reports of changes that other programs make.
 
 mod events;
 mod netconf;
@@ -40,7 +40,7 @@ const GROUPS: [u32; 5] = [
 /// How many changes wait in the channel.
 const QUEUE: usize = 64;
 
-/// How many different changes are told apart; more are a change of everything.
+/// How many different changes are distinguished; more are a change of everything.
 const MOST: usize = 256;
 
 /// How many events are heard in a row before what they mean is passed on.
@@ -92,7 +92,7 @@ struct Monitor {
 }
 
 impl Monitor {
-    /// Passes changes on until the receiver is dropped, or the kernel tells no more.
+    /// Passes changes on until the receiver is dropped, or the kernel reports no more.
     async fn run(
         mut self,
         (network_socket, mut network): (Socket, Events<RouteNetlinkMessage>),
@@ -110,7 +110,7 @@ impl Monitor {
         loop {
             let urgent = self.waiting.is_urgent();
             tokio::select! {
-                // Events first: however many there are by now, each change is told of once.
+                // Events first: however many there are by now, each change is passed on once.
                 biased;
                 permit = changes.reserve(), if urgent => match permit {
                     Ok(permit) => self.waiting.pass_on(permit),
@@ -169,7 +169,7 @@ impl Monitor {
         }
     }
 
-    /// Sees what was told while nobody heard.
+    /// Sees what was reported while the agent did not listen.
     async fn catch_up(&mut self) {
         match Seen::look(&self.host.socket).await {
             Ok(seen) => self.seen = seen,
@@ -202,7 +202,7 @@ fn is_overrun<T>(message: &NetlinkMessage<T>) -> bool {
 }
 
 /// Waits until a socket hears again. When its buffer has overrun the kernel says so once, and drops
-/// whatever it would tell until the buffer is empty, answers too (`NETLINK_S_CONGESTED` in
+/// whatever it would report until the buffer is empty, answers too (`NETLINK_S_CONGESTED` in
 /// `net/netlink/af_netlink.c`). So an answer means that events come through from now on.
 async fn hears<T: Message + Clone>(socket: &Socket<T>, question: T) {
     while timeout(ANSWER, socket.request(question.clone(), 0))
@@ -211,16 +211,16 @@ async fn hears<T: Message + Clone>(socket: &Socket<T>, question: T) {
     {}
 }
 
-/// What the receiver has not been told yet. However slow that is, this never grows beyond bounds.
+/// What has not been passed on to the receiver yet. However slow that is, this never grows beyond bounds.
 #[derive(Debug, Default)]
 struct Waiting {
     changes: Changes,
-    /// How many events were heard since it was last told all.
+    /// How many events were heard since it last had all.
     heard: usize,
 }
 
 impl Waiting {
-    /// Whether the receiver is to be told before more events are heard: there is nothing to add to a
+    /// Whether changes are to be passed on before more events are heard: there is nothing to add to a
     /// change of everything, and a storm that never ends must not hold back what it began with.
     fn is_urgent(&self) -> bool {
         let everything = self.changes.get(&Kind::Everything).is_some();

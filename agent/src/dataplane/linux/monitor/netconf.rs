@@ -1,5 +1,5 @@
 //! Changes of what is forwarded, and of how its source is checked: of podnet's kernel parameters those that
-//! the kernel tells of.
+//! the kernel reports.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use super::raw::Event;
 /// The multicast group.
 pub(super) const GROUP: u32 = MulticastGroup::Ipv4Netconf as u32;
 
-/// The message that tells of a new value (`RTM_NEWNETCONF` in `linux/rtnetlink.h`).
+/// The message that reports a new value (`RTM_NEWNETCONF` in `linux/rtnetlink.h`).
 const NEW_NETCONF: u16 = 80;
 
 /// The length of `struct netconfmsg`, with its padding, before the attributes.
@@ -31,7 +31,7 @@ const FORWARDING: u16 = 2;
 /// a device has an event of its own as soon as a route leads out of it.
 const RP_FILTER: u16 = 3;
 
-/// The change that an event tells of. Host ends of pods, and devices that nobody has heard of, have no
+/// The change that an event reports. Host ends of pods, and devices that were not reported before, have no
 /// name here.
 pub(super) fn change(
     payload: &NetlinkPayload<Event>,

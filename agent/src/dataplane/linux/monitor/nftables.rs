@@ -1,6 +1,6 @@
 //! Changes of nftables, which `iptables` (its nft variant) makes too.
 //!
-//! The kernel tells of each object that a transaction changes, and then of the transaction as a whole. Others
+//! The kernel reports each object that a transaction changes, and then the transaction as a whole. Others
 //! may change much and often, such as the elements of a set: only what touches podnet's tables, or the rules of
 //! others that forwarded packets pass, is a change.
 
@@ -73,14 +73,14 @@ pub(super) enum Maker {
     Other,
 }
 
-/// What the transaction has touched that is being told of.
+/// What the transaction has touched whose report is under way.
 #[derive(Debug, Default)]
 pub(super) struct Transaction {
     touched: BTreeSet<Kind>,
 }
 
 impl Transaction {
-    /// The changes that an event tells of. `own` tells of a process or thread whether it changes the rules
+    /// The changes that an event reports. `own` says of a process or thread whether it changes the rules
     /// for podnet.
     pub(super) fn hear(
         &mut self,

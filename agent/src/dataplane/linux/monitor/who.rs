@@ -1,4 +1,4 @@
-//! Who changed something, as far as the kernel tells.
+//! Who changed something, as far as the kernel reports it.
 
 use std::fs;
 

@@ -67,7 +67,7 @@ fn foreign(pod: &PodLink, found: &str) -> OpError {
     OpError::new(OpErrorKind::Foreign, detail)
 }
 
-/// Opens the pod's namespace; `None` where there is none.
+/// Opens the pod's namespace; `None` if there is none.
 async fn open(host: &Host, pod: &PodLink) -> Result<Option<Inside>, OpError> {
     let entered = netns::enter(&pod.netns.path, host.driver.runtime()).await;
     let entered = entered.map_err(|error| error.at(namespace(pod)))?;

@@ -23,14 +23,14 @@ use super::super::netns;
 use super::super::socket::Socket;
 use super::PODS_AT_ONCE;
 
-/// How long a removal waits for others to join it, and again as long as one has: little beside
+/// How long a removal waits for other removals to join it, and again as long as one has: little beside
 /// what it takes.
 const GATHER: Duration = Duration::from_millis(2);
 
 /// How often it waits at most.
 const GATHERINGS: usize = 5;
 
-/// A host end to be removed, and whom to tell.
+/// A host end to be removed, and who waits for the outcome.
 struct Removal {
     host_ifname: IfName,
     done: oneshot::Sender<Result<(), OpError>>,
@@ -108,7 +108,7 @@ impl Removals {
         join_all(answers).await
     }
 
-    /// Waits until nobody joins any more.
+    /// Waits until no other removal joins.
     async fn gather(&self) {
         let mut gathered = 0;
         for _ in 0..GATHERINGS {
@@ -187,7 +187,7 @@ async fn carry_out(socket: &Socket, removals: Vec<Removal>) {
     }
 }
 
-/// The link to be removed; `None` where it is gone already.
+/// The link to be removed; `None` if it is gone already.
 fn judge(
     host_ifname: &IfName,
     answer: Result<Vec<RouteNetlinkMessage>, KernelError>,
@@ -203,7 +203,7 @@ fn judge(
 }
 
 async fn delete_all(socket: &Socket, doomed: &[Link]) -> Vec<Result<(), KernelError>> {
-    // The mark tells the monitor, too, that podnet itself removes them.
+    // By the mark the monitor knows, too, that podnet itself removes them.
     let marked = mark(socket, doomed).await;
     if doomed.len() > 1 && marked.is_ok() && is_all_ours(socket).await == Ok(true) {
         let mut message = LinkMessage::default();
@@ -244,7 +244,7 @@ async fn mark(socket: &Socket, doomed: &[Link]) -> Result<(), KernelError> {
         })
 }
 
-/// Whether nobody else's link is in that group: else they have to be removed one by one.
+/// Whether no link of another program is in that group: else they have to be removed one by one.
 async fn is_all_ours(socket: &Socket) -> Result<bool, KernelError> {
     let links = link::list(socket, None).await?;
     let mut group = links.iter().filter(|link| link.group == DOOMED_GROUP);

@@ -22,11 +22,11 @@ use super::super::socket::Socket;
 pub(in super::super) struct Port {
     /// Whether it forwards from and to it.
     pub(in super::super) forwarding: bool,
-    /// Whether others have set that it keeps some packets from it.
+    /// Whether another program has set that it keeps some packets from it.
     pub(in super::super) altered: bool,
     learning: bool,
     flooded: bool,
-    /// `None` where the kernel has no such setting (before 5.18).
+    /// `None` if the kernel has no such setting (before 5.18).
     locked: Option<bool>,
     /// Whether frames to reserved group addresses pass by all that the bridge checks.
     bypassed: bool,
@@ -107,7 +107,7 @@ impl Port {
     }
 }
 
-/// The reserved group addresses, 01:80:c2:00:00:00 to :0f, a bit each, that a port can be told to forward frames to:
+/// The reserved group addresses, 01:80:c2:00:00:00 to :0f, a bit each, that a port can be set to forward frames to:
 /// all but that of PAUSE frames, which every bridge drops. Other frames to them pass no hook before those of the
 /// host's own stack (`br_handle_frame` in `net/bridge/br_input.c`).
 const RESERVED: u16 = !(1 << 1);
@@ -121,7 +121,7 @@ const fn open() -> [InfoBridgePort; 3] {
     ]
 }
 
-/// Requests that make a link, already a port of the bridge, the port of a pod. `blocked` tells whether the
+/// Requests that make a link, already a port of the bridge, the port of a pod. `blocked` says whether the
 /// bridge does not forward by it, though it could.
 pub(in super::super) fn prepare(
     index: u32,
@@ -129,7 +129,7 @@ pub(in super::super) fn prepare(
     blocked: bool,
 ) -> [(RouteNetlinkMessage, u16); 2] {
     let mut settings = Vec::from(open());
-    // Whether that of a trusted pod learns, or is locked, is somebody else's choice.
+    // Whether that of a trusted pod learns, or is locked, is another program's choice.
     settings.push(InfoBridgePort::UnicastFlood(pod.trusted));
     if !pod.trusted {
         // Kernels that do not know `locked` take no notice of it.
@@ -155,7 +155,7 @@ pub(in super::super) fn prepare(
     ]
 }
 
-/// A request that the bridge has a link-layer address at a port, whatever comes in by others: a static
+/// A request that the bridge has a link-layer address at a port, whatever comes in by another port: a static
 /// entry (`NUD_NOARP`) that is sticky besides, since one that is merely static follows the packets.
 fn fix(index: u32, mac: MacAddr) -> (RouteNetlinkMessage, u16) {
     let mut message = entry(mac);

@@ -98,7 +98,7 @@ async fn look_inside(host: &Host, pods: &BTreeSet<PodView>, observed: &mut Obser
     }
 }
 
-/// What is inside of a pod's namespace; `None` where there is none.
+/// What is inside of a pod's namespace; `None` if there is none.
 async fn inside_of(host: &Host, pod: &PodView) -> Result<Option<Inside>, KernelError> {
     let ifname = pod.ifname.clone();
     let read = move || sysctl::of_pod_interface(&ifname);

@@ -71,7 +71,7 @@ async fn send(socket: &Socket, routes: &[&Route], flags: u16) -> Vec<Result<(), 
     indices.into_iter().map(answer).collect()
 }
 
-/// Adds routes where none stand, in one batch. Where one of podnet's stands already, it is changed.
+/// Adds routes in one batch. A route of podnet's that is there already is changed.
 async fn add(socket: &Socket, routes: &[&Route]) -> Vec<Result<(), OpError>> {
     let answers = send(socket, routes, NLM_F_CREATE | NLM_F_EXCL).await;
     let mut results = Vec::with_capacity(routes.len());

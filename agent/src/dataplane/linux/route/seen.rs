@@ -1,4 +1,4 @@
-//! Reading routes, podnet's and others.
+//! Reading routes, podnet's and those of other programs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
