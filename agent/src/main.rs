@@ -110,7 +110,7 @@ fn confirm(yes: bool, what: &str) -> Result<(), ApiError> {
     if !std::io::stdin().is_terminal() {
         return Err(
             ApiError::new(ErrorCode::Usage, format!("this would {what}"))
-                .hint("say --yes where nobody can be asked"),
+                .hint("say --yes if there is no terminal to ask at"),
         );
     }
     let mut terminal = std::io::stderr();

@@ -57,8 +57,8 @@ fn from_text(text: &str) -> ApiError {
     let command = usage.map_or_else(|| "podnetctl".to_owned(), command_of);
     let hint = match (line("tip:"), usage) {
         (Some(tip), _) => tip.to_owned(),
-        (None, Some(usage)) => format!("{usage}; `{command} --help` tells more"),
-        (None, None) => format!("`{command} --help` tells more"),
+        (None, Some(usage)) => format!("{usage}; `{command} --help` shows more"),
+        (None, None) => format!("`{command} --help` shows more"),
     };
     ApiError::new(ErrorCode::Usage, format!("{command}: {what}")).hint(hint)
 }

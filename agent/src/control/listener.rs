@@ -98,7 +98,7 @@ impl Listener {
         let began = Instant::now();
         while look_at(path)? == Found::Listener {
             if began.elapsed() >= LAST_BREATH {
-                return Err(taken(path, "a socket that somebody listens on"));
+                return Err(taken(path, "a socket that a program listens on"));
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

@@ -89,7 +89,7 @@ async fn wait(context: &Context, deadline: &Deadline) -> Result<Status, Failure>
             Ok(status) if status.phase != Phase::Leaving => {
                 return Err(ApiError::new(
                     ErrorCode::NoQuorum,
-                    "leave: this node stays: others have joined meanwhile, and it is the only voter",
+                    "leave: this node stays: other nodes have joined meanwhile, and it is the only voter",
                 )
                 .hint("let the other nodes leave first")
                 .into());
@@ -102,7 +102,7 @@ async fn wait(context: &Context, deadline: &Deadline) -> Result<Status, Failure>
         if deadline.passed() {
             return Err(
                 ApiError::new(ErrorCode::Timeout, format!("leave: {missing}"))
-                    .hint("the agent goes on by itself; `podnetctl status` tells what it waits for")
+                    .hint("the agent goes on by itself; `podnetctl status` shows what it waits for")
                     .into(),
             );
         }

@@ -135,7 +135,7 @@ async fn wait(
         steps.show(&step.brief());
         if deadline.passed() {
             return Err(ApiError::new(ErrorCode::Timeout, format!("join: {step}"))
-                .hint("the agent goes on by itself; `podnetctl status` tells how far it is")
+                .hint("the agent goes on by itself; `podnetctl status` shows how far it is")
                 .into());
         }
         pauses.pause(deadline).await;

@@ -124,7 +124,7 @@ impl Monitor {
                         self.hear(&message);
                     }
                     None => {
-                        tracing::error!("the kernel tells of no changes any more");
+                        tracing::error!("the kernel reports no changes any more");
                         break;
                     }
                 },
