@@ -1,6 +1,7 @@
 //! What makes this node a member of a cluster.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 
@@ -160,7 +161,12 @@ impl StateDir {
     pub fn forget(&self) -> Result<(), StoreError> {
         // `cluster` first: without it the others mean nothing.
         for kind in [CLUSTER, LEDGER, PEERS] {
-            file::remove(&self.path(kind))?;
+            let path = self.path(kind);
+            // A file system that is read-only refuses also to remove what is not there.
+            let found = path.symlink_metadata();
+            if !found.is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+                file::remove(&path)?;
+            }
         }
         Ok(())
     }

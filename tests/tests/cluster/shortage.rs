@@ -213,6 +213,7 @@ fn a_state_directory_that_turns_read_only_under_an_agent_is_named() {
     let before = Snapshot::whole(node1);
     assert_cure(&refused(node1, &INIT, ErrorCode::Internal));
     assert_eq!(node1.status().phase, Phase::Idle);
+    assert_eq!(node1.status().problems, [], "nothing is left to be removed");
     before.assert_same(&Snapshot::whole(node1), "init on a read-only disk");
     set_writable(node1);
     let token = node1.ask::<Invitation>(&INIT).token;
@@ -221,6 +222,7 @@ fn a_state_directory_that_turns_read_only_under_an_agent_is_named() {
     let before = Snapshot::whole(node2);
     assert_cure(&refused_with(node2, &join, &token, ErrorCode::Internal));
     assert_eq!(node2.status().phase, Phase::Idle);
+    assert_eq!(node2.status().problems, [], "nothing is left to be removed");
     before.assert_same(&Snapshot::whole(node2), "join on a read-only disk");
     set_writable(node2);
     assert!(node2.ctl_json(&join, &token).unwrap().ok());
