@@ -15,7 +15,7 @@ use crate::process::ProcessId;
 use crate::record::save;
 
 /// How long the making of one member's namespaces may take.
-const HOLD_LIMIT: Duration = Duration::from_secs(30);
+const HOLD_LIMIT: Duration = Duration::from_secs(90);
 
 /// Builds what the lab's record asks for.
 ///

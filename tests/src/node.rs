@@ -17,7 +17,7 @@ use crate::process::ProcessId;
 use crate::record::load;
 
 /// How long a command in a node may take, unless its caller says otherwise.
-const EXEC_LIMIT: Duration = Duration::from_secs(60);
+const EXEC_LIMIT: Duration = Duration::from_secs(180);
 
 /// A member of a lab. For most of them that is a node, but the router and the internet have
 /// namespaces to run commands in too.

@@ -13,7 +13,7 @@ use crate::node::Node;
 use crate::whoami;
 
 /// How long a command at a place may take.
-const EXEC_LIMIT: Duration = Duration::from_secs(30);
+const EXEC_LIMIT: Duration = Duration::from_secs(90);
 /// How long a responder may take to start.
 const RESPONDER_LIMIT: Duration = Duration::from_secs(10);
 

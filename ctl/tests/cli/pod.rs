@@ -1,5 +1,8 @@
 //! `pod`.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
 use podnet_proto::{ApiError, ErrorCode};
 use serde_json::{Value, json};
 
@@ -142,4 +145,31 @@ fn exec_fails_with_125_before_the_command_runs() {
     )
     .expect(125);
     assert_eq!(ended.error_code(), "timeout");
+}
+
+/// The agent has just removed what was left of the pod, and the path leads to another namespace already.
+#[test]
+fn exec_runs_nothing_in_another_namespace_though_the_pods_host_end_is_gone() {
+    let mut holder = Command::new("unshare")
+        .args(["--net", "sh", "-c", "echo in; exec sleep 600"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let read = BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line);
+    let mut gone = pod("red");
+    gone["netns"] = json!(format!("/proc/{}/ns/net", holder.id()));
+    gone["host_ifname"] = json!("pnnone");
+    let agent = FakeAgent::start(move |_| Reply::ok(gone.clone()));
+    let ended = run(&agent, "pod exec red -- echo done");
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    assert_eq!((read.unwrap(), line.as_str()), (3, "in\n"));
+    let ended = ended.expect(125);
+    assert_eq!(ended.stdout, "");
+    assert!(
+        ended.stderr.contains("another one by now"),
+        "{}",
+        ended.stderr
+    );
 }

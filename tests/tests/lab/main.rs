@@ -27,7 +27,7 @@ use podnet_lab::process::ProcessId;
 use podnet_lab::record::{Record, load, save};
 use podnet_lab::{Lab, LabError, LabName, down, eventually, unique_name};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 
 fn lab(nodes: u8) -> Lab {
     Lab::builder().nodes(nodes).agents(false).up().unwrap()

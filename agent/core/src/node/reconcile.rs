@@ -272,6 +272,7 @@ impl Node {
             kinds: parts.clone(),
             held: self.reconciling.held.clone(),
         };
+        self.pods.pass_begins();
         let for_block = job.target.is_some();
         self.reconciling.running = Some(Running {
             for_block,
@@ -309,6 +310,7 @@ impl Node {
         self.reconciling.take(report, &told, now);
         if self.life.member().is_none() {
             self.reconciling.held = Desired::default();
+            self.pods.pass_ends();
             return;
         }
 
@@ -322,6 +324,7 @@ impl Node {
         let pods_right = pods.is_empty();
         let repairs = pods.into_iter().map(|found| Repair::new(found, &told));
         self.repair_pods(repairs.collect());
+        self.pods.pass_ends();
 
         // The next pass, whatever it is for, looks at the conflicts as well: else they would be taken for gone.
         let contested = Kinds::contested(&self.reconciling.conflicts);

@@ -30,8 +30,8 @@ fn key() -> SigningKey {
 }
 
 /// A node, and what time it is there.
-struct Run {
-    node: Node,
+pub(super) struct Run {
+    pub(super) node: Node,
     moment: Moment,
 }
 
@@ -99,7 +99,7 @@ impl Run {
 }
 
 /// A founder whose gossip runs, and that uses its block.
-fn founder() -> Run {
+pub(super) fn founder() -> Run {
     let mut kernel = Kernel::default();
     let eth0: IfName = "eth0".parse().unwrap();
     kernel.add_link(&eth0, Mtu(1500));

@@ -101,7 +101,7 @@ impl From<NamespaceError> for ApiError {
 /// Moves this process into the namespace of a pod. Gives the mounts that failed and may be done without.
 pub(crate) fn enter(pod: &Pod) -> Result<Vec<OverlayFailed>, NamespaceError> {
     let netns = Path::new(&pod.netns);
-    let host_end = device_number(&pod.host_ifname, "ifindex");
+    let host_end = shown(&pod.host_ifname, "ifindex");
     let file = File::open(netns).map_err(|source| NamespaceError::Open {
         path: netns.to_owned(),
         source,
@@ -119,7 +119,12 @@ pub(crate) fn enter(pod: &Pod) -> Result<Vec<OverlayFailed>, NamespaceError> {
     // Mounts of the host shall still appear here, and none made here on the host.
     mount_at("/", None, None, MsFlags::MS_SLAVE | MsFlags::MS_REC)?;
     mount_sysfs()?;
-    if host_end.is_some() && device_number(&pod.ifname, "iflink") != host_end {
+    let is_the_pods = match host_end {
+        Some(host_end) => shown(&pod.ifname, "iflink").as_ref() == Some(&host_end),
+        // The pod may just have gone, or this process cannot see the host's devices.
+        None => shown(&pod.ifname, "address").as_ref() == Some(&pod.mac),
+    };
+    if !is_the_pods {
         return Err(NamespaceError::Another {
             path: netns.to_owned(),
             ifname: pod.ifname.clone(),
@@ -128,9 +133,12 @@ pub(crate) fn enter(pod: &Pod) -> Result<Vec<OverlayFailed>, NamespaceError> {
     Ok(overlay_etc(&Path::new(ETC_NETNS).join(pod.name.as_str())))
 }
 
-/// A number that /sys shows of a device, as text: its own, or that of the other end of its veth pair.
-fn device_number(device: &str, which: &str) -> Option<String> {
-    fs::read_to_string(Path::new("/sys/class/net").join(device).join(which)).ok()
+/// What /sys shows of a device: its number (`ifindex`), that of the other end of its veth pair (`iflink`), or its MAC
+/// address (`address`).
+fn shown(device: &str, what: &str) -> Option<String> {
+    let path = Path::new("/sys/class/net").join(device).join(what);
+    let text = fs::read_to_string(path).ok()?;
+    Some(text.trim_end().to_owned())
 }
 
 /// Whether an open namespace is the one that this process is in.

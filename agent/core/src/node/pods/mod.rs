@@ -46,6 +46,8 @@ pub(in crate::node) struct Pods {
     freed: Vec<Ipv4Addr>,
     /// Pods that something is being done to, and what was asked of them meanwhile.
     busy: BTreeMap<PodName, Busy>,
+    /// Pods that something was done to since the pass that is under way began; `None` if none is under way.
+    touched: Option<BTreeSet<PodName>>,
     /// What was asked for before the node's bridge stood.
     early: Vec<(Box<PodRequest>, Ticket)>,
     /// Why pods (by host end) could not be put right when that was last tried.
@@ -84,8 +86,21 @@ impl Pods {
         self.busy.contains_key(name)
     }
 
+    /// A pass begins: it does not see what is done to pods from now on.
+    pub(in crate::node) fn pass_begins(&mut self) {
+        self.touched = Some(self.busy.keys().cloned().collect());
+    }
+
+    /// What the pass has found is taken in.
+    pub(in crate::node) fn pass_ends(&mut self) {
+        self.touched = None;
+    }
+
     /// Notes that something is being done to a pod from now on.
     fn begin(&mut self, name: PodName, doing: Doing) {
+        if let Some(touched) = &mut self.touched {
+            touched.insert(name.clone());
+        }
         let waiting = VecDeque::new();
         self.busy.insert(name, Busy { doing, waiting });
     }

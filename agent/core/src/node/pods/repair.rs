@@ -102,9 +102,9 @@ impl Node {
         self.pods.begin(name, Doing::Repair);
     }
 
-    /// The pod of a host end, as far as what the last pass says of it still counts: it is the pod
-    /// that was looked at, not one that got its name since, and nothing is being done to it.
-    fn judged(&self, host_ifname: &IfName) -> Option<PodName> {
+    /// The pod of a host end, as far as what the last pass says of it still counts: nothing was done to it since the
+    /// pass began. Its link alone does not show that: a namespace that is made anew may get the number of the last.
+    fn judged(&mut self, host_ifname: &IfName) -> Option<PodName> {
         let record = self.pods.by_host_end(host_ifname)?;
         let looked_at = self.reconciling.desired.pods.get(host_ifname)?;
         let same = *looked_at
@@ -112,9 +112,17 @@ impl Node {
                 mtu: looked_at.mtu,
                 ..record.link.clone()
             };
-        let name = &record.link.pod;
-        let settled = record.state == PodRecordState::Ready && !self.pods.is_busy(name);
-        (same && settled).then(|| name.clone())
+        let name = record.link.pod.clone();
+        let ready = record.state == PodRecordState::Ready;
+        let touched = self.pods.touched.as_ref();
+        if touched.is_some_and(|touched| touched.contains(&name)) {
+            let again = Kinds::from([Kind::HostEnd(host_ifname.clone())]);
+            let now = self.now();
+            self.reconciling
+                .look_after(again, OpErrorClass::Transient, now);
+            return None;
+        }
+        (same && ready && !self.pods.is_busy(&name)).then_some(name)
     }
 
     /// Removes a host end of no pod, or its elements in the table: left by an agent that lost its run directory.
