@@ -50,7 +50,10 @@ fn a_node_that_has_to_stay_says_so_at_once() {
     });
     let ended = run(&agent, "leave --yes -ojson").expect(1);
     assert_eq!(ended.error_code(), "no_quorum");
-    assert!(ended.stderr.contains("others have joined"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("other nodes have joined"),
+        "{ended:?}"
+    );
 }
 
 #[test]
