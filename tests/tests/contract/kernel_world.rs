@@ -24,7 +24,7 @@ use podnet_core::kernel::{
 use crate::world::{MORE, OTHER_MAC, STATIC, Spoil, World};
 
 /// How long a scenario may take; the slowest needs a second or two.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 
 struct Host {
     dataplane: Linux,

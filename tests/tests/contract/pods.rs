@@ -146,8 +146,16 @@ pub(crate) async fn the_hosts_namespace_is_refused(world: &dyn World) {
 
 pub(crate) async fn another_namespace_at_the_path_is_not_found(world: &dyn World) {
     let pod = attached(world, 0).await;
-    world.remove_netns(&pod.netns.path);
-    world.add_netns(&pod.netns.path);
+    let before = inode(world, &pod).await;
+    // Linux gives the lowest number that is free: the new one may get that of the last, unless another has it.
+    for spare in 1..10 {
+        world.remove_netns(&pod.netns.path);
+        world.add_netns(&netns(spare));
+        world.add_netns(&pod.netns.path);
+        if inode(world, &pod).await != before {
+            break;
+        }
+    }
     refused_as_missing(world, attach(&pod)).await;
     refused_as_missing(world, Op::Pod(pod::Op::Repair(pod.clone()))).await;
     assert!(seen_pod(world, &pod).await.1.unwrap().interface.is_none());
