@@ -23,7 +23,7 @@ build() {
         sed -nE 's|.*"manifest_path":"([^"]*)/Cargo.toml","target":\{[^}]*"name":"([^"]*)".*"profile":\{[^}]*"test":true.*"executable":"([^"]*)".*|\2 \1 \3|p'
 }
 
-# A test program that computes, and waits for nothing: it takes what the others leave of the processors.
+# A test program that computes, and waits for nothing: it runs after those whose agents have deadlines.
 computes() {
     case $1 in kernel | podnet_core | sim) ;; *) false ;; esac
 }
@@ -53,19 +53,17 @@ waits() {
 # many more of them two processors would not keep up.
 threads() {
     case $1 in
-    cluster | life) echo 4 ;;
-    hostile | pods | repair) echo 3 ;;
-    podnet_agent) echo 2 ;;
+    cluster | repair) echo 3 ;;
+    hostile | life | pods | podnet_agent) echo 2 ;;
     *) echo 1 ;;
     esac
 }
 
 # Starts a test program: a job, and so a process group of its own, which ends as a whole.
 start() {
-    local name=$1 dir=$2 program=$3 nice=
+    local name=$1 dir=$2 program=$3
     shift 3
-    if computes "$name"; then nice='nice -n 19'; fi
-    (cd "$dir" && CARGO_MANIFEST_DIR=$dir exec $nice "$program" "$@") </dev/null &
+    (cd "$dir" && CARGO_MANIFEST_DIR=$dir exec "$program" "$@") </dev/null &
     running[$!]=$name
 }
 
@@ -153,11 +151,11 @@ if [ $# = 0 ]; then
     programs=$(build --tests)
     sweep_others
     set -m
-    start_all computes
     start_all waits
     finish_all waits
     start_all bounded
     finish_all bounded
+    start_all computes
     finish_all computes
     for turn in "${ALONE[@]}"; do
         start_all has_its_turn

@@ -25,7 +25,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(20);
 /// How long it may take until the threads of an agent stand still: as long as the disk is busy.
 pub(crate) const SUSPEND_LIMIT: Duration = Duration::from_secs(20);
 /// How long one question to the agent may take.
-const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 /// How much of the log an error shows.
 const LOG_TAIL_LINES: usize = 5;
 

@@ -225,7 +225,7 @@ fn whatever_came_and_went_an_agent_takes_no_more_of_its_host() {
 
     for _ in 0..PODS / PODS_AT_ONCE {
         for change in ["add", "rm"] {
-            let each = format!("xargs -P8 -I{{}} podnetctl -q pod {change} pod{{}}");
+            let each = format!("xargs -P4 -I{{}} podnetctl -q pod {change} pod{{}}");
             node.shell(&format!("seq {PODS_AT_ONCE} | {each}"));
         }
     }
